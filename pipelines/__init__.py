@@ -1,0 +1,1 @@
+"""Models that learn from the rows they are given and no others."""

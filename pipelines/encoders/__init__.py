@@ -1,0 +1,1 @@
+"""Frozen image encoders, one file a family."""

@@ -1,0 +1,1 @@
+"""Finished runs to numbers, tables, figures and documents."""

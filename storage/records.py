@@ -1,0 +1,335 @@
+"""The nouns every folder speaks: rows named by id, and the folds cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+StrArray = NDArray[np.str_]
+Ids = tuple[str, ...]
+ColumnKind = Literal["numeric", "binary", "categorical"]
+
+
+class DataError(ValueError):
+    """The data break a rule; the message names the thing, the rule, what was found, what to do."""
+
+
+class LeakError(DataError):
+    """A row, a patient or a label is where it could flatter a score."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one tabular column is read.
+
+    ``levels`` spell the codes of a binary or categorical column: the value 1.0 stands for
+    ``levels[1]``. They are the vocabulary of the file, no statistic; which levels a model
+    knows is learnt from training rows alone. Empty for a numeric column.
+    """
+
+    name: str
+    kind: ColumnKind = "numeric"
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a model may see of rows when it predicts; it has no labels.
+
+    Attributes:
+        ids: (n,) unique row names.
+        images: (n,) absolute paths of image files.
+        tabular: (n, k) one column for each of ``columns``; NaN is missing.
+        columns: k descriptions.
+    """
+
+    ids: StrArray
+    images: StrArray
+    tabular: FloatArray
+    columns: tuple[Column, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        if self.images.shape != (n,) or self.tabular.shape != (n, len(self.columns)):
+            raise DataError(
+                f"{n} ids need {n} images and a table of ({n}, {len(self.columns)}), "
+                f"found {self.images.shape} and {self.tabular.shape}"
+            )
+        if len(self._position) != n:
+            values, counts = np.unique(self.ids, return_counts=True)
+            twice = [str(v) for v in values[counts > 1]]
+            raise DataError(f"ids must be unique: {twice[:3]} occur twice ({len(twice)} in all)")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {str(name): i for i, name in enumerate(self.ids)}
+
+    def positions(self, ids: Sequence[str]) -> IntArray:
+        """Row positions (len(ids),) of ``ids``, in their order.
+
+        Raises:
+            DataError: an id that is not among these rows.
+        """
+        try:
+            return np.array([self._position[name] for name in ids], dtype=np.int64)
+        except KeyError:
+            strangers = [name for name in ids if name not in self._position]
+            raise DataError(
+                f"ids {strangers[:3]} are not among these {len(self)} rows "
+                f"({len(strangers)} strangers in all)"
+            ) from None
+
+    def select(self, ids: Sequence[str]) -> Features:
+        """These rows only, in the order of ``ids``; a stranger raises ``DataError``."""
+        at = self.positions(ids)
+        return Features(self.ids[at], self.images[at], self.tabular[at], self.columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled rows of known patients.
+
+    Attributes:
+        features: n rows.
+        labels: (n,) index into ``classes``.
+        patients: (n,) patient names; no split ever divides one.
+        classes: class names in column order of every probability table.
+        fingerprint: hash of ids, image contents, labels, patients and columns.
+        name: what the report calls the data.
+        synthetic: made by a program; stamped on every page.
+        patients_known: False where patients were guessed from near-duplicate images.
+        assumptions: sentences on how the source was read, printed and reported.
+    """
+
+    features: Features
+    labels: IntArray
+    patients: StrArray
+    classes: tuple[str, ...]
+    fingerprint: str
+    name: str = "data"
+    synthetic: bool = False
+    patients_known: bool = True
+    assumptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.features)
+        if self.labels.shape != (n,) or self.patients.shape != (n,):
+            raise DataError(
+                f"{n} rows need {n} labels and patients, "
+                f"found {self.labels.shape} and {self.patients.shape}"
+            )
+        if n and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
+            raise DataError(
+                f"labels must index the {len(self.classes)} classes {list(self.classes)}, "
+                f"found {self.labels.min()}..{self.labels.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def ids(self) -> StrArray:
+        """(n,) row names."""
+        return self.features.ids
+
+    def select(self, ids: Sequence[str]) -> Dataset:
+        """These rows only, in the order of ``ids``; a stranger raises ``DataError``."""
+        at = self.features.positions(ids)
+        return Dataset(
+            self.features.select(ids), self.labels[at], self.patients[at], self.classes,
+            self.fingerprint, self.name, self.synthetic, self.patients_known, self.assumptions,
+        )  # fmt: skip
+
+
+TrainSide = NewType("TrainSide", Dataset)
+"""The training side of one outer fold (or all rows, for the shipped model)."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One inner division: rows that fit, rows that validate; disjoint in ids and patients."""
+
+    name: str
+    fit: Ids
+    val: Ids
+    fit_patients: frozenset[str]
+    val_patients: frozenset[str]
+
+    def __post_init__(self) -> None:
+        _apart(self.name, ("fit", self.fit), ("val", self.val), "rows")
+        _apart(self.name, ("fit", self.fit_patients), ("val", self.val_patients), "patients")
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """One outer division and the inner folds cut from its training side alone.
+
+    The study of all rows, which makes the shipped model, is an outer fold without test rows.
+    """
+
+    name: str
+    repeat: int
+    train: Ids
+    test: Ids
+    train_patients: frozenset[str]
+    test_patients: frozenset[str]
+    inner: tuple[Fold, ...]
+
+    def __post_init__(self) -> None:
+        _apart(self.name, ("train", self.train), ("test", self.test), "rows")
+        _apart(self.name, ("train", self.train_patients), ("test", self.test_patients), "patients")
+        train = set(self.train)
+        for fold in self.inner:
+            outside = [name for name in (*fold.fit, *fold.val) if name not in train]
+            if outside:
+                raise LeakError(
+                    f"{self.name}/{fold.name}: rows {outside[:3]} are not on the training side "
+                    f"({len(outside)} in all)"
+                )
+
+    def train_side(self, data: Dataset) -> TrainSide:
+        """The rows a search may see; the only maker of ``TrainSide``."""
+        side = data.select(self.train)
+        strangers = sorted(set(side.patients.tolist()) & self.test_patients)
+        if strangers:
+            raise LeakError(
+                f"{self.name}: patients {strangers[:3]} are in both train and test "
+                f"({len(strangers)} in all)"
+            )
+        return TrainSide(side)
+
+
+def _apart(
+    name: str,
+    one: tuple[str, Sequence[str] | frozenset[str]],
+    other: tuple[str, Sequence[str] | frozenset[str]],
+    what: str,
+) -> None:
+    shared = sorted(set(one[1]) & set(other[1]))
+    if shared:
+        raise LeakError(
+            f"{name}: {what} {shared[:3]} are in both {one[0]} and {other[0]} "
+            f"({len(shared)} in all)"
+        )
+
+
+FINAL = "final"
+"""Name of the study of all rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Probabilities for rows by models that did not train on them.
+
+    Attributes:
+        ids, patients: (n,) row and patient names.
+        fold: (n,) outer fold name of each row.
+        repeat: (n,) which repeat of the outer folds, from 0.
+        labels: (n,) true class index.
+        probabilities: (n, classes), calibrated by that fold's own temperature.
+        predicted: (n,) class index by that fold's own decision rule.
+        classes: class names.
+    """
+
+    ids: StrArray
+    patients: StrArray
+    fold: StrArray
+    repeat: IntArray
+    labels: IntArray
+    probabilities: FloatArray
+    predicted: IntArray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch of the chosen configuration, averaged over the inner folds.
+
+    ``fit_*`` is on rows that train (loss only, under dropout and resampling), the rest on rows
+    that validate.
+    """
+
+    epoch: int
+    fit_loss: float
+    val_loss: float
+    accuracy: float
+    f1: float
+    roc_auc: float
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """All that one study leaves behind for a report; ``test`` is None for the final study.
+
+    Attributes:
+        name: ``outer-0`` ... or ``final``.
+        params: chosen hyper-parameters.
+        epochs: chosen number of epochs.
+        inner_score: the search's own best value; never a performance figure.
+        temperature, threshold: fitted on out-of-fold probabilities of the inner folds; the
+            threshold is None where several classes decide by the largest probability.
+        resampled: images a class (classes,) after resampling, one refit epoch.
+        history: epochs of the chosen configuration, averaged over inner folds.
+        validation: out-of-fold predictions of the inner folds, every training row once.
+        test: outer test rows, scored once.
+        trials: counts under ``complete``, ``pruned``, ``failed``.
+        notes: sentences, e.g. a sampler that fell back.
+    """
+
+    name: str
+    repeat: int
+    train_images: int
+    test_images: int
+    train_patients: int
+    test_patients: int
+    params: dict[str, float | int | str | bool]
+    epochs: int
+    inner_score: float
+    temperature: float
+    threshold: float | None
+    resampled: tuple[int, ...]
+    history: tuple[EpochRow, ...]
+    validation: Predictions
+    test: Predictions | None
+    trials: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """All that a report may read.
+
+    Attributes:
+        dataset: name, images, patients, classes {name: images}, fingerprint, assumptions,
+            patients_known, audit (list of warning sentences).
+        protocol: outer_folds, inner_folds, repeats, trials, seed, metric, encoder,
+            trainable_blocks.
+        outer: finished outer folds, by name.
+        final: the study of all rows; None until it is done.
+        timing, provenance: written as they are.
+    """
+
+    name: str
+    task: str
+    synthetic: bool
+    complete: bool
+    dataset: dict[str, object]
+    protocol: dict[str, object]
+    classes: tuple[str, ...]
+    outer: tuple[FoldResult, ...]
+    final: FoldResult | None
+    timing: dict[str, object]
+    provenance: dict[str, object]

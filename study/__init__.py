@@ -1,0 +1,1 @@
+"""The nested protocol, its schedule, its engines and the command line."""
