@@ -1,0 +1,69 @@
+"""What a pipeline is: hyper-parameters that can be trained, over folds in step or on all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipelines.rows import TrainingRows
+from storage.records import Features, FloatArray
+
+
+class TrainingDiverged(ArithmeticError):
+    """Probabilities stopped being numbers; the trial that asked for it has failed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """Every fold after the same number of epochs.
+
+    Attributes:
+        number: epochs trained, from 1.
+        fit_loss: (folds,) mean loss of the rows drawn for training.
+        val_loss: (folds,) the same loss on rows that validate, NaN where there are none.
+        probabilities: for each fold (val rows, classes).
+    """
+
+    number: int
+    fit_loss: FloatArray
+    val_loss: FloatArray
+    probabilities: tuple[FloatArray, ...]
+
+
+class Fitted(Protocol):
+    """A trained model of one fold."""
+
+    def predict(self, features: Features) -> FloatArray:
+        """(n, classes) probabilities before calibration; it cannot see a label."""
+
+    def state(self) -> Mapping[str, object]:
+        """Tensors by name, for ``torch.save``."""
+
+
+class Training(Protocol):
+    """A run over epochs that may be left at any of them."""
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Train one more epoch of every fold, then yield."""
+
+    def fitted(self, fold: int) -> Fitted:
+        """The model of one fold as it stands now."""
+
+
+class Pipeline(Protocol):
+    """A frozen dataclass whose fields are hyper-parameters."""
+
+    @property
+    def tokens(self) -> bool:
+        """Whether images are read as spatial tokens."""
+
+    def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> Training:
+        """Begin training on ``rows``.
+
+        Args:
+            rows: prepared with the same ``tokens``.
+            budget: most epochs there may be; schedules are laid out over it.
+            seed: of initial values, order, dropout and draws.
+            device: ``cpu`` or ``cuda:N``.
+        """

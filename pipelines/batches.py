@@ -1,0 +1,182 @@
+"""Rows of all folds to stacked batches: one bank of inputs, one gather a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.resample import Resampled
+from pipelines.rows import FoldRows, TrainingRows
+from storage.records import IntArray
+from storage.seeds import derive
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One step of every fold.
+
+    Attributes:
+        images: (folds, rows, width) or (folds, rows, tokens, width).
+        tabular: (folds, rows, k).
+        labels: (folds, rows).
+        mask: (folds, rows, 1), 1 for a row and 0 for padding.
+        active: (folds,) False for a fold whose epoch is over.
+    """
+
+    images: Tensor
+    tabular: Tensor
+    labels: Tensor
+    mask: Tensor
+    active: Tensor
+
+
+@dataclass(eq=False)
+class FoldOrder:
+    """How one fold draws its epochs.
+
+    Attributes:
+        image_at, tabular_at: (m,) where each resampled row's inputs are in the bank.
+        labels: (m,) class of each resampled row.
+        varied: (m,) True for a real row of a minority class, which may be drawn as a view.
+        shuffle, draw: the fold's own streams.
+    """
+
+    resampled: Resampled
+    image_at: IntArray
+    tabular_at: IntArray
+    labels: IntArray
+    varied: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    shuffle: np.random.Generator
+    draw: torch.Generator
+
+
+class Batches:
+    """Gathers stacked batches from one bank of inputs.
+
+    The bank holds the training side once (and once more for each augmented view), then the
+    rows each fold's sampler made; a batch is one indexed read of it, so folds share memory.
+    """
+
+    def __init__(
+        self, rows: TrainingRows, *, sampler: str, views: int, batch_size: int, seed: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
+        resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
+        self.images = self._image_bank(resampled)
+        self.tabular = self._tabular_bank(resampled)
+        self.orders = self._orders(resampled, seed)
+
+    def epoch(self) -> Iterator[Batch]:
+        """Every row a sampler delivers, once, in each fold's own order."""
+        chunks = [self._chunks(order) for order in self.orders]
+        for step in range(max(len(fold) for fold in chunks)):
+            yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
+
+    def validation(self, limit: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Rows that validate, untouched, at most ``limit`` a fold at a time.
+
+        Yields: images, clinical columns, labels; a fold with
+        fewer rows than its neighbours is padded with its training side's first row.
+        """
+        longest = max(len(fold.val) for fold in self.rows.folds)
+        at = np.zeros((len(self.rows.folds), longest), dtype=np.int64)
+        for i, fold in enumerate(self.rows.folds):
+            at[i, : len(fold.val)] = fold.val
+        for start in range(0, longest, limit):
+            part = at[:, start : start + limit]
+            labels = torch.from_numpy(self.rows.train.labels[part]).to(self.device)
+            yield self._images(part), self._tabular(part), labels
+
+    def _chunks(self, order: FoldOrder) -> list[tuple[IntArray, IntArray, IntArray]]:
+        chosen = order.resampled.order(shuffle=order.shuffle, draw=order.draw)
+        image_at = order.image_at[chosen]
+        if self.views:
+            drawn = order.shuffle.integers(0, self.views + 1, size=len(chosen))
+            image_at = image_at + np.where(order.varied[chosen], drawn, 0) * len(self.rows.train)
+        # Equal parts: a last batch of one row would have no variance to normalise by.
+        count = -(-len(chosen) // self.batch_size)
+        return list(
+            zip(
+                np.array_split(image_at, count),
+                np.array_split(order.tabular_at[chosen], count),
+                np.array_split(order.labels[chosen], count),
+                strict=True,
+            )
+        )
+
+    def _gather(self, parts: list[tuple[IntArray, IntArray, IntArray] | None]) -> Batch:
+        shape = (len(parts), self.batch_size)
+        image_at, tabular_at, labels = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        mask = np.zeros((*shape, 1), dtype=np.float32)
+        for i, part in enumerate(parts):
+            if part is not None:
+                size = len(part[0])
+                image_at[i, :size], tabular_at[i, :size], labels[i, :size] = part
+                mask[i, :size] = 1.0
+        return Batch(
+            self._images(image_at), self._tabular(tabular_at),
+            torch.from_numpy(labels).to(self.device), torch.from_numpy(mask).to(self.device),
+            torch.tensor([part is not None for part in parts], device=self.device),
+        )  # fmt: skip
+
+    def _images(self, at: IntArray) -> Tensor:
+        flat = torch.from_numpy(at.reshape(-1)).to(self.device)
+        return self.images.index_select(0, flat).view(*at.shape, *self.images.shape[1:]).float()
+
+    def _tabular(self, at: IntArray) -> Tensor:
+        index = torch.from_numpy(at).to(self.device).unsqueeze(-1)
+        return self.tabular.gather(1, index.expand(-1, -1, self.tabular.shape[-1]))
+
+    def _image_bank(self, resampled: list[Resampled]) -> Tensor:
+        parts = [torch.tensor(self.rows.images)]
+        parts += [torch.tensor(self.rows.view(view)) for view in range(1, self.views + 1)]
+        width = self.rows.images.shape[-1]
+        for fold, rows in zip(self.rows.folds, resampled, strict=True):
+            if len(rows.synthetic):
+                made = rows.synthetic[:, :width] * fold.scaler.scale + fold.scaler.mean
+                parts.append(torch.tensor(made, dtype=torch.float32))
+        return torch.cat(parts).to(self.device)
+
+    def _tabular_bank(self, resampled: list[Resampled]) -> Tensor:
+        n, made = len(self.rows.train), max(len(rows.synthetic) for rows in resampled)
+        width, image = self.rows.folds[0].tabular.shape[1], self.rows.images.shape[-1]
+        bank = np.zeros((len(resampled), n + made, width), dtype=np.float32)
+        for i, (fold, rows) in enumerate(zip(self.rows.folds, resampled, strict=True)):
+            bank[i, :n] = fold.tabular
+            if len(rows.synthetic):
+                bank[i, n : n + len(rows.synthetic)] = rows.synthetic[:, image:]
+        return torch.tensor(bank).to(self.device)
+
+    def _orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
+        n = len(self.rows.train)
+        start = n * (1 + self.views)
+        orders = []
+        for fold, rows in zip(self.rows.folds, resampled, strict=True):
+            made = np.arange(len(rows.synthetic))
+            real = fold.fit[rows.rows]
+            image_at = np.concatenate([real, start + made])
+            tabular_at = np.concatenate([real, n + made])
+            orders.append(_order(fold, rows, image_at, tabular_at, seed))
+            start += len(made)
+        return orders
+
+
+def _order(
+    fold: FoldRows, rows: Resampled, image_at: IntArray, tabular_at: IntArray, seed: int
+) -> FoldOrder:
+    varied = np.isin(rows.labels, fold.minority)
+    varied[len(rows.rows) :] = False
+    return FoldOrder(
+        rows,
+        image_at,
+        tabular_at,
+        rows.labels,
+        varied,
+        np.random.default_rng(derive(seed, fold.fold.name, "order")),
+        torch.Generator().manual_seed(derive(seed, fold.fold.name, "draw")),
+    )

@@ -1,0 +1,50 @@
+"""The four-class task: a frozen embedding, or attention over spatial tokens, and an MLP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pipelines.networks import EmbeddingMLP, Standardise, Widths
+from pipelines.rows import TrainingRows
+from pipelines.stacked import Chance
+from pipelines.training import Recipe, StackedTraining
+
+
+@dataclass(frozen=True)
+class DbtPipeline:
+    """Embedding -> 256 -> 128 -> classes; Adam, one cosine descent.
+
+    ``attention`` pools the encoder's spatial tokens by learnt attention instead of taking its
+    own pooled embedding. The other fields are those of ``Recipe``.
+    """
+
+    learning_rate: float
+    dropout: float
+    gamma: float
+    sampler: str
+    attention: bool
+    weight_decay: float = 1e-4
+    batch_size: int = 64
+    label_smoothing: float = 0.0
+    ens_beta: float = 0.0
+    views: int = 0
+
+    @property
+    def tokens(self) -> bool:
+        """Attention reads spatial tokens."""
+        return self.attention
+
+    def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
+        """See ``Pipeline.start``."""
+        recipe = Recipe(
+            self.learning_rate, self.weight_decay, self.batch_size, self.gamma,
+            self.label_smoothing, self.ens_beta, self.sampler, self.views,
+            decoupled=False, restarts=False, clip_norm=None,
+        )  # fmt: skip
+        return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)
+
+    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+        """A stack of heads, one a fold."""
+        return EmbeddingMLP(chance, widths, scaler, dropout=self.dropout)

@@ -1,0 +1,52 @@
+"""The two-class task: a frozen image embedding joined with clinical columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pipelines.networks import FusionNetwork, Standardise, Widths
+from pipelines.rows import TrainingRows
+from pipelines.stacked import Chance
+from pipelines.training import Recipe, StackedTraining
+
+GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class MultimodalPipeline:
+    """Image + columns (64-64-32) -> 128 -> 32 -> 1; AdamW, cosine warm restarts, clipping at 1.
+
+    ``attention`` fuses image and columns by four-head self-attention instead of joining them
+    end to end. The other fields are those of ``Recipe``.
+    """
+
+    learning_rate: float
+    dropout: float
+    gamma: float
+    sampler: str
+    attention: bool
+    weight_decay: float = 1e-2
+    batch_size: int = 64
+    label_smoothing: float = 0.1
+    ens_beta: float = 0.0
+    views: int = 0
+
+    @property
+    def tokens(self) -> bool:
+        """This task reads pooled embeddings."""
+        return False
+
+    def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
+        """See ``Pipeline.start``."""
+        recipe = Recipe(
+            self.learning_rate, self.weight_decay, self.batch_size, self.gamma,
+            self.label_smoothing, self.ens_beta, self.sampler, self.views,
+            decoupled=True, restarts=True, clip_norm=GRADIENT_NORM,
+        )  # fmt: skip
+        return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)
+
+    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+        """A stack of heads, one a fold."""
+        return FusionNetwork(chance, widths, scaler, dropout=self.dropout, attention=self.attention)

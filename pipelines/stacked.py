@@ -1,0 +1,202 @@
+"""Layers that hold every fold's weights and train them in one batched product.
+
+The leading axis of every tensor is the fold. Rows that only pad a fold to the batch size are
+masked: they reach neither the batch statistics nor the loss, so a fold trained in a stack
+learns what it would learn alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from storage.seeds import derive
+
+BATCH_NORM_EPS = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+BETA1, BETA2 = 0.9, 0.999
+
+
+@dataclass(eq=False)
+class Chance:
+    """One random stream a fold, so that a fold's draws do not depend on its neighbours."""
+
+    seeds: Sequence[int]
+    streams: list[torch.Generator] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.streams = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+
+    def begin(self, epoch: int) -> None:
+        """Start every stream anew for an epoch.
+
+        A fold with fewer batches than its neighbours draws for steps it does not take; starting
+        anew keeps those draws from shifting its next epoch.
+        """
+        for stream, seed in zip(self.streams, self.seeds, strict=True):
+            stream.manual_seed(derive(seed, epoch))
+
+    def uniform(self, *shape: int) -> Tensor:
+        """(folds, *shape) draws from [0, 1)."""
+        return torch.stack([torch.rand(shape, generator=stream) for stream in self.streams])
+
+
+class Linear(nn.Module):
+    """``x (folds, rows, fan_in) -> (folds, rows, fan_out)``; torch's own initial values."""
+
+    def __init__(self, chance: Chance, fan_in: int, fan_out: int, *, bias: bool = True) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(fan_in)
+        self.weight = nn.Parameter((chance.uniform(fan_in, fan_out) * 2 - 1) * bound)
+        self.bias = nn.Parameter((chance.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One batched matrix product for all folds."""
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation a fold, over the rows that are not padding."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, folds: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(folds, 1, width))
+        self.bias = nn.Parameter(torch.zeros(folds, 1, width))
+        self.register_buffer("running_mean", torch.zeros(folds, 1, width))
+        self.register_buffer("running_var", torch.ones(folds, 1, width))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``x (folds, rows, width)``, ``mask (folds, rows, 1)`` 1 for a row, 0 for padding."""
+        if mask is None:
+            scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
+            return x * scale + (self.bias - self.running_mean * scale)
+        count = mask.sum(1, keepdim=True).clamp_min(1.0)
+        mean = (x * mask).sum(1, keepdim=True) / count
+        centred = x - mean
+        var = (centred.square() * mask).sum(1, keepdim=True) / count
+        self._remember(mean, var, count)
+        return centred * (torch.rsqrt(var + BATCH_NORM_EPS) * self.weight) + self.bias
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        unbiased = var * count / (count - 1).clamp_min(1.0)
+        step = BATCH_NORM_MOMENTUM * (count > 1)
+        self.running_mean += step * (mean - self.running_mean)
+        self.running_var += step * (unbiased - self.running_var)
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from each fold's own stream, drawn on the CPU on every device."""
+
+    def __init__(self, chance: Chance, rate: float) -> None:
+        super().__init__()
+        self.chance, self.rate = chance, rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeroes a share ``rate`` of ``x (folds, rows, width)`` while training."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = self.chance.uniform(*x.shape[1:]).ge_(self.rate).div_(1 - self.rate)
+        return x * keep.to(x.device, non_blocking=True)
+
+
+class Block(nn.Module):
+    """Linear, batch normalisation, ReLU, dropout.
+
+    No bias before the normalisation: its true gradient is zero, and Adam would turn the rounding
+    noise of zero into full-size steps.
+    """
+
+    def __init__(self, chance: Chance, fan_in: int, fan_out: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = Linear(chance, fan_in, fan_out, bias=False)
+        self.norm = BatchNorm(len(chance.seeds), fan_out)
+        self.dropout = Dropout(chance, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``x (folds, rows, fan_in)``; the mask is None where nothing is being trained."""
+        hidden: Tensor = self.dropout(torch.relu(self.norm(self.linear(x), mask)))
+        return hidden
+
+
+class StackedAdam:
+    """Adam or AdamW over one flat ``(folds, parameters)`` buffer.
+
+    The parameters of the module become views of the buffer, so that a step is a handful of
+    operations whatever the number of layers, the gradient norm is a row norm, and a fold whose
+    epoch has ended (fewer batches than its neighbours) keeps weights and moments untouched.
+
+    Args:
+        module: stacked layers; every parameter has the fold as its leading axis.
+        decoupled: True for AdamW (Loshchilov & Hutter 2019), False for Adam with L2.
+        clip_norm: largest gradient norm of one fold; None for no clipping.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, weight_decay: float, decoupled: bool, clip_norm: float | None
+    ) -> None:
+        self.weight_decay, self.decoupled, self.clip_norm = weight_decay, decoupled, clip_norm
+        self.values, self.gradients = _flatten(module)
+        self.mean = torch.zeros_like(self.values)
+        self.square = torch.zeros_like(self.values)
+        self.steps = torch.zeros(len(self.values), 1, device=self.values.device)
+
+    def step(self, learning_rate: float, active: Tensor) -> None:
+        """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
+        if bool(active.all()):
+            self._update(learning_rate, slice(None))
+        elif bool(active.any()):
+            for row in active.nonzero().flatten().tolist():
+                self._update(learning_rate, slice(row, row + 1))
+        self.gradients.zero_()
+
+    @torch.no_grad()
+    def _update(self, learning_rate: float, rows: slice) -> None:
+        values, gradients = self.values[rows], self.gradients[rows]
+        mean, square, steps = self.mean[rows], self.square[rows], self.steps[rows]
+        if self.clip_norm is not None:
+            norm = gradients.norm(dim=1, keepdim=True)
+            gradients.mul_((self.clip_norm / (norm + 1e-6)).clamp_max_(1.0))
+        if self.decoupled:
+            values.mul_(1 - learning_rate * self.weight_decay)
+        else:
+            gradients.add_(values, alpha=self.weight_decay)
+        steps += 1
+        mean.lerp_(gradients, 1 - BETA1)
+        square.mul_(BETA2).addcmul_(gradients, gradients, value=1 - BETA2)
+        scale = (1 - BETA2**steps).sqrt()
+        denominator = square.sqrt().div_(scale).add_(1e-8)
+        denominator.mul_(1 - BETA1**steps)
+        values.addcdiv_(mean, denominator, value=-learning_rate)
+
+
+def _flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
+    # The views are spread over the folds' rows; torch warns that gradients are copied to them,
+    # which is the point.
+    warnings.filterwarnings("ignore", message="grad and param do not obey")
+    parameters = list(module.parameters())
+    folds = len(parameters[0])
+    values = torch.cat([p.data.reshape(folds, -1) for p in parameters], dim=1)
+    gradients = torch.zeros_like(values)
+    for parameter, (start, stop) in zip(parameters, _spans(parameters), strict=True):
+        parameter.data = values[:, start:stop].view(parameter.shape)
+        parameter.grad = gradients[:, start:stop].view(parameter.shape)
+    return values, gradients
+
+
+def _spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter[0].numel()
+        yield start, stop
+        start = stop
