@@ -1,0 +1,82 @@
+"""The one encoder class: a torch trunk behind the ``Encoder`` protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenEncoder:
+    """A trunk that maps images (n, 3, s, s) to a pooled vector and a map.
+
+    ``trunk(x)`` returns (n, dim) and (n, token_dim, h, w), both float32. It is in evaluation mode
+    and takes no gradient.
+    """
+
+    name: str
+    weights_sha256: str
+    versions: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dim: int
+    token_dim: int
+    trunk: nn.Module
+    device: str = "cpu"
+    tokens: int = TOKEN_GRID**2
+
+    @torch.inference_mode()
+    def encode(self, images: NDArray[np.uint8]) -> Encoded:
+        """Encode images (n, image_size, image_size, 3)."""
+        side = self.image_size
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
+            raise ValueError(
+                f"{self.name} takes uint8 images (n, {side}, {side}, 3), "
+                f"found {images.dtype} {images.shape}"
+            )
+        pooled, spatial = self.trunk(self._normalised(images))
+        grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
+        tokens = grid.flatten(2).transpose(1, 2).half()  # (n, 16, token_dim)
+        return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
+
+    def _normalised(self, images: NDArray[np.uint8]) -> Tensor:
+        x = torch.tensor(images, device=self.device).permute(0, 3, 1, 2).float().div(255)
+        mean = torch.tensor(self.mean, device=self.device)[:, None, None]
+        std = torch.tensor(self.std, device=self.device)[:, None, None]
+        return ((x - mean) / std).contiguous()  # (n, 3, s, s)
+
+    def to(self, device: str) -> Encoder:
+        """The same encoder on ``device``; its trunk is moved, not copied."""
+        moved = self.trunk.to(device)
+        return FrozenEncoder(
+            self.name, self.weights_sha256, self.versions, self.image_size, self.mean, self.std,
+            self.dim, self.token_dim, moved, device,
+        )  # fmt: skip
+
+
+def frozen(
+    trunk: nn.Module,
+    *,
+    name: str,
+    weights_sha256: str,
+    versions: tuple[str, ...],
+    image_size: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> FrozenEncoder:
+    """Freeze a trunk and find its widths with one black image."""
+    trunk.eval().requires_grad_(False).float()
+    with torch.inference_mode():
+        pooled, spatial = trunk(torch.zeros(1, 3, image_size, image_size))
+    return FrozenEncoder(
+        name, weights_sha256, versions, image_size, mean, std,
+        dim=pooled.shape[1], token_dim=spatial.shape[1], trunk=trunk,
+    )  # fmt: skip

@@ -1,0 +1,63 @@
+"""Encoders by name; a family's library is loaded only when one of its encoders is built."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.encoders._base import Encoder
+from storage.records import DataError
+
+
+@dataclass(frozen=True)
+class EncoderNote:
+    """One line of ``describe()``: a name and what it is."""
+
+    name: str
+    about: str
+
+
+NOTES = (
+    EncoderNote("clip:ViT-B/32", "CLIP ViT-B/32, 512 numbers an image; OpenAI, 338 MB once"),
+    EncoderNote("clip:ViT-B/16", "CLIP ViT-B/16, 512 numbers, finer patches; OpenAI, 335 MB once"),
+    EncoderNote("clip:RN50", "CLIP ResNet-50, 1024 numbers; OpenAI, 244 MB once"),
+    EncoderNote("timm:efficientnet_b0", "EfficientNet-B0, 1280 numbers; Hugging Face, 21 MB once"),
+    EncoderNote("timm:NAME", "any timm backbone with a last feature map or square patches"),
+    EncoderNote("bundled:efficientnet_lite0", "EfficientNet-Lite0, 1280 numbers; no download"),
+)
+
+
+def describe() -> tuple[EncoderNote, ...]:
+    """The encoders worth naming in a help text."""
+    return NOTES
+
+
+def build(name: str, *, weights: Path | None = None) -> Encoder:
+    """The encoder of this name, with pretrained weights and never random ones.
+
+    Weights come from ``weights``, else the local cache, else the hub.
+
+    Args:
+        name: ``clip:MODEL``, ``timm:MODEL`` or ``bundled:efficientnet_lite0``.
+        weights: a file of tensors (``torch.save`` of a state dict, or safetensors).
+
+    Raises:
+        DataError: an unknown name, or weights that cannot be had or are another model's.
+    """
+    family, _, model = name.partition(":")
+    if family == "clip" and model:
+        from pipelines.encoders import clip_encoder
+
+        return clip_encoder.build(model, weights=weights)
+    if family == "timm" and model:
+        from pipelines.encoders import timm_encoder
+
+        return timm_encoder.build(model, weights=weights)
+    if name == "bundled:efficientnet_lite0":
+        from pipelines.encoders import bundled
+
+        return bundled.build(weights=weights)
+    names = [note.name for note in NOTES]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
+    raise DataError(f"unknown encoder {name!r}; did you mean {near!r}? Known: {', '.join(names)}")
