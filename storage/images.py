@@ -1,0 +1,172 @@
+"""Image files to 8-bit arrays, and to the hash that names their content."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.records import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+ByteArray = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
+"""Lower-case suffixes of files that count as images."""
+
+WINDOW = (0.1, 99.9)
+"""Percentiles that deeper-than-8-bit grey values are stretched between; the rest is clipped.
+
+Minimum and maximum would let one hot pixel or a burned-in marker darken the whole breast.
+"""
+
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+"""What Pillow raises for files that are no images, empty, cut short or damaged."""
+
+
+def is_image(path: Path) -> bool:
+    """Whether the suffix is that of an image, in any case; hidden files are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_image(path: Path | str) -> ByteArray:
+    """The image as (h, w, 3) RGB, 0..255.
+
+    Grey, palette, 1-bit and CMYK files are converted, alpha is dropped, EXIF rotation applied.
+    Grey of more than 8 bits is stretched between the percentiles of ``WINDOW``; DICOM goes
+    through its own VOI LUT and MONOCHROME1 is inverted.
+
+    Raises:
+        DataError: unreadable, empty or truncated file; DICOM without pydicom.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".dcm":
+        return _rgb(_read_dicom(path))
+    return _rgb(_decode(path))
+
+
+def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
+    """The image squeezed to (side, side) grey, aspect ratio not kept.
+
+    JPEGs are decoded at reduced scale, several times faster than ``read_image``; the whole
+    file is still read, so damage shows.
+
+    Raises:
+        DataError: as ``read_image``.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if path.suffix.lower() in {".jpg", ".jpeg"}:
+        grey = _decode(path, draft=2 * side)
+    else:
+        grey = read_image(path)
+    image = Image.fromarray(grey).convert("L")
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def content_hash(path: Path | str) -> str:
+    """SHA-256 of the file's bytes, hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def _decode(path: Path, *, draft: int = 0) -> ByteArray:
+    """(h, w) or (h, w, 3) uint8; ``draft`` > 0 lets JPEG shrink to no less than that side."""
+    from PIL import Image
+
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the image file is empty (0 bytes); replace or remove it")
+        with Image.open(path) as image:
+            if draft:
+                image.draft("L", (draft, draft))
+            return _as_bytes(image)
+    except DataError:
+        raise
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
+        ) from error
+
+
+def _as_bytes(image: PilImage) -> ByteArray:
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "F" or upright.mode.startswith("I"):
+        return _window(np.asarray(upright, dtype=np.float64))
+    mode = "L" if upright.mode in {"1", "L"} else "RGB"
+    return np.array(upright.convert(mode), dtype=np.uint8)
+
+
+def _window(values: NDArray[np.float64]) -> ByteArray:
+    """Deep grey values (h, w) between their ``WINDOW`` percentiles as 0..255."""
+    low, high = np.percentile(values, WINDOW)
+    return _stretch(np.clip(values, low, high) if high > low else values)
+
+
+def _stretch(values: NDArray[np.float64]) -> ByteArray:
+    """Minimum to 0, maximum to 255; a constant image becomes 0."""
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / ((high - low) or 1.0)
+    return np.asarray(np.round(scaled * 255), dtype=np.uint8)
+
+
+def _rgb(pixels: ByteArray) -> ByteArray:
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def _read_dicom(path: Path) -> ByteArray:
+    try:
+        import pydicom
+    except ImportError as error:
+        raise DataError(
+            f"{path}: reading DICOM needs pydicom; install it with: pip install 'outerfold[dicom]'"
+        ) from error
+    try:
+        dataset = pydicom.dcmread(path)
+        pixels = _dicom_pixels(dataset)
+    except (*DECODE_ERRORS, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"{path}: cannot be decoded as DICOM ({error}); replace or remove the file"
+        ) from error
+    if pixels.ndim > 2 and pixels.shape[-1] != 3:
+        raise DataError(
+            f"{path}: holds {pixels.shape[0]} frames, one image a file is read; "
+            "export the slices or a synthetic 2D view first"
+        )
+    return pixels
+
+
+def _dicom_pixels(dataset: Any) -> ByteArray:
+    """(h, w) or (h, w, 3); frames of a volume come back as (frames, h, w)."""
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
+
+    raw = pixel_array(dataset)
+    if raw.ndim != 2:
+        return np.asarray(raw, dtype=np.uint8)
+    values = apply_modality_lut(raw, dataset)
+    if "WindowCenter" in dataset or "VOILUTSequence" in dataset:
+        grey = _stretch(np.asarray(apply_voi_lut(values, dataset), dtype=np.float64))
+    else:
+        grey = _window(np.asarray(values, dtype=np.float64))
+    inverted = str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1"
+    return np.invert(grey) if inverted else grey

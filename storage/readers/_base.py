@@ -1,0 +1,166 @@
+"""What every reader hands on: a listing of rows as text, before classes and columns are chosen."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.records import DataError
+
+SYNTHETIC_MARKER = "SYNTHETIC.txt"
+"""A file of this name at a data root says that a program made the images."""
+
+FILE_NAMES = ("file", "filename", "file_name", "image", "image_file", "path", "image_path")
+LABEL_NAMES = ("label", "class")
+PATIENT_NAMES = ("patient_id", "patient", "patientid", "case", "case_id", "caseid", "subject_id")
+"""Column names, normalised, in order of preference."""
+
+PATIENT_PATTERNS = (
+    r"(DBT-P\d+)",  # Breast-Cancer-Screening-DBT
+    r"(?:^|/)([A-D]_\d{4})_\d\.",  # DDSM files: volume letter and case number
+    r"^([^/]+/\d{4})/",  # DDSM case folders; numbers repeat between classes
+)
+"""Default patient patterns; one counts only if it matches every file."""
+
+MASK_PATTERN = re.compile(r"[_\- ]mask[_ ]?\d*$", re.IGNORECASE)
+"""Stem of a file that outlines a lesion and is no input image."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows as a source spells them.
+
+    Attributes:
+        ids: n readable names, unique: the image's path below the root, with ``/``.
+        images: n absolute paths.
+        labels: n class names.
+        patients: n patient names, or None where the source does not tell.
+        table: {column: n texts}, every column of the source, as it spells them.
+        classes: names that exist in the source, also those without rows here.
+        source: what to call the sheet in a message, e.g. ``metadata.csv``.
+    """
+
+    root: Path
+    ids: tuple[str, ...]
+    images: tuple[Path, ...]
+    labels: tuple[str, ...]
+    patients: tuple[str, ...] | None
+    table: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    source: str = ""
+    assumptions: tuple[str, ...] = ()
+
+    def keep(self, rows: Sequence[int]) -> Listing:
+        """These row positions only, in that order."""
+        return Listing(
+            self.root,
+            tuple(self.ids[i] for i in rows),
+            tuple(self.images[i] for i in rows),
+            tuple(self.labels[i] for i in rows),
+            None if self.patients is None else tuple(self.patients[i] for i in rows),
+            {name: tuple(texts[i] for i in rows) for name, texts in self.table.items()},
+            self.source,
+            self.assumptions,
+        )
+
+    def by_id(self) -> Listing:
+        """Sorted by id, so that the order of a sheet changes nothing downstream."""
+        return self.keep(sorted(range(len(self.ids)), key=self.ids.__getitem__))
+
+
+def normalise(name: str) -> str:
+    """A column's name for comparison: lower case, runs of other signs as ``_``."""
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+
+
+def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
+    """The first of ``wanted`` that a sheet has, as the sheet spells it; None if none."""
+    known = {normalise(name): name for name in names}
+    return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'age'?)`` or nothing, to end a message with."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def first_three(names: Iterable[str]) -> str:
+    """``['a', 'b', 'c'] (12 in all)`` for messages."""
+    every = list(names)
+    return f"{every[:3]} ({len(every)} in all)"
+
+
+def read_csv_table(path: Path) -> dict[str, tuple[str, ...]]:
+    """Every column as text, empty for missing; comma, semicolon or tab separated.
+
+    Raises:
+        DataError: unreadable, empty or ragged file.
+    """
+    import pandas as pd
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        frame = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    if frame.empty:
+        raise DataError(f"{path}: has no rows; a table of images needs at least a header and rows")
+    return {str(name): tuple(t.strip() for t in frame[name].astype(str)) for name in frame.columns}
+
+
+def require_patients(values: Sequence[str], ids: Sequence[str], column: str) -> tuple[str, ...]:
+    """``values`` if every row names its patient.
+
+    Raises:
+        DataError: rows without a patient.
+    """
+    blank = [name for name, value in zip(ids, values, strict=True) if not value]
+    if blank:
+        raise DataError(
+            f"column {column!r}: images {first_three(blank)} have no patient; "
+            "fill it in, since patients must stay on one side of every split"
+        )
+    return tuple(values)
+
+
+def patients_by_regex(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
+    """Patients read out of ids by the one group of ``pattern`` (searched anywhere).
+
+    Raises:
+        DataError: a broken pattern, not one group, or files that it does not match.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"--patient-regex {pattern!r} is no regular expression: {error}") from error
+    if compiled.groups != 1:
+        raise DataError(
+            f"--patient-regex {pattern!r} needs exactly one group, the patient, "
+            f"found {compiled.groups}; for example '(P[0-9]+)_'"
+        )
+    matches = [compiled.search(name) for name in ids]
+    missed = [name for name, match in zip(ids, matches, strict=True) if not (match and match[1])]
+    if missed:
+        raise DataError(
+            f"--patient-regex {pattern!r} names no patient for files {first_three(missed)}; "
+            "widen it, or name patients in a metadata.csv"
+        )
+    return tuple(match[1] for match in matches if match)
+
+
+def patients_by_default(ids: Sequence[str]) -> tuple[str, ...] | None:
+    """Patients by the first known naming scheme that fits every id; None if none does."""
+    for pattern in PATIENT_PATTERNS:
+        matches = [re.search(pattern, name) for name in ids]
+        found = tuple(match[1] for match in matches if match)
+        if ids and len(found) == len(ids):
+            return found
+    return None

@@ -1,0 +1,134 @@
+"""Folders named after classes: ``ROOT/CLASS/**/image``, with or without a ``metadata.csv``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storage.images import IMAGE_SUFFIXES, is_image
+from storage.readers._base import (
+    FILE_NAMES,
+    LABEL_NAMES,
+    MASK_PATTERN,
+    PATIENT_NAMES,
+    Listing,
+    find_column,
+    first_three,
+    read_csv_table,
+    require_patients,
+)
+from storage.readers.manifest import list_manifest
+from storage.records import DataError
+
+METADATA = "metadata.csv"
+Table = dict[str, tuple[str, ...]]
+
+
+def list_class_folders(root: Path) -> Listing:
+    """Every image below a class folder; its label is the folder's name.
+
+    A ``metadata.csv`` whose labels are no folder names is read as a manifest instead.
+
+    Raises:
+        DataError: no class folders, an empty one, or a ``metadata.csv`` that does not fit.
+    """
+    table = read_csv_table(root / METADATA) if (root / METADATA).is_file() else {}
+    if table and not _folders_are_classes(root, table):
+        return list_manifest(root / METADATA)
+    listing = _walk(root)
+    return _join(listing, table) if table else listing
+
+
+def _folders_are_classes(root: Path, table: Table) -> bool:
+    """False where the sheet has labels and no label is the name of a folder below the root."""
+    label = find_column(table, LABEL_NAMES)
+    if label is None:
+        return True
+    folders = {folder.name.lower() for folder in _class_folders(root)}
+    return any(value.lower() in folders for value in table[label])
+
+
+def _class_folders(root: Path) -> list[Path]:
+    return sorted(
+        folder
+        for folder in root.iterdir()
+        if folder.is_dir() and not folder.name.startswith((".", "__"))
+    )
+
+
+def _walk(root: Path) -> Listing:
+    folders = _class_folders(root)
+    if not folders:
+        raise DataError(
+            f"{root}: no class folders; images are expected as ROOT/CLASS/**/*"
+            f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data"
+        )
+    masks = 0
+    images: list[Path] = []
+    for folder in folders:
+        found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
+        inputs = [path for path in found if not MASK_PATTERN.search(path.stem)]
+        if not inputs:
+            raise DataError(
+                f"{folder}: the class folder holds no image "
+                f"({', '.join(sorted(IMAGE_SUFFIXES))}); fill or remove it"
+            )
+        masks += len(found) - len(inputs)
+        images += inputs
+    ids = tuple(path.relative_to(root).as_posix() for path in images)
+    said = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
+    stray = sum(path.is_file() and is_image(path) for path in root.iterdir())
+    if stray:
+        said.append(f"{stray} images directly in the data folder are in no class and left out")
+    return Listing(
+        root, ids, tuple(images), tuple(name.split("/")[0] for name in ids), None,
+        assumptions=tuple(said),
+    )  # fmt: skip
+
+
+def _join(listing: Listing, table: Table) -> Listing:
+    """The listing with patients and columns of its ``metadata.csv``."""
+    file = find_column(table, FILE_NAMES)
+    if file is None:
+        raise DataError(
+            f"{listing.root / METADATA}: has no column 'file' (the image's path below the data "
+            f"folder), found {list(table)}"
+        )
+    names = [value.replace("\\", "/") for value in table[file]]
+    row_of = {name: row for row, name in enumerate(names)}
+    if len(row_of) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(
+            f"{METADATA}: files {first_three(twice)} are listed twice; keep one row each"
+        )
+    missing = [name for name in listing.ids if name not in row_of]
+    if missing:
+        raise DataError(
+            f"{METADATA}: images {first_three(missing)} have no row; add them or remove the images"
+        )
+    rows = [row_of[name] for name in listing.ids]
+    columns = {name: tuple(texts[row] for row in rows) for name, texts in table.items()}
+    _check_labels(listing, columns)
+    absent = len(names) - len(rows)
+    said = (f"{absent} rows of {METADATA} have no image and were left out",) if absent else ()
+    patient = find_column(columns, PATIENT_NAMES)
+    return Listing(
+        listing.root, listing.ids, listing.images, listing.labels,
+        require_patients(columns[patient], listing.ids, patient) if patient else None,
+        columns, METADATA, listing.assumptions + said,
+    )  # fmt: skip
+
+
+def _check_labels(listing: Listing, columns: Table) -> None:
+    label = find_column(columns, LABEL_NAMES)
+    if label is None:
+        return
+    wrong = [
+        f"{name} says {value!r}"
+        for name, folder, value in zip(listing.ids, listing.labels, columns[label], strict=True)
+        if value and value.lower() != folder.lower()
+    ]
+    if wrong:
+        raise DataError(
+            f"{METADATA}: column {label!r} contradicts the class folder: {first_three(wrong)}; "
+            "make folder and column agree, or drop the column"
+        )

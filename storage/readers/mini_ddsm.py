@@ -1,0 +1,147 @@
+"""Mini-DDSM: ``Benign/ Cancer/ Normal/`` case folders described by Excel sheets.
+
+Lekamlage et al. (2020), "Mini-DDSM: Mammography-based automatic age estimation", after DDSM.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from storage.readers._base import MASK_PATTERN, Listing, find_column, first_three
+from storage.readers.columns import is_missing
+from storage.records import DataError
+
+SHEET = "DataWMask.xlsx"
+LISTS = "List_*.xlsx"
+LIST_NAME = re.compile(r"^List_(\w+)\.xlsx$", re.IGNORECASE)
+CASE = re.compile(r"(?:^|/)([A-D]_\d+)_\d+\.")
+"""DDSM volume letter and case number; the folder's number alone repeats between classes."""
+
+ZEROS = frozenset({"0", "0.0"})
+Table = dict[str, tuple[str, ...]]
+
+
+def find_sheets(root: Path) -> list[Path]:
+    """The sheets that describe a Mini-DDSM folder; empty if it is none."""
+    return [root / SHEET] if (root / SHEET).is_file() else sorted(root.glob(LISTS))
+
+
+def list_mini_ddsm(root: Path) -> Listing:
+    """Rows of the sheets whose image exists; how many were left out is an assumption.
+
+    Raises:
+        DataError: a sheet that cannot be read, or no image at all.
+    """
+    every = list_sheet_rows(root)
+    images = [_existing(path) for path in every.images]
+    rows = [row for row, path in enumerate(images) if path is not None]
+    if not rows:
+        raise DataError(
+            f"{root}: none of the {len(images)} images of {every.source} exists, "
+            f"for example {every.ids[0]}; unpack the images beside the sheet"
+        )
+    kept = every.keep(rows)
+    found = tuple(path for path in images if path is not None)
+    said = kept.assumptions
+    if len(rows) < len(images):
+        said += (
+            f"{len(images) - len(rows)} of {len(images)} rows of {every.source} have no image "
+            "and were left out",
+        )
+    return Listing(root, kept.ids, found, kept.labels, kept.patients, kept.table, kept.source, said)
+
+
+def list_sheet_rows(root: Path) -> Listing:
+    """Every row of the sheets, whether or not its image exists; density 0 becomes missing.
+
+    Raises:
+        DataError: no sheet, one that cannot be read, or one without file names.
+    """
+    sheets = find_sheets(root)
+    if not sheets:
+        raise DataError(f"{root}: holds neither {SHEET} nor {LISTS}, the sheets of Mini-DDSM")
+    parts = [_list_sheet(root, sheet) for sheet in sheets]
+    columns = [name for name in parts[0].table if all(name in part.table for part in parts)]
+    table = {name: tuple(t for part in parts for t in part.table[name]) for name in columns}
+    return Listing(
+        root,
+        tuple(name for part in parts for name in part.ids),
+        tuple(path for part in parts for path in part.images),
+        tuple(label for part in parts for label in part.labels),
+        tuple(p for part in parts for p in part.patients or ()),
+        table,
+        ", ".join(sheet.name for sheet in sheets),
+        _without_zero_density(table),
+    )
+
+
+def _list_sheet(root: Path, sheet: Path) -> Listing:
+    table = _read_sheet(sheet)
+    ids = _row_paths(sheet, table)
+    rows = [row for row, name in enumerate(ids) if not MASK_PATTERN.search(_stem(name))]
+    named = [ids[row] for row in rows]
+    kept = {name: tuple(texts[row] for row in rows) for name, texts in table.items()}
+    return Listing(
+        root, tuple(named), tuple(root / name for name in named), _labels(sheet, named, kept),
+        tuple(_patient(name) for name in named), kept, sheet.name,
+    )  # fmt: skip
+
+
+def _without_zero_density(table: Table) -> tuple[str, ...]:
+    """Empty the zeros of the density column, in place; a sentence if there were any."""
+    density = find_column(table, ["density"])
+    texts = table[density] if density is not None else ()
+    zeros = sum(text in ZEROS for text in texts)
+    if density is None or not zeros:
+        return ()
+    table[density] = tuple("" if text in ZEROS else text for text in texts)
+    return (f"density 0 is no BI-RADS density and was read as missing ({zeros} rows)",)
+
+
+def _read_sheet(sheet: Path) -> Table:
+    """Every column as text; empty for missing."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_excel(sheet, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{sheet}: cannot be read as an Excel sheet ({error})") from error
+    return {str(name): tuple(str(t).strip() for t in frame[name]) for name in frame.columns}
+
+
+def _row_paths(sheet: Path, table: Table) -> tuple[str, ...]:
+    """Each row's image path below the root, with ``/``."""
+    full = find_column(table, ["fullpath", "path", "file"])
+    if full is None:
+        raise DataError(
+            f"{sheet.name}: has no column 'fullPath' (CLASS\\CASE\\image), found {list(table)}"
+        )
+    paths = tuple(text.replace("\\", "/").lstrip("./") for text in table[full])
+    blank = [str(row + 2) for row, text in enumerate(paths) if not text or is_missing(text)]
+    if blank:
+        raise DataError(f"{sheet.name}: rows {first_three(blank)} have no fullPath")
+    return paths
+
+
+def _labels(sheet: Path, ids: list[str], table: Table) -> tuple[str, ...]:
+    """Status, else the class in the name of a ``List_CLASS.xlsx``, else the top folder."""
+    status = find_column(table, ["status"])
+    if status is not None:
+        return table[status]
+    named = LIST_NAME.match(sheet.name)
+    return tuple(named[1] if named else name.split("/")[0] for name in ids)
+
+
+def _patient(name: str) -> str:
+    found = CASE.search(name)
+    return found[1] if found else name.rsplit("/", 1)[0]
+
+
+def _stem(name: str) -> str:
+    return name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def _existing(path: Path) -> Path | None:
+    """The image, or its 16-bit PNG edition, which the JPEG sheet describes as well."""
+    return next((p for p in (path, path.with_suffix(".png")) if p.is_file()), None)

@@ -1,0 +1,269 @@
+"""One door to every layout: find out what a source is, choose classes, patients and columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from storage.images import content_hash
+from storage.readers._base import (
+    SYNTHETIC_MARKER,
+    Listing,
+    find_column,
+    nearest,
+    patients_by_default,
+    patients_by_regex,
+)
+from storage.readers.class_folders import list_class_folders
+from storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
+from storage.readers.manifest import list_manifest
+from storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from storage.records import Column, DataError, Dataset, Features, FloatArray
+
+Task = Literal["dbt", "multimodal"]
+CLINICAL_ORDER = {"normal": 0, "actionable": 1, "benign": 2, "cancer": 3, "malignant": 3}
+POSITIVE_NAMES = ("cancer", "malignant")
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class _Table:
+    columns: tuple[Column, ...]
+    values: FloatArray  # (n, k)
+    assumptions: tuple[str, ...]
+
+
+def read(
+    source: Path,
+    *,
+    task: Task,
+    classes: Sequence[str] = (),
+    positive: str | None = None,
+    columns: Sequence[str] | None = None,
+    patient_regex: str | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """Rows of a class-folder root, a Mini-DDSM folder or a CSV manifest, sorted by id.
+
+    Args:
+        source: folder or ``.csv`` file.
+        task: ``multimodal`` makes the target binary, ``dbt`` keeps every class.
+        classes: keep these only; all when empty.
+        positive: the multimodal task's positive class; cancer or malignant unless said.
+        columns: tabular columns; None takes what is there of age, density, family_history
+            for multimodal, and none for dbt.
+        patient_regex: one group names the patient; for sources that do not tell.
+        name: what reports call the data; the source's own name unless said.
+
+    Raises:
+        DataError: the source breaks a rule; the message says which and what to do.
+    """
+    listing = _list(Path(source))
+    hashes = _content_hashes(listing.images)
+    return _build(
+        listing, hashes, task=task, classes=classes, positive=positive, columns=columns,
+        patient_regex=patient_regex, name=name or _name(Path(source), listing.root),
+    )  # fmt: skip
+
+
+def read_sheet_only(
+    source: Path, *, task: Task = "multimodal", columns: Sequence[str] | None = None
+) -> Dataset:
+    """Mini-DDSM's metadata alone; its images need not exist, nor are they hashed.
+
+    For plans and scale tests; a model cannot be trained on it.
+    """
+    listing = list_sheet_rows(Path(source)).by_id()
+    return _build(
+        listing, list(listing.ids), task=task, classes=(), positive=None, columns=columns,
+        patient_regex=None, name=f"{Path(source).name} (metadata only)",
+    )  # fmt: skip
+
+
+def _list(source: Path) -> Listing:
+    if source.is_file():
+        if source.suffix.lower() not in {".csv", ".tsv"}:
+            raise DataError(
+                f"{source}: a data source is a folder or a .csv manifest, "
+                f"found a {source.suffix or 'nameless'} file"
+            )
+        return list_manifest(source.resolve()).by_id()
+    if not source.is_dir():
+        raise DataError(f"{source}: does not exist; --data needs a folder or a .csv manifest")
+    root = source.resolve()
+    return (list_mini_ddsm(root) if find_sheets(root) else list_class_folders(root)).by_id()
+
+
+def _name(source: Path, root: Path) -> str:
+    return source.resolve().stem if source.is_file() else root.name
+
+
+def _content_hashes(images: Sequence[Path]) -> list[str]:
+    from joblib import Parallel, delayed
+
+    workers = Parallel(n_jobs=8, prefer="threads")
+    return list(workers(delayed(content_hash)(path) for path in images))
+
+
+def _build(
+    listing: Listing,
+    hashes: Sequence[str],
+    *,
+    task: Task,
+    classes: Sequence[str],
+    positive: str | None,
+    columns: Sequence[str] | None,
+    patient_regex: str | None,
+    name: str,
+) -> Dataset:
+    names = class_order(listing.labels)
+    wanted = _wanted(names, classes)
+    rows = [row for row, label in enumerate(listing.labels) if label in wanted]
+    listing = listing.keep(rows)
+    labels, names, merged = _target(listing.labels, wanted, task, positive)
+    patients, known, told = _patients(listing, patient_regex)
+    table = _table(listing, task, columns)
+    features = Features(
+        np.array(listing.ids),
+        np.array([str(path) for path in listing.images]),
+        table.values,
+        table.columns,
+    )
+    data = Dataset(
+        features=features,
+        labels=np.array([names.index(label) for label in labels], dtype=np.int64),
+        patients=np.array(patients),
+        classes=names,
+        fingerprint="",
+        name=name,
+        synthetic=(listing.root / SYNTHETIC_MARKER).is_file(),
+        patients_known=known,
+        assumptions=listing.assumptions + merged + told + table.assumptions,
+    )
+    return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
+
+
+def class_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """Class names by clinical severity where all are known, else sorted."""
+    names = sorted(set(labels))
+    if all(name.lower() in CLINICAL_ORDER for name in names):
+        names.sort(key=lambda name: CLINICAL_ORDER[name.lower()])
+    return tuple(names)
+
+
+def _match_class(name: str, known: Sequence[str], option: str) -> str:
+    exact = [k for k in known if k == name] or [k for k in known if k.lower() == name.lower()]
+    if len(exact) != 1:
+        raise DataError(
+            f"{option}: class {name!r} is not in the data{nearest(name, known)}; "
+            f"found classes {list(known)}"
+        )
+    return exact[0]
+
+
+def _wanted(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str, ...]:
+    wanted = {_match_class(name, names, "--classes") for name in classes} or set(names)
+    if len(wanted) < 2:
+        raise DataError(
+            f"at least two classes are needed, found {sorted(wanted)} of {list(names)}; "
+            "add images of another class or widen --classes"
+        )
+    return tuple(name for name in names if name in wanted)
+
+
+def _target(
+    labels: tuple[str, ...], names: tuple[str, ...], task: Task, positive: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(labels, classes, assumptions); the multimodal target is binary, others merged."""
+    if task == "dbt":
+        if positive is not None:
+            raise DataError("--positive has no effect with the dbt task, which keeps every class")
+        return labels, names, ()
+    hit = _positive(names, positive)
+    counts = Counter(label for label in labels if label != hit)
+    merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name != hit)
+    said = (f"positive class {hit!r}; {merged} merged into {OTHER!r}",)
+    return tuple(hit if label == hit else OTHER for label in labels), (OTHER, hit), said
+
+
+def _positive(names: tuple[str, ...], positive: str | None) -> str:
+    if positive is not None:
+        return _match_class(positive, names, "--positive")
+    hits = [name for name in names if name.lower() in POSITIVE_NAMES]
+    if len(hits) != 1:
+        raise DataError(
+            f"the multimodal task needs one positive class called cancer or malignant, found "
+            f"{hits or 'none'} among {list(names)}; name it with --positive"
+        )
+    return hits[0]
+
+
+def _patients(
+    listing: Listing, patient_regex: str | None
+) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
+    """(patients, known, assumptions); the source, then the pattern, then near-duplicates."""
+    if listing.patients is not None:
+        if patient_regex is not None:
+            raise DataError(
+                f"--patient-regex has no effect: {listing.source} names the patients; "
+                "leave one of the two out"
+            )
+        return listing.patients, True, ()
+    if patient_regex is not None:
+        return patients_by_regex(listing.ids, patient_regex), True, ()
+    found = patients_by_default(listing.ids)
+    if found is not None:
+        return found, True, ("patients were read from file names, by the data set's own scheme",)
+    return _guess_patients(listing)
+
+
+def _guess_patients(listing: Listing) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
+    from storage.lookalikes import group_lookalikes
+
+    groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
+    said = (
+        "no patient column or pattern: near-duplicate images were grouped "
+        f"({len(listing.ids)} images, {len(set(groups))} groups); "
+        "that no patient is on two sides of a split could not be verified"
+    )
+    return groups, False, (said,)
+
+
+def _table(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
+    said: tuple[str, ...] = ()
+    asked: Sequence[str] = columns or ()
+    if columns is None and task == "multimodal":
+        asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n])]
+        absent = [n for n in DEFAULT_COLUMNS if n not in asked]
+        said = (
+            f"tabular columns found: {', '.join(asked) or 'none'}"
+            + (f"; absent: {', '.join(absent)}" if absent else ""),
+        )
+    chosen = choose_columns(list(listing.table), asked, listing.source)
+    parsed = [parse_column(name, listing.table[found]) for name, found in chosen]
+    values = np.empty((len(listing.ids), len(parsed)))
+    for at, (_, column) in enumerate(parsed):
+        values[:, at] = column
+    return _Table(tuple(column for column, _ in parsed), values, said)
+
+
+def fingerprint(data: Dataset, contents: Sequence[str]) -> str:
+    """SHA-256 over ids, image contents, labels, patients, columns and their values.
+
+    Args:
+        data: n rows.
+        contents: n content hashes, in row order.
+    """
+    digest = hashlib.sha256()
+    digest.update(repr((data.classes, data.features.columns)).encode())
+    rows = zip(data.ids, contents, data.labels, data.patients, strict=True)
+    for row in rows:
+        digest.update(repr(tuple(str(cell) for cell in row)).encode())
+    digest.update(np.ascontiguousarray(data.features.tabular).tobytes())
+    return digest.hexdigest()
