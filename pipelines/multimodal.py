@@ -24,14 +24,14 @@ class MultimodalPipeline:
 
     learning_rate: float
     dropout: float
-    gamma: float
+    focal_gamma: float
     sampler: str
     attention: bool
     weight_decay: float = 1e-2
     batch_size: int = 64
     label_smoothing: float = 0.1
     ens_beta: float = 0.0
-    views: int = 0
+    augmented_views: int = 0
 
     @property
     def tokens(self) -> bool:
@@ -41,8 +41,8 @@ class MultimodalPipeline:
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
         """See ``Pipeline.start``."""
         recipe = Recipe(
-            self.learning_rate, self.weight_decay, self.batch_size, self.gamma,
-            self.label_smoothing, self.ens_beta, self.sampler, self.views,
+            self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
+            self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
             decoupled=True, restarts=True, clip_norm=GRADIENT_NORM,
         )  # fmt: skip
         return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)

@@ -1,0 +1,164 @@
+"""The inner objective: one configuration scored by folds that advance epoch by epoch together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from optuna.trial import BaseTrial
+
+from objectives.metrics import METRICS, decision_scores
+from objectives.spaces import Space
+from pipelines._base import Epoch, Pipeline
+from pipelines.rows import ImageSource, TrainingRows
+from storage.records import EpochRow, FloatArray, Fold, TrainSide
+from storage.seeds import derive
+
+SMOOTHING = 3
+"""Epochs averaged before the best is chosen; the largest of many noisy means flatters."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long folds train and what is searched for.
+
+    Attributes:
+        metric: a key of ``METRICS``.
+        epochs: most epochs of a trial.
+        patience: epochs without a new best fold mean after which a trial ends.
+    """
+
+    metric: str
+    epochs: int
+    patience: int
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The chosen configuration run once more, to keep what a search throws away.
+
+    Attributes:
+        epochs: chosen number of epochs.
+        score: the search's own value of it.
+        probabilities: for each inner fold (val rows, classes), after ``epochs`` epochs.
+        history: every epoch the trial ran.
+    """
+
+    epochs: int
+    score: float
+    probabilities: tuple[FloatArray, ...]
+    history: tuple[EpochRow, ...]
+
+
+class InnerObjective:
+    """Scores a trial by the mean over inner folds, on rows those folds did not train on.
+
+    It is given the training side of one outer fold and nothing else, so it cannot see a test row.
+
+    Args:
+        train: the training side; only ``OuterFold.train_side`` makes one.
+        folds: cut from ``train``.
+        source: frozen representations of its images.
+        space: what a trial's parameters mean.
+        seed: of this study; a trial's own seed is derived from it and the trial's number.
+    """
+
+    def __init__(
+        self, train: TrainSide, folds: Sequence[Fold], source: ImageSource, space: Space,
+        *, protocol: Protocol, seed: int, device: str,
+    ) -> None:  # fmt: skip
+        self.train, self.folds, self.source, self.space = train, folds, source, space
+        self.protocol, self.seed, self.device = protocol, seed, device
+        self.metric = METRICS[protocol.metric]
+        self._labels = [train.select(fold.val).labels for fold in folds]
+        self._rows: dict[bool, TrainingRows] = {}
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """The best epoch's smoothed fold mean, in the metric's own unit.
+
+        Sets ``epochs`` (that epoch), ``length`` (epochs trained) and ``fold_scores`` on the trial.
+
+        Raises:
+            optuna.TrialPruned: given up on a fold mean.
+            TrainingDiverged: a probability is no longer a number.
+        """
+        curve: list[FloatArray] = []
+        for epoch in self._epochs(trial):
+            curve.append(self._fold_scores(epoch))
+            trial.report(float(curve[-1].mean()), epoch.number)
+            if self._out_of_patience(curve):
+                break
+            if epoch.number < self.protocol.epochs and trial.should_prune():
+                raise optuna.TrialPruned
+        best, value = self._best(curve)
+        trial.set_user_attr("epochs", best)
+        trial.set_user_attr("length", len(curve))
+        trial.set_user_attr("fold_scores", curve[best - 1].tolist())
+        return value
+
+    def replay(self, trial: BaseTrial, *, length: int) -> Replay:
+        """Run a finished trial's configuration again for ``length`` epochs."""
+        curve, history, kept = [], [], []
+        for epoch in self._epochs(trial):
+            curve.append(self._fold_scores(epoch))
+            history.append(self._row(epoch))
+            kept.append(epoch.probabilities)
+            if epoch.number == length:
+                break
+        best, value = self._best(curve)
+        return Replay(best, value, kept[best - 1], tuple(history))
+
+    def rows(self, pipeline: Pipeline) -> TrainingRows:
+        """The training side as this pipeline reads it; prepared once, kept for later trials."""
+        if pipeline.tokens not in self._rows:
+            self._rows[pipeline.tokens] = TrainingRows(
+                self.train, self.folds, self.source, tokens=pipeline.tokens, seed=self.seed
+            )
+        return self._rows[pipeline.tokens]
+
+    def _epochs(self, trial: BaseTrial) -> Iterator[Epoch]:
+        pipeline = self.space(trial)
+        training = pipeline.start(
+            self.rows(pipeline),
+            budget=self.protocol.epochs,
+            seed=derive(self.seed, "trial", trial.number),
+            device=self.device,
+        )
+        return iter(training)
+
+    def _fold_scores(self, epoch: Epoch) -> FloatArray:
+        pairs = zip(self._labels, epoch.probabilities, strict=True)
+        return np.array([self.metric.score(labels, scores) for labels, scores in pairs])
+
+    def _upwards(self, curve: Sequence[FloatArray]) -> FloatArray:
+        means = np.array([scores.mean() for scores in curve])
+        return means if self.metric.direction == "maximize" else -means
+
+    def _out_of_patience(self, curve: Sequence[FloatArray]) -> bool:
+        return len(curve) - 1 - int(self._upwards(curve).argmax()) >= self.protocol.patience
+
+    def _best(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
+        smooth = smoothed(self._upwards(curve))
+        best = int(smooth.argmax())
+        return best + 1, float(abs(smooth[best]))
+
+    def _row(self, epoch: Epoch) -> EpochRow:
+        scores = []
+        for labels, probabilities in zip(self._labels, epoch.probabilities, strict=True):
+            decided = decision_scores(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+            auc = METRICS["roc_auc"].score(labels, probabilities)
+            scores.append((decided["accuracy"], decided["f1"], auc))
+        accuracy, f1, roc_auc = np.mean(scores, axis=0).tolist()
+        return EpochRow(
+            epoch.number, float(epoch.fit_loss.mean()), float(epoch.val_loss.mean()),
+            accuracy, f1, roc_auc,
+        )  # fmt: skip
+
+
+def smoothed(curve: FloatArray) -> FloatArray:
+    """Centred mean of ``SMOOTHING`` epochs, of as many as there are at either end, (epochs,)."""
+    reach = SMOOTHING // 2
+    windows = (curve[max(0, i - reach) : i + reach + 1] for i in range(len(curve)))
+    return np.array([window.mean() for window in windows])

@@ -1,0 +1,152 @@
+"""What is searched: a function a task from a trial to a pipeline, and the ranges it draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+from optuna.trial import BaseTrial
+
+from pipelines._base import Pipeline
+from pipelines.dbt import DbtPipeline
+from pipelines.multimodal import MultimodalPipeline
+from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from storage.records import DataError
+
+Space = Callable[[BaseTrial], Pipeline]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Numbers between ``low`` and ``high``, both possible.
+
+    ``log`` spreads them by factors; a ``step`` leaves only ``low``, ``low + step`` and so on.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def draw(self, trial: BaseTrial, name: str) -> float:
+        """One number, called ``name`` in the trial."""
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of ``values``."""
+
+    values: tuple[bool | int | float | str, ...]
+
+    def draw(self, trial: BaseTrial, name: str) -> bool | int | float | str | None:
+        """One value, called ``name`` in the trial."""
+        return trial.suggest_categorical(name, self.values)
+
+
+Ranges = Mapping[str, Interval | Choice]
+
+_COMMON: dict[str, Interval | Choice] = {
+    "learning_rate": Interval(1e-4, 1e-2, log=True),
+    "dropout": Interval(0.1, 0.6),
+    "focal_gamma": Interval(0.0, 3.0, step=0.5),  # 0 is cross-entropy
+    "sampler": Choice(SAMPLERS),
+    "attention": Choice((False, True)),
+    "weight_decay": Interval(1e-5, 1e-2, log=True),
+    "batch_size": Choice((32, 64, 128)),
+    "label_smoothing": Interval(0.0, 0.2),
+    "ens_beta": Choice((0.0, 0.9, 0.99, 0.999)),
+    "augmented_views": Choice((0, 1, 2)),
+}
+
+RANGES: dict[str, dict[str, Interval | Choice]] = {
+    # Tokens cannot be interpolated between images, so attention draws from its own samplers.
+    "dbt": {**_COMMON, "token_sampler": Choice(REAL_ROW_SAMPLERS)},
+    "multimodal": {
+        **_COMMON,
+        "weight_decay": Interval(1e-4, 1e-1, log=True),
+        "label_smoothing": Interval(0.05, 0.15),
+    },
+}
+"""Default ranges of each task."""
+
+
+def dbt_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
+    """A ``DbtPipeline`` from ``trial``."""
+    drawn = {name: ranges[name].draw(trial, name) for name in _COMMON if name != "sampler"}
+    sampler = "token_sampler" if drawn["attention"] else "sampler"
+    return DbtPipeline(sampler=ranges[sampler].draw(trial, sampler), **drawn)  # type: ignore[arg-type]
+
+
+def multimodal_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
+    """A ``MultimodalPipeline`` from ``trial``."""
+    drawn = {name: ranges[name].draw(trial, name) for name in _COMMON}
+    return MultimodalPipeline(**drawn)  # type: ignore[arg-type]
+
+
+SPACES: dict[str, Callable[..., Pipeline]] = {"dbt": dbt_space, "multimodal": multimodal_space}
+
+
+def space(task: str, ranges: Ranges) -> Space:
+    """The search-space function of a task over ``ranges``."""
+    return partial(SPACES[task], ranges=ranges)
+
+
+def overridden(task: str, overrides: Mapping[str, Mapping[str, object]]) -> Ranges:
+    """The task's ranges with some replaced, as a configuration file spells them.
+
+    Args:
+        task: ``dbt`` or ``multimodal``.
+        overrides: name to ``{"low", "high"}`` (and ``log``, ``step``), or to ``{"values"}``.
+
+    Raises:
+        DataError: an unknown name or key, or a range that is not one.
+    """
+    ranges = dict(RANGES[task])
+    for name, given in overrides.items():
+        if name not in ranges:
+            near = get_close_matches(name, ranges, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"[space.{name}]: unknown hyper-parameter{hint} Known: {list(ranges)}")
+        ranges[name] = _parse(name, given)
+        _check(name, ranges[name], RANGES[task][name])
+    return ranges
+
+
+def _parse(name: str, given: Mapping[str, object]) -> Interval | Choice:
+    values = given.get("values")
+    if set(given) == {"values"} and isinstance(values, list) and values:
+        return Choice(tuple(values))
+    numbers = {key: given[key] for key in ("low", "high", "step") if key in given}
+    log = given.get("log", False)
+    if (
+        not {"low", "high"} <= set(given) <= {"low", "high", "log", "step"}
+        or any(type(number) not in (int, float) for number in numbers.values())
+        or not isinstance(log, bool)
+    ):
+        raise DataError(
+            f"[space.{name}]: a range is low and high (and log or step), or values; "
+            f"found {dict(given)}"
+        )
+    found = {key: float(str(number)) for key, number in numbers.items()}
+    if found["low"] > found["high"] or (log and (found["low"] <= 0 or "step" in found)):
+        raise DataError(
+            f"[space.{name}]: a range needs low <= high, and on a log scale low > 0 and no step; "
+            f"found {dict(given)}"
+        )
+    return Interval(log=log, **found)
+
+
+def _check(name: str, found: Interval | Choice, default: Interval | Choice) -> None:
+    if isinstance(found, Interval):
+        fits = isinstance(default, Interval)
+    elif isinstance(default, Interval):
+        fits = all(type(value) in (int, float) for value in found.values)
+    else:
+        fits = {type(value) for value in found.values} <= {type(value) for value in default.values}
+        if isinstance(default.values[0], str):
+            fits = fits and set(found.values) <= set(default.values)
+    if not fits:
+        raise DataError(f"[space.{name}]: {found} does not fit; the default is {default}")

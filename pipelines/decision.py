@@ -1,0 +1,101 @@
+"""Probabilities to decisions: a temperature and a threshold learnt from out-of-fold rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from storage.records import FloatArray, IntArray
+
+Rule = Literal["youden", "sensitivity", "specificity"]
+
+_LOG_RANGE = (np.log(0.05), np.log(20.0))
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How one study's models turn probabilities into a class.
+
+    Attributes:
+        temperature: divides log-probabilities; above 1 softens.
+        threshold: two classes decide for the second at or above it; None where several classes
+            decide by the largest probability.
+    """
+
+    temperature: float
+    threshold: float | None
+
+    @classmethod
+    def fit(
+        cls,
+        labels: IntArray,
+        probabilities: FloatArray,
+        *,
+        rule: Rule = "youden",
+        target: float = 0.9,
+    ) -> Decision:
+        """From rows scored by models that did not train on them.
+
+        Args:
+            labels: (n,).
+            probabilities: (n, classes), uncalibrated.
+            rule: how two classes are told apart: the threshold with the largest sensitivity +
+                specificity (Youden 1950), or the most demanding one that still reaches a
+                ``target`` sensitivity or specificity.
+            target: of that rule, in (0, 1).
+
+        Reference: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
+        """
+        temperature = _temperature(labels, probabilities)
+        if probabilities.shape[1] != 2:
+            return cls(temperature, None)
+        score = cls(temperature, None).calibrate(probabilities)[:, 1]
+        return cls(temperature, _threshold(labels == 1, score, rule, target))
+
+    def calibrate(self, probabilities: FloatArray) -> FloatArray:
+        """(n, classes) softened or sharpened; the order of the rows' scores is kept."""
+        scaled = np.log(np.clip(probabilities, _TINY, None)) / self.temperature
+        scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        calibrated: FloatArray = scaled / scaled.sum(axis=1, keepdims=True)
+        return calibrated
+
+    def decide(self, calibrated: FloatArray) -> IntArray:
+        """(n,) class index from calibrated probabilities."""
+        if self.threshold is None:
+            return np.asarray(calibrated.argmax(axis=1), dtype=np.int64)
+        return np.asarray(calibrated[:, 1] >= self.threshold, dtype=np.int64)
+
+
+def _temperature(labels: IntArray, probabilities: FloatArray) -> float:
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        calibrated = Decision(float(np.exp(log_temperature)), None).calibrate(probabilities)
+        return float(-np.log(np.clip(calibrated[rows, labels], _TINY, None)).mean())
+
+    found = minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def _threshold(
+    positive: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    score: FloatArray,
+    rule: Rule,
+    target: float,
+) -> float:
+    values = np.unique(score)
+    # Halfway between neighbours: a threshold on a training score would hang on its last digit.
+    cuts = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
+    ranks = np.sort(score[positive]), np.sort(score[~positive])
+    sensitivity = 1 - np.searchsorted(ranks[0], cuts) / max(len(ranks[0]), 1)
+    specificity = np.searchsorted(ranks[1], cuts) / max(len(ranks[1]), 1)
+    if rule == "youden":
+        return float(cuts[np.argmax(sensitivity + specificity)])
+    if rule == "sensitivity":
+        return float(cuts[np.flatnonzero(sensitivity >= target)[-1]])
+    reached = np.flatnonzero(specificity >= target)
+    return float(cuts[reached[0]]) if len(reached) else float(cuts[-1])
