@@ -1,0 +1,197 @@
+"""Faults of a data set that would flatter or break a study, found before any training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.images import content_hash
+from storage.leaks import column_errors, column_warnings
+from storage.lookalikes import Signatures, find_pairs, sign
+from storage.readers._base import first_three
+from storage.records import DataError, Dataset, IntArray
+
+FLAT = 2
+"""Grey levels between darkest and lightest up to which an image is empty."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found; errors stop a run, warnings are printed and reported."""
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def require(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            DataError: there are errors; the message holds all of them.
+        """
+        if self.errors:
+            raise DataError("; ".join(self.errors))
+
+
+def audit(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit:
+    """Check images, patients, classes and columns; every image is decoded once.
+
+    Returns:
+        One sentence a finding: the rule, what was found, the first three offenders, what to do.
+    """
+    signatures = sign(data.features.images.tolist())
+    copies = _copies(data, signatures)
+    errors = (
+        *_image_errors(data, signatures),
+        *_copy_errors(data, copies),
+        *_class_errors(data, outer_folds),
+        *column_errors(data),
+    )
+    warnings = (
+        *_patient_warnings(data),
+        *_copy_warnings(data, copies),
+        *_lookalike_warnings(data, signatures, copies),
+        *_class_warnings(data, outer_folds, inner_folds),
+        *column_warnings(data),
+    )
+    return Audit(errors, warnings)
+
+
+def _copies(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...]:
+    """Rows of identical image files, in groups of two or more; unreadable ones aside."""
+    from joblib import Parallel, delayed
+
+    rows = [row for row in range(len(data)) if row not in signatures.failures]
+    images = data.features.images
+    hashes = Parallel(n_jobs=4, prefer="threads")(delayed(content_hash)(images[r]) for r in rows)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, content in zip(rows, hashes, strict=True):
+        groups[content].append(row)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _names(data: Dataset, groups: Sequence[Sequence[int]]) -> str:
+    return first_three(" = ".join(str(data.ids[row]) for row in group[:3]) for group in groups)
+
+
+def _differ(values: IntArray | np.ndarray, group: Sequence[int]) -> bool:
+    return len(set(values[list(group)].tolist())) > 1
+
+
+def _image_errors(data: Dataset, signatures: Signatures) -> Iterator[str]:
+    if signatures.failures:
+        broken = [str(data.ids[row]) for row in signatures.failures]
+        reason = next(iter(signatures.failures.values()))
+        yield (
+            f"images must be readable: {first_three(broken)} are not; "
+            f"replace or remove them (the first: {reason})"
+        )
+    flat = np.flatnonzero((signatures.spread >= 0) & (signatures.spread <= FLAT))
+    if len(flat):
+        yield (
+            f"images must show something: {first_three(str(i) for i in data.ids[flat])} are of "
+            "one grey level; replace or remove them"
+        )
+
+
+def _copy_errors(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[str]:
+    labels = [group for group in copies if _differ(data.labels, group)]
+    if labels:
+        yield (
+            f"one image must have one label: {_names(data, labels)} are identical files in "
+            "different classes; decide which is right and remove the other"
+        )
+    across = [group for group in copies if _differ(data.patients, group)]
+    if across:
+        yield (
+            f"one image must have one patient: {_names(data, across)} are identical files of "
+            "different patients, which a split would divide; remove the copies or mend patient_id"
+        )
+
+
+def _copy_warnings(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[str]:
+    within = [g for g in copies if not _differ(data.patients, g) and not _differ(data.labels, g)]
+    if within:
+        yield (
+            f"identical files within a patient: {_names(data, within)}; "
+            "they count twice, remove the copies"
+        )
+
+
+def _lookalike_warnings(
+    data: Dataset, signatures: Signatures, copies: Sequence[Sequence[int]]
+) -> Iterator[str]:
+    identical = {frozenset((a, b)) for group in copies for a in group for b in group if a != b}
+    across = [
+        pair
+        for pair in find_pairs(signatures)
+        if data.patients[pair.first] != data.patients[pair.second]
+        and frozenset((pair.first, pair.second)) not in identical
+    ]
+    if across:
+        named = first_three(
+            f"{data.ids[p.first]} ~ {data.ids[p.second]}{' (mirrored)' if p.mirrored else ''}"
+            for p in across
+        )
+        yield (
+            f"near-identical images of different patients: {named}; look at them, and give them "
+            "one patient_id if they show one patient"
+        )
+
+
+def _patients_of(data: Dataset, label: int) -> set[str]:
+    return set(data.patients[data.labels == label].tolist())
+
+
+def _class_errors(data: Dataset, outer_folds: int) -> Iterator[str]:
+    for label, name in enumerate(data.classes):
+        images = int((data.labels == label).sum())
+        patients = len(_patients_of(data, label))
+        if images <= 1:
+            yield (
+                f"class {name!r} has {images} image; a class needs images of at least "
+                f"{outer_folds} patients: add some, or leave it out with --classes"
+            )
+        elif patients < outer_folds:
+            yield (
+                f"class {name!r} has {patients} patients ({images} images) for {outer_folds} outer "
+                f"folds, and every test fold needs one; use --outer-folds {max(patients, 2)} or "
+                "fewer, or leave the class out with --classes"
+            )
+
+
+def _class_warnings(data: Dataset, outer_folds: int, inner_folds: int) -> Iterator[str]:
+    need = outer_folds * inner_folds
+    for label, name in enumerate(data.classes):
+        patients = len(_patients_of(data, label))
+        if outer_folds <= patients < need:
+            yield (
+                f"class {name!r} has {patients} patients for {outer_folds} outer x {inner_folds} "
+                f"inner folds; below {need} its scores rest on a handful of patients a fold"
+            )
+
+
+def _patient_warnings(data: Dataset) -> Iterator[str]:
+    if not data.patients_known:
+        yield (
+            "patients are not known: near-duplicate images were grouped instead, so that no "
+            "patient is on two sides of a split could not be verified; give --patient-regex or "
+            "a patient_id column"
+        )
+    elif len(set(data.patients.tolist())) == len(data) > 1:
+        yield (
+            f"each of the {len(data)} images has a patient of its own; if patients have several "
+            "images, patient_id is wrong and the results too good"
+        )
+    pairs = set(zip(data.patients.tolist(), data.labels.tolist(), strict=True))
+    seen: dict[str, int] = defaultdict(int)
+    for patient, _ in pairs:
+        seen[patient] += 1
+    mixed = sorted(patient for patient, count in seen.items() if count > 1)
+    if mixed:
+        yield (
+            f"patients {first_three(mixed)} have images of more than one class; they stay whole "
+            "on one side of a split, so class shares differ a little between folds"
+        )
