@@ -104,14 +104,12 @@ class RowCache:
         return int(np.prod(self.row_shape, dtype=np.int64)) * self.dtype.itemsize
 
     @cached_property
-    def _position(self) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
-        at = 0
-        for commit in self._commits():
-            for start in range(0, len(commit.names), NAME_BYTES):
-                found.setdefault(commit.names[start : start + NAME_BYTES], at)
-                at += 1
-        return found
+    def _names(self) -> tuple[NDArray[np.bytes_], IntArray]:
+        """Names in order, and the position each has in ``rows.bin``; 40 bytes a row."""
+        packed = b"".join(commit.names for commit in self._commits())
+        names = np.frombuffer(packed, dtype=f"S{NAME_BYTES}")
+        order = np.argsort(names, kind="stable")
+        return names[order], order
 
     @cached_property
     def _rows(self) -> NDArray[Any]:
@@ -122,15 +120,20 @@ class RowCache:
         return np.memmap(self.folder / "rows.bin", dtype=self.dtype, mode="r", shape=shape)
 
     def __len__(self) -> int:
-        return len(self._position)
-
-    def __contains__(self, name: str) -> bool:
-        return bytes.fromhex(name) in self._position
+        return len(self._names[0])
 
     def positions(self, names: Sequence[str]) -> IntArray:
         """Positions (len(names),) for ``at``; -1 where a row is not in the store."""
-        found = self._position
-        return np.array([found.get(bytes.fromhex(name), -1) for name in names], dtype=np.int64)
+        known, order = self._names
+        if not (len(known) and len(names)):
+            return np.full(len(names), -1, dtype=np.int64)
+        asked = np.frombuffer(_packed(names), dtype=known.dtype)
+        near = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        return np.where(known[near] == asked, order[near], -1)
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` that are not in the store, in their order."""
+        return [names[i] for i in np.flatnonzero(self.positions(names) < 0).tolist()]
 
     def at(self, positions: IntArray) -> NDArray[Any]:
         """A copy (len(positions), *row_shape) of rows in memory."""
@@ -215,10 +218,14 @@ class Writer:
                 f"found {rows.shape} {rows.dtype}"
             )
         body = np.ascontiguousarray(rows).tobytes()
-        packed = b"".join(bytes.fromhex(name) for name in names)
+        packed = _packed(names)
         header = HEADER.pack(MAGIC, len(names), zlib.crc32(body), zlib.crc32(packed))
         _append(store.folder / "rows.bin", body)
         _append(store.folder / "rows.index", header + packed)
+
+
+def _packed(names: Sequence[str]) -> bytes:
+    return b"".join(bytes.fromhex(name) for name in names)
 
 
 def _append(path: Path, body: bytes) -> None:

@@ -1,0 +1,156 @@
+"""The handle that training reads frozen representations from; loads neither torch nor encoder.
+
+It pickles to a path and a name, so a task sent to a worker stays small whatever the number of
+images, and the worker opens the memory maps itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.cache import RowCache, digest, replace_text
+from storage.records import DataError
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a handle is made of; kept as JSON under its own hash."""
+
+    pooled: str
+    tokens: str | None
+    dim: int
+    token_dim: int
+    views: int
+    augmentation: str
+    contents: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Representations of rows, by id; opens its memory maps when first asked.
+
+    Attributes:
+        cache: folder given to ``embed``.
+        name: hash of the table of rows in that folder.
+    """
+
+    cache: Path
+    name: str
+
+    @classmethod
+    def load(cls, cache: Path, name: str) -> Embeddings:
+        """The handle of this name; one a process, however often it is unpickled.
+
+        Raises:
+            DataError: the cache has no such table.
+        """
+        return _load(cache, name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Embeddings.load, (self.cache, self.name)
+
+    @property
+    def dim(self) -> int:
+        """Width of a pooled embedding."""
+        return self._table.dim
+
+    @property
+    def token_dim(self) -> int:
+        """Width of a spatial token."""
+        return self._table.token_dim
+
+    @property
+    def views(self) -> int:
+        """Views there are, counting view 0, the untouched image."""
+        return self._table.views
+
+    def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
+        """Pooled embeddings (len(ids), dim), in the order of ``ids``.
+
+        Raises:
+            DataError: an id, or a view of one, that was not embedded.
+        """
+        rows: NDArray[np.float32] = self._read(self._pooled, ids, view)
+        return rows
+
+    def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float16]:
+        """Spatial tokens (len(ids), tokens, token_dim), in the order of ``ids``.
+
+        Raises:
+            DataError: an id, or a view of one, that was not embedded, or no tokens were kept.
+        """
+        if self._table.tokens is None:
+            raise DataError("these embeddings hold no spatial tokens; embed with tokens=True")
+        rows: NDArray[np.float16] = self._read(self._tokens, ids, view)
+        return rows
+
+    def _read(self, store: RowCache, ids: Sequence[str], view: int) -> NDArray[Any]:
+        contents = self._table.contents
+        strangers = [name for name in ids if name not in contents]
+        if strangers:
+            raise DataError(
+                f"ids {strangers[:3]} were not embedded ({len(strangers)} of {len(ids)}); "
+                f"{len(contents)} others were"
+            )
+        names = [row_name(contents[name], view, self._table.augmentation) for name in ids]
+        at = store.positions(names)
+        absent = [name for name, position in zip(ids, at, strict=True) if position < 0]
+        if absent:
+            raise DataError(
+                f"view {view} of {absent[:3]} was not embedded ({len(absent)} of {len(ids)} rows); "
+                f"the most views a row has is {self.views}, counting view 0"
+            )
+        return store.at(at)
+
+    @cached_property
+    def _table(self) -> Table:
+        path = _table_path(self.cache, self.name)
+        try:
+            return Table(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"{path}: no table of embeddings ({error}); the cache was moved or emptied: "
+                f"run the study again to compute it anew"
+            ) from None
+
+    @cached_property
+    def _pooled(self) -> RowCache:
+        return RowCache.reopen(self.cache / self._table.pooled)
+
+    @cached_property
+    def _tokens(self) -> RowCache:
+        return RowCache.reopen(self.cache / str(self._table.tokens))
+
+
+@lru_cache(maxsize=8)
+def _load(cache: Path, name: str) -> Embeddings:
+    handle = Embeddings(cache, name)
+    _ = handle.dim
+    return handle
+
+
+def _table_path(cache: Path, name: str) -> Path:
+    return cache / "tables" / f"{name}.json"
+
+
+def row_name(content: str, view: int, augmentation: str) -> str:
+    """Name (64 hex digits) of one view; view 0 outlives a change of the augmentation."""
+    return digest({"of": content, "view": view, "by": augmentation}) if view else content
+
+
+def keep(cache: Path, table: Table) -> Embeddings:
+    """Write a table under its own hash, for ``Embeddings.load``, and return its handle."""
+    name = digest(asdict(table))[:24]
+    path = _table_path(cache, name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, json.dumps(asdict(table)))
+    return Embeddings(cache, name)
