@@ -1,0 +1,125 @@
+"""ROC-AUC and average precision of one set of rows without each patient, exactly.
+
+Args of both: positive (n,), scores (n,), patient (n,) codes 0..patients-1, patients. Both return
+the value of all rows and (patients,) values without one; NaN where a class is lost.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from objectives.metrics import BoolArray
+from storage.records import FloatArray, IntArray
+
+Numbers = FloatArray | IntArray
+
+
+def auc_without(
+    positive: BoolArray, scores: FloatArray, patient: IntArray, patients: int
+) -> tuple[float, FloatArray]:
+    """Mann-Whitney pairs, less those that hold an image of the patient.
+
+    The pairs of a patient are the placements of its images (Hanley & Hajian-Tilaki 1997), minus
+    the pairs between two of its own images, which were counted from both ends.
+    """
+    won = _placements(positive, scores, np.zeros_like(patient))
+    within = np.where(positive, _placements(positive, scores, patient), 0.0)
+    wins = won[positive].sum()
+    own = np.bincount(patient, won - within, patients)
+    up = np.bincount(patient, positive, patients)
+    down = np.bincount(patient, ~positive, patients)
+    left = _share(wins - own, (up.sum() - up) * (down.sum() - down))
+    return float(_share(wins, up.sum() * down.sum())), left
+
+
+def ap_without(
+    positive: BoolArray, scores: FloatArray, patient: IntArray, patients: int
+) -> tuple[float, FloatArray]:
+    """Average precision, rebuilt between the ranks of a patient's images.
+
+    Where ``a`` of the patient's images, ``t`` of them positive, rank at or above a threshold, its
+    precision TP/N becomes (TP - t)/(N - a). Both are constant between two ranks of the patient,
+    so a prefix sum for each ``a`` gives the sum over every such stretch.
+    """
+    order = np.argsort(-scores, kind="stable")
+    tie = _tie_codes(scores[order])
+    hits = np.bincount(tie, positive[order])  # (ties,) positives at each distinct score
+    above, caught = np.cumsum(np.bincount(tie)), np.cumsum(hits)
+    by = np.lexsort((tie, patient[order]))  # rows of a patient together, best rank first
+    who, rank, up = patient[order][by], tie[by], positive[order][by]
+    first = np.searchsorted(who, np.arange(patients))
+    a = np.arange(len(by)) - first[who] + 1
+    t: IntArray = np.cumsum(up) - (np.cumsum(up) - up)[first][who]
+    stretch = _stretches(who, rank, len(above))
+    total = np.bincount(who, _over_stretches(stretch, a, t, hits, above, caught), patients)
+    best = _prefix(hits * caught, above)[rank[first]]  # above the patient's best image
+    own = np.bincount(who, _own_terms(who, rank, up, a, t, above, caught), patients)
+    left = _share(total + best - own, caught[-1] - np.bincount(who, up, patients))
+    return float(_share(np.sum(hits * caught / above), caught[-1])), left
+
+
+def _placements(positive: BoolArray, scores: FloatArray, group: IntArray) -> FloatArray:
+    """Opposite images of its group that each image is on the right side of, a tie half (n,)."""
+    order = np.lexsort((scores, group))
+    tie = _tie_codes(scores[order], group[order])
+    up = positive[order].astype(np.float64)
+    starts = np.searchsorted(group[order], np.arange(group.max() + 1))
+
+    def lower(weight: FloatArray) -> FloatArray:
+        tied = np.bincount(tie, weight)
+        before = np.cumsum(weight) - weight
+        return (np.cumsum(tied) - tied / 2)[tie] - before[starts][group[order]]
+
+    higher = np.bincount(group[order], up)[group[order]] - lower(up)
+    won = np.empty(len(order))
+    won[order] = np.where(positive[order], lower(1 - up), higher)
+    return won
+
+
+def _tie_codes(*keys: FloatArray | IntArray) -> IntArray:
+    """Code (n,) that rises by one wherever a key changes."""
+    new = np.zeros(len(keys[0]), dtype=np.int64)
+    for key in keys:
+        new[1:] |= key[1:] != key[:-1]
+    return np.cumsum(new)
+
+
+def _stretches(who: IntArray, rank: IntArray, ties: int) -> IntArray:
+    """Tie at which the patient's next image, or the end, comes (n,)."""
+    end = np.full(len(who), ties, dtype=np.int64)
+    same = who[1:] == who[:-1]
+    end[:-1][same] = rank[1:][same]
+    return np.stack([rank, end])
+
+
+def _over_stretches(
+    stretch: IntArray, a: IntArray, t: IntArray, hits: IntArray, above: IntArray, caught: IntArray
+) -> FloatArray:
+    """Sum of hits (TP - t)/(N - a) over the ties of each image's stretch (n,)."""
+    found = np.zeros(len(a))
+    for images in range(1, int(a.max()) + 1):
+        at = np.flatnonzero(a == images)
+        start, end = stretch[:, at]
+        whole, plain = _prefix(hits * caught, above - images), _prefix(hits, above - images)
+        found[at] = whole[end] - whole[start] - t[at] * (plain[end] - plain[start])
+    return found
+
+
+def _own_terms(
+    who: IntArray, rank: IntArray, up: BoolArray, a: IntArray, t: IntArray, above: IntArray,
+    caught: IntArray,
+) -> FloatArray:  # fmt: skip
+    """What each of the patient's own positives added to its stretch (n,)."""
+    tie = _tie_codes(who, rank)
+    last = np.searchsorted(tie, tie, side="right") - 1
+    return np.where(up, _share(caught[rank] - t[last], above[rank] - a[last], empty=0.0), 0.0)
+
+
+def _prefix(part: Numbers, whole: IntArray) -> FloatArray:
+    """Running sum (ties + 1,) of part/whole from 0; a tie of the patient's images alone adds 0."""
+    return np.concatenate([[0.0], np.cumsum(_share(part, whole, empty=0.0))])
+
+
+def _share(part: Numbers | np.number, whole: IntArray, empty: float = np.nan) -> FloatArray:
+    filled = np.where(whole > 0, whole, 1)
+    return np.asarray(np.where(whole > 0, part / filled, empty), dtype=np.float64)
