@@ -36,8 +36,18 @@ NOTICE = (
     "These images were made by a program (outerfold demo). They show no patient, and scores\n"
     "measured on them say nothing about real data.\n"
 )
-CONTRAST = {"Cancer": 0.45, "Benign": 0.35, "Actionable": 0.5}
-"""Median lesion contrast; a third of lesions is so faint that no model finds them."""
+CONTRAST: dict[Task, dict[str, float]] = {
+    "multimodal": {"Cancer": 0.45, "Benign": 0.35},
+    "dbt": {"Cancer": 0.36, "Benign": 0.28, "Actionable": 0.38},
+}
+"""Median lesion contrast; it varies so that a share of lesions is too faint to be found.
+
+With the shifts below, a logistic regression on frozen EfficientNet-Lite0 features (and columns)
+reaches ROC-AUC about 0.85, patient-grouped; no model should come near 1.
+"""
+DENSITY_SHIFT: dict[Task, float] = {"multimodal": 0.15, "dbt": 0.06}
+COARSENESS_SHIFT: dict[Task, float] = {"multimodal": -0.17, "dbt": -0.06}
+"""What cancer does to the whole breast, so that a patient's views without lesion tell a little."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,11 @@ def _population(task: Task, count: int, seed: int) -> list[_Patient]:
 def _patient(task: Task, number: int, label: str, seed: int) -> _Patient:
     rng = np.random.default_rng(derive(seed, "demo", task, "patient", number))
     cancer = label == "Cancer"
-    density = float(np.clip(rng.normal(0.42 + 0.16 * cancer, 0.24), 0, 1))
+    density = float(np.clip(rng.normal(0.42 + DENSITY_SHIFT[task] * cancer, 0.24), 0, 1))
     anatomy = Anatomy(
         density=density,
         size=float(np.clip(rng.normal(1, 0.08), 0.8, 1.2)),
-        coarseness=float(rng.normal(1.85 - 0.18 * cancer, 0.16)),
+        coarseness=float(rng.normal(1.85 + COARSENESS_SHIFT[task] * cancer, 0.16)),
         gain=float(rng.normal(1, 0.07)),
     )
     name = f"DBT-P{number:05d}" if task == "dbt" else f"{LETTERS[label]}_{number:04d}"
@@ -114,13 +124,13 @@ def _patient(task: Task, number: int, label: str, seed: int) -> _Patient:
         name=name,
         label=label,
         anatomy=anatomy,
-        lesion=_finding(label, rng),
+        lesion=_finding(task, label, rng),
         age=int(np.clip(rng.normal(53 + 9 * cancer, 11), 27, 89)),
         family_history=bool(rng.random() < (0.3 if cancer else 0.14)),
     )
 
 
-def _finding(label: str, rng: np.random.Generator) -> Lesion | None:
+def _finding(task: Task, label: str, rng: np.random.Generator) -> Lesion | None:
     kinds: dict[str, tuple[LesionKind, ...]] = {
         "Cancer": ("spiculated", "spiculated", "spiculated", "distortion"),
         "Benign": ("round", "round", "round", "spiculated"),
@@ -129,7 +139,7 @@ def _finding(label: str, rng: np.random.Generator) -> Lesion | None:
     if label not in kinds:
         return None
     kind = kinds[label][int(rng.integers(len(kinds[label])))]
-    contrast = CONTRAST[label] * float(np.exp(rng.normal(0, 0.5)))
+    contrast = CONTRAST[task][label] * float(np.exp(rng.normal(0, 0.5)))
     return Lesion(kind, radius=float(rng.uniform(14, 26)), contrast=min(contrast, 0.8))
 
 
