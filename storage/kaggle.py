@@ -1,0 +1,165 @@
+"""The tasks' public data sets on Kaggle: found in the local cache, or downloaded."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from storage.images import is_image
+from storage.readers.mini_ddsm import find_sheets
+from storage.records import DataError
+
+Task = Literal["dbt", "multimodal"]
+
+TASK_SETS: dict[Task, str] = {
+    "dbt": "gabrielcarvalho11/breast-cancer-screening-dbt/versions/1",
+    "multimodal": "cheddad/miniddsm/versions/1",
+}
+"""Handles with their version, so that a set that changes on Kaggle changes no study."""
+
+HOST = ("www.kaggle.com", 443)
+PATIENCE = 3.0
+"""Seconds for the first answer; kagglehub itself would wait and retry far longer."""
+MAX_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Where a task's Kaggle set stands.
+
+    Attributes:
+        state: ``local`` (in kagglehub's cache), ``downloadable``, or ``unavailable``.
+        path: the data root when local.
+        reason: one sentence for people.
+    """
+
+    state: Literal["local", "downloadable", "unavailable"]
+    path: Path | None
+    reason: str
+
+
+def availability(task: Task) -> Availability:
+    """Whether the task's set is here or can be had; answers within a few seconds, offline too."""
+    handle = TASK_SETS[task]
+    folder = cached_folder(task)
+    if folder is not None:
+        root = data_root(folder)
+        return Availability("local", root, f"Kaggle set {handle} is in the local cache at {root}")
+    failure = _no_connection()
+    if failure is not None:
+        return Availability(
+            "unavailable", None,
+            f"Kaggle set {handle} is not in the local cache ({_cache_path(handle)}), "
+            f"and Kaggle cannot be reached: {failure}",
+        )  # fmt: skip
+    return Availability("downloadable", None, f"Kaggle set {handle} can be downloaded")
+
+
+def find_or_download(task: Task) -> Path | None:
+    """The data root of the task's set, downloaded if it must be; None where it cannot be had.
+
+    ``availability`` tells the reason for a None.
+
+    Raises:
+        DataError: Kaggle was reached but refused, or the download broke.
+    """
+    found = availability(task)
+    return download(task) if found.state == "downloadable" else found.path
+
+
+def download(task: Task) -> Path:
+    """Download the task's set into kagglehub's cache; its data root.
+
+    Raises:
+        DataError: refused (sign-in, unknown version) or broken off, with Kaggle's own words.
+    """
+    import kagglehub
+    import requests
+    from kagglehub import exceptions as kaggle
+
+    refused = (kaggle.UnauthenticatedError, kaggle.CredentialError, kaggle.NotFoundError)
+    broken = (kaggle.BackendError, kaggle.DataCorruptionError, requests.RequestException, OSError)
+    handle = TASK_SETS[task]
+    try:
+        folder = kagglehub.dataset_download(handle)
+    except (*refused, *broken, ValueError) as error:
+        raise DataError(
+            f"Kaggle set {handle} could not be downloaded ({error}); try again, download it by "
+            "hand and pass --data FOLDER, or run the demo"
+        ) from error
+    return data_root(Path(folder))
+
+
+def cached_folder(task: Task) -> Path | None:
+    """The complete local copy of the task's set in kagglehub's cache; None if there is none."""
+    from kagglehub.cache import Cache
+    from kagglehub.handle import parse_dataset_handle
+
+    folder = Cache().load_from_cache(parse_dataset_handle(TASK_SETS[task]))
+    return None if folder is None else Path(folder)
+
+
+def data_root(folder: Path) -> Path:
+    """The folder that a reader can read: that of a Mini-DDSM sheet, or of class folders.
+
+    Archives wrap it in up to three folders; the shallowest wins, then JPEG before PNG by name.
+
+    Raises:
+        DataError: no such folder.
+    """
+    levels = list(_levels(folder))
+    for level in levels:
+        for candidate in level:
+            if find_sheets(candidate):
+                return candidate
+    for level in levels:
+        for candidate in level:
+            if _holds_classes(candidate):
+                return candidate
+    raise DataError(f"{folder}: holds neither a Mini-DDSM sheet nor class folders with images")
+
+
+def _levels(folder: Path) -> Iterator[list[Path]]:
+    level = [folder]
+    for _ in range(MAX_DEPTH + 1):
+        yield level
+        level = sorted(sub for parent in level for sub in parent.iterdir() if sub.is_dir())
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Whether at least two folders directly hold images, or case folders with images."""
+    subs = [sub for sub in folder.iterdir() if sub.is_dir()]
+    return sum(any(is_image(path) for path in sub.iterdir()) for sub in subs) >= 2
+
+
+def _cache_path(handle: str) -> Path:
+    from kagglehub.cache import get_cached_path
+    from kagglehub.handle import parse_dataset_handle
+
+    return Path(get_cached_path(parse_dataset_handle(handle)))
+
+
+def _no_connection() -> str | None:
+    """Why Kaggle does not answer; None if it does. A proxy in the environment counts as Kaggle."""
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    parts = urlsplit(proxy) if proxy else None
+    host = (parts.hostname or HOST[0], parts.port or 443) if parts else HOST
+    outcome: list[str | None] = []
+    probe = threading.Thread(target=lambda: outcome.append(_connect(host)), daemon=True)
+    probe.start()
+    probe.join(PATIENCE)  # a name server that does not answer ignores socket timeouts
+    return outcome[0] if outcome else f"no answer from {host[0]} within {PATIENCE:.0f} s"
+
+
+def _connect(host: tuple[str, int]) -> str | None:
+    try:
+        socket.create_connection(host, timeout=PATIENCE).close()
+    except OSError as error:
+        return f"{host[0]}: {error}"
+    return None
