@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from functools import lru_cache
 from importlib.metadata import version
 from types import ModuleType
@@ -49,7 +50,12 @@ def augmentation_key() -> str:
 
 
 def _recipe_of(seed: int) -> Any:
-    """The transforms with a random state of their own; albumentations reads no global one."""
+    """The transforms with a random state of their own; albumentations reads no global one.
+
+    ``Compose(seed=...)`` of 2.0.8 gives every transform a generator with that same seed: their
+    first draws are one number, so either flip comes only with the other and 1 view in 6 is left
+    untouched. One state handed to all makes them independent.
+    """
     a = _library()
     transforms = [
         a.HorizontalFlip(p=0.5),
@@ -66,7 +72,9 @@ def _recipe_of(seed: int) -> Any:
         ),
         a.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.75),
     ]
-    return a.Compose(transforms, seed=seed)
+    composed = a.Compose(transforms)
+    composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
+    return composed
 
 
 @lru_cache(maxsize=1)

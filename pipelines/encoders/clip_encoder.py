@@ -66,14 +66,16 @@ def build(model: str, *, weights: Path | None = None) -> FrozenEncoder:
         DataError: unknown model, no weights anywhere, or weights of another model.
     """
     clip = _clip()
-    known: dict[str, str] = clip._MODELS
+    known = _addresses(clip)
     if model not in known:
         near = difflib.get_close_matches(model, known, n=1, cutoff=0)
         raise DataError(f"clip:{model}: no such model; did you mean clip:{near[0]}?")
     path = sources.given(weights) if weights else _pretrained(model, known[model])
     sha256 = sources.sha256_of(path)
     if sha256 in {_pinned(url) for url in known.values()}:
-        loaded, _ = clip.load(str(path), device="cpu", jit=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
+            loaded, _ = clip.load(str(path), device="cpu", jit=False)
     else:
         loaded = _from_state(clip, path, f"clip:{model}")
     visual = loaded.float().visual
@@ -121,6 +123,11 @@ def _pretrained(model: str, url: str) -> Path:
             failure = str(error)
     host = urlsplit(url).netloc
     raise sources.not_found(f"clip:{model}", (*tried, f"{host}: {failure}"))
+
+
+def _addresses(clip: ModuleType) -> dict[str, str]:
+    """Where OpenAI keeps each model; the last folder of an address is the file's SHA-256."""
+    return dict(clip._MODELS)
 
 
 def _pinned(url: str) -> str:

@@ -1,0 +1,1 @@
+"""What an implementation of each Protocol must pass."""
