@@ -1,0 +1,119 @@
+"""The model card that travels with the shipped model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reports.blocks import Block, Heading, Paragraph, Picture, Table
+from reports.evidence import Json
+from reports.results import results
+from reports.summary import (
+    data_section,
+    headline,
+    limit_section,
+    optimism_section,
+    stamp_paragraphs,
+)
+from reports.tables import overall_table, per_class_table
+from reports.words import plural, procedure, stamps
+from storage.records import Run
+
+
+def model_card(run: Run) -> str:
+    """``final/MODEL_CARD.md``: what the model is, what it may be used for, how good it is."""
+    numbers = results(run)
+    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
+    return f"# Model card: {run.name} ({run.task}){marks}\n\n" + markdown(_sections(numbers))
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """The blocks as Markdown; pictures become links to their files."""
+    return "\n".join(_block(block) for block in blocks).rstrip() + "\n"
+
+
+def _sections(numbers: Json) -> list[Block]:
+    return [
+        *stamp_paragraphs(numbers), *_model(numbers), *_use(), *data_section(numbers),
+        Heading("Expected performance"), *headline(numbers), Paragraph(procedure(numbers)),
+        *_tables(numbers), *optimism_section(numbers), *limit_section(numbers),
+        *_provenance(numbers),
+    ]  # fmt: skip
+
+
+def _model(numbers: Json) -> list[Block]:
+    final, protocol = numbers["final"], numbers["protocol"]
+    if final is None:
+        return [
+            Heading("Model"),
+            Paragraph("Not yet made: the study of all rows has not finished."),
+        ]
+    chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
+    classes = list(numbers["dataset"]["classes"])
+    decision = (
+        f"Calls an image {classes[1]} from a calibrated probability of {final['threshold']:.3f} on"
+        if final["threshold"] is not None
+        else "Decides by the largest probability"
+    )
+    return [
+        Heading("Model"),
+        Paragraph(
+            f"Classes: {', '.join(classes)}. Encoder {protocol['encoder']}, trainable blocks "
+            f"{protocol['trainable_blocks']}. Refitted on all rows for "
+            f"{plural(int(final['epochs']), 'epoch')}. {decision}; probabilities are divided by "
+            f"the temperature {final['temperature']:.3f} on the logit scale. Chosen by the search: "
+            f"{chosen}."
+        ),
+    ]
+
+
+def _use() -> list[Block]:
+    return [
+        Heading("Intended use"),
+        Paragraph(
+            "Research on the images it was trained on and images like them. Not a medical device: "
+            "not for diagnosis, screening, triage or any other clinical use. Performance at other "
+            "hospitals, on other scanners or in other populations is unknown."
+        ),
+    ]
+
+
+def _tables(numbers: Json) -> list[Block]:
+    if not numbers["overall"]:
+        return []
+    return [overall_table(numbers, "test"), per_class_table(numbers, "test")]
+
+
+def _provenance(numbers: Json) -> list[Block]:
+    source = numbers["provenance"]
+    versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items())
+    return [
+        Heading("Provenance"),
+        Paragraph(f"Command: {source['command']}. Code: {source['git']}. Versions: {versions}."),
+    ]
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"## {text}\n"
+        case Paragraph(text, strong):
+            return f"**{text}**\n" if strong else f"{text}\n"
+        case Picture(name, caption):
+            return f"![{caption}]({name}.jpg)\n"
+        case Table():
+            return _table(block)
+
+
+def _table(table: Table) -> str:
+    lines = [_cells(table.header), _cells(("---",) * len(table.header)), *map(_cells, table.rows)]
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    return f"**{table.caption}**\n\n" + "\n".join(lines) + f"\n{notes}"
+
+
+def _cells(cells: tuple[str, ...]) -> str:
+    inner = " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells)
+    return f"| {inner} |"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

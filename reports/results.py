@@ -1,0 +1,139 @@
+"""``results.json`` (schema 1) and the joined ``predictions.csv``: where every number comes from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports.evidence import (
+    Evidence,
+    Json,
+    confusion,
+    images_per_class,
+    patients_per_class,
+    test_rows,
+    unique_rows,
+    validation_rows,
+)
+from reports.scores import by_class, fold_scores, optimism_entry, overall_entries
+from reports.words import OPTIMISTIC
+from storage.files import write_bytes
+from storage.records import FoldResult, Predictions, Run
+
+SCHEMA = 1
+
+
+def gather(run: Run) -> Evidence:
+    """Join the predictions and compute every number, once for all documents."""
+    test, validation = test_rows(run), validation_rows(run)
+    return Evidence(run, _numbers(run, test, validation), test, validation)
+
+
+def results(run: Run) -> Json:
+    """The contents of ``results.json``: plain JSON types, ``None`` for what could not be had."""
+    return gather(run).numbers
+
+
+def write_results(run: Run, path: Path) -> Path:
+    """Write ``results(run)``; readers see the old file or the new one, never half of either."""
+    return write_bytes(path, results_text(results(run)).encode())
+
+
+def results_text(numbers: Json) -> str:
+    """``results.json`` as text; a NaN that slipped through raises ``ValueError``."""
+    return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_predictions(run: Run, path: Path) -> Path:
+    """Write the outer test predictions of every finished fold, a row an image a repeat."""
+    return write_bytes(path, predictions_text(test_rows(run), run.classes).encode())
+
+
+def predictions_text(rows: Predictions | None, classes: tuple[str, ...]) -> str:
+    """CSV with full float precision: reading it back gives the very same numbers."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"p_{name}" for name in classes]
+    writer.writerow(["id", "patient", "fold", "repeat", "label", *columns, "predicted"])
+    if rows is not None:
+        for at in range(len(rows)):
+            writer.writerow([
+                rows.ids[at], rows.patients[at], rows.fold[at], int(rows.repeat[at]),
+                classes[rows.labels[at]], *(repr(float(p)) for p in rows.probabilities[at]),
+                classes[rows.predicted[at]],
+            ])  # fmt: skip
+    return text.getvalue()
+
+
+def _numbers(run: Run, test: Predictions | None, validation: Predictions | None) -> Json:
+    overall = overall_entries(test)
+    numbers: Json = plain({
+        "schema": SCHEMA, "name": run.name, "task": run.task, "synthetic_data": run.synthetic,
+        "complete": run.complete, "dataset": _dataset(run), "protocol": run.protocol,
+        "overall": overall, "per_class": by_class(test), "confusion": confusion(test, run.classes),
+        "outer": [_outer(study) for study in run.outer],
+        "optimism": optimism_entry(run), "final": _final(run.final),
+        "validation": {
+            "note": OPTIMISTIC, "overall": overall_entries(validation),
+            "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
+        },
+        "trials": {study.name: study.trials for study in _studies(run)},
+        "timing": run.timing, "provenance": run.provenance,
+    })  # fmt: skip
+    return numbers
+
+
+def _studies(run: Run) -> tuple[FoldResult, ...]:
+    return run.outer if run.final is None else (*run.outer, run.final)
+
+
+def _dataset(run: Run) -> Json:
+    rows = unique_rows(run)
+    counts = {"patients_by_class": patients_per_class(rows, run.classes)}
+    return {**run.dataset, **counts}
+
+
+def _outer(study: FoldResult) -> Json:
+    return {
+        "fold": study.name, "repeat": study.repeat, "train_images": study.train_images,
+        "test_images": study.test_images, "train_patients": study.train_patients,
+        "test_patients": study.test_patients, **_chosen(study), "metrics": fold_scores(study),
+    }  # fmt: skip
+
+
+def _chosen(study: FoldResult) -> Json:
+    classes = study.validation.classes
+    return {
+        "params": study.params, "epochs": study.epochs, "inner_score": study.inner_score,
+        "temperature": study.temperature, "threshold": study.threshold,
+        "original_by_class": images_per_class(study.validation, classes),
+        "resampled_by_class": dict(zip(classes, study.resampled, strict=True)),
+        "train_patients_by_class": patients_per_class(study.validation, classes),
+        "notes": study.notes,
+    }  # fmt: skip
+
+
+def _final(study: FoldResult | None) -> Json | None:
+    return None if study is None else {**_chosen(study), "checkpoint": "final/model.pt"}
+
+
+def plain(thing: object) -> Any:
+    """JSON's own types: arrays become lists, numpy scalars numbers, NaN and infinities None."""
+    if isinstance(thing, Mapping):
+        return {str(key): plain(value) for key, value in thing.items()}
+    if isinstance(thing, set | frozenset):
+        return [plain(value) for value in sorted(thing)]
+    if isinstance(thing, list | tuple):
+        return [plain(value) for value in thing]
+    if isinstance(thing, np.ndarray | np.generic):
+        return plain(thing.tolist())
+    if isinstance(thing, float):
+        return thing if math.isfinite(thing) else None
+    return thing if isinstance(thing, str | int | bool | None) else str(thing)

@@ -1,0 +1,197 @@
+"""The experiment in words: data, protocol, results, optimism, the final model, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reports.blocks import Block, Heading, Paragraph
+from reports.evidence import Json
+from reports.tables import data_table, overall_table, parameters_table, trials_table
+from reports.words import (
+    COVERS,
+    RESEARCH_ONLY,
+    counted,
+    finished,
+    metric_name,
+    number,
+    plural,
+    procedure,
+    sentence_value,
+    stamps,
+)
+
+
+def summary(numbers: Json) -> list[Block]:
+    """All sections in reading order; the same blocks become DOCX, picture and page."""
+    return [
+        *stamp_paragraphs(numbers), *headline(numbers), *data_section(numbers),
+        *protocol_section(numbers), *result_section(numbers), *optimism_section(numbers),
+        *final_section(numbers), *limit_section(numbers),
+    ]  # fmt: skip
+
+
+def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
+    """What must be read first."""
+    if numbers["synthetic_data"]:
+        text = (
+            "SYNTHETIC DATA. These images were made by a program; no number here is about people."
+        )
+        yield Paragraph(text, strong=True)
+    if not numbers["complete"]:
+        text = f"INCOMPLETE. {_sentence(finished(numbers))} have finished; every number may change."
+        yield Paragraph(text, strong=True)
+
+
+def headline(numbers: Json) -> Iterator[Block]:
+    """The searched metric on the outer test rows."""
+    metric = str(numbers["protocol"]["metric"])
+    entry = numbers["overall"].get(metric)
+    if entry is None:
+        yield Paragraph("No outer fold has finished; there is no performance to report yet.")
+        return
+    name = metric_name(metric, len(numbers["dataset"]["classes"]))
+    yield Paragraph(f"{name} {sentence_value(entry)}, {counted(numbers)}.{_spread(entry)}")
+
+
+def data_section(numbers: Json) -> Iterator[Block]:
+    """Who is in the data, what was assumed, what the audit found."""
+    data = numbers["dataset"]
+    yield Heading("Data")
+    yield Paragraph(
+        f"{data['name']}: {counted(numbers)}, {plural(len(data['classes']), 'class')}. "
+        f"Fingerprint {str(data['fingerprint'])[:12]}. {_isolation(data)}"
+    )
+    for title, key in (("Assumed", "assumptions"), ("Audit", "audit")):
+        if data.get(key):
+            yield Paragraph(f"{title}: " + " ".join(str(line) for line in data[key]))
+    yield data_table(numbers)
+
+
+def protocol_section(numbers: Json) -> Iterator[Block]:
+    """How the rows were cut and what was searched."""
+    p = numbers["protocol"]
+    repeats = "" if p["repeats"] == 1 else f", repeated {p['repeats']} times"
+    yield Heading("Protocol")
+    yield Paragraph(
+        f"Nested, patient-grouped, stratified cross-validation: {p['outer_folds']} outer folds"
+        f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
+        f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
+        f"its inner folds; the chosen configuration was refitted on the whole training side and "
+        f"scored the outer test rows once. Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}."
+    )
+    yield trials_table(numbers)
+    if numbers["outer"] or numbers["final"]:
+        yield parameters_table(numbers)
+    for line in _study_notes(numbers):
+        yield Paragraph(line)
+
+
+def result_section(numbers: Json) -> Iterator[Block]:
+    """Test metrics with their intervals."""
+    yield Heading("Results on the outer test rows")
+    if numbers["overall"]:
+        yield overall_table(numbers, "test")
+    else:
+        yield Paragraph("No outer fold has finished.")
+
+
+def optimism_section(numbers: Json) -> Iterator[Block]:
+    """How far the search flattered itself."""
+    entry = numbers["optimism"]
+    yield Heading("Optimism of the search")
+    if entry["estimate"] is None:
+        yield Paragraph(f"Not estimated: {entry.get('reason') or 'no outer fold has finished'}.")
+        return
+    way = "above" if entry["estimate"] >= 0 else "below"
+    size = number(abs(entry["estimate"]))
+    yield Paragraph(
+        f"The score by which the searches chose lay {size} {way} the score of their choice on the "
+        f"outer test rows, on average over folds (optimism {optimism_value(entry)}, "
+        f"{_metric(numbers)}). A report of the search's own score would have been wrong by about "
+        f"that much. The search's score is not a performance figure and is not reported as one."
+    )
+
+
+def final_section(numbers: Json) -> Iterator[Block]:
+    """What ships and what may be expected of it."""
+    yield Heading("The final model")
+    final = numbers["final"]
+    if final is None:
+        yield Paragraph("Not yet made: the study of all rows has not finished.")
+        return
+    yield Paragraph(
+        f"Refitted on all rows for {plural(int(final['epochs']), 'epoch')} with the configuration "
+        f"that a search of all rows chose ({final['checkpoint']}). Its expected performance is "
+        f"what the outer folds measured of the whole procedure. {procedure(numbers)}"
+    )
+
+
+def limit_section(numbers: Json) -> Iterator[Block]:
+    """What the intervals do not cover."""
+    yield Heading("Limits")
+    isolation = (
+        "" if numbers["dataset"].get("patients_known", True) else _isolation(numbers["dataset"])
+    )
+    yield Paragraph(
+        f"{COVERS} The factor by which they are stretched for training variation is an "
+        f"empirical constant. The number of patients of the rarest class sets their width. "
+        f"{isolation}".strip()
+    )
+    yield Paragraph(RESEARCH_ONLY)
+
+
+def optimism_value(entry: Json) -> str:
+    """``0.04, 95 % CI 0.01 to 0.07``, or the reason why there is no interval."""
+    if entry["low"] is None:
+        return f"{number(entry['estimate'])}, no interval: {entry.get('reason')}"
+    level = f"{100 * float(entry['level']):.0f}"
+    return (
+        f"{number(entry['estimate'])}, {level} % CI {number(entry['low'])} to "
+        f"{number(entry['high'])}"
+    )
+
+
+def title(numbers: Json) -> str:
+    """The document's title with its stamps."""
+    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
+    return f"Summary of experiment {numbers['name']} ({numbers['task']}){marks}"
+
+
+def _metric(numbers: Json) -> str:
+    return metric_name(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
+
+
+def _spread(entry: Json) -> str:
+    if entry["fold_spread"] is None:
+        return ""
+    folds = sum(score is not None for score in entry["by_fold"])
+    spread = number(entry["fold_spread"])
+    return f" Spread over {folds} folds {spread} (not a confidence interval)."
+
+
+def _isolation(data: Json) -> str:
+    if data.get("patients_known", True):
+        return "No patient is on two sides of any split."
+    return (
+        "Patients are unknown: near-duplicate images were grouped, and patient isolation could "
+        "not be verified."
+    )
+
+
+def _blocks(protocol: Json) -> str:
+    count = protocol["trainable_blocks"]
+    return f"{plural(int(count), 'trainable block')}" if count else "frozen"
+
+
+def _study_notes(numbers: Json) -> Iterator[str]:
+    studies = [
+        *numbers["outer"],
+        *([{"fold": "final", **numbers["final"]}] if numbers["final"] else []),
+    ]
+    for study in studies:
+        if study["notes"]:
+            yield f"{study['fold']}: " + " ".join(study["notes"])
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

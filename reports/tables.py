@@ -1,0 +1,174 @@
+"""Tables of a run, each cell a number of ``results.json``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reports.blocks import Table
+from reports.evidence import Json
+from reports.words import (
+    COVERS,
+    OPTIMISTIC,
+    OVERALL,
+    PER_CLASS,
+    class_metric_name,
+    counted,
+    finished,
+    metric_name,
+    number,
+    stamps,
+    value,
+)
+
+Side = Literal["test", "validation"]
+
+_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
+
+
+class Footnotes:
+    """Hands each distinct remark one mark, in order of first use."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def mark(self, remark: str) -> str:
+        """The superscript of this remark; empty for an empty remark."""
+        if not remark:
+            return ""
+        return self._marks.setdefault(remark, _MARKS[len(self._marks) % len(_MARKS)])
+
+    def lines(self) -> tuple[str, ...]:
+        """Each remark behind its mark."""
+        return tuple(f"{mark} {remark}" for remark, mark in self._marks.items())
+
+
+def overall_table(numbers: Json, side: Side) -> Table:
+    """Metrics of the whole with intervals, the fold spread apart from them."""
+    entries, classes = _side(numbers, side)["overall"], len(numbers["dataset"]["classes"])
+    notes = Footnotes()
+    rows = [
+        (
+            metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
+            value(entries[metric]),
+            _spread(entries[metric]),
+        )
+        for metric in OVERALL
+        if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
+    ]
+    return Table(
+        _caption("Overall metrics", numbers, side),
+        ("Metric", f"Estimate ({_level(entries)} % CI)", "Fold spread"),
+        tuple(rows),
+        (*_notes(numbers, side), *_spread_note(side), *notes.lines()),
+    )
+
+
+def per_class_table(numbers: Json, side: Side) -> Table:
+    """Metrics of each class against the rest, intervals below the estimates."""
+    per_class, notes = _side(numbers, side)["per_class"], Footnotes()
+    data = numbers["dataset"]
+    rows = []
+    for name, entries in per_class.items():
+        label = f"{name}\n({data['patients_by_class'][name]:,} / {data['classes'][name]:,})"
+        cells = [_class_cell(entries.get(metric), notes) for metric in PER_CLASS]
+        rows.append((label, *cells))
+    header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
+    return Table(
+        _caption("Metrics per class, one against the rest", numbers, side), header, tuple(rows),
+        (f"Each cell: estimate ({_level(_side(numbers, side)['overall'])} % CI).",
+         *_notes(numbers, side), *notes.lines()),
+    )  # fmt: skip
+
+
+def parameters_table(numbers: Json) -> Table:
+    """What each search chose; a column a study."""
+    studies = [(fold["fold"], fold) for fold in numbers["outer"]]
+    studies += [("final", numbers["final"])] if numbers["final"] else []
+    names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
+    rows = [
+        (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))
+        for name in names
+    ]
+    for key in ("epochs", "temperature", "threshold"):
+        rows.append((key, *(_setting(study[key]) for _, study in studies)))
+    return Table(
+        "Chosen by each search", ("Parameter", *(name for name, _ in studies)), tuple(rows),
+        ("A dash: not part of that configuration. The temperature and the threshold were fitted "
+         "on out-of-fold probabilities of the inner folds.",),
+    )  # fmt: skip
+
+
+def data_table(numbers: Json) -> Table:
+    """Patients and images of each class."""
+    data = numbers["dataset"]
+    rows = [
+        (name, f"{data['patients_by_class'][name]:,}", f"{count:,}")
+        for name, count in data["classes"].items()
+    ]
+    rows.append(("All", f"{data['patients']:,}", f"{data['images']:,}"))
+    summed = sum(data["patients_by_class"].values())
+    note = "A patient with images of two classes is counted in both."
+    extra = (note,) if summed > data["patients"] else ()
+    return Table("Patients and images", ("Class", "Patients", "Images"), tuple(rows), extra)
+
+
+def trials_table(numbers: Json) -> Table:
+    """Trials of each study by how they ended."""
+    kinds = ("complete", "pruned", "failed")
+    rows = [
+        (study, *(f"{counts.get(kind, 0):,}" for kind in kinds))
+        for study, counts in numbers["trials"].items()
+    ]
+    return Table("Trials", ("Study", *kinds), tuple(rows))
+
+
+def _side(numbers: Json, side: Side) -> Json:
+    return numbers if side == "test" else dict(numbers["validation"])
+
+
+def _caption(what: str, numbers: Json, side: Side) -> str:
+    rows = "outer test rows" if side == "test" else "inner out-of-fold rows, optimistic"
+    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
+    return f"{what}: {rows}{marks}"
+
+
+def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
+    by_class = ", ".join(
+        f"{count:,} {name}" for name, count in numbers["dataset"]["patients_by_class"].items()
+    )
+    lines = (f"n = {counted(numbers)} ({by_class} patients); {finished(numbers)}.",)
+    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, COVERS)
+
+
+def _spread_note(side: Side) -> tuple[str, ...]:
+    folds = "outer folds" if side == "test" else "inner folds"
+    return (f"Fold spread: standard deviation over {folds}; not a confidence interval.",)
+
+
+def _level(entries: Json) -> str:
+    levels = [entry["level"] for entry in entries.values()]
+    return f"{100 * levels[0]:.0f}" if levels else "95"
+
+
+def _remark(entry: Json) -> str:
+    if entry["low"] is None:
+        return str(entry["reason"] or "no interval")
+    return ". ".join(part.rstrip(".") for part in (entry["method"], *entry["notes"])) + "."
+
+
+def _class_cell(entry: Json | None, notes: Footnotes) -> str:
+    if entry is None:
+        return "–"
+    return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
+
+
+def _spread(entry: Json) -> str:
+    return "–" if entry["fold_spread"] is None else number(entry["fold_spread"])
+
+
+def _setting(chosen: object) -> str:
+    if chosen is None:
+        return "–"
+    if isinstance(chosen, bool):
+        return "on" if chosen else "off"
+    return f"{chosen:.3g}" if isinstance(chosen, float) else str(chosen)

@@ -1,0 +1,127 @@
+"""Names, numbers and standing sentences, the same in every document."""
+
+from __future__ import annotations
+
+from reports.evidence import Json
+
+OVERALL = (
+    "roc_auc",
+    "average_precision",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "sensitivity",
+    "specificity",
+    "brier",
+    "ece",
+)
+PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
+
+_NAMES = {
+    "roc_auc": "ROC-AUC", "average_precision": "Average precision", "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy", "f1": "F1", "precision": "Precision",
+    "recall": "Recall", "sensitivity": "Sensitivity", "specificity": "Specificity",
+    "brier": "Brier score", "ece": "Expected calibration error",
+}  # fmt: skip
+_ALWAYS_MACRO = {"f1", "precision", "recall"}
+_MACRO_OF_SEVERAL = {"roc_auc", "average_precision", "sensitivity", "specificity"}
+
+OF_THE_PROCEDURE = (
+    "The estimate is of the procedure, through models trained on about {share} % of the patients; "
+    "the delivered model was refitted on all rows and has itself never been tested on unseen data."
+)
+COVERS = (
+    "The intervals cover patient sampling and, approximately, training variation; not other "
+    "hospitals, scanners or populations, label errors, or choices made after seeing the results."
+)
+OPTIMISTIC = (
+    "Optimistic: these rows also chose the hyper-parameters, the number of epochs, the temperature "
+    "and the threshold. They describe the search; the test rows describe performance."
+)
+RESEARCH_ONLY = "A research result. Not a medical device; not for clinical use."
+
+
+def metric_name(metric: str, classes: int) -> str:
+    """How an overall metric is called in print; ``macro`` where it is a mean over classes."""
+    name = _NAMES.get(metric, metric.replace("_", " "))
+    if metric in _ALWAYS_MACRO or (classes > 2 and metric in _MACRO_OF_SEVERAL):
+        return f"Macro {name if name in ('F1', 'ROC-AUC') else name.lower()}"
+    return name
+
+
+def class_metric_name(metric: str) -> str:
+    """How a metric of one class against the rest is called in print."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Fixed decimals with a true minus sign; never a negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
+def span(entry: Json) -> str:
+    """``(0.68–0.94)``, or ``(no interval)`` where none could be had."""
+    if entry["low"] is None or entry["high"] is None:
+        return "(no interval)"
+    low, high = number(entry["low"]), number(entry["high"])
+    return f"({low} to {high})" if entry["low"] < 0 else f"({low}–{high})"
+
+
+def value(entry: Json | None) -> str:
+    """``0.86 (0.68–0.94)``; a dash where nothing could be estimated."""
+    if entry is None or entry["estimate"] is None:
+        return "–"
+    return f"{number(entry['estimate'])} {span(entry)}"
+
+
+def sentence_value(entry: Json) -> str:
+    """``0.86 (95 % CI 0.68–0.94, patients)``, for running text."""
+    if entry["estimate"] is None:
+        return f"not estimated ({entry.get('reason') or 'no data'})"
+    if entry["low"] is None:
+        return f"{number(entry['estimate'])} (no interval: {entry.get('reason')})"
+    inside = span(entry).strip("()")
+    level = f"{100 * float(entry['level']):.0f}"
+    return f"{number(entry['estimate'])} ({level} % CI {inside}, patients)"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 patient``, ``12,345 images``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
+
+
+def counted(numbers: Json) -> str:
+    """``110 patients, 272 images`` of the whole data set."""
+    data = numbers["dataset"]
+    return f"{plural(data['patients'], 'patient')}, {plural(data['images'], 'image')}"
+
+
+def by_class(counts: Json, noun: str) -> str:
+    """``74 other, 36 cancer patients``."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) + f" {noun}"
+
+
+def finished(numbers: Json) -> str:
+    """``3 of 5 outer folds``."""
+    protocol = numbers["protocol"]
+    planned = int(protocol["outer_folds"]) * int(protocol["repeats"])
+    return f"{len(numbers['outer'])} of {planned} outer folds"
+
+
+def stamps(numbers: Json) -> tuple[str, ...]:
+    """What must be read before any number: synthetic data, an unfinished run."""
+    marks = []
+    if numbers["synthetic_data"]:
+        marks.append("SYNTHETIC DATA")
+    if not numbers["complete"]:
+        marks.append(f"INCOMPLETE: {finished(numbers)}")
+    return tuple(marks)
+
+
+def procedure(numbers: Json) -> str:
+    """What the estimate is an estimate of, in words."""
+    folds = int(numbers["protocol"]["outer_folds"])
+    return OF_THE_PROCEDURE.format(share=f"{100 * (1 - 1 / folds):.0f}")

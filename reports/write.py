@@ -1,0 +1,77 @@
+"""The whole report of a run, file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reports import pages
+from reports.blocks import Block, Table
+from reports.documents import document
+from reports.evidence import Evidence, Json
+from reports.figures import PLATES, pictures
+from reports.page import page
+from reports.results import gather, predictions_text, results_text
+from reports.style import render
+from reports.summary import summary, title
+from reports.tables import Side, overall_table, per_class_table
+from storage.files import write_bytes
+from storage.records import Run
+
+
+def write_report(run: Run, out: Path) -> list[Path]:
+    """Write every file of the report into ``out`` and name them, in order of writing.
+
+    The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is last,
+    so that a page that opens belongs to files that are there.
+    """
+    evidence = gather(run)
+    return [write_bytes(out / name, contents) for name, contents in _contents(evidence)]
+
+
+def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    numbers, classes = evidence.numbers, evidence.run.classes
+    yield "results.json", results_text(numbers).encode()
+    yield "predictions.csv", predictions_text(evidence.test, classes).encode()
+    yield "predictions_validation.csv", predictions_text(evidence.validation, classes).encode()
+    images = {}
+    for plate in PLATES:
+        images[plate.name] = render(plate.draw, evidence, kind=plate.kind)
+        yield plate.file, images[plate.name]
+    yield from _figure_documents(numbers, images)
+    yield from _table_documents(numbers)
+    yield from _summary_documents(numbers, images)
+    yield "report.html", page(numbers, images).encode()
+
+
+def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    for name, picture in pictures(numbers).items():
+        if name.startswith("Figure_"):
+            yield (
+                f"{name}.docx",
+                document([picture], images=images, properties_title=picture.caption),
+            )
+
+
+def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
+    for index, (name, table) in enumerate(_tables(numbers), start=1):
+        blocks: list[Block] = [
+            Table(f"Table {index}. {table.caption}", table.header, table.rows, table.notes)
+        ]
+        yield f"{name}.docx", document(blocks, properties_title=table.caption)
+        yield f"{name}.jpg", pages.draw(blocks)
+
+
+def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
+    sides: tuple[Side, Side] = ("validation", "test")
+    for side in sides:
+        yield f"Table_{side.title()}_Overall_Metrics", overall_table(numbers, side)
+    for side in sides:
+        yield f"Table_{side.title()}_PerClass_Metrics", per_class_table(numbers, side)
+
+
+def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    blocks, heading = summary(numbers), title(numbers)
+    glance = pictures(numbers)["comprehensive_results"]
+    yield "Summary_Experiment.docx", document([*blocks, glance], title=heading, images=images)
+    yield "Summary_Experiment.jpg", pages.draw(blocks, heading)
