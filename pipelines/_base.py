@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+from torch import nn
+
+from pipelines.fitted import FittedHead
+from pipelines.networks import Standardise, Widths
+from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
+from pipelines.stacked import Chance
 from storage.records import Features, FloatArray
 
 
@@ -37,9 +43,6 @@ class Fitted(Protocol):
     def predict(self, features: Features) -> FloatArray:
         """(n, classes) probabilities before calibration; it cannot see a label."""
 
-    def state(self) -> Mapping[str, object]:
-        """Tensors by name, for ``torch.save``."""
-
 
 class Training(Protocol):
     """A run over epochs that may be left at any of them."""
@@ -47,12 +50,17 @@ class Training(Protocol):
     def __iter__(self) -> Iterator[Epoch]:
         """Train one more epoch of every fold, then yield."""
 
-    def fitted(self, fold: int) -> Fitted:
+    def fitted(self, fold: int) -> FittedHead:
         """The model of one fold as it stands now."""
+
+    def delivered(self, fold: int) -> Resampled:
+        """The rows one fold trains on."""
 
 
 class Pipeline(Protocol):
     """A frozen dataclass whose fields are hyper-parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def tokens(self) -> bool:
@@ -67,3 +75,6 @@ class Pipeline(Protocol):
             seed: of initial values, order, dropout and draws.
             device: ``cpu`` or ``cuda:N``.
         """
+
+    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+        """A stack of untrained networks, one for each of ``chance``'s seeds."""

@@ -15,6 +15,7 @@ from pipelines.batches import Batch, Batches
 from pipelines.fitted import FittedHead
 from pipelines.losses import effective_number_alpha, focal_loss
 from pipelines.networks import Standardise, Widths, class_logits
+from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
 from pipelines.stacked import Chance, StackedAdam
 from storage.records import FloatArray
@@ -118,6 +119,10 @@ class StackedTraining:
         return FittedHead(
             network.eval(), self.rows.folds[fold].encoder, self.rows.source, self.rows.tokens
         )
+
+    def delivered(self, fold: int) -> Resampled:
+        """The rows one fold trains on."""
+        return self.batches.orders[fold].resampled
 
     def _alpha(self) -> FloatArray:
         classes = len(self.rows.train.classes)

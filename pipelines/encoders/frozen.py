@@ -30,8 +30,12 @@ class FrozenEncoder:
     dim: int
     token_dim: int
     trunk: nn.Module
-    device: str = "cpu"
     tokens: int = TOKEN_GRID**2
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trunk is now."""
+        return next(self.trunk.parameters()).device
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
@@ -43,6 +47,8 @@ class FrozenEncoder:
                 f"found {images.dtype} {images.shape}"
             )
         pooled, spatial = self.trunk(self._normalised(images))
+        if spatial.device.type == "mps":
+            spatial = spatial.cpu()  # Metal has no adaptive pooling of 7 cells to 4
         grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
         tokens = grid.flatten(2).transpose(1, 2).half()  # (n, 16, token_dim)
         return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
@@ -54,12 +60,9 @@ class FrozenEncoder:
         return ((x - mean) / std).contiguous()  # (n, 3, s, s)
 
     def to(self, device: str) -> Encoder:
-        """The same encoder on ``device``; its trunk is moved, not copied."""
-        moved = self.trunk.to(device)
-        return FrozenEncoder(
-            self.name, self.weights_sha256, self.versions, self.image_size, self.mean, self.std,
-            self.dim, self.token_dim, moved, device,
-        )  # fmt: skip
+        """This encoder on ``device``; its trunk is moved, not copied."""
+        self.trunk.to(device)
+        return self
 
 
 def frozen(

@@ -1,0 +1,181 @@
+"""A run directory: what is in it, written whole or not at all, and read back as records."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from storage.files import read_json, write_bytes, write_json, write_text
+from storage.records import (
+    FINAL,
+    Column,
+    DataError,
+    Dataset,
+    Features,
+    Fold,
+    OuterFold,
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run.
+
+    Everything but the trials' journal and the log is replaced in one step, so that a reader sees
+    the old file or the new one whenever the writer was killed.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's trials."""
+        return self.path / "trials.journal"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the report."""
+        return self.path / "report"
+
+    def study(self, name: str) -> Path:
+        """Folder of one study's results."""
+        return self.path / name
+
+    def started(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "config.toml").exists()
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Keep the options that decide the results."""
+        write_bytes(self.path / "config.toml", tomli_w.dumps(config).encode())
+
+    def read_config(self) -> dict[str, Any]:
+        """The options as they were written; a folder without them raises ``DataError``."""
+        try:
+            return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path}: not a run directory (no config.toml); name one that "
+                "`outerfold run` made"
+            ) from None
+
+    def write_dataset(self, data: Dataset, audit: Iterable[str]) -> None:
+        """Keep every row but the images themselves, and what the audit warned of."""
+        features = data.features
+        write_json(
+            self.path / "dataset.json",
+            {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "synthetic": data.synthetic,
+                "patients_known": data.patients_known,
+                "assumptions": list(data.assumptions),
+                "audit": list(audit),
+                "classes": list(data.classes),
+                "columns": [[c.name, c.kind, list(c.levels)] for c in features.columns],
+                "ids": features.ids.tolist(),
+                "images": features.images.tolist(),
+                "patients": data.patients.tolist(),
+                "labels": data.labels.tolist(),
+                "tabular": [
+                    [None if np.isnan(value) else value for value in row]
+                    for row in features.tabular.tolist()
+                ],
+            },
+        )
+
+    def read_dataset(self) -> Dataset:
+        """The rows of the run."""
+        kept = read_json(self.path / "dataset.json")
+        columns = tuple(Column(name, kind, tuple(levels)) for name, kind, levels in kept["columns"])
+        tabular = np.array(kept["tabular"], dtype=np.float64).reshape(
+            len(kept["ids"]), len(columns)
+        )
+        return Dataset(
+            Features(
+                np.array(kept["ids"]),
+                np.array(kept["images"]),
+                tabular.reshape(len(kept["ids"]), len(columns)),
+                columns,
+            ),
+            np.array(kept["labels"], dtype=np.int64),
+            np.array(kept["patients"]),
+            tuple(kept["classes"]),
+            kept["fingerprint"],
+            kept["name"],
+            kept["synthetic"],
+            kept["patients_known"],
+            tuple(kept["assumptions"]),
+        )
+
+    def read_audit(self) -> list[str]:
+        """What the audit warned of."""
+        return list(read_json(self.path / "dataset.json")["audit"])
+
+    def write_splits(
+        self, studies: Iterable[OuterFold], attempts: Mapping[str, int], fingerprint: str
+    ) -> None:
+        """Keep the held-out ids of every division; the other side is the rest."""
+        write_json(
+            self.path / "splits.json",
+            {
+                "fingerprint": fingerprint,
+                "attempts": dict(attempts),
+                "studies": [
+                    {
+                        "name": study.name,
+                        "repeat": study.repeat,
+                        "test": list(study.test),
+                        "inner": {fold.name: list(fold.val) for fold in study.inner},
+                    }
+                    for study in studies
+                ],
+            },
+        )
+
+    def read_splits(self, data: Dataset) -> tuple[OuterFold, ...]:
+        """The studies of the run, outer folds first; every division is checked for leaks again."""
+        kept = read_json(self.path / "splits.json")
+        if kept["fingerprint"] != data.fingerprint:
+            raise DataError(f"{self.path}: splits.json was made for other data; start a new --run")
+        return tuple(_outer_fold(data, study) for study in kept["studies"])
+
+    def write_card(self, text: str) -> None:
+        """Keep the model card beside the shipped model."""
+        write_text(self.study(FINAL) / "MODEL_CARD.md", text)
+
+
+def _outer_fold(data: Dataset, kept: dict[str, Any]) -> OuterFold:
+    train, test = _sides(data, kept["test"])
+    inner = []
+    for name, val in kept["inner"].items():
+        fit, held = _sides(train, val)
+        inner.append(Fold(name, _ids(fit), _ids(held), _patients(fit), _patients(held)))
+    return OuterFold(
+        kept["name"], kept["repeat"], _ids(train), _ids(test),
+        _patients(train), _patients(test), tuple(inner),
+    )  # fmt: skip
+
+
+def _sides(data: Dataset, held: list[str]) -> tuple[Dataset, Dataset]:
+    apart = set(held)
+    return data.select([name for name in data.ids.tolist() if name not in apart]), data.select(held)
+
+
+def _ids(data: Dataset) -> tuple[str, ...]:
+    return tuple(data.ids.tolist())
+
+
+def _patients(data: Dataset) -> frozenset[str]:
+    return frozenset(data.patients.tolist())

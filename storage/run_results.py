@@ -1,0 +1,142 @@
+"""What finished studies leave in a run directory, and the `Run` a report reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from storage.files import read_json, write_bytes, write_json, write_text
+from storage.records import (
+    FINAL,
+    DataError,
+    EpochRow,
+    FoldResult,
+    Predictions,
+    Run,
+)
+from storage.run_folder import RunFolder
+
+_TABLES = ("history", "validation", "test")
+
+
+def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
+    """Keep one study's results; ``best.json`` comes last and says that all is there."""
+    path = folder.study(result.name)
+    write_bytes(path / "model.pt", model)
+    history = pd.DataFrame([asdict(row) for row in result.history])
+    write_text(path / "history.csv", _csv(history))
+    write_text(path / "validation.csv", predictions_csv(result.validation))
+    if result.test is not None:
+        write_text(path / "predictions.csv", predictions_csv(result.test))
+    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _TABLES}
+    write_json(path / "best.json", kept)
+
+
+def finished(folder: RunFolder, study: str) -> bool:
+    """Whether the study has been refitted and scored."""
+    return (folder.study(study) / "best.json").exists()
+
+
+def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldResult:
+    """What ``write_result`` kept."""
+    path = folder.study(study)
+    kept = read_json(path / "best.json")
+    history = pd.read_csv(path / "history.csv", float_precision="round_trip")
+    kept["resampled"] = tuple(kept["resampled"])
+    kept["notes"] = tuple(kept["notes"])
+    return FoldResult(
+        **kept,
+        history=tuple(_epoch(row) for row in history.to_dict("records")),
+        validation=read_predictions(path / "validation.csv", classes),
+        test=None if study == FINAL else read_predictions(path / "predictions.csv", classes),
+    )
+
+
+def read_run(folder: RunFolder) -> Run:
+    """Everything a report may know of a run, finished or not."""
+    config, data = folder.read_config(), folder.read_dataset()
+    studies = folder.read_splits(data)
+    done = [
+        read_result(folder, study.name, data.classes)
+        for study in studies
+        if finished(folder, study.name)
+    ]
+    outer = tuple(result for result in done if result.name != FINAL)
+    if not outer:
+        raise DataError(f"{folder.path}: no outer fold is finished yet, so nothing can be reported")
+    final = next((result for result in done if result.name == FINAL), None)
+    counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
+    made = read_json(folder.path / "provenance.json")
+    return Run(
+        name=folder.name,
+        task=config["task"],
+        synthetic=data.synthetic,
+        complete=len(done) == len(studies),
+        dataset={
+            "name": data.name,
+            "images": len(data),
+            "patients": len(set(data.patients.tolist())),
+            "classes": dict(zip(data.classes, counts, strict=True)),
+            "fingerprint": data.fingerprint,
+            "assumptions": list(data.assumptions),
+            "patients_known": data.patients_known,
+            "audit": folder.read_audit(),
+        },
+        protocol=dict(config),
+        classes=data.classes,
+        outer=outer,
+        final=final,
+        timing=made["timing"],
+        provenance=made["provenance"],
+    )
+
+
+def predictions_csv(predictions: Predictions) -> str:
+    """``id,patient,fold,repeat,label,p_<class>...,predicted`` with full precision."""
+    names = np.array(predictions.classes)
+    table: dict[str, Any] = {
+        "id": predictions.ids,
+        "patient": predictions.patients,
+        "fold": predictions.fold,
+        "repeat": predictions.repeat,
+        "label": names[predictions.labels],
+    }
+    for c, name in enumerate(predictions.classes):
+        table[f"p_{name}"] = predictions.probabilities[:, c]
+    return _csv(pd.DataFrame({**table, "predicted": names[predictions.predicted]}))
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
+    """What ``predictions_csv`` wrote."""
+    # Class and patient names may look like missing values or numbers to pandas ("NA", "007").
+    table = pd.read_csv(
+        path, float_precision="round_trip", keep_default_na=False,
+        dtype={name: str for name in ("id", "patient", "fold", "label", "predicted")},
+    )  # fmt: skip
+    index = {name: c for c, name in enumerate(classes)}
+    return Predictions(
+        ids=table["id"].to_numpy(dtype=np.str_),
+        patients=table["patient"].to_numpy(dtype=np.str_),
+        fold=table["fold"].to_numpy(dtype=np.str_),
+        repeat=table["repeat"].to_numpy(dtype=np.int64),
+        labels=np.array([index[name] for name in table["label"]], dtype=np.int64),
+        probabilities=table[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64),
+        predicted=np.array([index[name] for name in table["predicted"]], dtype=np.int64),
+        classes=tuple(classes),
+    )
+
+
+def _epoch(row: dict[Any, Any]) -> EpochRow:
+    return EpochRow(**{**row, "epoch": int(row["epoch"])})
+
+
+def _csv(table: pd.DataFrame) -> str:
+    text = StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    return text.getvalue()

@@ -1,0 +1,169 @@
+"""Options of a run: what decides its results, and what only decides how it is carried out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from storage.records import DataError
+
+TASKS = ("dbt", "multimodal")
+EPOCHS = {"dbt": 30, "multimodal": 100}
+ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
+DEMO_ENCODER = "bundled:efficientnet_lite0"
+METRIC_NAMES = (
+    "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall",
+    "sensitivity", "specificity", "brier", "ece",
+)  # fmt: skip
+PRUNER_NAMES = ("halving", "hyperband", "median", "none")
+RULES = ("youden", "sensitivity", "specificity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything that decides the results of a run, besides the data themselves.
+
+    A run directory keeps it; a resume under another configuration is refused. Fields are the
+    command line's options with underscores; ``space`` holds the overridden ranges by name.
+    """
+
+    task: str
+    data: str = "demo"
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    columns: tuple[str, ...] | None = None
+    patient_regex: str = ""
+    trials: int = 100
+    outer_folds: int = 5
+    inner_folds: int = 4
+    repeats: int = 1
+    metric: str = "roc_auc"
+    seed: int = 0
+    encoder: str
+    weights: str = ""
+    trainable_blocks: int = 0
+    epochs: int
+    patience_epochs: int = 20
+    batch_size: int = 0
+    pruner: str = "halving"
+    threshold: str = "youden"
+    threshold_target: float = 0.9
+    space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _one_of("metric", self.metric, METRIC_NAMES)
+        _one_of("pruner", self.pruner, PRUNER_NAMES)
+        _one_of("threshold", self.threshold, RULES)
+        least = {
+            "trials": 1, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0, "epochs": 1,
+            "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
+        }  # fmt: skip
+        for name, bound in least.items():
+            _at_least(name, getattr(self, name), bound)
+        self._refuse_what_has_no_effect()
+
+    def _refuse_what_has_no_effect(self) -> None:
+        if self.trainable_blocks:
+            raise DataError(
+                f"--trainable-blocks {self.trainable_blocks}: only 0 is available, the encoder "
+                "stays frozen; leave the option out"
+            )
+        if self.task == "dbt":
+            for name, value in (("columns", self.columns), ("positive", self.positive)):
+                if value:
+                    raise DataError(
+                        f"--{name} has no effect on the dbt task, which reads images alone; "
+                        "leave it out or choose --task multimodal"
+                    )
+        if self.threshold == "youden" and self.threshold_target != 0.9:
+            raise DataError(
+                "--threshold-target has no effect with --threshold youden; add --threshold "
+                "sensitivity or specificity"
+            )
+        if not 0 < self.threshold_target < 1:
+            raise DataError(
+                f"--threshold-target must be between 0 and 1, found {self.threshold_target}"
+            )
+        if self.batch_size and "batch_size" in self.space:
+            raise DataError("--batch-size and [space.batch_size] both say the batch size; keep one")
+
+    def to_toml(self) -> dict[str, Any]:
+        """As a TOML table; options left unset are left out."""
+        kept = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
+
+    @classmethod
+    def from_toml(cls, table: Mapping[str, Any]) -> StudyConfig:
+        """What ``to_toml`` wrote; an unknown key is refused with the nearest known name."""
+        known = [f.name for f in fields(cls)]
+        for name in table:
+            if name not in known:
+                raise DataError(unknown("key", name, known))
+        tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
+        return cls(**{**table, **tuples})
+
+    def changes_from(self, other: StudyConfig) -> list[str]:
+        """What differs from ``other``, a phrase an option."""
+        pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
+        return [f"{name} was {was!r}, now {now!r}" for name, was, now in pairs if was != now]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is carried out; none of it changes a result.
+
+    Attributes:
+        run: directory of the run; None for one named after the task, data and options.
+        workers: processes; 0 for one a GPU, or one a core without.
+        engine: how work reaches processes.
+        storage: database URL for trials; empty for the journal file.
+        quiet: no live progress.
+    """
+
+    run: Path | None = None
+    workers: int = 0
+    engine: Literal["local"] = "local"
+    storage: str = ""
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("workers", self.workers, 0)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file; unreadable or malformed ones raise ``DataError``."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"--config {path}: not valid TOML ({error})") from None
+
+
+def unknown(what: str, name: str, known: list[str]) -> str:
+    """``unknown key 'trails'; did you mean 'trials'?``."""
+    near = get_close_matches(name, known, 1)
+    return f"unknown {what} {name!r}; " + (
+        f"did you mean {near[0]!r}?" if near else f"known are {sorted(known)}"
+    )
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DataError(f"--{_option(name)}: {unknown('value', value, list(known))}")
+
+
+def _at_least(name: str, value: object, bound: int) -> None:
+    if type(value) is not int or value < bound:
+        raise DataError(
+            f"--{_option(name)} must be a whole number of at least {bound}, found {value!r}"
+        )
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,135 @@
+"""The driver: hands out work, hears what became of it, and closes with the report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from types import FrameType
+
+import optuna
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from storage.records import FINAL
+from storage.run_results import finished
+from storage.trials import open_trials
+from study.engines import Engine
+from study.finish import count_trials
+from study.prepare import Ready, repair
+from study.progress import StudyProgress
+from study.schedule import Schedule
+from study.session import Place, create_studies, study_name
+from study.work import Job, Outcome
+
+_log = logging.getLogger("outerfold")
+
+RESTARTS = 3
+"""Times the workers are started anew after one died."""
+
+
+def carry_out_run(
+    ready: Ready, place: Place, start: Callable[[], Engine], progress: StudyProgress
+) -> dict[str, str]:
+    """Run every study to its end; returns the reasons of those that failed, by study.
+
+    A worker that dies (out of memory, say) takes its trial with it; the workers are started
+    again and the trial is run again.
+
+    Raises:
+        KeyboardInterrupt: stopped; workers are gone, finished trials are kept.
+        BrokenProcessPool: workers died ``RESTARTS`` times.
+    """
+    failures: dict[str, str] = {}
+    for attempt in range(RESTARTS + 1):
+        engine = start()
+        try:
+            schedule = _schedule(ready, place, progress)
+            with terminating():
+                _loop(schedule, place, engine, progress, failures)
+        except BrokenProcessPool as error:
+            engine.close(kill=True)
+            _log.warning("a worker died (%s)", str(error).splitlines()[0])
+            if attempt == RESTARTS:
+                raise
+            repair(ready.folder, _log.warning)
+        except BaseException:
+            engine.close(kill=True)
+            raise
+        else:
+            engine.close(kill=False)
+            break
+    return failures
+
+
+def measure(place: Place, engine: Engine) -> float:
+    """Seconds of one epoch of all inner folds, on the engine's first device."""
+    job = Job(place, FINAL, None, engine.devices[0], measure=True)
+    return engine.submit(job).result().seconds
+
+
+def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
+    """Every study of the run, made if need be."""
+    trials = open_trials(ready.folder, place.storage)
+    names = [fold.name for fold in ready.studies]
+    create_studies(ready.folder, ready.config, names, trials)
+    return {
+        name: optuna.load_study(study_name=study_name(ready.folder, name), storage=trials)
+        for name in names
+    }
+
+
+def _schedule(ready: Ready, place: Place, progress: StudyProgress) -> Schedule:
+    done = {}
+    for name, study in open_studies(ready, place).items():
+        counts = count_trials(study)
+        done[name] = sum(counts.values())
+        best = study.best_value if counts["complete"] else None
+        progress.add(name, counts, best)
+    ended = frozenset(name for name in done if finished(ready.folder, name))
+    return Schedule(done, ended=ended, trials=ready.config.trials)
+
+
+def _loop(
+    schedule: Schedule, place: Place, engine: Engine, progress: StudyProgress,
+    failures: dict[str, str],
+) -> None:  # fmt: skip
+    free = list(engine.devices)
+    running: dict[Future[Outcome], str] = {}
+    while not schedule.finished:
+        while free and (task := schedule.take()) is not None:
+            job = Job(place, *task, device=free.pop(0))
+            running[engine.submit(job)] = job.device
+        done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+        for future in done:
+            free.append(running.pop(future))
+            outcome = future.result()
+            schedule.done(outcome.study, outcome.number)
+            progress.update(outcome)
+            _tell(outcome, failures)
+
+
+def _tell(outcome: Outcome, failures: dict[str, str]) -> None:
+    what = "end" if outcome.number is None else f"trial {outcome.number}"
+    value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
+    _log.info("%s %s: %s after %d epochs%s, %.1f s", outcome.study, what, outcome.state,
+              outcome.epochs, value, outcome.seconds)  # fmt: skip
+    if outcome.reason:
+        _log.error("%s %s: %s\n%s", outcome.study, what, outcome.reason, outcome.trace)
+    if outcome.state == "failed" and outcome.number is None:
+        failures[outcome.study] = outcome.reason
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Hear SIGTERM (a cluster's time limit, say) as Ctrl-C is heard."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

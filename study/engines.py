@@ -1,0 +1,92 @@
+"""How work reaches processes: an executor and the device tokens it may hand out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from joblib.externals.loky import ProcessPoolExecutor
+
+from study.work import Job, Outcome, carry_out
+
+WATCH_SECONDS = 0.5
+"""How long a worker may outlive the driver."""
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "NUMEXPR_NUM_THREADS": "1",
+    # Sets of names are walked in one order in every process.
+    "PYTHONHASHSEED": "0",
+}
+"""Small heads: two threads on a shared two-core machine were 25 times slower than one."""
+
+
+class Engine(Protocol):
+    """Runs jobs elsewhere."""
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """One token a worker; a token is lent to one job at a time."""
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Start a job that holds one of ``devices``."""
+
+    def close(self, *, kill: bool) -> None:
+        """Let go of the workers, at once if ``kill``."""
+
+
+class LocalEngine:
+    """Processes of this machine (joblib's loky)."""
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices = tuple(devices)
+        self._pool = ProcessPoolExecutor(
+            max_workers=len(devices), timeout=None, env=ONE_THREAD,
+            initializer=begin_worker, initargs=(os.getpid(),),
+        )  # fmt: skip
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """See ``Engine.submit``."""
+        future: Future[Outcome] = self._pool.submit(carry_out, job)
+        return future
+
+    def close(self, *, kill: bool) -> None:
+        """See ``Engine.close``."""
+        self._pool.shutdown(wait=not kill, kill_workers=kill)
+
+
+def local_devices(workers: int) -> list[str]:
+    """Device tokens: one a GPU, or one a core without a GPU; ``workers`` of them if not 0."""
+    import torch
+
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if not gpus:
+        return ["cpu"] * (workers or os.cpu_count() or 1)
+    return [gpus[i % len(gpus)] for i in range(workers or len(gpus))]
+
+
+def begin_worker(driver: int) -> None:
+    """Set up a worker: one thread, deaf to Ctrl-C (the driver hears it), gone with the driver."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
+    warnings.filterwarnings("ignore", message=".*experimental")
+    threading.Thread(target=_watch, args=(driver,), daemon=True).start()
+
+
+def _watch(driver: int) -> None:
+    # A worker that outlives a killed driver would go on writing to a journal that a resumed
+    # driver has meanwhile cleared.
+    while os.getppid() == driver:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)

@@ -1,0 +1,67 @@
+"""What was typed, and what a configuration file says, to a `StudyConfig` and an `Execution`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from storage.records import DataError
+from study.config import (
+    DEMO_ENCODER,
+    ENCODERS,
+    EPOCHS,
+    TASKS,
+    Execution,
+    StudyConfig,
+    read_toml,
+    unknown,
+)
+from study.sources import DEMO, Source
+
+CACHE_VARIABLE = "OUTERFOLD_CACHE"
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where images, embeddings and the demo are kept: ``$OUTERFOLD_CACHE``, else the home's."""
+    named = environment.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
+
+
+def gather(options: argparse.Namespace) -> dict[str, Any]:
+    """Typed options over those of ``--config``; an unknown key is refused."""
+    typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
+    known = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
+    table = read_toml(options.config) if options.config else {}
+    for name in table:
+        if name not in known:
+            raise DataError(f"--config {options.config}: {unknown('key', name, known)}")
+    if "run" in table:
+        table["run"] = Path(table["run"])
+    merged = {**table, **typed}
+    if merged.get("task") not in TASKS:
+        found = merged.get("task", "nothing")
+        raise DataError(f"--task must be one of {list(TASKS)}, found {found}")
+    return merged
+
+
+def execution(merged: Mapping[str, Any]) -> Execution:
+    """The part that changes no result."""
+    names = [f.name for f in fields(Execution)]
+    return Execution(**{name: merged[name] for name in names if name in merged})
+
+
+def study_config(merged: Mapping[str, Any], source: Source) -> StudyConfig:
+    """The part that decides the results, with the task's defaults filled in."""
+    names = [f.name for f in fields(StudyConfig)]
+    chosen = {name: merged[name] for name in names if name in merged}
+    task = merged["task"]
+    chosen["data"] = source.key
+    chosen.setdefault("epochs", EPOCHS[task])
+    chosen.setdefault("encoder", DEMO_ENCODER if source.key == DEMO else ENCODERS[task])
+    if "weights" in chosen:
+        chosen["weights"] = str(Path(chosen["weights"]).expanduser().resolve())
+    return StudyConfig.from_toml(chosen)

@@ -1,0 +1,77 @@
+"""What is about to be done, and what it will cost, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rich.table import Table
+
+from storage.records import Dataset
+from study.config import StudyConfig
+
+EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55, "halving": 0.4}
+"""Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
+
+TRIAL_SECONDS = 0.2
+"""Of a trial besides its epochs: suggesting, journal, preparation."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left to do.
+
+    Attributes:
+        trials: left, of all studies.
+        ends: studies yet to be refitted and scored.
+        epoch_seconds: measured, for one epoch of all inner folds in step.
+    """
+
+    trials: int
+    ends: int
+    epoch_seconds: float
+
+    def seconds(self, config: StudyConfig, workers: int) -> float:
+        """Expected time of the search and the refits."""
+        trial = self.epoch_seconds * config.epochs * EPOCH_SHARE[config.pruner] + TRIAL_SECONDS
+        end = self.epoch_seconds * config.epochs * 1.4
+        return (self.trials * trial + self.ends * end) / workers
+
+
+def describe_plan(
+    config: StudyConfig, data: Dataset, cost: Cost, devices: Sequence[str], now: datetime
+) -> Table:
+    """A table of two columns for the terminal."""
+    studies = config.outer_folds * config.repeats + 1
+    fits = studies * config.trials * config.inner_folds + studies
+    seconds = cost.seconds(config, len(devices))
+    end = now + timedelta(seconds=seconds)
+    tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
+    repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""
+    rows = {
+        "task": f"{config.task}, classes {', '.join(data.classes)}",
+        "data": f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients",
+        "protocol": f"{config.outer_folds} outer x {config.inner_folds} inner folds{repeats}, "
+        f"patients kept whole, search for the best {config.metric}",
+        "encoder": f"{config.encoder}, frozen (trainable blocks: 0)",
+        "work": f"{studies} studies of {config.trials} trials, at most {fits:,} fits of up to "
+        f"{config.epochs} epochs; {cost.trials} trials are left",
+        "cost": f"an epoch of {config.inner_folds} folds in step takes {cost.epoch_seconds:.2f} s; "
+        f"pruner: {config.pruner}",
+        "devices": tokens,
+        "expected": f"{_duration(seconds)}, until about {end:%a %H:%M}",
+    }
+    table = Table(title="Plan", show_header=False, title_justify="left")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,164 @@
+"""From options to a run directory that workers can be let loose on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+from filelock import FileLock, Timeout
+
+from pipelines.embedded import Embeddings
+from pipelines.embeddings import embed
+from pipelines.encoders.registry import build
+from storage.audit import audit
+from storage.files import write_json
+from storage.readers.read import read
+from storage.records import DataError, Dataset, OuterFold
+from storage.run_folder import RunFolder
+from storage.trials import discard_interrupted, mend, unlock
+from study.config import StudyConfig
+from study.session import ranges_of, tokens_needed, views_needed
+from study.ship import ENCODER_FILE, encoder_card
+from study.sources import Source
+from study.splits import split
+
+ORPHANS_GONE_SECONDS = 1.5
+"""Workers of a killed driver end themselves well within this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A run that may begin or go on."""
+
+    folder: RunFolder
+    config: StudyConfig
+    data: Dataset
+    studies: tuple[OuterFold, ...]
+
+
+def default_run(config: StudyConfig, name: str) -> Path:
+    """``runs/TASK-DATA-HASH``: the same options find the same run again, others another one."""
+    digest = hashlib.sha256(tomli_w.dumps(config.to_toml()).encode()).hexdigest()[:6]
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    prefix = config.task if not slug.startswith(config.task) else ""
+    return Path("runs") / "-".join(filter(None, (prefix, slug, digest)))
+
+
+def read_source(source: Source, config: StudyConfig) -> Dataset:
+    """The rows of a run as its options want them."""
+    return read(
+        source.path, task=config.task, classes=config.classes,  # type: ignore[arg-type]
+        positive=config.positive or None, columns=config.columns,
+        patient_regex=config.patient_regex or None, name=source.name,
+    )  # fmt: skip
+
+
+def hold(path: Path) -> FileLock:
+    """Make and lock a run directory, for as long as the returned lock lives.
+
+    Raises:
+        DataError: it cannot be written, or another process works on it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(
+            f"--run {path}: another process is working on this run; wait for it, or stop it"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"--run {path}: cannot be written ({error.strerror}); name another folder with --run"
+        ) from None
+    return lock
+
+
+def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
+    """Start a run, or take up one that was started with the same options on the same data.
+
+    Raises:
+        DataError: the data do not pass the audit, cannot be split, or are other data or options
+            than the run was started with.
+    """
+    if folder.started():
+        _refuse_changes(folder, config, data)
+        return Ready(folder, config, data, folder.read_splits(data))
+    ranges_of(config, data)
+    found = audit(data, outer_folds=config.outer_folds, inner_folds=config.inner_folds)
+    found.require()
+    splits = split(
+        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
+        repeats=config.repeats, seed=config.seed,
+    )  # fmt: skip
+    folder.write_dataset(data, found.warnings)
+    folder.write_splits(splits.studies, splits.attempts, data.fingerprint)
+    folder.write_config(config.to_toml())  # last: it says that all the rest is there
+    return Ready(folder, config, data, splits.studies)
+
+
+def repair(folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Make the trials of a killed run fit to go on: a torn line cut, unended trials taken out."""
+    if not folder.journal.exists():
+        return
+    unlock(folder.journal)
+    backup = mend(folder.journal)
+    if backup is not None:
+        say(f"the journal's last line was torn and has been cut off; the original is {backup.name}")
+    time.sleep(ORPHANS_GONE_SECONDS)
+    for study, count in discard_interrupted(folder).items():
+        say(f"{study}: {count} interrupted trial(s) will be run again")
+
+
+def represent(
+    ready: Ready, cache: Path, device: str, progress: Callable[[int, int], None]
+) -> Embeddings:
+    """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
+    config = ready.config
+    encoder = build(config.encoder, weights=Path(config.weights) if config.weights else None)
+    write_json(ready.folder.path / ENCODER_FILE, encoder_card(encoder, config.weights))
+    ranges = ranges_of(config, ready.data)
+    return embed(
+        ready.data.features, encoder, cache=cache, views=views_needed(ranges),
+        tokens=tokens_needed(config, ranges), device=device, progress=progress,
+    )  # fmt: skip
+
+
+def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:
+    changes = config.changes_from(StudyConfig.from_toml(folder.read_config()))
+    if changes:
+        raise DataError(
+            f"--run {folder.path}: was started with other options ({'; '.join(changes)}); give "
+            "those again, or another --run"
+        )
+    before = folder.read_dataset()
+    if before.fingerprint != data.fingerprint:
+        raise DataError(
+            f"--run {folder.path}: was started on other data ({_data_change(before, data)}); "
+            "restore them, or give another --run"
+        )
+
+
+def _data_change(before: Dataset, now: Dataset) -> str:
+    was, now_ids = set(before.ids.tolist()), set(now.ids.tolist())
+    gone, new = sorted(was - now_ids), sorted(now_ids - was)
+    parts = [
+        f"{len(names)} images {verb}, such as {names[0]}"
+        for verb, names in (("are gone", gone), ("are new", new))
+        if names
+    ]
+    if not parts:
+        both = before.select(now.ids.tolist())
+        labels = int((both.labels != now.labels).sum())
+        patients = int((both.patients != now.patients).sum())
+        parts = [
+            f"{count} {what} changed"
+            for what, count in (("labels", labels), ("patients", patients))
+            if count
+        ]
+    return ", ".join(parts) or "the contents of images or columns changed"

@@ -1,0 +1,150 @@
+"""`outerfold run`: from what was typed to the report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import time
+from datetime import datetime
+
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from objectives.metrics import METRICS
+from pipelines.embedded import Embeddings
+from reports.card import model_card
+from reports.closing import closing_table
+from reports.write import write_report
+from storage.records import DataError
+from storage.run_folder import RunFolder
+from storage.run_results import finished, read_run
+from storage.trials import open_trials
+from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from study.config import Execution
+from study.drive import carry_out_run, measure, open_studies
+from study.engines import LocalEngine, local_devices
+from study.finish import count_trials
+from study.options import cache_folder, execution, gather, study_config
+from study.plan import Cost, describe_plan
+from study.prepare import Ready, begin, default_run, hold, read_source, repair, represent
+from study.progress import StudyProgress
+from study.provenance import command_line, write_provenance
+from study.session import Place
+from study.sources import find_source
+
+
+def run(options: argparse.Namespace) -> int:
+    """Search, refit, score once, report; returns the exit code."""
+    console = Console(highlight=False)
+    merged = gather(options)
+    how = execution(merged)
+    source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
+    config = study_config(merged, source)
+    if source.banner:
+        console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
+    data = read_source(source, config)
+    folder = RunFolder((how.run or default_run(config, data.name)).resolve())
+    with hold(folder.path):
+        ready = begin(folder, config, data)
+        _log_to(folder)
+        _say_assumptions(console, ready)
+        try:
+            failures = _work(ready, how, console)
+        except KeyboardInterrupt:
+            _say_resume(console, folder)
+            return EXIT_INTERRUPTED
+        return _close(ready, console, failures)
+
+
+def _work(ready: Ready, how: Execution, console: Console) -> dict[str, str]:
+    started = time.monotonic()
+    devices = local_devices(how.workers)
+    open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
+    if not how.storage:
+        repair(ready.folder, lambda text: console.print(text))
+    embeddings = _represent(ready, devices[0], console, quiet=how.quiet)
+    place = Place(ready.folder.path, embeddings, how.storage or None)
+    _plan(ready, place, devices, console)
+    maximise = METRICS[ready.config.metric].direction == "maximize"
+    trials = ready.config.trials
+    try:
+        with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
+            return carry_out_run(ready, place, lambda: LocalEngine(devices), progress)
+    except BrokenProcessPool as error:
+        return {"workers": f"died again and again; {str(error).splitlines()[0]}"}
+    finally:
+        write_provenance(
+            ready.folder, devices=devices, command=command_line(),
+            seconds=time.monotonic() - started,
+        )  # fmt: skip
+
+
+def _represent(ready: Ready, device: str, console: Console, *, quiet: bool) -> Embeddings:
+    columns = (
+        TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("", total=None)
+        return represent(
+            ready, cache_folder(), device,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+
+
+def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> None:
+    counts = {n: count_trials(study) for n, study in open_studies(ready, place).items()}
+    left = sum(max(0, ready.config.trials - sum(c.values())) for c in counts.values())
+    ends = sum(not finished(ready.folder, name) for name in counts)
+    if not ends:
+        return
+    engine = LocalEngine(devices[:1])
+    try:
+        cost = Cost(left, ends, measure(place, engine))
+    finally:
+        engine.close(kill=True)
+    console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))
+    console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
+
+
+def _say_assumptions(console: Console, ready: Ready) -> None:
+    for text in ready.data.assumptions:
+        console.print(f"- {text}")
+    for text in ready.folder.read_audit():
+        console.print(f"- [yellow]warning:[/yellow] {text}")
+
+
+def _say_resume(console: Console, folder: RunFolder) -> None:
+    command = shlex.join(["python", *command_line()])
+    console.print(
+        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: "
+        f"{command}", soft_wrap=True,
+    )  # fmt: skip
+
+
+def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
+    try:
+        finished_run = read_run(ready.folder)
+    except DataError:
+        finished_run = None
+    if finished_run is not None:
+        if finished_run.final is not None:
+            ready.folder.write_card(model_card(finished_run))
+        write_report(finished_run, ready.folder.report)
+        console.print(closing_table(finished_run))
+        console.print(f"report: {ready.folder.report / 'report.html'}", soft_wrap=True)
+    for study, reason in failures.items():
+        console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
+    return EXIT_FAILED if failures else 0
+
+
+def _log_to(folder: RunFolder) -> None:
+    handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("outerfold")
+    log.setLevel(logging.INFO)
+    log.handlers = [handler]
+    log.propagate = False

@@ -1,0 +1,144 @@
+"""What a worker process keeps between jobs of one run: data, folds, objectives, trial storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage
+
+from objectives.inner import InnerObjective, Protocol
+from objectives.metrics import METRICS
+from objectives.pruning import PRUNERS
+from objectives.spaces import Choice, Ranges, Space, overridden, space
+from pipelines.embedded import Embeddings
+from storage.records import DataError, Dataset, OuterFold
+from storage.run_folder import RunFolder
+from storage.seeds import derive
+from storage.trials import open_trials
+from study.config import StudyConfig
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker finds a run; small, whatever the number of images.
+
+    Attributes:
+        run: the run directory.
+        embeddings: handle of the frozen representations.
+        storage: database URL for trials, or None for the run's journal.
+    """
+
+    run: Path
+    embeddings: Embeddings
+    storage: str | None = None
+
+
+class Session:
+    """One run as a worker process sees it."""
+
+    def __init__(self, place: Place) -> None:
+        self.folder = RunFolder(place.run)
+        self.embeddings = place.embeddings
+        self.config = StudyConfig.from_toml(self.folder.read_config())
+        self.data: Dataset = self.folder.read_dataset()
+        self.folds: dict[str, OuterFold] = {
+            fold.name: fold for fold in self.folder.read_splits(self.data)
+        }
+        self.trials: BaseStorage = open_trials(self.folder, place.storage)
+        self.space: Space = space(self.config.task, ranges_of(self.config, self.data))
+        self._objectives: dict[tuple[str, str], InnerObjective] = {}
+
+    def objective(self, study: str, device: str) -> InnerObjective:
+        """The inner objective of one study; given the training side and nothing else."""
+        key = (study, device)
+        if key not in self._objectives:
+            fold = self.folds[study]
+            self._objectives[key] = InnerObjective(
+                fold.train_side(self.data), fold.inner, self.embeddings, self.space,
+                protocol=Protocol(
+                    self.config.metric, self.config.epochs, self.config.patience_epochs
+                ),
+                seed=derive(self.config.seed, study),
+                device=device,
+            )  # fmt: skip
+        return self._objectives[key]
+
+    def study(self, name: str, number: int = 0) -> optuna.Study:
+        """One study, as it asks for trial ``number``.
+
+        The sampler is seeded by (seed, study, trial), so a resumed study goes on as if it had
+        never stopped. Bergstra et al. (2011); multivariate, and grouped so that parameters that
+        occur in some trials only are still sampled together.
+        """
+        sampler = TPESampler(
+            seed=derive(self.config.seed, name, "sampler", number) % 2**32,
+            group=True,
+            constant_liar=False,
+        )
+        return optuna.load_study(
+            study_name=study_name(self.folder, name),
+            storage=self.trials,
+            sampler=sampler,
+            pruner=PRUNERS[self.config.pruner](self.config.epochs),
+        )
+
+
+@lru_cache(maxsize=1)
+def open_session(place: Place) -> Session:
+    """The session of a run; one a process."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return Session(place)
+
+
+def study_name(folder: RunFolder, study: str) -> str:
+    """``RUN/outer-0`` ... ``RUN/final`` in the trial storage."""
+    return f"{folder.name}/{study}"
+
+
+def create_studies(
+    folder: RunFolder, config: StudyConfig, names: list[str], trials: BaseStorage
+) -> None:
+    """One fresh study an outer fold and one for all rows; none learns from another."""
+    for name in names:
+        optuna.create_study(
+            study_name=study_name(folder, name),
+            storage=trials,
+            direction=METRICS[config.metric].direction,
+            load_if_exists=True,
+        )
+
+
+def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
+    """The ranges of a run: the task's, as overridden, without what has no effect on these data.
+
+    Raises:
+        DataError: a range asks for what the data cannot give.
+    """
+    ranges = dict(overridden(config.task, config.space))
+    if config.batch_size:
+        ranges["batch_size"] = Choice((config.batch_size,))
+    if config.task == "multimodal" and not data.features.columns:
+        if "attention" in config.space and ranges["attention"] != Choice((False,)):
+            raise DataError(
+                "[space.attention]: attention fuses the image with clinical columns, and these "
+                "data have none; leave it out or name columns with --columns"
+            )
+        ranges["attention"] = Choice((False,))
+    return ranges
+
+
+def views_needed(ranges: Ranges) -> int:
+    """Views of each image a search over ``ranges`` may read, the image itself included."""
+    views = ranges["augmented_views"]
+    assert isinstance(views, Choice)
+    return 1 + max(int(view) for view in views.values)
+
+
+def tokens_needed(config: StudyConfig, ranges: Ranges) -> bool:
+    """Whether a search over ``ranges`` may read spatial tokens."""
+    attention = ranges["attention"]
+    return config.task == "dbt" and isinstance(attention, Choice) and True in attention.values

@@ -1,0 +1,190 @@
+"""The shipped model: what `final/` holds so that a new image can be scored with nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines._base import Pipeline
+from pipelines.dbt import DbtPipeline
+from pipelines.decision import Decision
+from pipelines.embeddings import embed
+from pipelines.encoders._base import Encoder
+from pipelines.encoders.registry import build
+from pipelines.fitted import FittedHead
+from pipelines.multimodal import MultimodalPipeline
+from pipelines.networks import Standardise, Widths
+from pipelines.stacked import Chance
+from pipelines.tabular import FittedColumn, TabularEncoder
+from storage.files import read_json, write_json
+from storage.records import (
+    FINAL,
+    Column,
+    DataError,
+    Features,
+    FloatArray,
+    IntArray,
+)
+from storage.run_folder import RunFolder
+
+SCHEMA = 1
+ENCODER_FILE = "encoder.json"
+"""In the run directory: the card of the encoder all studies read their images by."""
+PIPELINES: dict[str, Callable[..., Pipeline]] = {
+    "dbt": DbtPipeline,
+    "multimodal": MultimodalPipeline,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """The model of a finished run, without its data.
+
+    Attributes:
+        encoder_name, weights, weights_sha256: the frozen encoder it was trained on.
+        synthetic: trained on synthetic data; good for nothing but a demonstration.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    encoder_name: str
+    weights: str
+    weights_sha256: str
+    decision: Decision
+    network: torch.nn.Module
+    columns: TabularEncoder
+    tokens: bool
+    synthetic: bool
+
+    def encoder(self) -> Encoder:
+        """The very encoder it was trained on.
+
+        Raises:
+            DataError: its weights cannot be had, or are others by now.
+        """
+        encoder = build(self.encoder_name, weights=Path(self.weights) if self.weights else None)
+        if encoder.weights_sha256 != self.weights_sha256:
+            raise DataError(
+                f"{self.encoder_name}: the weights here have SHA-256 "
+                f"{encoder.weights_sha256[:12]}..., the model was trained on "
+                f"{self.weights_sha256[:12]}...; give it those"
+            )
+        return encoder
+
+    def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
+        """Calibrated probabilities (n, classes) and decisions (n,) for images and columns."""
+        source = embed(features, self.encoder(), cache=cache, tokens=self.tokens)
+        head = FittedHead(self.network, self.columns, source, self.tokens)
+        calibrated = self.decision.calibrate(head.predict(features))
+        return calibrated, self.decision.decide(calibrated)
+
+
+def write_shipped(
+    folder: RunFolder, pipeline: Pipeline, fitted: FittedHead,
+    *, decision: Decision, facts: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Write ``final/preprocessing.json``; the weights are beside it in ``model.pt``.
+
+    Args:
+        facts: task, classes, synthetic, and the encoder's card (``encoder_card``).
+    """
+    write_json(
+        folder.study(FINAL) / "preprocessing.json",
+        {
+            "schema": SCHEMA,
+            **facts,
+            "pipeline": asdict(pipeline),
+            "tokens": fitted.tokens,
+            "image_width": int(fitted.network.scaler.mean.shape[-1]),  # type: ignore[union-attr,index]
+            "columns": [asdict(column) for column in fitted.encoder.columns],
+            "temperature": decision.temperature,
+            "threshold": decision.threshold,
+        },
+    )
+
+
+def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:
+    """What names an encoder and its preprocessing for good."""
+    return {
+        "name": encoder.name,
+        "weights": str(Path(weights).resolve()) if weights else "",
+        "weights_sha256": encoder.weights_sha256,
+        "image_size": encoder.image_size,
+        "mean": list(encoder.mean),
+        "std": list(encoder.std),
+        "versions": list(encoder.versions),
+    }
+
+
+def read_shipped(folder: RunFolder) -> Shipped:
+    """The shipped model of a run; a run that is not finished raises ``DataError``."""
+    path = folder.study(FINAL)
+    if not (path / "model.pt").exists():
+        raise DataError(
+            f"{folder.path}: holds no shipped model ({FINAL}/model.pt); "
+            "let `outerfold run` finish first"
+        )
+    kept = read_json(path / "preprocessing.json")
+    if kept["schema"] != SCHEMA:
+        raise DataError(f"{path}: schema {kept['schema']} is not known here, only {SCHEMA}")
+    columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
+    return Shipped(
+        kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
+        kept["encoder"]["weights_sha256"], Decision(kept["temperature"], kept["threshold"]),
+        _network(kept, columns, path / "model.pt"), columns, kept["tokens"], kept["synthetic"],
+    )  # fmt: skip
+
+
+def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:
+    """Rows for new images that share the clinical columns ``given`` as text; absent is missing.
+
+    Raises:
+        DataError: a column the model does not know, or a value that cannot be read.
+    """
+    columns = tuple(fitted.column for fitted in shipped.columns.columns)
+    known = [column.name for column in columns]
+    strangers = [name for name in given if name not in known]
+    if strangers:
+        raise DataError(f"--{strangers[0]}: the model has no such column; it has {known}")
+    values = [_value(column, given.get(column.name)) for column in columns]
+    paths = np.array([str(path.resolve()) for path in images])
+    return Features(paths, paths, np.tile(np.array([values]), (len(paths), 1)), columns)
+
+
+def _value(column: Column, text: str | None) -> float:
+    if text is None:
+        return float("nan")
+    if column.kind != "numeric":
+        lowered = [level.lower() for level in column.levels]
+        if text.lower() not in lowered:
+            raise DataError(
+                f"--{column.name} {text}: not one of the values it was trained on, "
+                f"{list(column.levels)}"
+            )
+        return float(lowered.index(text.lower()))
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"--{column.name} must be a number, found {text!r}") from None
+
+
+def _column(kept: dict[str, Any]) -> FittedColumn:
+    column = Column(**{**kept["column"], "levels": tuple(kept["column"]["levels"])})
+    return replace(FittedColumn(column, kept["fill"]), **{
+        "mean": kept["mean"], "scale": kept["scale"], "known": tuple(kept["known"]),
+    })  # fmt: skip
+
+
+def _network(kept: dict[str, Any], columns: TabularEncoder, weights: Path) -> torch.nn.Module:
+    width = kept["image_width"]
+    widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
+    empty = np.zeros((1, width))
+    pipeline = PIPELINES[kept["task"]](**kept["pipeline"])
+    network = pipeline.network(Chance([0]), widths, Standardise(empty, empty))
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network.eval()

@@ -1,0 +1,120 @@
+"""What a worker process does: one trial, the end of one study, or a measurement for the plan."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import optuna
+from optuna.trial import TrialState
+
+from storage.records import FINAL, DataError
+from study.finish import StudyFailed, finish
+from study.session import Place, Session, open_session
+
+MEASURED_CONFIGURATIONS = 4
+MEASURED_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        study: ``outer-0`` ... ``final``.
+        number: of the trial; None for the study's end: choose, refit, score once.
+        device: the token of the worker that gets it.
+        measure: time a few epochs instead.
+    """
+
+    place: Place
+    study: str
+    number: int | None
+    device: str
+    measure: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        state: of a trial, in lower case; ``finished`` or ``failed`` for a study's end.
+        seconds: taken; of a measurement, for one epoch.
+        value: of a completed trial, in the metric's unit.
+        epochs: trained.
+        reason: why it failed, one line.
+        trace: the traceback of a failure, for the log.
+    """
+
+    study: str
+    number: int | None
+    state: str
+    seconds: float
+    value: float | None = None
+    epochs: int = 0
+    reason: str = ""
+    trace: str = ""
+
+
+def carry_out(job: Job) -> Outcome:
+    """Run a job in this process."""
+    started = time.perf_counter()
+    session = open_session(job.place)
+    if job.measure:
+        return Outcome(job.study, None, "measured", _epoch_seconds(session, job.device))
+    outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
+    return replace(outcome, seconds=time.perf_counter() - started)
+
+
+def _trial(session: Session, job: Job, number: int) -> Outcome:
+    study = session.study(job.study, number)
+    trial = study.ask()
+    if trial.number != number:
+        raise RuntimeError(
+            f"{job.study}: asked for trial {number} and got {trial.number}; "
+            "is another process writing to this run?"
+        )
+    reason = trace = ""
+    try:
+        value = session.objective(job.study, job.device)(trial)
+        frozen = study.tell(trial, value)
+    except optuna.TrialPruned:
+        frozen = study.tell(trial, state=TrialState.PRUNED)
+    except DataError:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a configuration broke on, it says so
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = traceback.format_exc()
+        trial.set_user_attr("failure", reason)
+        frozen = study.tell(trial, state=TrialState.FAIL)
+    state = frozen.state.name.lower().replace("fail", "failed")
+    value_told = frozen.value if frozen.state == TrialState.COMPLETE else None
+    return Outcome(job.study, number, state, 0.0, value_told, frozen.last_step or 0, reason, trace)
+
+
+def _end(session: Session, job: Job) -> Outcome:
+    try:
+        result = finish(session, job.study, job.device)
+    except StudyFailed as failure:
+        return Outcome(job.study, None, "failed", 0.0, reason=str(failure))
+    return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
+
+
+def _epoch_seconds(session: Session, device: str) -> float:
+    """Mean seconds of an epoch of all inner folds, over random configurations of the last study."""
+    objective = session.objective(FINAL, device)
+    draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    spent = 0.0
+    for _ in range(MEASURED_CONFIGURATIONS):
+        pipeline = session.space(draw.ask())
+        rows = objective.rows(pipeline)
+        budget = session.config.epochs
+        epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
+        started = time.perf_counter()
+        trained = sum(1 for _ in islice(epochs, MEASURED_EPOCHS))
+        spent += (time.perf_counter() - started) / trained
+    return spent / MEASURED_CONFIGURATIONS
