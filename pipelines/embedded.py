@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache import RowCache, digest, replace_text
+from storage.cache import RowCache, digest
+from storage.files import write_text
 from storage.records import DataError
 
 
@@ -151,6 +152,5 @@ def keep(cache: Path, table: Table) -> Embeddings:
     name = digest(asdict(table))[:24]
     path = _table_path(cache, name)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, json.dumps(asdict(table)))
+        write_text(path, json.dumps(asdict(table)))
     return Embeddings(cache, name)

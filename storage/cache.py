@@ -27,6 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
+from storage.files import write_text
 from storage.records import DataError, IntArray
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class RowCache:
         home = folder / digest(about)[:24]
         if not (home / "about.json").exists():
             home.mkdir(parents=True, exist_ok=True)
-            replace_text(home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+            write_text(home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
         return cls(home, tuple(row_shape), kind)
 
     @classmethod
@@ -233,18 +234,3 @@ def _append(path: Path, body: bytes) -> None:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    replace_bytes(path, text.encode())
-
-
-def replace_bytes(path: Path, body: bytes) -> None:
-    """Write a file whole or not at all: beside it, to the disk, then renamed over it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
