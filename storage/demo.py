@@ -37,8 +37,8 @@ NOTICE = (
     "measured on them say nothing about real data.\n"
 )
 CONTRAST: dict[Task, dict[str, float]] = {
-    "multimodal": {"Cancer": 0.45, "Benign": 0.35},
-    "dbt": {"Cancer": 0.36, "Benign": 0.28, "Actionable": 0.38},
+    "multimodal": {"Cancer": 0.56, "Benign": 0.32},
+    "dbt": {"Cancer": 0.45, "Benign": 0.3, "Actionable": 0.5},
 }
 """Median lesion contrast; it varies so that a share of lesions is too faint to be found.
 

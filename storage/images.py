@@ -29,6 +29,9 @@ Minimum and maximum would let one hot pixel or a burned-in marker darken the who
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
 """What Pillow raises for files that are no images, empty, cut short or damaged."""
 
+DICOM_ERRORS = (AttributeError, KeyError, RuntimeError, NotImplementedError)
+"""What pydicom raises besides for absent tags, odd values and codecs that are not installed."""
+
 
 def is_image(path: Path) -> bool:
     """Whether the suffix is that of an image, in any case; hidden files are not."""
@@ -136,6 +139,7 @@ def _rgb(pixels: ByteArray) -> ByteArray:
 def _read_dicom(path: Path) -> ByteArray:
     try:
         import pydicom
+        from pydicom.errors import InvalidDicomError
     except ImportError as error:
         raise DataError(
             f"{path}: reading DICOM needs pydicom; install it with: pip install 'outerfold[dicom]'"
@@ -143,7 +147,7 @@ def _read_dicom(path: Path) -> ByteArray:
     try:
         dataset = pydicom.dcmread(path)
         pixels = _dicom_pixels(dataset)
-    except (*DECODE_ERRORS, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError) as error:
         raise DataError(
             f"{path}: cannot be decoded as DICOM ({error}); replace or remove the file"
         ) from error

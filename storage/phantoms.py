@@ -146,10 +146,10 @@ def _lesion(lesion: Lesion, spot: FloatArray, rng: np.random.Generator) -> Float
 
 
 def _rays(distance: FloatArray, angle: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Spicules: thin bright lines out of the centre that fade over two to three radii."""
+    """Spicules: thin bright lines out of the centre that fade over one to two radii."""
     rays = np.zeros_like(distance)
     for start in rng.uniform(0, 2 * np.pi, int(rng.integers(9, 15))):
         turn = np.angle(np.exp(1j * (angle - start)))
-        fade = np.exp(-distance / rng.uniform(1.4, 2.4))
-        rays = np.maximum(rays, np.exp(-((turn * distance / 0.13) ** 2)) * fade)
+        fade = np.exp(-distance / rng.uniform(0.7, 1.3))
+        rays = np.maximum(rays, np.exp(-((turn * distance / 0.12) ** 2)) * fade)
     return rays
