@@ -36,7 +36,7 @@ def _remark(entry: Json) -> str:
 
 
 def _caption(numbers: Json) -> str:
-    lines = [f"n = {counted(numbers)}; {finished(numbers)}; intervals over patients."]
+    lines = [f"n = {counted(numbers, 'tested')}; {finished(numbers)}; intervals over patients."]
     entry = numbers["optimism"]
     if entry["estimate"] is not None:
         lines.append(

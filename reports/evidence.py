@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.records import IntArray, Predictions, Run
+from storage.records import Predictions, Run
 
 Json = dict[str, Any]
 
@@ -64,7 +64,16 @@ def unique_rows(run: Run) -> Predictions | None:
     """Every row that occurs anywhere in the run, once; for counting, not for scoring."""
     parts = [s.validation for s in (*run.outer, *([run.final] if run.final else []))]
     joined = _join([*parts, *(s.test for s in run.outer if s.test is not None)])
-    return None if joined is None else _take(joined, np.unique(joined.ids, return_index=True)[1])
+    return None if joined is None else distinct(joined)
+
+
+def distinct(rows: Predictions) -> Predictions:
+    """Each image's first row; folds and repeats aside."""
+    at = np.unique(rows.ids, return_index=True)[1]
+    return Predictions(
+        rows.ids[at], rows.patients[at], rows.fold[at], rows.repeat[at], rows.labels[at],
+        rows.probabilities[at], rows.predicted[at], rows.classes,
+    )  # fmt: skip
 
 
 def patients_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> dict[str, int]:
@@ -94,13 +103,6 @@ def confusion(rows: Predictions | None, classes: tuple[str, ...]) -> list[list[i
 
 def _within(study: str, fold: str) -> str:
     return fold if fold.startswith(study) else f"{study}/{fold}"
-
-
-def _take(rows: Predictions, at: IntArray) -> Predictions:
-    return Predictions(
-        rows.ids[at], rows.patients[at], rows.fold[at], rows.repeat[at], rows.labels[at],
-        rows.probabilities[at], rows.predicted[at], rows.classes,
-    )  # fmt: skip
 
 
 def _join(parts: Iterable[Predictions]) -> Predictions | None:

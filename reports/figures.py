@@ -21,7 +21,7 @@ from reports.figures_scores import (
 from reports.figures_summary import comprehensive
 from reports.figures_training import training_loss
 from reports.style import Draw
-from reports.words import COVERS, OPTIMISTIC, counted, finished, stamps
+from reports.words import COVERS, OPTIMISTIC, Rows, counted, finished, stamps
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Plate:
         title: first sentence of the caption.
         reading: how it is read, for someone who sees it for the first time.
         closing: standing sentences on what its numbers are worth.
+        rows: whose patients and images stand behind it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Plate:
     reading: str
     closing: str = ""
     kind: str = "jpg"
+    rows: Rows = "dataset"
 
     @property
     def file(self) -> str:
@@ -60,9 +62,9 @@ _CURVES = (
     "patients of the class, average precision is of pooled folds, as the tables note. "
 )
 _MATRIX = (
-    "Each row is a true class and sums to 1; colour is the share of the row, n the number of "
-    "images. The diagonal is the recall of the class with its interval; the other cells show "
-    "where the errors go and are descriptive. "
+    "Each row is a true class; colour is the share of the row, and each cell counts images. The "
+    "diagonal also gives the recall of the class with its interval; the other cells show where "
+    "the errors go. "
 )
 _MATRIX_COUNTS = "With several repeats of the outer folds an image is counted once in each."
 _VALIDATION_COUNTS = (
@@ -114,6 +116,7 @@ PLATES = (
         "Confusion matrix of the inner out-of-fold rows (optimistic).",
         _MATRIX + _VALIDATION_COUNTS,
         f"{_INTERVAL} {OPTIMISTIC}",
+        rows="validation",
     ),
     Plate(
         "Figure_Test_Confusion_Matrix",
@@ -121,6 +124,7 @@ PLATES = (
         "Confusion matrix of the outer test rows.",
         _MATRIX + _MATRIX_COUNTS,
         f"{_INTERVAL} {COVERS}",
+        rows="tested",
     ),
     Plate(
         "Figure_Validation_ROC_PR",
@@ -128,6 +132,7 @@ PLATES = (
         "ROC and precision-recall curves of the inner out-of-fold rows (optimistic).",
         _CURVES + _VALIDATION_COUNTS,
         f"{_INTERVAL} {OPTIMISTIC}",
+        rows="validation",
     ),
     Plate(
         "Figure_Test_ROC_PR",
@@ -135,6 +140,7 @@ PLATES = (
         "ROC and precision-recall curves of the outer test rows, one class against the rest.",
         _CURVES,
         f"{_INTERVAL} {COVERS}",
+        rows="tested",
     ),
     Plate(
         "comprehensive_results",
@@ -142,11 +148,13 @@ PLATES = (
         "The run at a glance.",
         "(a–c) By epoch, on the inner folds of the chosen configuration: thin lines are outer "
         "folds, thick lines their mean up to the shortest, triangles the chosen epochs. "
-        "(d) Confusion matrix of the outer test rows. (e) The score that each search reported "
-        "against the score of the same procedure on its outer test rows; their mean difference is "
-        "the optimism. (f) ROC curves of the outer test rows, one class against the rest.",
+        "(d) Images of the outer test rows by true and predicted class; colour is the share of "
+        "the row. (e) The score that each search reported against the score of the same procedure "
+        "on its outer test rows; their mean difference is the optimism. (f) ROC curves of the "
+        "outer test rows, one class against the rest.",
         f"{_INTERVAL} {COVERS}",
-        "png",
+        kind="png",
+        rows="tested",
     ),
 )
 
@@ -154,12 +162,19 @@ PLATES = (
 def pictures(numbers: Json) -> dict[str, Picture]:
     """Numbered captions and descriptions by figure name."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
-    count = f"n = {counted(numbers)}; {finished(numbers)}."
     return {
         plate.name: Picture(
             plate.name,
             f"Figure {index}. {plate.title}{marks}",
-            " ".join(part for part in (plate.reading.strip(), count, plate.closing) if part),
+            " ".join(
+                part
+                for part in (plate.reading.strip(), _count(plate, numbers), plate.closing)
+                if part
+            ),
         )
         for index, plate in enumerate(PLATES, start=1)
     }
+
+
+def _count(plate: Plate, numbers: Json) -> str:
+    return f"n = {counted(numbers, plate.rows)}; {finished(numbers)}."

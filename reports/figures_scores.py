@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from reports.evidence import Evidence, Json
 from reports.style import CLASS_COLOURS, INK, QUIET, empty, keyed, panel, sheet, titled
@@ -54,16 +53,25 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     for row, column in np.ndindex(counts.shape):
-        lines = [f"n = {counts[row, column]:,.0f}"]
+        text = f"{counts[row, column]:,.0f}"
         if not (small and len(classes) > 2):  # no room there for a share with its interval
-            recall = numbers["per_class"][classes[row]]["recall"]
-            lines.insert(0, number(share[row, column]))
-            lines[1:1] = [span(recall)] if row == column else []
+            text = _cell(numbers, classes[row], counts[row], column, row == column)
         axes.text(
-            column, row, "\n".join(lines), ha="center", va="center", linespacing=1.25,
+            column, row, text, ha="center", va="center", linespacing=1.25,
             fontsize=7 if small else 8, color="white" if share[row, column] > 0.55 else INK,
         )  # fmt: skip
     _name_cells(axes, classes, small=small)
+
+
+def _cell(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -> str:
+    """``22 of 114``; on the diagonal below the class's recall and its interval."""
+    count = f"{row[column]:,.0f} of {row.sum():,.0f}"
+    if not right:
+        return count
+    recall = numbers["per_class"][name]["recall"]
+    if recall["estimate"] is None:
+        return count
+    return f"{number(recall['estimate'])}\n{span(recall)}\n{count}"
 
 
 def _name_cells(axes: Axes, classes: tuple[str, ...], *, small: bool) -> None:
@@ -95,18 +103,26 @@ def draw_pr(axes: Axes, rows: Predictions, at: int, colour: str, label: str = ""
 
 def roc_height(member: IntArray, probability: FloatArray) -> FloatArray:
     """Sensitivity on ``GRID`` of 1 - specificity, straight between thresholds."""
-    false, true, _ = roc_curve(member, probability, drop_intermediate=False)
-    height = np.interp(GRID, false, true)
+    hits, alarms = _steps(member, probability)
+    height = np.interp(GRID, alarms / alarms[-1], hits / hits[-1])
     height[0] = 0.0
     return np.asarray(height, dtype=np.float64)
 
 
 def precision_height(member: IntArray, probability: FloatArray) -> FloatArray:
     """Precision on ``GRID`` of recall, in steps: its mean height is the average precision."""
-    precision, recall, _ = precision_recall_curve(member, probability)
-    precision, recall = precision[::-1], recall[::-1]
-    first = np.searchsorted(recall, np.maximum(GRID, GRID[1] / 2), side="left")
-    return np.asarray(precision[np.minimum(first, len(precision) - 1)], dtype=np.float64)
+    hits, alarms = (counts[1:] for counts in _steps(member, probability))
+    first = np.searchsorted(hits / hits[-1], np.maximum(GRID, GRID[1] / 2), side="left")
+    return np.asarray((hits / (hits + alarms))[first], dtype=np.float64)
+
+
+def _steps(member: IntArray, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """True and false positives at each distinct threshold, from none to all."""
+    order = np.argsort(-probability, kind="stable")
+    ranked = probability[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    hits = np.cumsum(member[order])[last].astype(np.float64)
+    return np.insert(hits, 0, 0.0), np.insert(last + 1 - hits, 0, 0.0)
 
 
 def _confusion(evidence: Evidence, numbers: Json) -> Figure:
@@ -162,7 +178,7 @@ def _grid(classes: int) -> tuple[Figure, list[list[Axes]]]:
         fig = sheet(3.0 * classes)
         grid = panel(fig, classes, 2)
         return fig, [grid[2 * at : 2 * at + 2] for at in range(classes)]
-    fig = sheet(2 * (0.75 + 5.9 / classes))
+    fig = sheet(2 * (0.85 + 4.7 / classes))
     grid = panel(fig, 2, classes)
     return fig, [[grid[at], grid[at + classes]] for at in range(classes)]
 

@@ -28,6 +28,8 @@ from storage.records import EpochRow
 
 Height = Callable[[EpochRow], float]
 
+_INNER = "mean over inner folds"
+
 
 def comprehensive(evidence: Evidence) -> Figure:
     """Loss; accuracy; F1 and ROC-AUC by epoch; confusion; inner against outer score; ROC."""
@@ -44,7 +46,7 @@ def comprehensive(evidence: Evidence) -> Figure:
     _gap(gap, evidence)
     _roc(roc, evidence)
     heads = (
-        ("Loss", ""), ("Accuracy, inner folds", ""), ("F1, ROC-AUC, inner folds", ""),
+        ("Loss", _INNER), ("Accuracy", _INNER), ("F1 and ROC-AUC", _INNER),
         ("Confusion matrix, test", _recall(evidence)),
         ("Generalisation gap", f"optimism {value(evidence.numbers['optimism'])}"),
         ("ROC, test", _area(evidence)),
@@ -120,7 +122,7 @@ def _area(evidence: Evidence) -> str:
 def _recall(evidence: Evidence) -> str:
     """Where the cells have no room for recall, the mean over classes stands above them."""
     if len(evidence.run.classes) == 2:
-        return "recall with interval on the diagonal"
+        return "recall on the diagonal"
     return f"balanced accuracy {value(evidence.numbers['overall']['balanced_accuracy'])}"
 
 

@@ -26,7 +26,7 @@ class _Page:
     """A column of text being filled from the top; ``y`` is inches used so far."""
 
     texts: list[tuple[float, float, str, dict[str, object]]] = field(default_factory=list)
-    rules: list[tuple[float, float]] = field(default_factory=list)
+    rules: list[tuple[float, float, float]] = field(default_factory=list)
     y: float = _MARGIN
 
     def write(self, text: str, size: float, **look: object) -> None:
@@ -36,16 +36,17 @@ class _Page:
             self.texts.append((_MARGIN, self.y, line, {"fontsize": size, **look}))
             self.y += size * _LEADING / 72
 
-    def rule(self, thickness: float) -> None:
-        self.rules.append((self.y, thickness))
+    def rule(self, thickness: float, length: float) -> None:
+        """A line from the left margin, ``thickness`` in points and ``length`` in inches."""
+        self.rules.append((self.y, thickness, length))
 
     def figure(self) -> Figure:
         height = self.y + _MARGIN
         fig = Figure(figsize=(WIDTH, height))
         for x, y, text, look in self.texts:
             fig.text(x / WIDTH, 1 - y / height, text, va="top", **look)  # type: ignore[arg-type]
-        for y, thickness in self.rules:
-            ends = [_MARGIN / WIDTH, 1 - _MARGIN / WIDTH]
+        for y, thickness, length in self.rules:
+            ends = [_MARGIN / WIDTH, (_MARGIN + length) / WIDTH]
             fig.add_artist(Line2D(ends, [1 - y / height] * 2, color=INK, lw=thickness))
         return fig
 
@@ -81,13 +82,13 @@ def _table(page: _Page, table: Table) -> None:
     page.write(table.caption, 8.5, fontweight="bold")
     page.y += 0.05
     size = _size(table)
-    left = _columns(table, size)
-    page.rule(1.2)
+    left, length = _columns(table, size)
+    page.rule(1.2, length)
     _row(page, table.header, left, size, bold=True)
-    page.rule(0.6)
+    page.rule(0.6, length)
     for row in table.rows:
         _row(page, row, left, size, bold=False)
-    page.rule(1.2)
+    page.rule(1.2, length)
     page.y += 0.07
     for note in table.notes:
         page.write(note, 6.8, color=QUIET)
@@ -127,12 +128,13 @@ def _size(table: Table) -> float:
     return 4.5
 
 
-def _columns(table: Table, size: float) -> list[float]:
-    """Left edge of each column in inches; spare width is shared out between them."""
+def _columns(table: Table, size: float) -> tuple[list[float], float]:
+    """Left edge of each column and the width of all, in inches."""
     widths = _widths(table, size)
     spare = (_INNER - sum(widths)) / max(len(widths) - 1, 1)
-    gap = max(0.05, min(spare, 0.7))
-    return [sum(widths[:at]) + at * gap for at in range(len(widths))]
+    gap = max(0.05, min(spare, 0.8))  # a wider gap loses the eye between columns
+    edges = [sum(widths[:at]) + at * gap for at in range(len(widths))]
+    return edges, min(_INNER, edges[-1] + widths[-1])
 
 
 def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> Iterator[str]:

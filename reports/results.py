@@ -16,6 +16,7 @@ from reports.evidence import (
     Evidence,
     Json,
     confusion,
+    distinct,
     images_per_class,
     patients_per_class,
     test_rows,
@@ -76,12 +77,14 @@ def _numbers(run: Run, test: Predictions | None, validation: Predictions | None)
     overall = overall_entries(test)
     numbers: Json = plain({
         "schema": SCHEMA, "name": run.name, "task": run.task, "synthetic_data": run.synthetic,
-        "complete": run.complete, "dataset": _dataset(run), "protocol": run.protocol,
+        "complete": run.complete, "dataset": _dataset(run),
+        "tested": _counted(test, run.classes), "protocol": run.protocol,
         "overall": overall, "per_class": by_class(test), "confusion": confusion(test, run.classes),
         "outer": [_outer(study) for study in run.outer],
         "optimism": optimism_entry(run), "final": _final(run.final),
         "validation": {
-            "note": OPTIMISTIC, "overall": overall_entries(validation),
+            "note": OPTIMISTIC, **_counted(validation, run.classes),
+            "overall": overall_entries(validation),
             "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
         },
         "trials": {study.name: study.trials for study in _studies(run)},
@@ -96,8 +99,18 @@ def _studies(run: Run) -> tuple[FoldResult, ...]:
 
 def _dataset(run: Run) -> Json:
     rows = unique_rows(run)
-    counts = {"patients_by_class": patients_per_class(rows, run.classes)}
-    return {**run.dataset, **counts}
+    return {**run.dataset, "patients_by_class": patients_per_class(rows, run.classes)}
+
+
+def _counted(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
+    """What stands behind the numbers of these rows; in an unfinished run not all of the data."""
+    once = None if rows is None else distinct(rows)
+    return {
+        "patients": 0 if once is None else len(set(once.patients.tolist())),
+        "images": 0 if once is None else len(once),
+        "patients_by_class": patients_per_class(once, classes),
+        "images_by_class": images_per_class(once, classes),
+    }
 
 
 def _outer(study: FoldResult) -> Json:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.evidence import Evidence
-from reports.words import counted, stamps
+from reports.words import Rows, counted, stamps
 
 Draw = Callable[[Evidence], Figure]
 
@@ -41,16 +41,16 @@ _RC: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg") -> bytes:
+def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: Rows = "dataset") -> bytes:
     """The figure as a ``kind`` file of 300 dots an inch, stamped and footed."""
     with rc_context(_RC):
-        return encode(_framed(draw(evidence), evidence), kind)
+        return encode(_framed(draw(evidence), evidence, rows), kind)
 
 
-def compose(draw: Draw, evidence: Evidence) -> Figure:
+def compose(draw: Draw, evidence: Evidence, *, rows: Rows = "dataset") -> Figure:
     """The stamped figure itself, in the report's style."""
     with rc_context(_RC):
-        return _framed(draw(evidence), evidence)
+        return _framed(draw(evidence), evidence, rows)
 
 
 def encode(fig: Figure, kind: str) -> bytes:
@@ -101,7 +101,7 @@ def keyed(fig: Figure, keys: list[Line2D]) -> None:
     fig.legend(handles=keys, loc="upper left", ncols=len(keys), borderaxespad=0.3)
 
 
-def _framed(fig: Figure, evidence: Evidence) -> Figure:
+def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
     height = fig.get_figheight()
     marks = stamps(evidence.numbers)
     top = _HEADER if marks or fig.legends else 0.04
@@ -109,7 +109,7 @@ def _framed(fig: Figure, evidence: Evidence) -> Figure:
     if engine is not None:
         engine.set(rect=(0, _FOOTER / height, 1, 1 - (top + _FOOTER) / height))  # type: ignore[call-arg]
     fig.text(
-        0.008, 0.07 / height, f"{evidence.run.name} · {counted(evidence.numbers)}",
+        0.008, 0.07 / height, f"{evidence.run.name} · {counted(evidence.numbers, rows)}",
         fontsize=6.5, color=QUIET, ha="left", va="bottom",
     )  # fmt: skip
     if marks:

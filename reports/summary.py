@@ -13,6 +13,7 @@ from reports.words import (
     counted,
     finished,
     metric_name,
+    metric_phrase,
     number,
     plural,
     procedure,
@@ -50,7 +51,9 @@ def headline(numbers: Json) -> Iterator[Block]:
         yield Paragraph("No outer fold has finished; there is no performance to report yet.")
         return
     name = metric_name(metric, len(numbers["dataset"]["classes"]))
-    yield Paragraph(f"{name} {sentence_value(entry)}, {counted(numbers)}.{_spread(entry)}")
+    yield Paragraph(
+        f"{name} {sentence_value(entry)}, {counted(numbers, 'tested')}.{_spread(entry)}"
+    )
 
 
 def data_section(numbers: Json) -> Iterator[Block]:
@@ -158,7 +161,7 @@ def title(numbers: Json) -> str:
 
 
 def _metric(numbers: Json) -> str:
-    return metric_name(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
+    return metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
 
 
 def _spread(entry: Json) -> str:

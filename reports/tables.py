@@ -11,6 +11,7 @@ from reports.words import (
     OPTIMISTIC,
     OVERALL,
     PER_CLASS,
+    Rows,
     class_metric_name,
     counted,
     finished,
@@ -66,10 +67,10 @@ def overall_table(numbers: Json, side: Side) -> Table:
 def per_class_table(numbers: Json, side: Side) -> Table:
     """Metrics of each class against the rest, intervals below the estimates."""
     per_class, notes = _side(numbers, side)["per_class"], Footnotes()
-    data = numbers["dataset"]
+    data = numbers["tested" if side == "test" else "validation"]
     rows = []
     for name, entries in per_class.items():
-        label = f"{name}\n({data['patients_by_class'][name]:,} / {data['classes'][name]:,})"
+        label = f"{name}\n({data['patients_by_class'][name]:,} / {data['images_by_class'][name]:,})"
         cells = [_class_cell(entries.get(metric), notes) for metric in PER_CLASS]
         rows.append((label, *cells))
     header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
@@ -133,10 +134,10 @@ def _caption(what: str, numbers: Json, side: Side) -> str:
 
 
 def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
-    by_class = ", ".join(
-        f"{count:,} {name}" for name, count in numbers["dataset"]["patients_by_class"].items()
-    )
-    lines = (f"n = {counted(numbers)} ({by_class} patients); {finished(numbers)}.",)
+    rows: Rows = "tested" if side == "test" else "validation"
+    patients = numbers[rows]["patients_by_class"]
+    by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
+    lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished(numbers)}.",)
     return (OPTIMISTIC, *lines) if side == "validation" else (*lines, COVERS)
 
 
@@ -153,7 +154,8 @@ def _level(entries: Json) -> str:
 def _remark(entry: Json) -> str:
     if entry["low"] is None:
         return str(entry["reason"] or "no interval")
-    return ". ".join(part.rstrip(".") for part in (entry["method"], *entry["notes"])) + "."
+    text = "; ".join((entry["method"], *entry["notes"]))
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _class_cell(entry: Json | None, notes: Footnotes) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from reports.evidence import Json
+
+Rows = Literal["dataset", "tested", "validation"]
 
 OVERALL = (
     "roc_auc",
@@ -51,6 +55,12 @@ def metric_name(metric: str, classes: int) -> str:
     return name
 
 
+def metric_phrase(metric: str, classes: int) -> str:
+    """The same name in the middle of a sentence."""
+    name = metric_name(metric, classes)
+    return name if name.startswith(("ROC", "F1")) else name[0].lower() + name[1:]
+
+
 def class_metric_name(metric: str) -> str:
     """How a metric of one class against the rest is called in print."""
     return _NAMES.get(metric, metric.replace("_", " "))
@@ -93,15 +103,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
-def counted(numbers: Json) -> str:
-    """``110 patients, 272 images`` of the whole data set."""
-    data = numbers["dataset"]
+def counted(numbers: Json, rows: Rows = "dataset") -> str:
+    """``110 patients, 272 images`` of the whole data set, or behind the numbers of a side."""
+    data = numbers[rows]
     return f"{plural(data['patients'], 'patient')}, {plural(data['images'], 'image')}"
-
-
-def by_class(counts: Json, noun: str) -> str:
-    """``74 other, 36 cancer patients``."""
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) + f" {noun}"
 
 
 def finished(numbers: Json) -> str:

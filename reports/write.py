@@ -36,7 +36,7 @@ def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "predictions_validation.csv", predictions_text(evidence.validation, classes).encode()
     images = {}
     for plate in PLATES:
-        images[plate.name] = render(plate.draw, evidence, kind=plate.kind)
+        images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
         yield plate.file, images[plate.name]
     yield from _figure_documents(numbers, images)
     yield from _table_documents(numbers)
