@@ -38,7 +38,7 @@ class ImageSource(Protocol):
         """(n, dim)."""
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> Float16:
-        """(n, tokens, dim) spatial tokens."""
+        """(n, tokens, token_dim)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class TrainingRows:
 
     @cached_property
     def images(self) -> Float32 | Float16:
-        """(n, dim) or (n, tokens, dim), the untouched image of every training-side row."""
+        """(n, dim) or (n, tokens, token_dim), the untouched image of every training-side row."""
         return self.view(0)
 
     def view(self, view: int) -> Float32 | Float16:

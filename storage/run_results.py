@@ -22,6 +22,12 @@ from storage.records import (
 )
 from storage.run_folder import RunFolder
 
+PROTOCOL = (
+    "outer_folds", "inner_folds", "repeats", "trials", "seed", "metric", "encoder",
+    "trainable_blocks", "epochs", "patience_epochs", "pruner", "threshold", "threshold_target",
+    "batch_size", "space",
+)  # fmt: skip
+"""Options that a report states; the path of the data, say, is no part of the protocol."""
 _TABLES = ("history", "validation", "test")
 
 
@@ -88,7 +94,7 @@ def read_run(folder: RunFolder) -> Run:
             "patients_known": data.patients_known,
             "audit": folder.read_audit(),
         },
-        protocol=dict(config),
+        protocol={name: config[name] for name in PROTOCOL if name in config},
         classes=data.classes,
         outer=outer,
         final=final,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
+import optuna
 from joblib.externals.loky import ProcessPoolExecutor
 
 from study.work import Job, Outcome, carry_out
@@ -73,14 +74,19 @@ def local_devices(workers: int) -> list[str]:
     return [gpus[i % len(gpus)] for i in range(workers or len(gpus))]
 
 
+def quiet_optuna() -> None:
+    """Warnings only, and none about the grouped sampler being experimental: it is meant."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 def begin_worker(driver: int) -> None:
     """Set up a worker: one thread, deaf to Ctrl-C (the driver hears it), gone with the driver."""
     import torch
 
     torch.set_num_threads(1)
+    quiet_optuna()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")
-    warnings.filterwarnings("ignore", message=".*experimental")
     threading.Thread(target=_watch, args=(driver,), daemon=True).start()
 
 

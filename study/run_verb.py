@@ -25,7 +25,7 @@ from storage.trials import open_trials
 from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from study.config import Execution
 from study.drive import carry_out_run, measure, open_studies
-from study.engines import LocalEngine, local_devices
+from study.engines import LocalEngine, local_devices, quiet_optuna
 from study.finish import count_trials
 from study.options import cache_folder, execution, gather, study_config
 from study.plan import Cost, describe_plan
@@ -39,6 +39,7 @@ from study.sources import find_source
 def run(options: argparse.Namespace) -> int:
     """Search, refit, score once, report; returns the exit code."""
     console = Console(highlight=False)
+    quiet_optuna()
     merged = gather(options)
     how = execution(merged)
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())

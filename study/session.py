@@ -14,7 +14,7 @@ from objectives.inner import InnerObjective, Protocol
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Choice, Ranges, Space, overridden, space
-from pipelines.embedded import Embeddings
+from pipelines.rows import ImageSource
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
@@ -33,7 +33,7 @@ class Place:
     """
 
     run: Path
-    embeddings: Embeddings
+    embeddings: ImageSource
     storage: str | None = None
 
 
@@ -90,7 +90,6 @@ class Session:
 @lru_cache(maxsize=1)
 def open_session(place: Place) -> Session:
     """The session of a run; one a process."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     return Session(place)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.demo import write_demo
+from storage.kaggle import TASK_SETS, Task, availability, download
 from storage.records import DataError
 
 DEMO = "demo"
@@ -33,7 +34,7 @@ class Source:
     banner: str = ""
 
 
-def find_source(task: str, given: str | None, *, cache: Path) -> Source:
+def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
     """The data of a run.
 
     Args:
@@ -46,20 +47,20 @@ def find_source(task: str, given: str | None, *, cache: Path) -> Source:
     if given == DEMO:
         return _demo(task, cache, "the demo was asked for with --data demo.")
     if given is not None:
-        path = Path(given).expanduser()
-        if not path.exists():
+        named = Path(given).expanduser()
+        if not named.exists():
             raise DataError(f"--data {given}: no such folder or file; check the path")
-        return Source(path, str(path.resolve()))
-    from storage.kaggle import find_public_set
+        return Source(named, str(named.resolve()))
+    found = availability(task)
+    path = download(task) if found.state == "downloadable" else found.path
+    if path is None:
+        return _demo(task, cache, f"{found.reason}.")
+    handle = TASK_SETS[task]
+    return Source(path, f"kaggle:{handle}", handle.split("/")[1])
 
-    found = find_public_set(task)
-    if found.path is not None:
-        return Source(found.path, f"kaggle:{found.handle}", found.handle.split("/")[-1])
-    return _demo(task, cache, found.reason)
 
-
-def _demo(task: str, cache: Path, reason: str) -> Source:
+def _demo(task: Task, cache: Path, reason: str) -> Source:
     root = cache / f"demo-{task}"
     if not root.exists():
-        write_demo(root, task=task)  # type: ignore[arg-type]
+        write_demo(root, task=task)
     return Source(root, DEMO, f"{task}-demo", BANNER.format(reason=reason))

@@ -1,0 +1,135 @@
+"""The smaller verbs: report, audit, predict, dashboard, doctor, data."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from reports.card import model_card
+from reports.closing import closing_table
+from reports.write import write_report
+from storage.audit import audit as find_faults
+from storage.demo import write_demo
+from storage.images import IMAGE_SUFFIXES, read_image
+from storage.kaggle import availability, find_or_download
+from storage.readers.read import read
+from storage.records import FINAL, DataError
+from storage.run_folder import RunFolder
+from storage.run_results import finished, read_run
+from study.cli import EXIT_USAGE
+from study.options import cache_folder
+from study.prepare import hold, repair
+from study.sources import find_source
+from study.splits import patients_by_class
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a run's report again from what the run left."""
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    run = read_run(folder)
+    if run.final is not None:
+        folder.write_card(model_card(run))
+    write_report(run, folder.report)
+    console.print(closing_table(run))
+    console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Check data and train nothing; errors give exit code 2."""
+    console = Console(highlight=False)
+    source = find_source(options.task, options.data, cache=cache_folder())
+    data = read(
+        source.path, task=options.task, classes=options.classes or (), positive=options.positive,
+        columns=options.columns, patient_regex=options.patient_regex, name=source.name,
+    )  # fmt: skip
+    console.print(f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients")
+    for name, count in patients_by_class(data).items():
+        images = int((data.labels == data.classes.index(name)).sum())
+        console.print(f"- {name}: {images} images of {count} patients")
+    for text in data.assumptions:
+        console.print(f"- {text}", soft_wrap=True)
+    found = find_faults(data, outer_folds=options.outer_folds, inner_folds=options.inner_folds)
+    for text in found.warnings:
+        console.print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
+    for text in found.errors:
+        console.print(f"[red]error:[/red] {text}", soft_wrap=True)
+    console.print(f"{len(found.errors)} errors, {len(found.warnings)} warnings")
+    return EXIT_USAGE if found.errors else 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Score images with the shipped model: one CSV line an image on standard output."""
+    from study.ship import new_features, read_shipped
+
+    shipped = read_shipped(RunFolder(options.run))
+    for path in options.images:
+        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError(f"{path}: no image file; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        read_image(path)
+    features = new_features(shipped, options.images, options.columns)
+    missing = [
+        c.column.name for c in shipped.columns.columns if c.column.name not in options.columns
+    ]
+    if missing:
+        names = ", ".join(missing)
+        print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201
+    if shipped.synthetic:
+        print("outerfold: SYNTHETIC: this model was trained on phantoms", file=sys.stderr)  # noqa: T201
+    probabilities, decided = shipped.score(features, cache_folder())
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["image", *(f"p_{name}" for name in shipped.classes), "predicted"])
+    for path, row, chosen in zip(options.images, probabilities, decided, strict=True):
+        table.writerow([path, *(f"{p:.6f}" for p in row), shipped.classes[chosen]])
+    return 0
+
+
+def dashboard(options: argparse.Namespace) -> int:
+    """Serve optuna-dashboard on this machine only, until Ctrl-C."""
+    folder = RunFolder(options.run)
+    folder.read_config()
+    if not folder.journal.exists():
+        raise DataError(f"{folder.journal}: no trials yet; start the run first")
+    command = [
+        sys.executable, "-m", "optuna_dashboard._cli", "--host", "127.0.0.1",
+        "--port", str(options.port), str(folder.journal),
+    ]  # fmt: skip
+    print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it): {shlex.join(command)}")  # noqa: T201
+    return subprocess.run(command, check=False).returncode
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Mend what a crash left, and say what is there."""
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    with hold(folder.path):
+        found: list[str] = []
+        repair(folder, found.append)
+    for text in found or ["nothing to mend"]:
+        console.print(text, soft_wrap=True)
+    studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
+    done = [name for name in studies if finished(folder, name)]
+    console.print(f"{len(done)} of {len(studies)} studies are finished" +
+                  ("" if FINAL in done else "; give the run's command again to go on"))  # fmt: skip
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Write the demo, or fetch the task's public data set."""
+    if options.what == "demo":
+        root = options.to or Path(f"demo-{options.task}")
+        write_demo(root, task=options.task, seed=options.seed, patients=options.patients)
+        print(root)  # noqa: T201
+        return 0
+    path = find_or_download(options.task)
+    if path is None:
+        raise DataError(availability(options.task).reason)
+    print(path)  # noqa: T201
+    return 0
