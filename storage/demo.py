@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -18,10 +17,9 @@ from storage.images import ByteArray
 from storage.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
 from storage.readers._base import SYNTHETIC_MARKER
 from storage.readers.mini_ddsm import SHEET
+from storage.readers.targets import Task
 from storage.records import DataError
 from storage.seeds import derive
-
-Task = Literal["dbt", "multimodal"]
 
 DEFAULT_PATIENTS: dict[Task, int] = {"multimodal": 150, "dbt": 240}
 SHARES: dict[Task, dict[str, float]] = {

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from storage.images import is_image
 from storage.readers.mini_ddsm import find_sheets
+from storage.readers.targets import Task
 from storage.records import DataError
-
-Task = Literal["dbt", "multimodal"]
 
 TASK_SETS: dict[Task, str] = {
     "dbt": "gabrielcarvalho11/breast-cancer-screening-dbt/versions/1",

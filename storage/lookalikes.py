@@ -116,55 +116,56 @@ def _matches(signatures: Signatures, usable: IntArray, mirrored: bool) -> Iterat
     for start in range(0, len(codes), CHUNK):
         some = codes[start : start + CHUNK]
         first, second = usable[some // len(usable)], usable[some % len(usable)]
-        bits = np.bitwise_count(signatures.hashes[first] ^ other[second]).sum(axis=1)
-        near = bits <= MAX_BITS
-        alike = _alike(signatures.thumbnails, first[near], second[near], mirrored)
-        yield from zip(first[near][alike].tolist(), second[near][alike].tolist(), strict=True)
+        alike = _alike(signatures.thumbnails, first, second, mirrored)
+        yield from zip(first[alike].tolist(), second[alike].tolist(), strict=True)
 
 
 def _candidates(hashes: ByteArray, other: ByteArray, mirrored: bool) -> IntArray:
-    """Pairs of positions that share a band, as first * n + second, first < second, each once."""
+    """Pairs of positions that share a band and differ by ``MAX_BITS`` at most, each once.
+
+    Coded as first * n + second, first < second.
+    """
     n = len(hashes)
     rows = np.concatenate([hashes, other]) if mirrored else hashes
     bits = np.unpackbits(rows, axis=1)
     place = np.unique(rows, axis=0, return_inverse=True)[1].ravel()  # rank in hash order
     weights = 1 << np.arange(BAND_BITS)
-    found = [np.empty(0, dtype=np.int64)]
+    found: set[int] = set()
     for start in range(0, bits.shape[1] - BAND_BITS + 1, BAND_BITS):
         keys = bits[:, start : start + BAND_BITS] @ weights
-        found.append(_same_key(keys, np.lexsort((place, keys)), n))
-    return np.unique(np.concatenate(found))
+        for one, two in _same_key(keys, np.lexsort((place, keys)), n):
+            near = np.bitwise_count(rows[one] ^ rows[two]).sum(axis=1) <= MAX_BITS
+            one, two = one[near] % n, two[near] % n
+            found.update((np.minimum(one, two) * n + np.maximum(one, two)).tolist())
+    return np.array(sorted(found), dtype=np.int64)
 
 
-def _same_key(keys: IntArray, order: IntArray, n: int) -> IntArray:
-    """Pairs of equal keys at most ``CROWDED`` apart in ``order``, coded as first * n + second.
+def _same_key(keys: IntArray, order: IntArray, n: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Pairs of rows of equal key at most ``CROWDED`` apart in ``order``.
 
-    Positions from n on stand for mirrored images; then only plain with mirrored is a pair.
+    Rows from n on are mirrored images; if there are any, only plain with mirrored is a pair.
     """
-    mirrored = len(keys) > n
-    found = [np.empty(0, dtype=np.int64)]
     for apart in range(1, min(CROWDED, len(order) - 1) + 1):
         one, two = order[:-apart], order[apart:]
         equal = keys[one] == keys[two]
         if not equal.any():
-            break
+            return
         wanted = equal & (one % n != two % n)
-        if mirrored:
+        if len(keys) > n:
             wanted &= (one < n) != (two < n)
-        one, two = one[wanted] % n, two[wanted] % n
-        found.append(np.minimum(one, two) * n + np.maximum(one, two))
-    return np.unique(np.concatenate(found))
+        yield one[wanted], two[wanted]
 
 
 def _alike(
     thumbnails: ByteArray, first: IntArray, second: IntArray, mirrored: bool
 ) -> NDArray[np.bool_]:
     """(pairs,) whether small images agree, and also their detail without the shared outline."""
-    one = thumbnails[first].astype(np.float64)
-    two = thumbnails[second].astype(np.float64)
-    two = two[:, :, ::-1] if mirrored else two
-    whole = _pearson(one, two) >= MIN_CORRELATION
-    return whole & (_pearson(_detail(one), _detail(two)) >= MIN_DETAIL_CORRELATION)
+    rows, at = np.unique(np.concatenate([first, second]), return_inverse=True)
+    one, two = at[: len(first)], at[len(first) :]
+    images = thumbnails[rows].astype(np.float64)
+    whole = _correlations(images, one, two, mirrored) >= MIN_CORRELATION
+    detail = _correlations(_detail(images), one, two, mirrored) >= MIN_DETAIL_CORRELATION
+    return np.asarray(whole & detail, dtype=np.bool_)
 
 
 def _detail(images: FloatArray) -> FloatArray:
@@ -173,13 +174,13 @@ def _detail(images: FloatArray) -> FloatArray:
     return images - np.asarray(gaussian_filter(images, (0.0, 2.0, 2.0)), dtype=np.float64)
 
 
-def _pearson(one: FloatArray, two: FloatArray) -> FloatArray:
-    """(pairs,) correlation of images (pairs, 32, 32); 0 where one is flat."""
-    a = one - one.mean(axis=(1, 2), keepdims=True)
-    b = two - two.mean(axis=(1, 2), keepdims=True)
-    scale = np.sqrt((a * a).sum(axis=(1, 2)) * (b * b).sum(axis=(1, 2)))
-    product = (a * b).sum(axis=(1, 2))
-    return np.asarray(np.divide(product, scale, out=np.zeros_like(scale), where=scale > 0))
+def _correlations(images: FloatArray, one: IntArray, two: IntArray, mirrored: bool) -> FloatArray:
+    """(pairs,) Pearson correlation of ``images[one]`` and ``images[two]``; 0 where one is flat."""
+    centred = images - images.mean(axis=(1, 2), keepdims=True)
+    norm = np.sqrt((centred * centred).sum(axis=(1, 2), keepdims=True))
+    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
+    other = unit[:, :, ::-1] if mirrored else unit
+    return np.asarray(np.einsum("pij,pij->p", unit[one], other[two]), dtype=np.float64)
 
 
 def group_lookalikes(ids: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ class Listing:
         labels: n class names.
         patients: n patient names, or None where the source does not tell.
         table: {column: n texts}, every column of the source, as it spells them.
-        classes: names that exist in the source, also those without rows here.
         source: what to call the sheet in a message, e.g. ``metadata.csv``.
     """
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -16,7 +14,6 @@ from storage.readers._base import (
     SYNTHETIC_MARKER,
     Listing,
     find_column,
-    nearest,
     patients_by_default,
     patients_by_regex,
 )
@@ -24,12 +21,8 @@ from storage.readers.class_folders import list_class_folders
 from storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
 from storage.readers.manifest import list_manifest
 from storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from storage.readers.targets import Task, class_order, target, wanted_classes
 from storage.records import Column, DataError, Dataset, Features, FloatArray
-
-Task = Literal["dbt", "multimodal"]
-CLINICAL_ORDER = {"normal": 0, "actionable": 1, "benign": 2, "cancer": 3, "malignant": 3}
-POSITIVE_NAMES = ("cancer", "malignant")
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -123,10 +116,10 @@ def _build(
     name: str,
 ) -> Dataset:
     names = class_order(listing.labels)
-    wanted = _wanted(names, classes)
+    wanted = wanted_classes(names, classes)
     rows = [row for row, label in enumerate(listing.labels) if label in wanted]
     listing = listing.keep(rows)
-    labels, names, merged = _target(listing.labels, wanted, task, positive)
+    labels, names, merged = target(listing.labels, wanted, task, positive)
     patients, known, told = _patients(listing, patient_regex)
     table = _table(listing, task, columns)
     features = Features(
@@ -147,61 +140,6 @@ def _build(
         assumptions=listing.assumptions + merged + told + table.assumptions,
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
-
-
-def class_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """Class names by clinical severity where all are known, else sorted."""
-    names = sorted(set(labels))
-    if all(name.lower() in CLINICAL_ORDER for name in names):
-        names.sort(key=lambda name: CLINICAL_ORDER[name.lower()])
-    return tuple(names)
-
-
-def _match_class(name: str, known: Sequence[str], option: str) -> str:
-    exact = [k for k in known if k == name] or [k for k in known if k.lower() == name.lower()]
-    if len(exact) != 1:
-        raise DataError(
-            f"{option}: class {name!r} is not in the data{nearest(name, known)}; "
-            f"found classes {list(known)}"
-        )
-    return exact[0]
-
-
-def _wanted(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str, ...]:
-    wanted = {_match_class(name, names, "--classes") for name in classes} or set(names)
-    if len(wanted) < 2:
-        raise DataError(
-            f"at least two classes are needed, found {sorted(wanted)} of {list(names)}; "
-            "add images of another class or widen --classes"
-        )
-    return tuple(name for name in names if name in wanted)
-
-
-def _target(
-    labels: tuple[str, ...], names: tuple[str, ...], task: Task, positive: str | None
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """(labels, classes, assumptions); the multimodal target is binary, others merged."""
-    if task == "dbt":
-        if positive is not None:
-            raise DataError("--positive has no effect with the dbt task, which keeps every class")
-        return labels, names, ()
-    hit = _positive(names, positive)
-    counts = Counter(label for label in labels if label != hit)
-    merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name != hit)
-    said = (f"positive class {hit!r}; {merged} merged into {OTHER!r}",)
-    return tuple(hit if label == hit else OTHER for label in labels), (OTHER, hit), said
-
-
-def _positive(names: tuple[str, ...], positive: str | None) -> str:
-    if positive is not None:
-        return _match_class(positive, names, "--positive")
-    hits = [name for name in names if name.lower() in POSITIVE_NAMES]
-    if len(hits) != 1:
-        raise DataError(
-            f"the multimodal task needs one positive class called cancer or malignant, found "
-            f"{hits or 'none'} among {list(names)}; name it with --positive"
-        )
-    return hits[0]
 
 
 def _patients(

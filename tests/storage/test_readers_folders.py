@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from storage.readers.columns import encode_value
 from storage.readers.read import read
-from storage.records import DataError
+from storage.records import Column, DataError
 from tests.storage.image_factories import (
     ROOT,
     class_folders,
@@ -218,6 +219,17 @@ def test_numbers_with_typing_errors_are_refused_not_made_categories(tmp_path: Pa
     write_metadata(tmp_path, "file,patient_id,age", rows)
     with pytest.raises(DataError, match=r"9 of 10 values are numbers, but not \['5O'\]"):
         read(tmp_path, task="multimodal")
+
+
+def test_one_value_is_encoded_as_the_column_was() -> None:
+    assert encode_value(Column("age"), "61") == 61
+    assert np.isnan(encode_value(Column("age"), "unknown"))
+    assert encode_value(Column("smoker", "binary", ("no", "yes")), "Y") == 1
+    assert encode_value(Column("site", "categorical", ("left", "right")), "Right") == 1
+    with pytest.raises(DataError, match=r"'site' knows \['left', 'right'\], found 'rihgt'; did"):
+        encode_value(Column("site", "categorical", ("left", "right")), "rihgt")
+    with pytest.raises(DataError, match="'age' holds numbers, found 'inf'"):
+        encode_value(Column("age"), "inf")
 
 
 def test_metadata_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> None:
