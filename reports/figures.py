@@ -165,16 +165,18 @@ def pictures(numbers: Json) -> dict[str, Picture]:
     return {
         plate.name: Picture(
             plate.name,
-            f"Figure {index}. {plate.title}{marks}",
-            " ".join(
-                part
-                for part in (plate.reading.strip(), _count(plate, numbers), plate.closing)
-                if part
-            ),
+            f"{_label(plate, index)}. {plate.title}{marks}",
+            " ".join(part for part in _description(plate, numbers) if part),
         )
         for index, plate in enumerate(PLATES, start=1)
     }
 
 
-def _count(plate: Plate, numbers: Json) -> str:
-    return f"n = {counted(numbers, plate.rows)}; {finished(numbers)}."
+def _label(plate: Plate, index: int) -> str:
+    """The overview repeats what the figures show and takes no number of its own."""
+    return f"Figure {index}" if plate.name.startswith("Figure_") else "Overview"
+
+
+def _description(plate: Plate, numbers: Json) -> tuple[str, str, str]:
+    count = f"n = {counted(numbers, plate.rows)}; {finished(numbers)}."
+    return plate.reading.strip(), count, plate.closing

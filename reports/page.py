@@ -12,6 +12,7 @@ from PIL import Image
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
 from reports.evidence import Json
 from reports.figures import pictures
+from reports.style import DPI, WIDTH
 from reports.summary import summary
 from reports.tables import overall_table, per_class_table
 from reports.words import stamps
@@ -33,23 +34,25 @@ nav a { color: var(--blue); margin-right: 1.1rem; text-decoration: none; }
   font-weight: 600; padding: .6rem 1rem; margin: 1rem 0; }
 .banner { position: sticky; top: 0; background: var(--alarm); color: #fff; text-align: center;
   font-weight: 700; letter-spacing: .06em; padding: .3rem; z-index: 1; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin-top: 1.3rem; }
+header + p, .stamp + p:not(.stamp) { font-size: 1.15rem; }
 table { border-collapse: collapse; font-size: .88rem; border-top: 2px solid var(--ink);
   border-bottom: 2px solid var(--ink); min-width: 50%; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th { text-align: left; border-bottom: 1px solid var(--ink); vertical-align: bottom; }
 th, td { padding: .3rem 1.2rem .3rem 0; white-space: pre-line; }
-td { vertical-align: top; }
+td { vertical-align: top; white-space: pre; }
 .note { color: var(--quiet); font-size: .8rem; margin: .25rem 0; }
 figure { margin: 1.6rem 0 2.2rem; }
-img { width: 100%; max-width: 750px; height: auto; display: block; }
+img { width: 100%; height: auto; display: block; }
 figcaption { font-size: .88rem; margin-top: .5rem; }
 figcaption span { color: var(--quiet); display: block; margin-top: .2rem; }
 code { font-size: .85rem; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; font-size: .88rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 @media print { body { background: #fff; } main { max-width: none; padding: 0; }
-  .banner { position: static; } figure, table { break-inside: avoid; } nav { display: none; } }
+  .banner { position: static; } figure, table { break-inside: avoid; }
+  h2 { break-after: avoid; } nav { display: none; } }
 """
 
 
@@ -125,6 +128,7 @@ def _figure(picture: Picture, image: bytes) -> str:
     source = base64.b64encode(_for_screen(image)).decode()
     return (
         f'<figure id="{picture.name}"><img alt="{escape(picture.caption)}" '
+        f'style="max-width: {_css_width(image):.0f}px" '
         f'src="data:image/jpeg;base64,{source}"><figcaption><b>{escape(picture.caption)}</b>'
         f"<span>{escape(picture.description)}</span></figcaption></figure>"
     )
@@ -137,6 +141,12 @@ def _for_screen(image: bytes) -> bytes:
         picture.thumbnail((_SCREEN, 4 * _SCREEN), Image.Resampling.LANCZOS)
         picture.save(target, "JPEG", quality=88, subsampling=0)
     return target.getvalue()
+
+
+def _css_width(image: bytes) -> float:
+    """A figure of the full print width is 750 CSS pixels wide, a narrower one in proportion."""
+    with Image.open(BytesIO(image)) as opened:
+        return 750 * opened.width / (WIDTH * DPI)
 
 
 def _definitions(things: Json) -> str:

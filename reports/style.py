@@ -25,6 +25,11 @@ CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00
 TRAIN, VALIDATION, TEST = "#7F7F7F", "#D55E00", "#0072B2"
 INK, QUIET, ALARM = "#1A1A1A", "#6B6B6B", "#B3261E"
 
+_ROWS: dict[Rows, str] = {
+    "dataset": "all data",
+    "tested": "outer test rows",
+    "validation": "inner out-of-fold rows, optimistic",
+}
 _HEADER, _FOOTER = 0.30, 0.24  # inches kept free of axes
 
 _RC: dict[Any, Any] = {
@@ -109,7 +114,8 @@ def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
     if engine is not None:
         engine.set(rect=(0, _FOOTER / height, 1, 1 - (top + _FOOTER) / height))  # type: ignore[call-arg]
     fig.text(
-        0.008, 0.07 / height, f"{evidence.run.name} · {counted(evidence.numbers, rows)}",
+        0.008, 0.07 / height,
+        f"{evidence.run.name} · {_ROWS[rows]} · {counted(evidence.numbers, rows)}",
         fontsize=6.5, color=QUIET, ha="left", va="bottom",
     )  # fmt: skip
     if marks:
