@@ -85,10 +85,14 @@ def _tables(numbers: Json) -> list[Block]:
 
 def _provenance(numbers: Json) -> list[Block]:
     source = numbers["provenance"]
-    versions = ", ".join(f"{name} {version}" for name, version in source["versions"].items())
+    versions = ", ".join(f"{n} {version}" for n, version in source.get("versions", {}).items())
     return [
         Heading("Provenance"),
-        Paragraph(f"Command: {source['command']}. Code: {source['git']}. Versions: {versions}."),
+        Paragraph(
+            f"Command: {source.get('command') or 'not recorded'}. "
+            f"Code: {source.get('git') or 'not under version control'}. "
+            f"Versions: {versions or 'not recorded'}."
+        ),
     ]
 
 

@@ -165,6 +165,10 @@ def test_the_card_says_what_the_number_is_of(binary):
     assert value(binary.numbers["overall"]["roc_auc"]) in card
 
 
+def test_a_card_without_provenance_says_so(binary):
+    assert "Code: not under version control." in model_card(replace(binary.run, provenance={}))
+
+
 def test_the_closing_table_shows_intervals_n_and_optimism(binary, nothing):
     console = Console(file=io.StringIO(), width=120)
     console.print(closing_table(binary.run))
