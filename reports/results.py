@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,6 @@ from reports.evidence import (
 )
 from reports.scores import by_class, fold_scores, optimism_entry, overall_entries
 from reports.words import OPTIMISTIC
-from storage.files import write_bytes
 from storage.records import FoldResult, Predictions, Run
 
 SCHEMA = 1
@@ -42,41 +38,15 @@ def results(run: Run) -> Json:
     return gather(run).numbers
 
 
-def write_results(run: Run, path: Path) -> Path:
-    """Write ``results(run)``; readers see the old file or the new one, never half of either."""
-    return write_bytes(path, results_text(results(run)).encode())
-
-
 def results_text(numbers: Json) -> str:
     """``results.json`` as text; a NaN that slipped through raises ``ValueError``."""
     return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_predictions(run: Run, path: Path) -> Path:
-    """Write the outer test predictions of every finished fold, a row an image a repeat."""
-    return write_bytes(path, predictions_text(test_rows(run), run.classes).encode())
-
-
-def predictions_text(rows: Predictions | None, classes: tuple[str, ...]) -> str:
-    """CSV with full float precision: reading it back gives the very same numbers."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = [f"p_{name}" for name in classes]
-    writer.writerow(["id", "patient", "fold", "repeat", "label", *columns, "predicted"])
-    if rows is not None:
-        for at in range(len(rows)):
-            writer.writerow([
-                rows.ids[at], rows.patients[at], rows.fold[at], int(rows.repeat[at]),
-                classes[rows.labels[at]], *(repr(float(p)) for p in rows.probabilities[at]),
-                classes[rows.predicted[at]],
-            ])  # fmt: skip
-    return text.getvalue()
-
-
 def _numbers(run: Run, test: Predictions | None, validation: Predictions | None) -> Json:
     overall = overall_entries(test)
     numbers: Json = plain({
-        "schema": SCHEMA, "name": run.name, "task": run.task, "synthetic_data": run.synthetic,
+        "schema": SCHEMA, "task": run.task, "synthetic_data": run.synthetic,
         "complete": run.complete, "dataset": _dataset(run),
         "tested": _counted(test, run.classes), "protocol": run.protocol,
         "overall": overall, "per_class": by_class(test), "confusion": confusion(test, run.classes),
@@ -88,7 +58,7 @@ def _numbers(run: Run, test: Predictions | None, validation: Predictions | None)
             "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
         },
         "trials": {study.name: study.trials for study in _studies(run)},
-        "timing": run.timing, "provenance": run.provenance,
+        "timing": run.timing, "provenance": {"run": run.name, **run.provenance},
     })  # fmt: skip
     return numbers
 

@@ -11,12 +11,13 @@ from reports.documents import document
 from reports.evidence import Evidence, Json
 from reports.figures import PLATES, pictures
 from reports.page import page
-from reports.results import gather, predictions_text, results_text
+from reports.results import gather, results_text
 from reports.style import render
 from reports.summary import summary, title
 from reports.tables import Side, overall_table, per_class_table
 from storage.files import write_bytes
 from storage.records import Run
+from storage.run_results import predictions_csv
 
 
 def write_report(run: Run, out: Path) -> list[Path]:
@@ -32,8 +33,8 @@ def write_report(run: Run, out: Path) -> list[Path]:
 def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     numbers, classes = evidence.numbers, evidence.run.classes
     yield "results.json", results_text(numbers).encode()
-    yield "predictions.csv", predictions_text(evidence.test, classes).encode()
-    yield "predictions_validation.csv", predictions_text(evidence.validation, classes).encode()
+    yield "predictions.csv", predictions_csv(evidence.test, classes).encode()
+    yield "predictions_validation.csv", predictions_csv(evidence.validation, classes).encode()
     images = {}
     for plate in PLATES:
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from io import StringIO
@@ -37,9 +38,11 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     write_bytes(path / "model.pt", model)
     history = pd.DataFrame([asdict(row) for row in result.history])
     write_text(path / "history.csv", _csv(history))
-    write_text(path / "validation.csv", predictions_csv(result.validation))
+    write_text(
+        path / "validation.csv", predictions_csv(result.validation, result.validation.classes)
+    )
     if result.test is not None:
-        write_text(path / "predictions.csv", predictions_csv(result.test))
+        write_text(path / "predictions.csv", predictions_csv(result.test, result.test.classes))
     kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _TABLES}
     write_json(path / "best.json", kept)
 
@@ -103,19 +106,23 @@ def read_run(folder: RunFolder) -> Run:
     )
 
 
-def predictions_csv(predictions: Predictions) -> str:
-    """``id,patient,fold,repeat,label,p_<class>...,predicted`` with full precision."""
-    names = np.array(predictions.classes)
-    table: dict[str, Any] = {
-        "id": predictions.ids,
-        "patient": predictions.patients,
-        "fold": predictions.fold,
-        "repeat": predictions.repeat,
-        "label": names[predictions.labels],
-    }
-    for c, name in enumerate(predictions.classes):
-        table[f"p_{name}"] = predictions.probabilities[:, c]
-    return _csv(pd.DataFrame({**table, "predicted": names[predictions.predicted]}))
+def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
+    """``id,patient,fold,repeat,label,p_<class>...,predicted``; None is the header alone.
+
+    Probabilities have full precision: reading them back gives the very same numbers.
+    """
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    columns = [f"p_{name}" for name in classes]
+    table.writerow(["id", "patient", "fold", "repeat", "label", *columns, "predicted"])
+    if rows is not None:
+        for at in range(len(rows)):
+            table.writerow([
+                rows.ids[at], rows.patients[at], rows.fold[at], int(rows.repeat[at]),
+                classes[rows.labels[at]], *(repr(float(p)) for p in rows.probabilities[at]),
+                classes[rows.predicted[at]],
+            ])  # fmt: skip
+    return text.getvalue()
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:

@@ -83,9 +83,9 @@ def _action(verb: str) -> Callable[[argparse.Namespace], int]:
         from study.run_verb import run
 
         return run
-    from study import verbs
+    import study.verbs
 
-    action: Callable[[argparse.Namespace], int] = getattr(verbs, verb)
+    action: Callable[[argparse.Namespace], int] = getattr(study.verbs, verb)
     return action
 
 

@@ -22,6 +22,7 @@ from pipelines.networks import Standardise, Widths
 from pipelines.stacked import Chance
 from pipelines.tabular import FittedColumn, TabularEncoder
 from storage.files import read_json, write_json
+from storage.readers.columns import encode_value
 from storage.records import (
     FINAL,
     Column,
@@ -157,20 +158,7 @@ def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, s
 
 
 def _value(column: Column, text: str | None) -> float:
-    if text is None:
-        return float("nan")
-    if column.kind != "numeric":
-        lowered = [level.lower() for level in column.levels]
-        if text.lower() not in lowered:
-            raise DataError(
-                f"--{column.name} {text}: not one of the values it was trained on, "
-                f"{list(column.levels)}"
-            )
-        return float(lowered.index(text.lower()))
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(f"--{column.name} must be a number, found {text!r}") from None
+    return float("nan") if text is None else encode_value(column, text)
 
 
 def _column(kept: dict[str, Any]) -> FittedColumn:

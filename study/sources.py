@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.demo import write_demo
-from storage.kaggle import TASK_SETS, Task, availability, download
+from storage.kaggle import TASK_SETS, availability, download
+from storage.readers.targets import Task
 from storage.records import DataError
 
 DEMO = "demo"

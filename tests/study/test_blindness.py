@@ -1,0 +1,303 @@
+"""The outer test side influences nothing about the model that scores it.
+
+Every test runs a study twice: on the data as they are, and with labels, images and columns of one
+outer fold's test rows replaced by noise. What the study did must be equal to the last bit. Planted
+leaks then show that the comparison can fail.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import optuna
+import pytest
+
+import pipelines.rows
+import pipelines.training
+import study.drive
+import study.finish
+import study.session
+import study.work
+from objectives.inner import InnerObjective
+from pipelines.losses import effective_number_alpha
+from pipelines.resample import resample
+from pipelines.rows import Scaler
+from storage.records import Dataset, Fold, LeakError, OuterFold, TrainSide
+from study.config import StudyConfig
+from study.engines import quiet_optuna
+from study.session import Session
+from study.splits import Splits
+from study.work import Job, carry_out
+from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
+
+FOLD = "outer-1"
+TASKS = ("multimodal", "dbt")
+CLASSES = {"multimodal": ("other", "cancer"), "dbt": ("normal", "actionable", "benign", "cancer")}
+
+
+def rows_of(task: str, signal: float = 0.3) -> tuple[Dataset, ArraySource]:
+    """Rows hard enough for configurations to differ on them."""
+    return make_rows(patients=48, images=2, classes=CLASSES[task], signal=signal)
+
+
+@pytest.fixture(autouse=True)
+def _one_session_a_test() -> None:
+    study.session.open_session.cache_clear()
+    quiet_optuna()
+
+
+def what_a_study_did(
+    path: Path, data: Dataset, source: ArraySource, config: StudyConfig, splits: Splits
+) -> dict[str, Any]:
+    """Search and refit ``FOLD``; everything that was decided before its test rows were scored."""
+    study.session.open_session.cache_clear()
+    ready, place = begin_run(path / "run", data, source, config, splits)
+    for number in [*range(config.trials), None]:
+        outcome = carry_out(Job(place, FOLD, number, "cpu"))
+        assert not outcome.trace, outcome.trace
+    trials = Session(place).study(FOLD).get_trials()
+    best = json.loads((ready.folder.study(FOLD) / "best.json").read_text())
+    return {
+        "trials": [
+            (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
+            for t in trials
+        ],
+        **{key: best[key] for key in ("params", "epochs", "inner_score", "temperature")},
+        "threshold": best["threshold"],
+        "resampled": best["resampled"],
+        "history": (ready.folder.study(FOLD) / "history.csv").read_text(),
+        "validation": (ready.folder.study(FOLD) / "validation.csv").read_text(),
+        "weights": (ready.folder.study(FOLD) / "model.pt").read_bytes(),
+    }
+
+
+def what_differs(tmp_path: Path, task: str, **changes: Any) -> list[str]:
+    """Keys of what a study did that change when its test side is replaced by noise."""
+    data, source = rows_of(task)
+    config = make_config(task, **changes)
+    splits = make_splits(data, config)
+    test = next(fold for fold in splits.outer if fold.name == FOLD).test
+    noisy, noise = scrambled(data, source, test)
+    plain = what_a_study_did(tmp_path / "plain", data, source, config, splits)
+    other = what_a_study_did(tmp_path / "noisy", noisy, noise, config, splits)
+    return [key for key in plain if plain[key] != other[key]]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("pruner", ["halving", "median"])
+def test_search_refit_and_decision_ignore_the_test_side(
+    tmp_path: Path, task: str, pruner: str
+) -> None:
+    assert what_differs(tmp_path, task, trials=8, pruner=pruner) == []
+
+
+@pytest.mark.parametrize("sampler", ["none", "weighted", "over", "smote", "smote_tomek"])
+def test_every_sampler_ignores_the_test_side(tmp_path: Path, sampler: str) -> None:
+    space = {"sampler": {"values": [sampler]}, "batch_size": {"values": [32]}}
+    assert what_differs(tmp_path, "multimodal", trials=2, space=space) == []
+
+
+def test_search_of_one_fold_ignores_what_other_folds_searched(tmp_path: Path) -> None:
+    data, source = rows_of("multimodal")
+    config = make_config(trials=6)
+    splits = make_splits(data, config)
+    alone = what_a_study_did(tmp_path / "alone", data, source, config, splits)
+    study.session.open_session.cache_clear()
+    _, place = begin_run(tmp_path / "beside" / "run", data, source, config, splits)
+    for number in range(config.trials):
+        for name in ("outer-0", FOLD, "final"):
+            carry_out(Job(place, name, number, "cpu"))
+    trials = Session(place).study(FOLD).get_trials()
+    assert [t.params for t in trials] == [trial[2] for trial in alone["trials"]]
+    assert [t.values for t in trials] == [trial[3] for trial in alone["trials"]]
+
+
+def test_the_noise_does_reach_the_test_scores(tmp_path: Path) -> None:
+    """Else the comparisons above would hold for a study that reads nothing at all."""
+    data, source = rows_of("multimodal")
+    config = make_config()
+    splits = make_splits(data, config)
+    test = next(fold for fold in splits.outer if fold.name == FOLD).test
+    tables = []
+    for name, (rows, images) in {
+        "plain": (data, source),
+        "noisy": scrambled(data, source, test),
+    }.items():
+        what_a_study_did(tmp_path / name, rows, images, config, splits)
+        tables.append((tmp_path / name / "run" / FOLD / "predictions.csv").read_text())
+    assert tables[0] != tables[1]
+
+
+# Planted leaks: each must be caught.
+
+
+def test_planted_scaler_fitted_on_all_rows_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = pipelines.rows.TrainingRows._fold_rows
+
+    def leaky(self: Any, fold: Fold) -> Any:
+        everything = self.source.pooled(self.source.ids)
+        return replace(honest(self, fold), scaler=Scaler.fit(everything))
+
+    monkeypatch.setattr(pipelines.rows.TrainingRows, "_fold_rows", leaky)
+    assert "trials" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_encoder_fitted_on_all_rows_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Dataset] = []
+    honest = study.session.Session.__init__
+
+    def remember(self: Any, place: Any) -> None:
+        honest(self, place)
+        seen.append(self.data)
+
+    fit = pipelines.rows.TabularEncoder.fit
+    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    monkeypatch.setattr(
+        pipelines.rows.TabularEncoder, "fit",
+        classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
+    )  # fmt: skip
+    assert "trials" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_resampling_before_the_split_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaky(sampler: str, inputs: Any, labels: Any, *, seed: int) -> Any:
+        everything = source.pooled(source.ids)
+        extra = np.zeros((len(everything), inputs.shape[1]), dtype=np.float32)
+        extra[:, : everything.shape[1]] = everything
+        made = resample("none", inputs, labels, seed=seed)
+        return replace(made, synthetic=extra, labels=np.concatenate([made.labels, seen[-1].labels]))
+
+    seen: list[Dataset] = []
+    honest = study.session.Session.__init__
+    source: ArraySource
+
+    def remember(self: Any, place: Any) -> None:
+        nonlocal source
+        honest(self, place)
+        seen.append(self.data)
+        source = place.embeddings
+
+    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    monkeypatch.setattr(pipelines.rows, "resample", leaky)
+    assert "trials" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_alpha_from_all_rows_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Dataset] = []
+    honest = study.session.Session.__init__
+
+    def remember(self: Any, place: Any) -> None:
+        honest(self, place)
+        seen.append(self.data)
+
+    def leaky(counts: Any, beta: float) -> Any:
+        return effective_number_alpha(np.bincount(seen[-1].labels).astype(float), 0.999)
+
+    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    monkeypatch.setattr(pipelines.training, "effective_number_alpha", leaky)
+    assert "trials" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_winner_chosen_on_the_test_side_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each trial is refitted and scored on the test rows, and the best of those is taken."""
+    honest = study.finish.finish
+
+    def leaky(session: Session, name: str, device: str) -> Any:
+        fold = session.folds[name]
+        test = session.data.select(fold.test)
+
+        def flattering(searched: optuna.Study, _: str) -> optuna.trial.FrozenTrial:
+            complete = [t for t in searched.get_trials() if t.value is not None and t.user_attrs]
+            scores = []
+            for trial in complete:
+                objective = session.objective(name, device)
+                chosen = study.finish.choose(objective, trial, session.config)
+                scores.append(
+                    objective.metric.score(test.labels, chosen.fitted.predict(test.features))
+                )
+            return complete[int(np.argmax(scores))]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study.finish, "best_trial", flattering)
+            return honest(session, name, device)
+
+    monkeypatch.setattr(study.work, "finish", leaky)
+    differs = what_differs(tmp_path, "multimodal", trials=8, pruner="none")
+    assert "trials" not in differs
+    assert "params" in differs
+
+
+def test_planted_threshold_from_the_test_side_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = study.finish.finish
+
+    def leaky(session: Session, name: str, device: str) -> Any:
+        test = session.data.select(session.folds[name].test)
+        fit = study.finish.Decision.fit
+
+        def flattering(labels: Any, probabilities: Any, **rule: Any) -> Any:
+            found = fit(labels, probabilities, **rule)
+            score = session.embeddings.pooled(test.ids.tolist())[:, 0]
+            return replace(found, threshold=float(np.median(score[test.labels == 1])))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study.finish.Decision, "fit", staticmethod(flattering))
+            return honest(session, name, device)
+
+    monkeypatch.setattr(study.work, "finish", leaky)
+    assert "threshold" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (study.session, study.drive):
+        monkeypatch.setattr(module, "study_name", lambda folder, name: "shared")
+    data, source = rows_of("multimodal")
+    config = make_config()
+    _, place = begin_run(tmp_path / "run", data, source, config)
+    carry_out(Job(place, "outer-0", 0, "cpu"))
+    with pytest.raises(RuntimeError, match="outer-1: asked for trial 0 and got 1"):
+        carry_out(Job(place, "outer-1", 0, "cpu"))
+
+
+def test_planted_patient_on_both_sides_of_an_outer_fold_is_refused() -> None:
+    data, _ = rows_of("multimodal")
+    config = make_config()
+    fold = make_splits(data, config).outer[0]
+    moved = next(name for name in data.ids.tolist() if name in fold.test)
+    patient = moved.split("/")[0]
+    with pytest.raises(LeakError, match=rf"outer-0: patients \['{patient}'\] are in both"):
+        OuterFold(
+            fold.name, 0, (*fold.train, moved), tuple(n for n in fold.test if n != moved),
+            fold.train_patients | {patient}, fold.test_patients, (),
+        )  # fmt: skip
+
+
+def test_planted_split_by_image_is_refused_by_the_training_side() -> None:
+    """Patient sets that lie about the rows are found out when the rows are handed over."""
+    data, _ = rows_of("multimodal")
+    config = make_config()
+    fold = make_splits(data, config).outer[0]
+    moved = fold.test[0]
+    lying = replace(fold, train=(*fold.train, moved), test=fold.test[1:], inner=())
+    with pytest.raises(LeakError, match=r"patients .* are in both train and test"):
+        lying.train_side(data)
+
+
+def test_an_objective_cannot_be_given_the_whole_table() -> None:
+    """It takes a `TrainSide`, which only `OuterFold.train_side` makes; mypy holds it to that."""
+    assert get_type_hints(InnerObjective.__init__)["train"] is TrainSide
