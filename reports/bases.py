@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from reports.leave_out import POOL_BELOW, LeaveOut, Rows
+from reports.leave_out import POOL_BELOW, LeaveOut
+from reports.rows import Rows
 
 Scale = Literal["wilson", "logit", "linear"]
 OVERALL_SCALE: dict[str, Scale] = {

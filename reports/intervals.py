@@ -16,8 +16,9 @@ from objectives.metrics import METRICS
 from reports.bases import class_basis, overall_basis, remarks, upper
 from reports.corrected_t import nadeau_bengio, optimism
 from reports.jackknife import Interval, jackknife_interval, paired_interval
-from reports.leave_out import LeaveOut, Rows, class_leave_outs, overall_leave_outs, read
+from reports.leave_out import LeaveOut, class_leave_outs, overall_leave_outs
 from reports.resampling import ece_without_bias, patient_bootstrap
+from reports.rows import Rows, read
 from storage.records import DataError, Predictions
 
 __all__ = [
@@ -77,7 +78,8 @@ def paired_difference(
 ) -> dict[str, Interval]:
     """A minus B in every overall metric, the same patient left out of both.
 
-    Two configurations are compared this way and never by whether their intervals overlap.
+    Two configurations are compared this way and never by whether their intervals overlap. The
+    variances of learnt thresholds are added as if the two had learnt them apart.
 
     Raises:
         DataError: the two are not of the same rows, patients, labels, folds and repeats.
@@ -90,7 +92,7 @@ def paired_difference(
         other = second[name]
         change = LeaveOut(
             one.estimate - other.estimate, one.without - other.without,
-            one.by_fold - other.by_fold, one.pooled,
+            one.by_fold - other.by_fold, one.pooled, one.moved + other.moved,
         )  # fmt: skip
         basis = overall_basis(rows, name)
         found[name] = paired_interval(change, basis, tuned=tuned, level=level)

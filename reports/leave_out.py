@@ -7,52 +7,22 @@ from prefix sums. Time is O(n log n) a class, memory O(n + patients x folds).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from objectives.metrics import ECE_BINS, BoolArray, calibration_gaps, class_scores, count_scores
 from objectives.metrics import squared_errors as row_errors
 from reports.leave_out_ranks import ap_without, auc_without
-from storage.records import DataError, FloatArray, IntArray, LeakError, Predictions, StrArray
+from reports.rows import Rows
+from reports.thresholds import fold_thresholds
+from storage.records import FloatArray, IntArray
 
 POOL_BELOW = 5
 """Average precision is of pooled folds where a fold has fewer patients with the class."""
 CHUNK = 4096
 RankMetric = Callable[[BoolArray, FloatArray, IntArray, int], tuple[float, FloatArray]]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Predictions with names as numbers.
-
-    Attributes:
-        patient, image: (n,) codes of patients and of images; an image recurs in each repeat.
-        fold: (n,) code of (repeat, fold), in that order.
-        repeat: (n,) code of the repeat.
-        fold_names, fold_repeat: name and repeat code of each fold code.
-        patients, repeats: how many there are.
-    """
-
-    patient: IntArray
-    image: IntArray
-    fold: IntArray
-    repeat: IntArray
-    fold_names: tuple[str, ...]
-    fold_repeat: IntArray
-    patients: int
-    repeats: int
-    labels: IntArray
-    probabilities: FloatArray
-    predicted: IntArray
-    classes: tuple[str, ...]
-
-    @property
-    def two(self) -> bool:
-        """Whether there is one positive class, index 1."""
-        return len(self.classes) == 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,43 +33,15 @@ class LeaveOut:
         without: (patients,) the estimate with that patient's images left out.
         by_fold: (folds,) the metric of each fold alone; NaN where a fold lacks a class.
         pooled: from the rows of all folds of a repeat together, not a mean over folds.
+        moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
+            where one threshold explains every fold's decisions.
     """
 
     estimate: float
     without: FloatArray
     by_fold: FloatArray
     pooled: bool
-
-
-def read(predictions: Predictions, *, grouped: bool = True) -> Rows:
-    """Names to numbers, after a check of what intervals rest on.
-
-    Args:
-        grouped: refuse a patient in two folds of one repeat; False only to show a leak's effect.
-
-    Raises:
-        DataError: no rows, or an image twice in one repeat.
-        LeakError: a patient in two folds of one repeat.
-    """
-    if not len(predictions):
-        raise DataError("intervals need predictions, found no row")
-    names, patient = np.unique(predictions.patients, return_inverse=True)
-    images, image = np.unique(predictions.ids, return_inverse=True)
-    repeats, repeat = np.unique(predictions.repeat, return_inverse=True)
-    _once(images, image, repeat)
-    keys = sorted(set(zip(repeat.tolist(), predictions.fold.tolist(), strict=True)), key=_natural)
-    code = {key: i for i, key in enumerate(keys)}
-    pairs = zip(repeat.tolist(), predictions.fold.tolist(), strict=True)
-    fold = np.array([code[pair] for pair in pairs], dtype=np.int64)
-    if grouped:
-        _together(names, patient, repeat, fold)
-    return Rows(
-        patient.astype(np.int64), image.astype(np.int64), fold, repeat.astype(np.int64),
-        tuple(name for _, name in keys), np.array([r for r, _ in keys], dtype=np.int64),
-        len(names), len(repeats), predictions.labels.astype(np.int64),
-        predictions.probabilities.astype(np.float64), predictions.predicted.astype(np.int64),
-        predictions.classes,
-    )  # fmt: skip
+    moved: float = 0.0
 
 
 def overall_leave_outs(rows: Rows) -> dict[str, LeaveOut]:
@@ -145,31 +87,6 @@ def mean_there(values: FloatArray) -> FloatArray:
     return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
-def _natural(key: tuple[int, str]) -> tuple[int, list[tuple[int, str]]]:
-    parts = re.findall(r"\d+|\D+", key[1])
-    return key[0], [(int(p), "") if p.isdigit() else (-1, p) for p in parts]
-
-
-def _once(images: StrArray, image: IntArray, repeat: IntArray) -> None:
-    seen, counts = np.unique(image * (repeat.max() + 1) + repeat, return_counts=True)
-    twice = [str(name) for name in images[seen[counts > 1] // (repeat.max() + 1)]]
-    if twice:
-        raise DataError(
-            f"an image is predicted once a repeat: {twice[:3]} occur twice ({len(twice)} in all)"
-        )
-
-
-def _together(names: StrArray, patient: IntArray, repeat: IntArray, fold: IntArray) -> None:
-    places = np.unique(np.stack([patient, repeat, fold]), axis=1)
-    same = np.all(places[:2, 1:] == places[:2, :-1], axis=0)
-    split = sorted({str(names[p]) for p in places[0, 1:][same]})
-    if split:
-        raise LeakError(
-            f"patients {split[:3]} are tested in two folds of one repeat ({len(split)} in all): "
-            f"no interval repairs that, cut the folds by patient"
-        )
-
-
 def _table(sums: FloatArray, classes: int) -> FloatArray:
     return sums[..., : classes**2].reshape(*sums.shape[:-1], classes, classes)
 
@@ -194,12 +111,23 @@ def _pooled(
     alone = metric(sums_by(rows, rows.fold, len(rows.fold_names)), c)
     estimate = {name: float(mean_there(value)) for name, value in metric(total, c).items()}
     chunks = [metric(total - part, c) for part in _chunks(own)]
+    moved = [
+        metric(sums_by(replace(rows, predicted=decided), rows.repeat, rows.repeats), c)
+        for decided in _decisions(rows)
+    ]
     return {
         name: LeaveOut(
-            value, np.concatenate([mean_there(chunk[name]) for chunk in chunks]), alone[name], True
+            value, np.concatenate([mean_there(chunk[name]) for chunk in chunks]), alone[name], True,
+            float(np.var([mean_there(one[name]) for one in moved], ddof=1)) if moved else 0.0,
         )
         for name, value in estimate.items()
-    }
+    }  # fmt: skip
+
+
+def _decisions(rows: Rows) -> list[IntArray]:
+    """All rows decided (n,) by the threshold of each fold in turn; none where they are one."""
+    positive = rows.probabilities[:, 1]
+    return [(positive >= one).astype(np.int64) for one in fold_thresholds(rows)]
 
 
 def _chunks(values: FloatArray) -> Iterator[FloatArray]:

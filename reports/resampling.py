@@ -10,14 +10,13 @@ from objectives.metrics import ECE_BINS, BoolArray
 from reports.jackknife import Interval
 from reports.leave_out import (
     LeaveOut,
-    Rows,
     mean_there,
     over_folds,
     overall_leave_outs,
     overall_of_sums,
-    read,
     sums_by,
 )
+from reports.rows import Rows, read
 from storage.records import FloatArray, IntArray, Predictions
 
 CELLS = 4_000_000

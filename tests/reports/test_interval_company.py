@@ -1,0 +1,130 @@
+"""Corrected t, optimism, patient bootstrap and paired differences."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as reference
+
+from objectives.metrics import roc_auc
+from reports.intervals import (
+    corrected_t,
+    nadeau_bengio,
+    optimism,
+    overall,
+    paired_difference,
+    patient_bootstrap,
+)
+from reports.resampling import weighted_ap, weighted_auc
+from storage.records import DataError
+from tests.reports.prediction_factory import make, take
+
+
+def test_nadeau_bengio_is_the_corrected_t_on_the_logit_scale():
+    scores = [0.8, 0.85, 0.7, 0.9, 0.75]
+    found = nadeau_bengio(scores, test_share=0.25)
+    p, se = 0.8, np.std(scores, ddof=1) * math.sqrt(1 / 5 + 0.25)
+    reach = stats.t.ppf(0.975, 4) * se / (p * (1 - p))
+    expected = 1 / (1 + math.exp(-(math.log(p / (1 - p)) + reach)))
+    assert found.high == pytest.approx(expected)
+    assert found.estimate == pytest.approx(0.8)
+    assert found.notes == ()
+
+
+def test_nadeau_bengio_of_repeats_keeps_the_folds_degrees_of_freedom_and_says_so():
+    scores = [0.8, 0.85, 0.7, 0.9, 0.75]
+    two = nadeau_bengio(scores * 2, test_share=0.25, repeats=2)
+    p, se = 0.8, np.std(scores * 2, ddof=1) * math.sqrt(1 / 10 + 0.25)
+    reach = stats.t.ppf(0.975, 4) * se / (p * (1 - p))
+    assert math.log(two.high / (1 - two.high)) - math.log(4) == pytest.approx(reach)
+    assert "covers less than it says" in two.notes[0]
+
+
+def test_nadeau_bengio_has_no_interval_without_spread():
+    assert nadeau_bengio([1.0] * 5, test_share=0.25).reason.startswith("every fold scored alike")
+    assert nadeau_bengio([0.8], test_share=0.25).reason == "fewer than two folds have a score"
+    with pytest.raises(ValueError, match="rows tested over rows trained, found 0"):
+        nadeau_bengio([0.8, 0.9], test_share=0)
+
+
+def test_corrected_t_holds_every_overall_metric():
+    rows = make(patients=120, rarest=40)
+    found = corrected_t(rows)
+    assert set(found) == set(overall(rows, tuned=True))
+    scores = overall(rows, tuned=True)["roc_auc"].by_fold
+    assert found["roc_auc"] == nadeau_bengio(scores, test_share=0.25)
+
+
+def test_optimism_is_inner_minus_outer_with_a_corrected_t():
+    inner, outer = [0.9, 0.92, 0.88, 0.95, 0.9], [0.8, 0.85, 0.82, 0.84, 0.79]
+    found = optimism(inner, outer)
+    gaps = np.subtract(inner, outer)
+    half = stats.t.ppf(0.975, 4) * gaps.std(ddof=1) * math.sqrt(0.2 + 0.25)
+    assert (found.estimate, found.low, found.high) == pytest.approx(
+        (gaps.mean(), gaps.mean() - half, gaps.mean() + half)
+    )
+    assert found.by_fold == pytest.approx(tuple(gaps))
+    with pytest.raises(ValueError, match="found 5 and 4 scores"):
+        optimism(inner, outer[:4])
+
+
+def test_patient_bootstrap_resamples_whole_patients_given_these_models():
+    rows = make(patients=30, rarest=12, levels=2)
+    found = patient_bootstrap(rows, resamples=300)
+    assert set(found) == set(overall(rows, tuned=True))
+    assert all(one.method.endswith("given these models") for one in found.values())
+    assert found == patient_bootstrap(rows, resamples=300)
+    chance, names = np.random.default_rng(5), np.unique(rows.patients)
+    values = []
+    for _ in range(300):
+        drawn = chance.choice(names, len(names))
+        at = np.concatenate([np.flatnonzero(rows.patients == name) for name in drawn])
+        one = take(rows, at)
+        folds = [take(one, one.fold == name) for name in np.unique(one.fold)]
+        values.append(np.nanmean([roc_auc(f.labels == 1, f.probabilities[:, 1]) for f in folds]))
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    assert found["roc_auc"].low == pytest.approx(low, abs=0.03)
+    assert found["roc_auc"].high == pytest.approx(high, abs=0.03)
+
+
+@pytest.mark.parametrize("levels", [2, 1000])
+def test_weighted_rank_metrics_equal_repeated_rows(levels):
+    chance = np.random.default_rng(0)
+    positive, scores = chance.random(30) < 0.4, chance.integers(0, levels, 30) / levels
+    weights = chance.integers(0, 4, (5, 30)).astype(float)
+    for w, auc, ap in zip(weights, weighted_auc(positive, scores, weights),
+                          weighted_ap(positive, scores, weights), strict=True):  # fmt: skip
+        at = np.repeat(np.arange(30), w.astype(int))
+        assert auc == pytest.approx(reference.roc_auc_score(positive[at], scores[at]))
+        assert ap == pytest.approx(reference.average_precision_score(positive[at], scores[at]))
+
+
+def test_paired_difference_is_narrower_than_two_intervals_and_does_not_need_row_order():
+    a = make(patients=120, rarest=40)
+    nudged = a.probabilities[:, 1] * 0.97 + 0.03 * np.random.default_rng(1).random(len(a))
+    b = replace(a, probabilities=np.stack([1 - nudged, nudged], axis=1))
+    order = np.random.default_rng(0).permutation(len(a))
+    found, alone = paired_difference(a, take(b, order), tuned=True), overall(a, tuned=True)
+    one = found["roc_auc"]
+    expected = alone["roc_auc"].estimate - overall(b, tuned=True)["roc_auc"].estimate
+    assert one.estimate == pytest.approx(expected)
+    assert one.low <= one.estimate <= one.high
+    assert one.high - one.low < 0.5 * (alone["roc_auc"].high - alone["roc_auc"].low)
+    assert found["accuracy"].reason.startswith("the two differ by the same without each patient")
+    turned = paired_difference(b, a, tuned=True)["roc_auc"]
+    assert (turned.low, turned.high) == pytest.approx((-one.high, -one.low))
+
+
+@pytest.mark.parametrize("what", ["labels", "fold", "patients", "ids"])
+def test_a_paired_difference_of_other_rows_is_refused(what):
+    a = make()
+    values = getattr(a, what).copy()
+    values[3] = 1 - values[3] if what == "labels" else "other"
+    with pytest.raises(DataError, match=rf"the same {what} in both runs: rows"):
+        paired_difference(a, replace(a, **{what: values}), tuned=True)
+    with pytest.raises(DataError, match="needs the same rows"):
+        paired_difference(a, take(a, np.arange(10)), tuned=True)
+    with pytest.raises(DataError, match="needs the same classes"):
+        paired_difference(a, replace(a, classes=("x", "y")), tuned=True)
