@@ -89,7 +89,9 @@ def _threshold(
 ) -> float:
     values = np.unique(score)
     # Halfway between neighbours: a threshold on a training score would hang on its last digit.
-    cuts = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
+    # The last cut is above every score: where the top ones are negative, only it is specific.
+    above = np.nextafter(values[-1], np.inf)
+    cuts = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2, [above]])
     ranks = np.sort(score[positive]), np.sort(score[~positive])
     sensitivity = 1 - np.searchsorted(ranks[0], cuts) / max(len(ranks[0]), 1)
     specificity = np.searchsorted(ranks[1], cuts) / max(len(ranks[1]), 1)
@@ -98,4 +100,4 @@ def _threshold(
     if rule == "sensitivity":
         return float(cuts[np.flatnonzero(sensitivity >= target)[-1]])
     reached = np.flatnonzero(specificity >= target)
-    return float(cuts[reached[0]]) if len(reached) else float(cuts[-1])
+    return float(cuts[reached[0] if len(reached) else -1])  # none only without negatives

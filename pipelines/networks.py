@@ -117,14 +117,19 @@ class EmbeddingMLP(nn.Module):
 
 
 class AttentionFusion(nn.Module):
-    """Four-head self-attention over two tokens, the image and the clinical columns."""
+    """Four-head self-attention over two tokens, the image and the clinical columns.
+
+    No bias on keys, values and output: the softmax cancels the first, the batch normalisation
+    that follows the others, so their true gradients are zero and Adam would step on the rounding
+    noise (see ``Block``). The biases of the two tokens reach the queries.
+    """
 
     def __init__(self, chance: Chance, image: int, tabular: int, width: int) -> None:
         super().__init__()
         self.image = Linear(chance, image, width)
         self.tabular = Linear(chance, tabular, width)
-        self.qkv = Linear(chance, width, 3 * width)
-        self.out = Linear(chance, width, width)
+        self.qkv = Linear(chance, width, 3 * width, bias=False)
+        self.out = Linear(chance, width, width, bias=False)
 
     def forward(self, image: Tensor, tabular: Tensor) -> Tensor:
         """(folds, rows, image), (folds, rows, tabular) -> (folds, rows, 2 * width)."""

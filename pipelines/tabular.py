@@ -76,9 +76,15 @@ def _fit(column: Column, values: FloatArray) -> FittedColumn:
     if column.kind == "numeric":
         fill = float(np.median(seen))
         filled = np.where(np.isnan(values), fill, values)
-        # A constant column says nothing; dividing by its zero spread would say NaN.
-        return FittedColumn(column, fill, float(filled.mean()), float(filled.std()) or 1.0)
+        return FittedColumn(column, fill, float(filled.mean()), _spread(filled))
     codes, counts = np.unique(seen.astype(np.int64), return_counts=True)
     return FittedColumn(
         column, fill=float(codes[counts.argmax()]), known=tuple(int(code) for code in codes)
     )
+
+
+def _spread(values: FloatArray) -> float:
+    # A constant column says nothing. Its spread need not be 0: that of 0.1, 0.1, 0.1 is 1.4e-17,
+    # and divided by it a patient with 0.2 would be 10 ** 16 spreads away.
+    spread = float(values.std())
+    return spread if spread > max(1e-9 * float(np.abs(values).max()), 1e-30) else 1.0
