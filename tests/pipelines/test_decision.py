@@ -1,0 +1,180 @@
+"""Temperature and threshold: learnt from out-of-fold rows, checked against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipelines.decision import Decision
+from storage.records import FloatArray, IntArray
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def drawn(rows: int, classes: int, seed: int = 0) -> tuple[IntArray, FloatArray]:
+    """Labels that really have the probabilities returned."""
+    chance = np.random.default_rng(seed)
+    p = softmax(chance.normal(size=(rows, classes)) * 1.5)
+    labels = (p.cumsum(axis=1) < chance.random((rows, 1))).sum(axis=1)
+    return labels.astype(np.int64), p
+
+
+def two(scores: NDArray[np.float64] | list[float]) -> FloatArray:
+    score = np.asarray(scores, dtype=np.float64)
+    return np.column_stack([1 - score, score])
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_made_probabilities_too_sure_or_too_timid_is_found(
+    classes: int, temperature: float
+) -> None:
+    labels, honest = drawn(6000, classes)
+    distorted = softmax(np.log(honest) * temperature)
+    found = Decision.fit(labels, distorted)
+    assert found.temperature == pytest.approx(temperature, rel=0.08)
+    np.testing.assert_allclose(found.calibrate(distorted), honest, atol=0.03)
+
+
+def test_the_temperature_is_the_one_of_least_log_loss() -> None:
+    labels, honest = drawn(300, 3)
+    p = softmax(np.log(honest) * 2)
+    found = Decision.fit(labels, p).temperature
+
+    def loss(temperature: float) -> float:
+        calibrated = softmax(np.log(p) / temperature)
+        return float(-np.log(calibrated[np.arange(300), labels]).mean())
+
+    grid = [loss(t) for t in np.geomspace(0.05, 20, 4000)]
+    assert loss(found) <= min(grid) + 1e-7
+
+
+def test_a_temperature_of_one_changes_nothing() -> None:
+    _, p = drawn(50, 4)
+    np.testing.assert_allclose(Decision(1.0, None).calibrate(p), p, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 2.0, 20.0])
+def test_calibration_keeps_the_order_of_two_classes_scores_and_of_any_rows_classes(
+    temperature: float,
+) -> None:
+    decision = Decision(temperature, None)
+    _, p = drawn(400, 2)
+    order = np.argsort(p[:, 1], kind="stable")
+    assert (np.diff(decision.calibrate(p)[order, 1]) >= 0).all()
+    _, many = drawn(400, 5)
+    calibrated = decision.calibrate(many)
+    assert np.array_equal(calibrated.argsort(axis=1), many.argsort(axis=1))
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, atol=1e-12)
+
+
+def rates(labels: IntArray, predicted: IntArray) -> tuple[float, float]:
+    sensitivity = float((predicted[labels == 1] == 1).mean())
+    specificity = float((predicted[labels == 0] == 0).mean())
+    return sensitivity, specificity
+
+
+def decisions(labels: IntArray, p: FloatArray, rule: str, target: float) -> IntArray:
+    found = Decision.fit(labels, p, rule=rule, target=target)  # type: ignore[arg-type]
+    return found.decide(found.calibrate(p))
+
+
+@st.composite
+def two_class_rows(draw: st.DrawFn) -> tuple[IntArray, FloatArray]:
+    """Both classes are there; few levels, so that ties are common."""
+    n = draw(st.integers(2, 30))
+    labels = draw(
+        st.lists(st.integers(0, 1), min_size=n, max_size=n).filter(lambda x: 0 < sum(x) < len(x))
+    )
+    levels = draw(st.sampled_from([2, 6, 200]))
+    scores = draw(st.lists(st.integers(0, levels), min_size=n, max_size=n))
+    return np.array(labels), two([(s + 0.5) / (levels + 1) for s in scores])
+
+
+@settings(max_examples=40, deadline=None)
+@given(two_class_rows())
+def test_youdens_threshold_is_as_good_as_any_there_is(rows: tuple[IntArray, FloatArray]) -> None:
+    labels, p = rows
+    best = max(sum(rates(labels, (p[:, 1] >= cut).astype(np.int64))) for cut in [*p[:, 1], 2.0])
+    assert sum(rates(labels, decisions(labels, p, "youden", 0.9))) == pytest.approx(best)
+
+
+@settings(max_examples=40, deadline=None)
+@given(two_class_rows(), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]))
+def test_a_target_sensitivity_is_reached_by_the_most_demanding_threshold(
+    rows: tuple[IntArray, FloatArray], target: float
+) -> None:
+    labels, p = rows
+    reached = [
+        rates(labels, (p[:, 1] >= cut).astype(np.int64)) for cut in [*p[:, 1], 2.0]
+    ]  # fmt: skip
+    best = max(specificity for sensitivity, specificity in reached if sensitivity >= target)
+    sensitivity, specificity = rates(labels, decisions(labels, p, "sensitivity", target))
+    assert sensitivity >= target
+    assert specificity == pytest.approx(best)
+
+
+@settings(max_examples=40, deadline=None)
+@given(two_class_rows(), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99]))
+def test_a_target_specificity_is_reached_by_the_least_demanding_threshold(
+    rows: tuple[IntArray, FloatArray], target: float
+) -> None:
+    labels, p = rows
+    reached = [rates(labels, (p[:, 1] >= cut).astype(np.int64)) for cut in [*p[:, 1], 2.0]]
+    best = max(sensitivity for sensitivity, specificity in reached if specificity >= target)
+    sensitivity, specificity = rates(labels, decisions(labels, p, "specificity", target))
+    assert specificity >= target
+    assert sensitivity == pytest.approx(best)
+
+
+def test_a_threshold_lies_between_scores_and_not_on_one() -> None:
+    labels, p = np.array([0, 0, 1, 1]), two([0.1, 0.3, 0.6, 0.9])
+    found = Decision.fit(labels, p)
+    assert found.threshold is not None
+    below, above = found.calibrate(p)[[1, 2], 1]
+    assert below < found.threshold < above
+
+
+def test_several_classes_decide_by_the_largest_probability() -> None:
+    labels, p = drawn(200, 4)
+    found = Decision.fit(labels, p)
+    assert found.threshold is None
+    assert np.array_equal(found.decide(found.calibrate(p)), p.argmax(axis=1))
+
+
+@pytest.mark.parametrize("rule", ["youden", "sensitivity", "specificity"])
+@pytest.mark.parametrize("scores", [
+    [0.5] * 6, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
+    [1e-300, 1e-20, 0.5, 0.5, 1.0, 1 - 1e-16],
+])  # fmt: skip
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 1], [0] * 6, [1] * 6])
+def test_tied_certain_or_one_sided_scores_still_give_a_decision_of_finite_numbers(
+    rule: str, scores: list[float], labels: list[int]
+) -> None:
+    p = two(scores)
+    found = Decision.fit(np.array(labels), p, rule=rule)  # type: ignore[arg-type]
+    assert found.threshold is not None
+    assert np.isfinite([found.temperature, found.threshold]).all()
+    assert 0.05 <= found.temperature <= 20
+    calibrated = found.calibrate(p)
+    assert np.isfinite(calibrated).all()
+    assert set(found.decide(calibrated).tolist()) <= {0, 1}
+
+
+def test_perfect_and_certain_probabilities_stay_perfect() -> None:
+    labels = np.array([0, 0, 1, 1])
+    assert np.array_equal(decisions(labels, two([0.0, 0.0, 1.0, 1.0]), "youden", 0.9), labels)
+
+
+def test_the_same_rows_in_another_order_give_the_same_threshold() -> None:
+    labels, p = drawn(200, 2)
+    order = np.random.default_rng(1).permutation(200)
+    first, second = Decision.fit(labels, p), Decision.fit(labels[order], p[order])
+    assert first.temperature == pytest.approx(second.temperature, rel=1e-6)
+    assert first.threshold == pytest.approx(second.threshold, rel=1e-6)
