@@ -34,6 +34,17 @@ TITLES = {
     "D": "D: calibration error of the refit model (90 % or more)",
 }
 
+WHY = {
+    "three classes": "the rarest class has about 22 patients. The largest probability seldom names "
+    "it, so macro decisions hang on the class shares of the sample, which every fold shares: the "
+    "refit model is covered, the mean over samples less so. With three classes of one size all are "
+    "covered (96-97 % in 400 replicates). The jackknife of a pooled macro AP is about a fifth too "
+    "small for so few patients; macro precision is pulled down by folds that never predict it.",
+    "tuned: best of 50, 20 features": "each fold's model is off in its own direction, and pooling "
+    "five of them hides part of what one refit model is off by.",
+}
+"""What was found when a miss was looked into."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -70,6 +81,8 @@ class Outcome:
         """Per cent of a control's ROC-AUC intervals that hold the refit's truth."""
         low, high = self.controls[:, at, 0], self.controls[:, at, 1]
         truth, given = self.truth[:, self.metrics.index("roc_auc")], np.isfinite(low)
+        if not given.any():
+            return float("nan")
         return float(100 * ((low <= truth) & (truth <= high))[given].mean())
 
     def bias(self) -> float:
@@ -129,12 +142,16 @@ def _verdicts(fixed: list[Outcome], tuned: list[Outcome]) -> str:
             f"- **{TITLES[target]}**: {len(all_of) - len(found)} of {len(all_of)} met, mean "
             f"{np.mean(all_of):.1f} %." + (f" Missed: {worst}." if found else "")
         )
-    images = max(one.control(0) for one in fixed)
-    normal = max(one.control(1) for one in fixed)
-    lines.append(
-        f"- **Controls**: the image bootstrap covers at most {images:.1f} %, mean +/- 1.96 "
-        f"sd/sqrt(5) at most {normal:.1f} % (ROC-AUC)."
-    )
+    missed = {cell for t in FLOORS for cell, _, _ in misses(t, tuned if t == "C" else fixed)}
+    missed |= {cell for cell, _, _ in misses("D", tuned)}
+    lines += [f"- Why *{cell}* misses: {why}" for cell, why in WHY.items() if cell in missed]
+    for k, name in enumerate(CONTROLS[:3]):
+        shares = [one.control(k) for one in [*fixed, *tuned] if np.isfinite(one.control(k))]
+        below = sum(share < 93 for share in shares)
+        lines.append(
+            f"- **Control, {name}**: below 93 % in {below} of {len(shares)} settings, "
+            f"lowest {min(shares):.1f} %."
+        )
     return "\n".join(lines)
 
 
@@ -168,12 +185,12 @@ def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> st
         [
             one.cell,
             f"{one.coverage('roc_auc'):.1f}",
-            *(f"{one.control(k):.1f}" for k in range(len(CONTROLS))),
+            *(_mark(one.control(k), 0.0) for k in range(len(CONTROLS))),
             f"{one.bias():+.3f}",
         ]
         for one in shown
     ]
-    note = "Coverage of the refit's ROC-AUC (class 1). Nothing repairs the leak of the last row."
+    note = "Coverage of the refit's ROC-AUC. Nothing repairs the leak of the last row."
     return f"## Controls: methods that are wrong must fail\n\n{_markdown(header, rows)}\n\n{note}"
 
 
@@ -227,6 +244,6 @@ def draw(groups: dict[str, list[Outcome]], place: Path) -> None:
     axes.set_xlabel("ROC-AUC of the refit model covered by a nominal 95 % interval (%)")
     axes.set_xlim(-2, 101)
     axes.grid(axis="y", color="0.92", zorder=0)
-    axes.legend(loc="lower left", fontsize=7, frameon=True)
+    axes.legend(loc="upper left", fontsize=7, frameon=True)
     figure.savefig(place, dpi=200)
     plt.close(figure)

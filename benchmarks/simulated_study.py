@@ -10,6 +10,7 @@ from scipy.special import expit, stdtrit
 from benchmarks.cohorts import Cell, Cohort, draw, project
 from benchmarks.learners import (
     OUT,
+    Predict,
     fit_all_logistic,
     fit_head,
     fit_trees,
@@ -39,7 +40,7 @@ class Study:
     Attributes:
         intervals: (metrics, 3) estimate, low, high; NaN where none was given.
         truth: (metrics,) of the refit on all rows.
-        controls: (controls, 2) low, high of ROC-AUC by worse methods.
+        controls: (controls, 2) low, high of two-class ROC-AUC by worse methods, else NaN.
         unstable: (metrics,) 1 where the report warns of unstable thresholds.
         refused: draws before this one with too few patients of a class.
     """
@@ -132,7 +133,7 @@ def _train(
     return _Models(held, thresholds, everyone.labels, models[-1](everyone.x))
 
 
-def _others(cell: Cell, cohort: Cohort, rows: FloatArray, seed: int) -> list:
+def _others(cell: Cell, cohort: Cohort, rows: FloatArray, seed: int) -> list[Predict]:
     if cell.learner == "tree":
         return fit_trees(cohort.x, cohort.labels, rows, seed)
     return fit_head(cohort.x, cohort.labels, rows, cell.classes, seed)
@@ -223,7 +224,9 @@ def _truth(models: _Models) -> dict[str, float]:
 def _controls(
     predictions: Predictions, patients: IntArray, chance: np.random.Generator
 ) -> FloatArray:
-    """ROC-AUC of class 1 by methods that are not printed, or not as confidence intervals."""
+    """Two-class ROC-AUC by methods that are not printed, or not as confidence intervals."""
+    if len(predictions.classes) > 2:
+        return np.full((len(CONTROLS), 2), np.nan)
     up, p = predictions.labels == 1, predictions.probabilities[:, 1]
     places = [predictions.fold == name for name in np.unique(predictions.fold)]
     folds = np.array([roc_auc(up[at], p[at]) for at in places])
