@@ -1,0 +1,38 @@
+# `make demo`: a small study of synthetic images, to its report. `make test`: every check.
+# Both make .venv first, with the versions of constraints.txt; `make PYTHON=...` names another Python.
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v "$$name" && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
+
+.PHONY: demo test clean
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	$(BIN)/python run_study.py --task multimodal --data demo --trials 10 --epochs 30 --run runs/demo
+
+# One thread a process: small matrix products only wait for each other on more.
+test: export OMP_NUM_THREADS = 1
+test: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# uv goes into build/ where it is absent: many a Python refuses packages outside an environment.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
+	@$(UV) --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --target build/uv uv \
+		|| { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
+	@test -x $(BIN)/python || { rm -rf .venv && $(UV) venv --quiet --python "$(PYTHON)" .venv; }
+	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,dicom]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist outerfold.egg-info runs/demo .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

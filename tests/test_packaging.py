@@ -1,0 +1,282 @@
+"""What is shipped: the wheel, the pinned versions, and what the README says can be checked."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from objectives.spaces import RANGES, Choice, Interval, overridden
+from study.cli import VERBS, Parser, build_parser
+from study.config import EPOCHS, Execution, StudyConfig
+from study.options import execution, gather, study_config
+from study.sources import DEMO, Source
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")
+FORGOTTEN = "storage/forgotten/__init__.py"
+"""A subpackage that pyproject.toml does not know, planted in the tree the wheel is built from."""
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Built:
+    """A wheel, unpacked, and the tree it was built from."""
+
+    tree: Path
+    unpacked: Path
+    names: tuple[str, ...]
+
+    def modules(self) -> set[str]:
+        """Paths of modules below the one package."""
+        names = (name.removeprefix("outerfold/") for name in self.names)
+        return {name for name in names if name.endswith(".py")}
+
+    def sources(self) -> set[str]:
+        """Paths of the five folders' modules in the tree."""
+        found = (path for folder in FOLDERS for path in (self.tree / folder).rglob("*.py"))
+        return {path.relative_to(self.tree).as_posix() for path in found}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    folder = tmp_path_factory.mktemp("wheel")
+    tree, unpacked = folder / "tree", folder / "unpacked"
+    _copy_tree(tree)
+    for planted in (FORGOTTEN, "runs/demo/notes.py", "data/fetch.py", "data/Cancer/a.png"):
+        path = tree / planted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, tree],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(unpacked)
+        return Built(tree, unpacked, tuple(wheel.namelist()))
+
+
+def _copy_tree(tree: Path) -> None:
+    bytecode = shutil.ignore_patterns("__pycache__")
+    for folder in (*FOLDERS, "tests", "benchmarks"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=bytecode)
+    for file in ("run_study.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / file, tree / file)
+
+
+def _python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_wheels_only_top_level_name_is_outerfold(built: Built) -> None:
+    top = {name.split("/")[0] for name in built.names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"outerfold"}
+
+
+def test_every_module_is_in_the_wheel_and_a_forgotten_subpackage_would_be_missed(
+    built: Built,
+) -> None:
+    assert built.sources() - built.modules() == {FORGOTTEN}
+    assert built.modules() - built.sources() == {"run_study.py"}
+
+
+def test_the_wheel_holds_code_and_no_tests_data_or_runs(built: Built) -> None:
+    inside = {name.split("/")[1] for name in built.names if name.startswith("outerfold/")}
+    assert inside == {*FOLDERS, "run_study.py"}
+    assert all(name.endswith(".py") for name in built.names if name.startswith("outerfold/"))
+
+
+def test_the_installed_command_works_in_any_folder_and_imports_only_the_wheel(
+    built: Built, tmp_path: Path
+) -> None:
+    entry = configparser.ConfigParser()
+    entry.read(next(built.unpacked.glob("*.dist-info")) / "entry_points.txt")
+    module, _, name = entry["console_scripts"]["outerfold"].partition(":")
+    command = (
+        f"import sys; sys.path.insert(0, {str(built.unpacked)!r}); from {module} import {name}\n"
+        f"code = {name}()\n"
+        "import study; print(study.__file__); sys.exit(code)"
+    )
+    demo = tmp_path / "demo"
+    done = _python(
+        command, "data", "demo", "--task", "dbt", "--patients", "8", "--to", str(demo), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(built.unpacked) in done.stdout
+    assert list(demo.rglob("*.png")) or list(demo.rglob("*.jpg"))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("--version",)])
+def test_help_and_version_wait_for_no_heavy_library(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    command = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from run_study import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'optuna', 'matplotlib', 'PIL', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = _python(command, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(("usage: outerfold", "outerfold "))
+    assert done.stderr.strip() == "[]"
+
+
+def test_constraints_pin_every_dependency_to_a_version_that_it_allows() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    found = (Requirement(line) for line in lines if not line.startswith("#"))
+    pins = {pin.name.lower(): str(pin.specifier) for pin in found}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *chain.from_iterable(extras)]
+    for requirement in map(Requirement, wanted):
+        pinned = pins[requirement.name.lower()]
+        assert pinned.startswith("=="), requirement.name
+        assert requirement.specifier.contains(pinned.removeprefix("==")), requirement
+
+
+def test_constraints_name_no_address_and_no_local_path() -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert not re.search(r"://|@|^-", text, re.MULTILINE)
+
+
+def test_changelog_names_the_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{PROJECT['project']['version']}]" in changelog
+
+
+# README
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[str]:
+    lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`((?:python run_study\.py|outerfold)(?: [^`]+)?)`", README)
+    typed = [line.split(" #")[0].strip() for line in [*lines, *inline]]
+    return sorted({line for line in typed if line.startswith(("python run_study.py", "outerfold"))})
+
+
+def _words(command: str) -> list[str]:
+    """What comes after the program's name."""
+    return shlex.split(re.sub(r"^(python run_study\.py|outerfold)", "", command))
+
+
+def _run_parser() -> Parser:
+    return build_parser()[1]["run"]
+
+
+def _options(parser: Parser) -> set[str]:
+    return {name for name in parser.options() if name.startswith("--")} - {"--help"}
+
+
+NUMBERS_AND_NAMES = (
+    "--trials", "--outer-folds", "--inner-folds", "--repeats", "--metric", "--seed", "--pruner",
+    "--threshold", "--threshold-target", "--trainable-blocks", "--patience-epochs",
+)  # fmt: skip
+"""Options whose default is one value, whatever the task."""
+
+
+def _table_of_options() -> dict[str, str]:
+    """Option to default, as README's table says them."""
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
+    return {name: default.strip().strip("`") for name, default in rows}
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_the_command_line_accepts_every_command_of_the_readme(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = _words(command)
+    if not words or words == ["VERB", "--help"]:
+        return
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(_blocks("toml")[0], encoding="utf-8")
+    verb = words.pop(0) if words and not words[0].startswith("-") else "run"
+    assert verb in VERBS
+    options, rest = build_parser()[1][verb].parse_known_args(words)
+    assert not rest or verb == "predict"
+    if verb == "run":
+        merged = gather(options)
+        execution(merged)
+        study_config(merged, Source(tmp_path, DEMO))
+
+
+def test_the_readme_has_commands_for_every_verb() -> None:
+    verbs = {words[0] for words in map(_words, _commands()) if words}
+    assert set(VERBS) <= verbs | {"run"}
+
+
+def test_the_readme_names_every_option_of_run_and_no_other() -> None:
+    assert set(_table_of_options()) == _options(_run_parser())
+
+
+def test_the_readme_tells_the_true_defaults() -> None:
+    said = _table_of_options()
+    known = {f.name: f.default for f in fields(StudyConfig)}
+    checked = {option: known[option[2:].replace("-", "_")] for option in NUMBERS_AND_NAMES}
+    assert {option: said[option] for option in checked} == {
+        option: str(default) for option, default in checked.items()
+    }
+    assert said["--epochs"] == ", ".join(f"{task} {epochs}" for task, epochs in EPOCHS.items())
+
+
+def _spelled(found: Interval | Choice | None) -> str:
+    if isinstance(found, Interval):
+        text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
+        return f"{text}, step {found.step:g}" if found.step else text
+    values = found.values if found else ()
+    return ", ".join(f"{v:g}" if type(v) is float else str(v).lower() for v in values)
+
+
+def test_the_readme_tells_what_is_searched_and_from_where_to_where() -> None:
+    section = README.split("### Configuration file")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| ?(.*?) ?\|$", section, re.MULTILINE)
+    names = {name for ranges in RANGES.values() for name in ranges}
+    truth = {
+        name: (_spelled(RANGES["dbt"].get(name)), _spelled(RANGES["multimodal"].get(name)))
+        for name in names
+    }
+    assert {name: (dbt, multimodal) for name, dbt, multimodal in rows} == truth
+
+
+def test_the_readmes_configuration_files_are_accepted() -> None:
+    blocks = [tomllib.loads(text) for text in _blocks("toml")]
+    assert blocks
+    for table in blocks:
+        overridden(table["task"], table["space"])
+        assert set(table) <= {f.name for f in (*fields(StudyConfig), *fields(Execution))}
+
+
+def test_every_test_that_the_readme_names_exists() -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::([A-Za-z_:]+))?`", README)
+    assert len(named) >= 6
+    for path, function in named:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert not function or function.split("::")[-1] in found, f"{path}::{function}"
+
+
+def test_every_file_that_the_readme_links_exists_and_is_small() -> None:
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
+        assert (ROOT / link).is_file(), link
+    assert (ROOT / "docs/example.png").stat().st_size < 300_000
