@@ -47,6 +47,9 @@ EXTRAS = (
 TUNED = (
     replace(BASE, name="tuned: best of 50, 20 features", features=20, choice="configuration"),
     replace(BASE, name="tuned: threshold only", choice="threshold"),
+    Cell(
+        "tuned: threshold only, 400 patients, prevalence 0.1", 400, (0.1,), 0.6, choice="threshold"
+    ),
 )
 KNOWN_FAILURE = (
     replace(BASE, name="one deep tree, learnt threshold", learner="tree", choice="threshold"),
