@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from math import inf
 
 from optuna.trial import BaseTrial
 
@@ -72,6 +73,18 @@ RANGES: dict[str, dict[str, Interval | Choice]] = {
 }
 """Default ranges of each task."""
 
+LIMITS = {
+    "learning_rate": (1e-9, 10.0),
+    "dropout": (0.0, 0.95),
+    "focal_gamma": (0.0, 10.0),
+    "weight_decay": (0.0, 10.0),
+    "batch_size": (2.0, 1e6),  # batch normalisation needs two rows
+    "label_smoothing": (0.0, 0.95),
+    "ens_beta": (0.0, 0.999999999),
+    "augmented_views": (0.0, 100.0),
+}
+"""Least and largest value that training can do anything with, by hyper-parameter."""
+
 
 def dbt_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
     """A ``DbtPipeline`` from ``trial``."""
@@ -108,33 +121,34 @@ def overridden(task: str, overrides: Mapping[str, Mapping[str, object]]) -> Rang
     for name, given in overrides.items():
         if name not in ranges:
             near = get_close_matches(name, ranges, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise DataError(f"[space.{name}]: unknown hyper-parameter{hint} Known: {list(ranges)}")
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {list(ranges)}"
+            raise DataError(f"[space.{name}]: unknown hyper-parameter; {hint}")
         ranges[name] = _parse(name, given)
         _check(name, ranges[name], RANGES[task][name])
     return ranges
 
 
-def _parse(name: str, given: Mapping[str, object]) -> Interval | Choice:
-    values = given.get("values")
-    if set(given) == {"values"} and isinstance(values, list) and values:
+def _parse(name: str, given: object) -> Interval | Choice:
+    table: Mapping[str, object] = given if isinstance(given, Mapping) else {}
+    values = table.get("values")
+    if set(table) == {"values"} and isinstance(values, list) and values:
         return Choice(tuple(values))
-    numbers = {key: given[key] for key in ("low", "high", "step") if key in given}
-    log = given.get("log", False)
+    numbers = {key: table[key] for key in ("low", "high", "step") if key in table}
+    log = table.get("log", False)
     if (
-        not {"low", "high"} <= set(given) <= {"low", "high", "log", "step"}
+        not {"low", "high"} <= set(table) <= {"low", "high", "log", "step"}
         or any(type(number) not in (int, float) for number in numbers.values())
         or not isinstance(log, bool)
     ):
         raise DataError(
-            f"[space.{name}]: a range is low and high (and log or step), or values; "
-            f"found {dict(given)}"
+            f"[space.{name}]: a range is low and high (and log or step), or values; found {given}"
         )
     found = {key: float(str(number)) for key, number in numbers.items()}
-    if found["low"] > found["high"] or (log and (found["low"] <= 0 or "step" in found)):
+    in_order = found["low"] <= found["high"] and found.get("step", 1.0) > 0
+    if not in_order or (log and (found["low"] <= 0 or "step" in found)):
         raise DataError(
-            f"[space.{name}]: a range needs low <= high, and on a log scale low > 0 and no step; "
-            f"found {dict(given)}"
+            f"[space.{name}]: a range needs low <= high and step > 0, and on a log scale low > 0 "
+            f"and no step; found {given}"
         )
     return Interval(log=log, **found)
 
@@ -150,3 +164,11 @@ def _check(name: str, found: Interval | Choice, default: Interval | Choice) -> N
             fits = fits and set(found.values) <= set(default.values)
     if not fits:
         raise DataError(f"[space.{name}]: {found} does not fit; the default is {default}")
+    least, most = LIMITS.get(name, (-inf, inf))
+    ends = (found.low, found.high) if isinstance(found, Interval) else found.values
+    outside = [end for end in ends if type(end) in (int, float) and not least <= end <= most]  # type: ignore[operator]
+    if outside:
+        raise DataError(
+            f"[space.{name}]: {outside[0]} is outside {least:g} to {most:g}, which training "
+            "can use; narrow the range"
+        )

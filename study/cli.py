@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage.records import DataError
-from study.config import METRIC_NAMES, PRUNER_NAMES, RULES, TASKS, unknown
+from study.config import ENGINES, METRIC_NAMES, PRUNER_NAMES, RULES, TASKS, unknown
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -171,9 +171,9 @@ def _run(parser: Parser) -> None:
     how = parser.add_argument_group("execution (changes no result)")
     how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")
     how.add_argument("--workers", **number, help="processes (one a GPU, else one a core)")  # type: ignore[arg-type]
-    how.add_argument("--engine", choices=("local",), help="how work reaches processes (local)")
+    how.add_argument("--engine", choices=ENGINES, help="how work reaches processes (local)")
     how.add_argument("--storage", metavar="URL", help="database for trials (a journal file)")
-    how.add_argument("--quiet", action="store_true", help="no live progress")
+    how.add_argument("--quiet", action="store_true", default=None, help="no live progress")
 
 
 def _run_argument(parser: Parser) -> None:

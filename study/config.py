@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +21,7 @@ METRIC_NAMES = (
 )  # fmt: skip
 PRUNER_NAMES = ("halving", "hyperband", "median", "none")
 RULES = ("youden", "sensitivity", "specificity")
+ENGINES = ("local",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ class StudyConfig:
             raise DataError(
                 f"--threshold-target must be between 0 and 1, found {self.threshold_target}"
             )
+        if self.batch_size == 1:
+            raise DataError("--batch-size 1: batch normalisation needs at least two rows")
         if self.batch_size and "batch_size" in self.space:
             raise DataError("--batch-size and [space.batch_size] both say the batch size; keep one")
 
@@ -104,6 +107,7 @@ class StudyConfig:
         for name in table:
             if name not in known:
                 raise DataError(unknown("key", name, known))
+        refuse_other_kinds(table, cls)
         tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
         return cls(**{**table, **tuples})
 
@@ -133,6 +137,7 @@ class Execution:
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)
+        _one_of("engine", self.engine, ENGINES)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -143,6 +148,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"--config {path}: not valid TOML ({error})") from None
+
+
+def refuse_other_kinds(table: Mapping[str, Any], record: type[StudyConfig | Execution]) -> None:
+    """``DataError`` where a value is no text, list, number or table as its option needs it."""
+    for option in fields(record):
+        kind = str(option.type).split("[")[0].split(" ")[0]
+        words, fits = _KINDS.get(kind, ("", lambda value: True))
+        if option.name in table and not fits(table[option.name]):
+            raise DataError(f"{option.name} must be {words}, found {table[option.name]!r}")
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+
+
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("text", lambda value: isinstance(value, str)),
+    "Literal": ("text", lambda value: isinstance(value, str)),
+    "Path": ("text", lambda value: isinstance(value, (str, Path))),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "float": ("a number", lambda value: type(value) in (int, float)),
+    "tuple": ("a list of texts", _texts),
+    "Mapping": ("a table", lambda value: isinstance(value, Mapping)),
+}
+"""By the first word of a field's type; whole numbers and choices are checked by the records."""
 
 
 def unknown(what: str, name: str, known: list[str]) -> str:

@@ -18,6 +18,7 @@ from study.config import (
     Execution,
     StudyConfig,
     read_toml,
+    refuse_other_kinds,
     unknown,
 )
 from study.sources import DEMO, Source
@@ -39,6 +40,8 @@ def gather(options: argparse.Namespace) -> dict[str, Any]:
     for name in table:
         if name not in known:
             raise DataError(f"--config {options.config}: {unknown('key', name, known)}")
+    for record in (StudyConfig, Execution):
+        refuse_other_kinds(table, record)
     if "run" in table:
         table["run"] = Path(table["run"])
     merged = {**table, **typed}
