@@ -12,7 +12,6 @@ UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 export UV_SYSTEM_CERTS := 1
 
 .PHONY: demo test clean
-.DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/python run_study.py --task multimodal --data demo --trials 10 --epochs 30 --run runs/demo
@@ -29,8 +28,8 @@ test: $(INSTALLED)
 # uv goes into build/ where it is absent: many a Python refuses packages outside an environment.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
-	@$(UV) --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --root-user-action ignore --target build/uv uv \
-		|| { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
+	@$(UV) --version >/dev/null 2>&1 || "$(PYTHON)" -m pip install --quiet --root-user-action ignore --target build/uv uv \
+		|| { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@test -x $(BIN)/python || { rm -rf .venv && $(UV) venv --quiet --python "$(PYTHON)" .venv; }
 	$(UV) pip install --python $(BIN)/python --constraint constraints.txt --editable '.[dev,dicom]'
 	@touch $@

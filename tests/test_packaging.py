@@ -170,7 +170,8 @@ def _blocks(language: str) -> list[str]:
 
 
 def _commands() -> list[str]:
-    lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
+    made = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\t$(BIN)/python", "python")
+    lines = "\n".join([*_blocks("sh"), made]).replace("\\\n", " ").splitlines()
     inline = re.findall(r"`((?:python run_study\.py|outerfold)(?: [^`]+)?)`", README)
     typed = [line.split(" #")[0].strip() for line in [*lines, *inline]]
     return sorted({line for line in typed if line.startswith(("python run_study.py", "outerfold"))})
@@ -203,7 +204,7 @@ def _table_of_options() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", _commands())
-def test_the_command_line_accepts_every_command_of_the_readme(
+def test_the_command_line_accepts_every_command_of_readme_and_makefile(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = _words(command)
