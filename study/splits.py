@@ -84,7 +84,7 @@ def divide(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[Int
         DataError: no attempt put every class into every part.
     """
     best: tuple[float, int, list[IntArray]] | None = None
-    for attempt in range(SEEDS_TRIED):
+    for attempt in range(SEEDS_TRIED if _conceivable(data, folds) else 0):
         parts = _attempt(data, folds, derive(seed, attempt) % 2**32)
         imbalance = _imbalance(data, parts)
         if imbalance is not None and (best is None or imbalance < best[0]):
@@ -92,8 +92,8 @@ def divide(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[Int
     if best is None:
         raise DataError(
             f"{what} folds: no division of {len(set(data.patients.tolist()))} patients into "
-            f"{folds} folds puts every class into every fold ({_patients_by_class(data)}; "
-            f"{SEEDS_TRIED} were tried); ask for fewer --{what}-folds"
+            f"{folds} folds puts every class into every fold ({_patients_by_class(data)}); "
+            f"ask for fewer --{what}-folds"
         )
     return best[2], best[1]
 
@@ -109,6 +109,12 @@ def patients_by_class(data: Dataset) -> dict[str, int]:
 def _patients_by_class(data: Dataset) -> str:
     counts = patients_by_class(data)
     return ", ".join(f"{name}: {count} patients" for name, count in counts.items())
+
+
+def _conceivable(data: Dataset, folds: int) -> bool:
+    """Whether there are as many patients, and as many images of each class, as folds."""
+    images = np.bincount(data.labels, minlength=len(data.classes))
+    return len(set(data.patients.tolist())) >= folds and int(images.min()) >= folds
 
 
 def _attempt(data: Dataset, folds: int, seed: int) -> list[IntArray]:
@@ -132,20 +138,22 @@ def _imbalance(data: Dataset, parts: Sequence[IntArray]) -> float | None:
 
 
 def _enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
-    for name, count in patients_by_class(data).items():
-        if _works(count, outer_folds, inner_folds):
-            continue
-        ways = [(k, j) for k, j in _fewer(outer_folds, inner_folds) if _works(count, k, j)]
-        advice = (
-            f"--outer-folds {ways[0][0]} --inner-folds {ways[0][1]} would work"
-            if ways
-            else "no number of folds would work; merge it, leave it out with --classes, "
-            "or find more patients"
-        )
-        raise DataError(
-            f"class {name!r} has {count} patients, too few for {outer_folds} outer folds with "
-            f"{inner_folds} inner folds each (every fold needs one of its own); {advice}"
-        )
+    counts = patients_by_class(data)
+    name = min(counts, key=lambda each: counts[each])  # what suffices for it suffices for all
+    count = counts[name]
+    if _works(count, outer_folds, inner_folds):
+        return
+    ways = [(k, j) for k, j in _fewer(outer_folds, inner_folds) if _works(count, k, j)]
+    advice = (
+        f"--outer-folds {ways[0][0]} --inner-folds {ways[0][1]} would work"
+        if ways
+        else "no number of folds would work; merge it, leave it out with --classes, "
+        "or find more patients"
+    )
+    raise DataError(
+        f"class {name!r} has {count} patients, too few for {outer_folds} outer folds with "
+        f"{inner_folds} inner folds each (every fold needs one of its own); {advice}"
+    )
 
 
 def _works(patients: int, outer_folds: int, inner_folds: int) -> bool:

@@ -1,0 +1,275 @@
+"""Where rows are cut: patients whole, every class in every fold, and nothing else has a say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.records import DataError, Dataset, Features
+from study import splits as module
+from study.splits import Splits, divide, patients_by_class, split
+from tests.factories import make_rows
+
+FEW = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_attempts() -> Iterator[None]:
+    """Every promise holds for any number of attempts, and ten take a quarter of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SEEDS_TRIED", 10)
+        yield
+
+
+def table(labels_of: list[list[int]], classes: int) -> Dataset:
+    """One patient a list, one image a label; rows in a mixed order."""
+    labels = np.array([label for patient in labels_of for label in patient])
+    patients = np.array([f"p{i:02d}" for i, patient in enumerate(labels_of) for _ in patient])
+    order = np.random.default_rng(0).permutation(len(labels))
+    ids = np.array([f"row-{i:03d}" for i in range(len(labels))])
+    features = Features(ids, ids, np.zeros((len(ids), 0)))
+    names = tuple(f"class-{c}" for c in range(classes))
+    return Dataset(features, labels[order].astype(np.int64), patients[order], names, "f")
+
+
+@st.composite
+def tables(draw: st.DrawFn, each: int = 6) -> Dataset:
+    """Two or three classes of ``each`` or more patients, 1-4 images each, some with two classes."""
+    classes = draw(st.integers(2, 3))
+    labels_of = []
+    for c in range(classes):
+        for _ in range(each + draw(st.integers(0, 4)) * (c == 0)):
+            images = [c] * draw(st.integers(1, 4))
+            if draw(st.integers(0, 5)) == 0:
+                images.append((c + 1) % classes)
+            labels_of.append(images)
+    return table(labels_of, classes)
+
+
+def cut(
+    data: Dataset, *, outer: int = 3, inner: int = 2, repeats: int = 1, seed: int = 0
+) -> Splits:
+    return split(data, outer_folds=outer, inner_folds=inner, repeats=repeats, seed=seed)
+
+
+def patients_of(data: Dataset, ids: tuple[str, ...]) -> set[str]:
+    return set(data.select(ids).patients.tolist())
+
+
+def classes_of(data: Dataset, ids: tuple[str, ...]) -> set[int]:
+    return set(data.select(ids).labels.tolist())
+
+
+@FEW
+@given(tables(), st.integers(0, 1000))
+def test_every_row_is_tested_once_patients_stay_whole_and_every_class_is_in_every_fold(
+    data: Dataset, seed: int
+) -> None:
+    found = cut(data, seed=seed)
+    every, classes = Counter(data.ids.tolist()), set(range(len(data.classes)))
+    assert Counter(name for fold in found.outer for name in fold.test) == every
+    for fold in found.studies:
+        assert Counter((*fold.train, *fold.test)) == every
+        assert patients_of(data, fold.train) == fold.train_patients
+        assert patients_of(data, fold.test) == fold.test_patients
+        assert not fold.train_patients & fold.test_patients
+        if fold.test:
+            assert classes_of(data, fold.test) == classes
+        assert Counter(name for part in fold.inner for name in part.val) == Counter(fold.train)
+        for part in fold.inner:
+            assert Counter((*part.fit, *part.val)) == Counter(fold.train)
+            assert classes_of(data, part.val) == classes == classes_of(data, part.fit)
+            assert patients_of(data, part.fit) == part.fit_patients
+            assert patients_of(data, part.val) == part.val_patients
+            assert not part.fit_patients & part.val_patients
+            assert not part.val_patients & fold.test_patients
+
+
+@FEW
+@given(tables(), st.integers(0, 1000))
+def test_the_same_seed_cuts_the_same_folds(data: Dataset, seed: int) -> None:
+    first, second = cut(data, seed=seed, outer=2), cut(data, seed=seed, outer=2)
+    assert first == second
+
+
+def test_another_seed_cuts_other_folds() -> None:
+    data, _ = make_rows(patients=24)
+    assert cut(data, seed=1).outer != cut(data, seed=2).outer
+
+
+@FEW
+@given(tables(), st.integers(0, 100))
+def test_inner_folds_come_from_the_outer_training_side_alone(data: Dataset, seed: int) -> None:
+    """A test side of other labels and patients leaves the inner folds as they were."""
+    fold = cut(data, outer=2, seed=seed).outer[0]
+    side = data.select(fold.train)
+    parts, _ = divide(side, 2, seed=module.derive(seed, fold.name, "inner"), what="inner")
+    assert [set(side.ids[part].tolist()) for part in parts] == [set(p.val) for p in fold.inner]
+
+
+def test_labels_are_all_that_balances_the_folds_and_features_have_no_part() -> None:
+    data, _ = make_rows(patients=24)
+    noisy = np.random.default_rng(1).normal(size=data.features.tabular.shape) * 1e6
+    other = replace(
+        data, features=replace(data.features, tabular=noisy, images=data.ids), fingerprint="other",
+        name="other",
+    )  # fmt: skip
+    assert cut(data) == cut(other)
+
+
+def test_each_repeat_is_a_partition_of_its_own_and_names_go_on_counting() -> None:
+    data, _ = make_rows(patients=24)
+    found = cut(data, outer=2, repeats=3)
+    assert [fold.name for fold in found.outer] == [f"outer-{k}" for k in range(6)]
+    assert [fold.repeat for fold in found.outer] == [0, 0, 1, 1, 2, 2]
+    for repeat in range(3):
+        tested = [n for fold in found.outer if fold.repeat == repeat for n in fold.test]
+        assert Counter(tested) == Counter(data.ids.tolist())
+    assert len({frozenset(fold.test) for fold in found.outer}) == 6
+    once = cut(data, outer=2)
+    assert found.outer[:2] == once.outer, "more repeats leave the first as it was"
+    assert found.final == once.final
+
+
+def test_the_final_study_has_all_rows_and_tests_none() -> None:
+    data, _ = make_rows(patients=24)
+    found = cut(data)
+    assert found.final.name == "final"
+    assert found.final.test == ()
+    assert set(found.final.train) == set(data.ids.tolist())
+    assert [fold.name for fold in found.studies] == ["outer-0", "outer-1", "outer-2", "final"]
+    assert [fold.name for fold in found.final.inner] == ["inner-0", "inner-1"]
+
+
+def test_the_attempt_taken_is_recorded_and_makes_the_very_division() -> None:
+    data, _ = make_rows(patients=24)
+    found = cut(data)
+    assert set(found.attempts) == {"repeat-0", "outer-0", "outer-1", "outer-2", "final"}
+    parts, attempt = divide(data, 3, seed=module.derive(0, "outer", 0), what="outer")
+    assert found.attempts["repeat-0"] == attempt
+    assert [set(data.ids[p].tolist()) for p in parts] == [set(f.test) for f in found.outer]
+
+
+def imbalance(data: Dataset, parts: list[np.ndarray]) -> float:
+    """Largest difference of a class's share, and of a fold's size, from the fair one."""
+    shares = np.bincount(data.labels) / len(data)
+    worst_share = max(
+        float(np.abs(np.bincount(data.labels[p], minlength=len(shares)) / len(p) - shares).max())
+        for p in parts
+    )
+    worst_size = max(abs(len(p) * len(parts) / len(data) - 1) for p in parts)
+    return worst_share + worst_size
+
+
+@FEW
+@given(tables(each=5), st.integers(0, 100))
+def test_the_best_balanced_of_many_attempts_is_taken(data: Dataset, seed: int) -> None:
+    taken, attempt = divide(data, 3, seed=seed, what="outer")
+    found = []
+    for k in range(module.SEEDS_TRIED):
+        parts = module._attempt(data, 3, module.derive(seed, k) % 2**32)
+        whole = all(len(set(data.labels[p].tolist())) == len(data.classes) for p in parts)
+        found.append(imbalance(data, parts) if whole else np.inf)
+    assert imbalance(data, taken) == pytest.approx(min(found), abs=1e-12)
+    assert attempt == int(np.argmin(np.round(found, 12)))
+
+
+def test_many_attempts_balance_better_than_one() -> None:
+    chance = np.random.default_rng(0)
+    images = [(chance.random(int(chance.integers(1, 4))) < 0.4).astype(int) for _ in range(20)]
+    data = table([patient.tolist() for patient in images], 2)
+    best, _ = divide(data, 3, seed=3, what="outer")
+    single = [
+        imbalance(data, module._attempt(data, 3, module.derive(3, k) % 2**32)) for k in range(8)
+    ]
+    assert imbalance(data, best) <= min(single)
+    assert imbalance(data, best) < np.mean(single) - 0.01
+
+
+def test_a_single_attempt_can_lack_a_class_and_is_then_not_taken() -> None:
+    """What scikit-learn returns for few patients is checked, not trusted."""
+    data = table([[0, 0, 0], [1], [0], [0, 0, 0], [1, 0, 0, 1, 1, 1, 0], [1, 0, 1]], 2)
+    lacking = [
+        any(len(set(data.labels[p].tolist())) < 2 for p in module._attempt(data, 3, seed))
+        for seed in range(40)
+    ]
+    assert any(lacking)
+    for seed in range(5):
+        parts, _ = divide(data, 3, seed=seed, what="outer")
+        assert all(set(data.labels[p].tolist()) == {0, 1} for p in parts)
+
+
+# -- refusals --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sizes", "outer", "inner", "message"), [
+    ((20, 3), 5, 4, r"class 'class-1' has 3 patients, too few for 5 outer folds with 4 inner "
+     r"folds each \(every fold needs one of its own\); --outer-folds 3 --inner-folds 2 would work"),
+    ((20, 5), 5, 5, r"class 'class-1' has 5 patients, .*; --outer-folds 5 --inner-folds 4 would"),
+    ((20, 1), 5, 4, r"class 'class-1' has 1 patients, .*; no number of folds would work; merge it"
+     r", leave it out with --classes, or find more patients"),
+    ((2, 20), 2, 2, r"class 'class-0' has 2 patients, .*; no number of folds would work"),
+    ((4, 3), 5, 4, r"class 'class-1' has 3 patients, .*; --outer-folds 3 --inner-folds 2 would"),
+])  # fmt: skip
+def test_too_few_patients_of_a_class_are_refused_with_numbers_that_would_work(
+    sizes: tuple[int, int], outer: int, inner: int, message: str
+) -> None:
+    data = table([[c, c] for c, size in enumerate(sizes) for _ in range(size)], 2)
+    with pytest.raises(DataError, match=message):
+        cut(data, outer=outer, inner=inner)
+
+
+@pytest.mark.parametrize("sizes", [(20, 3), (9, 4), (5, 4)])
+def test_the_numbers_that_a_refusal_names_do_work(sizes: tuple[int, int]) -> None:
+    data = table([[c, c] for c, size in enumerate(sizes) for _ in range(size)], 2)
+    with pytest.raises(DataError, match="would work") as refusal:
+        cut(data, outer=5, inner=4)
+    words = str(refusal.value).split()
+    outer, inner = (int(words[words.index(f"--{k}-folds") + 1]) for k in ("outer", "inner"))
+    assert len(cut(data, outer=outer, inner=inner).outer) == outer
+
+
+def test_patients_are_counted_and_not_images() -> None:
+    data = table([[0]] * 10 + [[1] * 40] * 2, 2)
+    assert patients_by_class(data) == {"class-0": 10, "class-1": 2}
+    with pytest.raises(DataError, match="class 'class-1' has 2 patients, too few for 3 outer"):
+        cut(data)
+
+
+def test_a_division_that_no_attempt_finds_is_refused_with_the_counts() -> None:
+    """One patient has all images of a class but one."""
+    data = table([[0], [0], [0], [0, 1], [1, 1, 1]], 2)
+    with pytest.raises(
+        DataError,
+        match=r"inner folds: no division of 5 patients into 3 folds puts every class into every "
+        r"fold \(class-0: 4 patients, class-1: 2 patients\); ask for fewer --inner-folds",
+    ):
+        divide(data, 3, seed=0, what="inner")
+
+
+def test_fewer_patients_than_folds_are_refused_alike() -> None:
+    """An outer fold may take more patients than its fair share, and so leave too few."""
+    data = table([[0, 1, 0, 1], [0, 1, 0, 1]], 2)
+    with pytest.raises(DataError, match="inner folds: no division of 2 patients into 3 folds puts"):
+        divide(data, 3, seed=0, what="inner")
+
+
+@FEW
+@given(st.lists(st.integers(1, 7), min_size=2, max_size=3), st.integers(2, 4), st.integers(2, 3))
+def test_a_split_is_whole_or_refused_in_words_and_never_broken(
+    sizes: list[int], outer: int, inner: int
+) -> None:
+    data = table([[c] for c, size in enumerate(sizes) for _ in range(size)], len(sizes))
+    left = min(sizes) - -(-min(sizes) // outer)
+    if min(sizes) < outer or left < inner:
+        with pytest.raises(DataError, match="too few for"):
+            cut(data, outer=outer, inner=inner)
+        return
+    for fold in cut(data, outer=outer, inner=inner).outer:
+        assert classes_of(data, fold.test) == set(range(len(sizes)))
