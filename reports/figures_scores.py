@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -51,15 +52,15 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
     classes = evidence.run.classes
     counts = np.array(numbers["confusion"], dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    texts = np.empty(counts.shape, dtype=object)
     for row, column in np.ndindex(counts.shape):
-        text = f"{counts[row, column]:,.0f}"
+        texts[row, column] = f"{counts[row, column]:,.0f}"
         if not (small and len(classes) > 2):  # no room there for a share with its interval
-            text = _cell(numbers, classes[row], counts[row], column, row == column)
-        axes.text(
-            column, row, text, ha="center", va="center", linespacing=1.25,
-            fontsize=7 if small else 8, color="white" if share[row, column] > 0.55 else INK,
-        )  # fmt: skip
+            texts[row, column] = _cell(numbers, classes[row], counts[row], column, row == column)
+    seaborn.heatmap(
+        share, ax=axes, cmap="Blues", vmin=0, vmax=1, square=True, cbar=False, annot=texts, fmt="",
+        annot_kws={"linespacing": 1.25, "fontsize": 7 if small else 8},
+    )  # fmt: skip
     _name_cells(axes, classes, small=small)
 
 
@@ -76,11 +77,12 @@ def _cell(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -
 
 def _name_cells(axes: Axes, classes: tuple[str, ...], *, small: bool) -> None:
     slant = small and len(classes) > 2
-    axes.set_xticks(range(len(classes)), classes)
+    centres = np.arange(len(classes)) + 0.5
+    axes.set_xticks(centres, classes)
     if slant:
         for name in axes.get_xticklabels():
             name.set(rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_yticks(centres, classes, rotation=0)
     axes.tick_params(length=0, labelsize=6.5 if small else 8)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Predicted class")
@@ -132,7 +134,7 @@ def _confusion(evidence: Evidence, numbers: Json) -> Figure:
     fig = sheet(2.7 if two else 3.9, width=4.2 if two else 5.6)
     axes = fig.subplots()
     draw_confusion(axes, evidence, numbers)
-    bar = fig.colorbar(axes.images[0], ax=axes, shrink=0.8, pad=0.02, aspect=24)
+    bar = fig.colorbar(axes.collections[0], ax=axes, shrink=0.8, pad=0.02, aspect=24)
     bar.set_label("Share of the true class")
     bar.outline.set_visible(False)
     return fig

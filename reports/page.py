@@ -60,7 +60,7 @@ def page(numbers: Json, images: dict[str, bytes]) -> str:
     """The report as HTML; ``images`` holds the file contents of every figure by name."""
     marks = "  ·  ".join(stamps(numbers))
     banner = f'<div class="banner">{escape(marks)}</div>' if marks else ""
-    name = escape(f"{numbers['name']} ({numbers['task']})")
+    name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
     body = "\n".join([
         f"<header><h1>{name}</h1>{_nav()}</header>", _blocks(summary(numbers)),
         *_sections(numbers, images),

@@ -157,7 +157,7 @@ def optimism_value(entry: Json) -> str:
 def title(numbers: Json) -> str:
     """The document's title with its stamps."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
-    return f"Summary of experiment {numbers['name']} ({numbers['task']}){marks}"
+    return f"Summary of experiment {numbers['provenance']['run']} ({numbers['task']}){marks}"
 
 
 def _metric(numbers: Json) -> str:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
 
@@ -54,10 +55,10 @@ class FrozenEncoder:
         return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
 
     def _normalised(self, images: NDArray[np.uint8]) -> Tensor:
-        x = torch.tensor(images, device=self.device).permute(0, 3, 1, 2).float().div(255)
-        mean = torch.tensor(self.mean, device=self.device)[:, None, None]
-        std = torch.tensor(self.std, device=self.device)[:, None, None]
-        return ((x - mean) / std).contiguous()  # (n, 3, s, s)
+        pixels = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)
+        scaled = to_dtype(pixels, torch.float32, scale=True)  # (n, 3, s, s) in [0, 1]
+        normalised: Tensor = normalize(scaled, list(self.mean), list(self.std))
+        return normalised.contiguous()
 
     def to(self, device: str) -> Encoder:
         """This encoder on ``device``; its trunk is moved, not copied."""
