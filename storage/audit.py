@@ -46,7 +46,7 @@ def audit(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit:
     errors = (
         *_image_errors(data, signatures),
         *_copy_errors(data, copies),
-        *_class_errors(data, outer_folds),
+        *_class_errors(data, outer_folds, inner_folds),
         *column_errors(data),
     )
     warnings = (
@@ -145,7 +145,7 @@ def _patients_of(data: Dataset, label: int) -> set[str]:
     return set(data.patients[data.labels == label].tolist())
 
 
-def _class_errors(data: Dataset, outer_folds: int) -> Iterator[str]:
+def _class_errors(data: Dataset, outer_folds: int, inner_folds: int) -> Iterator[str]:
     for label, name in enumerate(data.classes):
         images = int((data.labels == label).sum())
         patients = len(_patients_of(data, label))
@@ -155,10 +155,13 @@ def _class_errors(data: Dataset, outer_folds: int) -> Iterator[str]:
                 f"{outer_folds} patients: add some, or leave it out with --classes"
             )
         elif patients < outer_folds:
+            # One patient tests; of the others each inner fold needs one, and there are two or more.
+            fewer = f"--outer-folds {patients} --inner-folds {min(inner_folds, patients - 1)}"
+            use = f"use {fewer}" if patients >= 3 else "find more patients"
             yield (
                 f"class {name!r} has {patients} patients ({images} images) for {outer_folds} outer "
-                f"folds, and every test fold needs one; use --outer-folds {max(patients, 2)} or "
-                "fewer, or leave the class out with --classes"
+                f"folds, and every test fold needs one; {use}, or leave the class out with "
+                "--classes"
             )
 
 
