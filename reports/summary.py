@@ -66,7 +66,8 @@ def data_section(numbers: Json) -> Iterator[Block]:
     )
     for title, key in (("Assumed", "assumptions"), ("Audit", "audit")):
         if data.get(key):
-            yield Paragraph(f"{title}: " + " ".join(str(line) for line in data[key]))
+            lines = (str(line).rstrip(".") for line in data[key])
+            yield Paragraph(f"{title}: {'; '.join(lines)}.")
     yield data_table(numbers)
 
 

@@ -10,19 +10,14 @@ from typing import Literal, NewType
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.errors import DataError as DataError
+from storage.errors import LeakError as LeakError
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 StrArray = NDArray[np.str_]
 Ids = tuple[str, ...]
 ColumnKind = Literal["numeric", "binary", "categorical"]
-
-
-class DataError(ValueError):
-    """The data break a rule; the message names the thing, the rule, what was found, what to do."""
-
-
-class LeakError(DataError):
-    """A row, a patient or a label is where it could flatter a score."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import TrialState
 
 from storage.records import DataError
 from storage.run_folder import RunFolder
@@ -70,42 +69,77 @@ def mend(journal: Path) -> Path | None:
     return backup
 
 
-def discard_interrupted(folder: RunFolder) -> dict[str, int]:
-    """Take trials that never ended out of the journal; returns their number by study.
+def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, int]:
+    """Take trials of this run that never ended out of the storage; returns their number by study.
 
     An interrupted trial says nothing, but its epochs would steer the pruner, and its number the
-    seeds. Without it the study goes on exactly as if it had not been stopped. The journal is
-    rewritten beside itself and renamed, so a second interruption loses nothing.
+    seeds. Without it the study goes on exactly as if it had not been stopped. A second
+    interruption loses nothing: the journal is rewritten beside itself and renamed; in a database
+    the study is first copied under another name.
     """
-    storage = open_trials(folder)
-    studies = optuna.get_all_study_names(storage=storage)
-    kept, dropped = {}, {}
-    for name in studies:
-        study = optuna.load_study(study_name=name, storage=storage)
-        trials = study.get_trials(deepcopy=False)
-        kept[name] = study.direction, [t for t in trials if t.state.is_finished()]
-        stale = sum(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
-        if stale:
-            dropped[name] = stale
-    if dropped:
-        _rewrite(folder.journal, kept)
-    return dropped
+    storage = open_trials(folder, url)
+    if url is not None:
+        _restore(storage, _names(storage, folder))
+    studies = {
+        name: optuna.load_study(study_name=name, storage=storage)
+        for name in _names(storage, folder)
+    }
+    stale = {name: len(_trials(study, ended=False)) for name, study in studies.items()}
+    found = {name: count for name, count in stale.items() if count}
+    if found and url is None:
+        _rewrite(folder.journal, list(studies.values()))
+    elif found:
+        for name in found:
+            _replace(storage, studies[name])
+    return found
 
 
-def _rewrite(
-    journal: Path,
-    kept: dict[str, tuple[optuna.study.StudyDirection, list[optuna.trial.FrozenTrial]]],
-) -> None:
+def _names(storage: BaseStorage, folder: RunFolder) -> list[str]:
+    names = optuna.get_all_study_names(storage=storage)
+    return [name for name in names if name.startswith(f"{folder.name}/")]
+
+
+def _trials(study: optuna.Study, *, ended: bool) -> list[optuna.trial.FrozenTrial]:
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.is_finished() == ended]
+
+
+def _copy(study: optuna.Study, storage: BaseStorage, name: str) -> None:
+    fresh = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
+    fresh.add_trials(_trials(study, ended=True))
+
+
+def _rewrite(journal: Path, studies: list[optuna.Study]) -> None:
     aside = journal.with_name(f"{journal.name}.rewritten")
     aside.unlink(missing_ok=True)
     unlock(aside)
-    storage = JournalStorage(
-        JournalFileBackend(str(aside), lock_obj=JournalFileOpenLock(str(aside)))
-    )
-    for name, (direction, trials) in kept.items():
-        study = optuna.create_study(study_name=name, storage=storage, direction=direction)
-        study.add_trials(trials)
+    storage = _open_journal(aside)
+    for study in studies:
+        _copy(study, storage, study.study_name)
     aside.replace(journal)
+
+
+KEPT, WHOLE = "~kept", "whole"
+"""A database's copy of a study while it is replaced, and the mark that the copy is complete."""
+
+
+def _replace(storage: BaseStorage, study: optuna.Study) -> None:
+    name = study.study_name
+    _copy(study, storage, name + KEPT)
+    optuna.load_study(study_name=name + KEPT, storage=storage).set_user_attr(WHOLE, True)
+    _restore(storage, [name, name + KEPT])
+
+
+def _restore(storage: BaseStorage, names: list[str]) -> None:
+    """Finish or undo replacements that were interrupted."""
+    for kept in (name for name in names if name.endswith(KEPT)):
+        copy = optuna.load_study(study_name=kept, storage=storage)
+        name = kept.removesuffix(KEPT)
+        if copy.user_attrs.get(WHOLE):
+            if name in names:
+                optuna.delete_study(study_name=name, storage=storage)
+            _copy(copy, storage, name)
+        optuna.delete_study(study_name=kept, storage=storage)
 
 
 def _whole(line: bytes) -> bool:

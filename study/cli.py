@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from storage.records import DataError
+from storage.errors import DataError
 from study.config import ENGINES, METRIC_NAMES, PRUNER_NAMES, RULES, TASKS, unknown
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -91,7 +91,7 @@ def _action(verb: str) -> Callable[[argparse.Namespace], int]:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the whole command line, and that of each verb."""
-    from study.provenance import own_version
+    from study.version import own_version
 
     parser = Parser(
         prog="outerfold", description=DESCRIPTION, allow_abbrev=False,
@@ -201,6 +201,7 @@ def _predict(parser: Parser) -> None:
 def _dashboard(parser: Parser) -> None:
     _run_argument(parser)
     parser.add_argument("--port", type=int, default=8080, metavar="N")
+    parser.add_argument("--storage", metavar="URL", help="the run's database, if it has one")
 
 
 def _doctor(parser: Parser) -> None:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.records import DataError
+from storage.errors import DataError
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}

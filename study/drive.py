@@ -53,7 +53,7 @@ def carry_out_run(
             _log.warning("a worker died (%s)", str(error).splitlines()[0])
             if attempt == RESTARTS:
                 raise
-            repair(ready.folder, _log.warning)
+            repair(ready.folder, _log.warning, place.storage)
         except BaseException:
             engine.close(kill=True)
             raise

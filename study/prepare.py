@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from pipelines.embedded import Embeddings
 from pipelines.embeddings import embed
+from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from storage.audit import audit
 from storage.files import write_json
@@ -102,25 +103,35 @@ def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
     return Ready(folder, config, data, splits.studies)
 
 
-def repair(folder: RunFolder, say: Callable[[str], None]) -> None:
-    """Make the trials of a killed run fit to go on: a torn line cut, unended trials taken out."""
-    if not folder.journal.exists():
+def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:
+    """Make the trials of a killed run fit to go on: a torn line cut, unended trials taken out.
+
+    Args:
+        url: of the database that holds the trials; None for the run's journal.
+    """
+    if url is None and not folder.journal.exists():
         return
-    unlock(folder.journal)
-    backup = mend(folder.journal)
-    if backup is not None:
-        say(f"the journal's last line was torn and has been cut off; the original is {backup.name}")
+    if url is None:
+        unlock(folder.journal)
+        backup = mend(folder.journal)
+        if backup is not None:
+            say(f"the journal's last line was torn and was cut off; the original is {backup.name}")
     time.sleep(ORPHANS_GONE_SECONDS)
-    for study, count in discard_interrupted(folder).items():
+    for study, count in discard_interrupted(folder, url).items():
         say(f"{study}: {count} interrupted trial(s) will be run again")
 
 
+def encoder_of(config: StudyConfig) -> Encoder:
+    """The encoder of a run; built before anything is written, since its weights may not be had."""
+    return build(config.encoder, weights=Path(config.weights) if config.weights else None)
+
+
 def represent(
-    ready: Ready, cache: Path, device: str, progress: Callable[[int, int], None]
-) -> Embeddings:
+    ready: Ready, encoder: Encoder, *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Embeddings:  # fmt: skip
     """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
     config = ready.config
-    encoder = build(config.encoder, weights=Path(config.weights) if config.weights else None)
     write_json(ready.folder.path / ENCODER_FILE, encoder_card(encoder, config.weights))
     ranges = ranges_of(config, ready.data)
     return embed(

@@ -53,14 +53,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def own_version() -> str:
-    """Of outerfold as installed; a plain checkout has none."""
-    try:
-        return version("outerfold")
-    except PackageNotFoundError:
-        return "(checkout)"
-
-
 def _commit() -> str:
     root = Path(__file__).resolve().parents[1]
     try:

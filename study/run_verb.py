@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from objectives.metrics import METRICS
 from pipelines.embedded import Embeddings
+from pipelines.encoders._base import Encoder
 from reports.card import model_card
 from reports.closing import closing_table
 from reports.write import write_report
@@ -29,7 +30,16 @@ from study.engines import LocalEngine, local_devices, quiet_optuna
 from study.finish import count_trials
 from study.options import cache_folder, execution, gather, study_config
 from study.plan import Cost, describe_plan
-from study.prepare import Ready, begin, default_run, hold, read_source, repair, represent
+from study.prepare import (
+    Ready,
+    begin,
+    default_run,
+    encoder_of,
+    hold,
+    read_source,
+    repair,
+    represent,
+)
 from study.progress import StudyProgress
 from study.provenance import command_line, write_provenance
 from study.session import Place
@@ -48,25 +58,25 @@ def run(options: argparse.Namespace) -> int:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     data = read_source(source, config)
     folder = RunFolder((how.run or default_run(config, data.name)).resolve())
+    encoder = encoder_of(config)
     with hold(folder.path):
         ready = begin(folder, config, data)
         _log_to(folder)
         _say_assumptions(console, ready)
         try:
-            failures = _work(ready, how, console)
+            failures = _work(ready, encoder, how, console)
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
         return _close(ready, console, failures)
 
 
-def _work(ready: Ready, how: Execution, console: Console) -> dict[str, str]:
+def _work(ready: Ready, encoder: Encoder, how: Execution, console: Console) -> dict[str, str]:
     started = time.monotonic()
     devices = local_devices(how.workers)
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
-    if not how.storage:
-        repair(ready.folder, lambda text: console.print(text))
-    embeddings = _represent(ready, devices[0], console, quiet=how.quiet)
+    repair(ready.folder, lambda text: console.print(text), how.storage or None)
+    embeddings = _represent(ready, encoder, devices[0], None if how.quiet else console)
     place = Place(ready.folder.path, embeddings, how.storage or None)
     _plan(ready, place, devices, console)
     maximise = METRICS[ready.config.metric].direction == "maximize"
@@ -83,16 +93,16 @@ def _work(ready: Ready, how: Execution, console: Console) -> dict[str, str]:
         )  # fmt: skip
 
 
-def _represent(ready: Ready, device: str, console: Console, *, quiet: bool) -> Embeddings:
+def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | None) -> Embeddings:
     columns = (
         TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
     )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
         task = bar.add_task("", total=None)
         return represent(
-            ready, cache_folder(), device,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            ready, encoder, cache=cache_folder(), device=device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
 
 

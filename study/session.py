@@ -118,6 +118,11 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
         DataError: a range asks for what the data cannot give.
     """
     ranges = dict(overridden(config.task, config.space))
+    if config.threshold != "youden" and len(data.classes) > 2:
+        raise DataError(
+            f"--threshold {config.threshold} has no effect on {len(data.classes)} classes, which "
+            "are decided by the largest probability; leave it out"
+        )
     if config.batch_size:
         ranges["batch_size"] = Choice((config.batch_size,))
     if config.task == "multimodal" and not data.features.columns:

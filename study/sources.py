@@ -13,8 +13,7 @@ from storage.records import DataError
 DEMO = "demo"
 
 BANNER = (
-    "SYNTHETIC DATA. No --data was given and the task's public data set cannot be had: {reason}\n"
-    "What follows runs on procedural phantoms. Its numbers say nothing about any patient."
+    "{reason}\nWhat follows runs on procedural phantoms. Its numbers say nothing about any patient."
 )
 
 
@@ -46,7 +45,7 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
         DataError: ``given`` does not exist.
     """
     if given == DEMO:
-        return _demo(task, cache, "the demo was asked for with --data demo.")
+        return _demo(task, cache, "The demo was asked for with --data demo.")
     if given is not None:
         named = Path(given).expanduser()
         if not named.exists():
@@ -55,7 +54,11 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
     found = availability(task)
     path = download(task) if found.state == "downloadable" else found.path
     if path is None:
-        return _demo(task, cache, f"{found.reason}.")
+        return _demo(
+            task,
+            cache,
+            f"No --data was given, and the task's public data cannot be had: {found.reason}.",
+        )
     handle = TASK_SETS[task]
     return Source(path, f"kaggle:{handle}", handle.split("/")[1])
 

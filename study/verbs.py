@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 
+from optuna_dashboard import run_server
 from rich.console import Console
 
 from reports.card import model_card
@@ -22,6 +21,7 @@ from storage.readers.read import read
 from storage.records import FINAL, DataError
 from storage.run_folder import RunFolder
 from storage.run_results import finished, read_run
+from storage.trials import open_trials
 from study.cli import EXIT_USAGE
 from study.options import cache_folder
 from study.prepare import hold, repair
@@ -95,14 +95,12 @@ def dashboard(options: argparse.Namespace) -> int:
     """Serve optuna-dashboard on this machine only, until Ctrl-C."""
     folder = RunFolder(options.run)
     folder.read_config()
-    if not folder.journal.exists():
-        raise DataError(f"{folder.journal}: no trials yet; start the run first")
-    command = [
-        sys.executable, "-m", "optuna_dashboard._cli", "--host", "127.0.0.1",
-        "--port", str(options.port), str(folder.journal),
-    ]  # fmt: skip
-    print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it): {shlex.join(command)}")  # noqa: T201
-    return subprocess.run(command, check=False).returncode
+    url = options.storage
+    if url is None and not folder.journal.exists():
+        raise DataError(f"{folder.journal}: no trials yet; start the run, or name its --storage")
+    print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+    run_server(open_trials(folder, url), host="127.0.0.1", port=options.port)
+    return 0
 
 
 def doctor(options: argparse.Namespace) -> int:
