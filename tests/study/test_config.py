@@ -1,0 +1,242 @@
+"""Options: the unknown and the inert are refused, files and the command line agree."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from objectives.metrics import METRICS
+from objectives.pruning import PRUNERS
+from objectives.spaces import SPACES
+from storage.records import DataError
+from study.cli import VERBS, build_parser
+from study.config import METRIC_NAMES, PRUNER_NAMES, TASKS, Execution, StudyConfig, read_toml
+from study.options import CACHE_VARIABLE, cache_folder, execution, gather, study_config
+from study.sources import Source
+
+DATA = Source(Path("/data/mine"), "/data/mine")
+DEMO = Source(Path("/cache/demo"), "demo", banner="SYNTHETIC")
+
+
+def config(**changes: Any) -> StudyConfig:
+    return StudyConfig(**{"task": "multimodal", "encoder": "x:y", "epochs": 10, **changes})
+
+
+def typed(*words: str) -> argparse.Namespace:
+    _, verbs = build_parser()
+    return verbs["run"].parse_args(list(words))
+
+
+def merged(tmp_path: Path, text: str, *words: str) -> dict[str, Any]:
+    """What a configuration file and a command line come to."""
+    path = tmp_path / "study.toml"
+    path.write_text(text, encoding="utf-8")
+    return gather(typed("--config", str(path), *words))
+
+
+def whole(options: dict[str, Any]) -> tuple[Execution, StudyConfig]:
+    return execution(options), study_config(options, DATA)
+
+
+# -- records ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"columns": ("age", "density"), "classes": ("a", "b"), "positive": "malignant"},
+    {"columns": ()}, {"threshold": "sensitivity", "threshold_target": 0.95},
+    {"space": {"dropout": {"low": 0.1, "high": 0.2}, "sampler": {"values": ["none", "over"]}}},
+    {"task": "dbt", "weights": "/w.pt", "batch_size": 32, "seed": 2**40, "patient_regex": "(P.)"},
+])  # fmt: skip
+def test_a_configuration_survives_its_toml_file(changes: dict[str, Any]) -> None:
+    chosen = config(**changes)
+    again = StudyConfig.from_toml(tomllib.loads(tomli_w.dumps(chosen.to_toml())))
+    assert again == chosen
+    assert again.changes_from(chosen) == []
+
+
+def test_changes_name_the_option_with_its_old_and_new_value() -> None:
+    was, now = config(), config(trials=7, columns=("age",))
+    assert now.changes_from(was) == ["columns was None, now ('age',)", "trials was 100, now 7"]
+    assert replace(now, trials=100, columns=None).changes_from(was) == []
+
+
+@pytest.mark.parametrize(("name", "known"), [
+    ("trails", "trials"), ("outer_fold", "outer_folds"), ("metrics", "metric"), ("sed", "seed"),
+])  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_nearest_known_name(name: str, known: str) -> None:
+    with pytest.raises(DataError, match=f"unknown key '{name}'; did you mean '{known}'"):
+        StudyConfig.from_toml({"task": "dbt", name: 3})
+
+
+def test_a_key_like_none_is_refused_with_all_known_names() -> None:
+    with pytest.raises(DataError, match=r"unknown key 'zzzz'; known are \['batch_size', 'classes'"):
+        StudyConfig.from_toml({"zzzz": 1})
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"trials": 0}, "--trials must be a whole number of at least 1, found 0"),
+    ({"trials": True}, "--trials must be a whole number of at least 1, found True"),
+    ({"trials": 2.0}, "--trials must be a whole number of at least 1, found 2.0"),
+    ({"outer_folds": 1}, "--outer-folds must be a whole number of at least 2, found 1"),
+    ({"inner_folds": 1}, "--inner-folds must be a whole number of at least 2, found 1"),
+    ({"repeats": 0}, "--repeats must be a whole number of at least 1, found 0"),
+    ({"seed": -1}, "--seed must be a whole number of at least 0, found -1"),
+    ({"epochs": 0}, "--epochs must be a whole number of at least 1, found 0"),
+    ({"patience_epochs": 0}, "--patience-epochs must be a whole number of at least 1"),
+    ({"batch_size": -2}, "--batch-size must be a whole number of at least 0, found -2"),
+    ({"batch_size": 1}, "--batch-size 1: batch normalisation needs at least two rows"),
+    ({"task": "dbtt"}, "--task: unknown value 'dbtt'; did you mean 'dbt'?"),
+    ({"metric": "rocauc"}, "--metric: unknown value 'rocauc'; did you mean 'roc_auc'?"),
+    ({"pruner": "halfing"}, "--pruner: unknown value 'halfing'; did you mean 'halving'?"),
+    ({"threshold": "zz"}, r"--threshold: unknown value 'zz'; known are \['sensitivity', "),
+    ({"threshold": "sensitivity", "threshold_target": 1.0},
+     "--threshold-target must be between 0 and 1, found 1.0"),
+])  # fmt: skip
+def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        config(**changes)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
+    ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
+    ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
+    ({"trainable_blocks": 2}, "--trainable-blocks 2: only 0 is available"),
+    ({"batch_size": 32, "space": {"batch_size": {"values": [16]}}},
+     r"--batch-size and \[space.batch_size\] both say the batch size; keep one"),
+])  # fmt: skip
+def test_an_option_without_effect_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        config(**changes)
+
+
+def test_what_can_be_asked_for_is_what_there_is() -> None:
+    assert set(METRIC_NAMES) == set(METRICS)
+    assert set(PRUNER_NAMES) == set(PRUNERS)
+    assert set(TASKS) == set(SPACES)
+
+
+# -- file and command line -------------------------------------------------------------------
+
+
+def test_what_was_typed_wins_over_the_file(tmp_path: Path) -> None:
+    text = 'task = "dbt"\ntrials = 7\nseed = 3\nworkers = 2\n[space.dropout]\nlow = 0\nhigh = 0.1\n'
+    options = merged(tmp_path, text, "--trials", "9", "--workers", "1")
+    chosen = study_config(options, DATA)
+    assert (chosen.task, chosen.trials, chosen.seed) == ("dbt", 9, 3)
+    assert chosen.space == {"dropout": {"low": 0, "high": 0.1}}
+    assert execution(options).workers == 1
+
+
+@pytest.mark.parametrize(("text", "words", "quiet"), [
+    ("quiet = true", (), True), ("quiet = false", (), False), ("", (), False),
+    ("", ("--quiet",), True), ("quiet = false", ("--quiet",), True),
+])  # fmt: skip
+def test_quiet_is_heard_from_the_file_as_from_the_command_line(
+    tmp_path: Path, text: str, words: tuple[str, ...], quiet: bool
+) -> None:
+    assert execution(merged(tmp_path, f'task = "dbt"\n{text}', *words)).quiet is quiet
+
+
+def test_a_file_may_say_everything(tmp_path: Path) -> None:
+    text = """
+    task = "multimodal"
+    data = "/some/where"
+    classes = ["benign", "malignant"]
+    columns = ["age"]
+    run = "runs/mine"
+    quiet = true
+    threshold = "specificity"
+    threshold_target = 0.8
+    """
+    options = merged(tmp_path, text)
+    chosen = study_config(options, DATA)
+    assert chosen.classes == ("benign", "malignant")
+    assert chosen.columns == ("age",)
+    assert (chosen.threshold, chosen.threshold_target) == ("specificity", 0.8)
+    assert execution(options) == Execution(run=Path("runs/mine"), quiet=True)
+
+
+@pytest.mark.parametrize(("task", "source", "encoder", "epochs"), [
+    ("dbt", DATA, "clip:ViT-B/32", 30), ("multimodal", DATA, "timm:efficientnet_b0", 100),
+    ("dbt", DEMO, "bundled:efficientnet_lite0", 30),
+    ("multimodal", DEMO, "bundled:efficientnet_lite0", 100),
+])  # fmt: skip
+def test_a_task_and_its_data_bring_their_defaults(
+    task: str, source: Source, encoder: str, epochs: int
+) -> None:
+    chosen = study_config(gather(typed("--task", task)), source)
+    assert (chosen.encoder, chosen.epochs, chosen.data) == (encoder, epochs, source.key)
+    named = study_config(gather(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), source)
+    assert (named.encoder, named.epochs) == ("a:b", 3)
+
+
+def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
+    chosen = study_config(gather(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA)
+    assert chosen.weights == str(Path.cwd() / "w.pt")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("trails = 3", r"--config .*study.toml: unknown key 'trails'; did you mean 'trials'\?"),
+    ("worker = 3", "unknown key 'worker'; did you mean 'workers'"),
+    ("trials = ", r"--config .*study.toml: not valid TOML \("),
+    ('trials = "many"', "--trials must be a whole number of at least 1, found 'many'"),
+    ("task = 5", "task must be text, found 5"),
+    ("data = 5", "data must be text, found 5"),
+    ("encoder = ['a']", r"encoder must be text, found \['a'\]"),
+    ("run = 5", "run must be text, found 5"),
+    ("quiet = 'yes'", "quiet must be true or false, found 'yes'"),
+    ("classes = 'benign'", "classes must be a list of texts, found 'benign'"),
+    ("columns = [1, 2]", r"columns must be a list of texts, found \[1, 2\]"),
+    ("threshold_target = '0.9'", "threshold_target must be a number, found '0.9'"),
+    ("space = 3", "space must be a table, found 3"),
+    ("engine = 'dusk'", r"--engine: unknown value 'dusk'; known are \['local'\]"),
+    ("workers = -1", "--workers must be a whole number of at least 0, found -1"),
+])  # fmt: skip
+def test_a_file_that_says_something_else_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    head = "" if text.startswith("task") else 'task = "multimodal"\n'
+    with pytest.raises(DataError, match=message):
+        whole(merged(tmp_path, head + text))
+
+
+def test_a_file_that_is_not_there_or_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--config .*none.toml: cannot be read \(No such file"):
+        read_toml(tmp_path / "none.toml")
+    (tmp_path / "picture.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"--config .*picture.toml: not valid TOML"):
+        read_toml(tmp_path / "picture.toml")
+
+
+@pytest.mark.parametrize("words", [(), ("--trials", "3")])
+def test_a_run_without_a_task_is_refused(words: tuple[str, ...]) -> None:
+    with pytest.raises(
+        DataError, match=r"--task must be one of \['dbt', 'multimodal'\], found not"
+    ):
+        gather(typed(*words))
+
+
+def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option() -> None:
+    words = {name for name, _ in typed()._get_kwargs()} - {"config"}
+    kept = set(config().to_toml()) | {"columns", "run", "workers", "engine", "storage", "quiet"}
+    assert words == kept - {"space"}
+
+
+def test_the_cache_is_where_the_environment_says_or_in_the_home() -> None:
+    assert cache_folder({CACHE_VARIABLE: "/somewhere"}) == Path("/somewhere")
+    assert cache_folder({}) == Path.home() / ".cache" / "outerfold"
+
+
+def test_every_verb_has_a_parser_and_help() -> None:
+    parser, verbs = build_parser()
+    assert tuple(verbs) == VERBS
+    for verb in VERBS:
+        assert verb in parser.format_help()
+        assert "-h" in verbs[verb].options()
