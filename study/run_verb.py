@@ -78,10 +78,10 @@ def _work(ready: Ready, encoder: Encoder, how: Execution, console: Console) -> d
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
     embeddings = _represent(ready, encoder, devices[0], None if how.quiet else console)
     place = Place(ready.folder.path, embeddings, how.storage or None)
-    _plan(ready, place, devices, console)
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
     try:
+        _plan(ready, place, devices, console)
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
             return carry_out_run(ready, place, lambda: LocalEngine(devices), progress)
     except BrokenProcessPool as error:
