@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.exc import SQLAlchemyError
 
 from storage.records import DataError
 from storage.run_folder import RunFolder
@@ -22,7 +24,8 @@ def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
     """The trial storage of a run: its journal file, or a database of several machines.
 
     Raises:
-        DataError: the URL names SQLite, which gives one trial to two writers.
+        DataError: the URL names SQLite, which gives one trial to two writers, or no database that
+            can be opened.
     """
     if url is None:
         return _open_journal(folder.journal)
@@ -31,7 +34,14 @@ def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
             f"--storage {url}: SQLite can hand the same trial to two writers; leave --storage out "
             "for the journal file, or name a PostgreSQL or MySQL server"
         )
-    return RDBStorage(url)
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError) as error:
+        named = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+        raise DataError(
+            f"--storage {named}: cannot be opened ({str(error).strip().splitlines()[0]}); name a "
+            "server that answers, as in postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) from None
 
 
 def _open_journal(path: Path) -> JournalStorage:
