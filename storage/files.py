@@ -42,5 +42,5 @@ def read_json(path: Path) -> Any:
     """What ``write_json`` wrote; a file that is not JSON raises ``DataError``."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
         raise DataError(f"{path}: cannot be read as JSON ({error})") from None

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from storage.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
@@ -36,8 +34,7 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     """Keep one study's results; ``best.json`` comes last and says that all is there."""
     path = folder.study(result.name)
     write_bytes(path / "model.pt", model)
-    history = pd.DataFrame([asdict(row) for row in result.history])
-    write_text(path / "history.csv", _csv(history))
+    write_text(path / "history.csv", _history_csv(result.history))
     write_text(
         path / "validation.csv", predictions_csv(result.validation, result.validation.classes)
     )
@@ -56,12 +53,11 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     """What ``write_result`` kept."""
     path = folder.study(study)
     kept = read_json(path / "best.json")
-    history = pd.read_csv(path / "history.csv", float_precision="round_trip")
     kept["resampled"] = tuple(kept["resampled"])
     kept["notes"] = tuple(kept["notes"])
     return FoldResult(
         **kept,
-        history=tuple(_epoch(row) for row in history.to_dict("records")),
+        history=tuple(_epoch(row) for row in _read_csv(path / "history.csv")),
         validation=read_predictions(path / "validation.csv", classes),
         test=None if study == FINAL else read_predictions(path / "predictions.csv", classes),
     )
@@ -127,29 +123,36 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     """What ``predictions_csv`` wrote."""
-    # Class and patient names may look like missing values or numbers to pandas ("NA", "007").
-    table = pd.read_csv(
-        path, float_precision="round_trip", keep_default_na=False,
-        dtype={name: str for name in ("id", "patient", "fold", "label", "predicted")},
-    )  # fmt: skip
+    table = _read_csv(path)
     index = {name: c for c, name in enumerate(classes)}
     return Predictions(
-        ids=table["id"].to_numpy(dtype=np.str_),
-        patients=table["patient"].to_numpy(dtype=np.str_),
-        fold=table["fold"].to_numpy(dtype=np.str_),
-        repeat=table["repeat"].to_numpy(dtype=np.int64),
-        labels=np.array([index[name] for name in table["label"]], dtype=np.int64),
-        probabilities=table[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64),
-        predicted=np.array([index[name] for name in table["predicted"]], dtype=np.int64),
+        ids=np.array([row["id"] for row in table], dtype=np.str_),
+        patients=np.array([row["patient"] for row in table], dtype=np.str_),
+        fold=np.array([row["fold"] for row in table], dtype=np.str_),
+        repeat=np.array([int(row["repeat"]) for row in table], dtype=np.int64),
+        labels=np.array([index[row["label"]] for row in table], dtype=np.int64),
+        probabilities=np.array(
+            [[float(row[f"p_{name}"]) for name in classes] for row in table], dtype=np.float64
+        ).reshape(len(table), len(classes)),
+        predicted=np.array([index[row["predicted"]] for row in table], dtype=np.int64),
         classes=tuple(classes),
     )
 
 
-def _epoch(row: dict[Any, Any]) -> EpochRow:
-    return EpochRow(**{**row, "epoch": int(row["epoch"])})
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows as text: names may look like numbers or missing values ("007", "NA")."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
-def _csv(table: pd.DataFrame) -> str:
+def _history_csv(history: Sequence[EpochRow]) -> str:
     text = StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
+    table = csv.DictWriter(text, [f.name for f in fields(EpochRow)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in history)
     return text.getvalue()
+
+
+def _epoch(row: dict[str, str]) -> EpochRow:
+    numbers = {name: float(row[name]) for name in row if name != "epoch"}
+    return EpochRow(epoch=int(row["epoch"]), **numbers)
