@@ -1,0 +1,299 @@
+"""A run directory gives back what was put in: rows, folds, results, to the last digit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from storage.files import read_json, write_json
+from storage.records import (
+    FINAL,
+    Column,
+    DataError,
+    Dataset,
+    Features,
+    FoldResult,
+    LeakError,
+    Predictions,
+)
+from storage.run_folder import RunFolder
+from storage.run_results import (
+    finished,
+    predictions_csv,
+    read_predictions,
+    read_result,
+    read_run,
+    write_result,
+)
+from tests.factories import make_config, make_rows, make_splits
+from tests.reports.run_factory import FOUR, make_run
+
+AWKWARD = ("NA", "007", "nan", "a,b", 'say "x"', "ä/ö.png", "-1", "null", " spaced ", "1e5")
+"""Names that a table's reader may take for a missing value, a number or two columns."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def awkward() -> Dataset:
+    """Rows whose names, patients and classes are hard to keep apart from other things."""
+    n = len(AWKWARD)
+    tabular = np.column_stack([
+        np.array([0.1 + 0.2, np.nan, 1e-300, 1 / 3, np.nan, 5, 6, 7, 8, -0.0]),
+        np.array([0, 1, np.nan, 1, 0, 0, 1, 1, np.nan, 0]),
+        np.array([0, 1, 2, np.nan, 0, 1, 2, np.nan, 0, 1]),
+    ])  # fmt: skip
+    columns = (
+        Column("age"), Column("family history", "binary", ("no", "yes")),
+        Column("tissue", "categorical", ("NA", "007", "dense, very")),
+    )  # fmt: skip
+    features = Features(
+        np.array(AWKWARD), np.array([f"/i/{name}" for name in AWKWARD]), tabular, columns
+    )
+    return Dataset(
+        features, np.arange(n) % 2, np.array(AWKWARD[::-1]), ("NA", "null"), "abc", "mine, all",
+        synthetic=True, patients_known=False, assumptions=("one", "two"),
+    )  # fmt: skip
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal field by field; arrays with their dtype kind and to the last digit."""
+    for field in fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            nan = a.dtype.kind == "f"
+            if a.dtype.kind != b.dtype.kind or not np.array_equal(a, b, equal_nan=nan):
+                return False
+        elif isinstance(a, (Features, Predictions)):
+            if not same(a, b):
+                return False
+        elif a != b or type(a) is not type(b):
+            return False
+    return True
+
+
+# -- data and folds --------------------------------------------------------------------------
+
+
+def test_rows_come_back_with_missing_values_levels_and_awkward_names(folder: RunFolder) -> None:
+    data = awkward()
+    folder.write_dataset(data, ["a warning", "another"])
+    again = folder.read_dataset()
+    assert same(data, again)
+    assert again.features.tabular.tobytes() == data.features.tabular.tobytes()
+    assert folder.read_audit() == ["a warning", "another"]
+
+
+def test_rows_without_columns_come_back(folder: RunFolder) -> None:
+    data = awkward()
+    bare = replace(data, features=replace(data.features, tabular=np.zeros((10, 0)), columns=()))
+    folder.write_dataset(bare, [])
+    assert same(folder.read_dataset(), bare)
+
+
+def test_divisions_come_back_with_their_patients(folder: RunFolder) -> None:
+    data, _ = make_rows(patients=20)
+    made = make_splits(data, make_config(inner_folds=2))
+    folder.write_splits(made.studies, made.attempts, data.fingerprint)
+    again = folder.read_splits(data)
+    assert [fold.name for fold in again] == [fold.name for fold in made.studies]
+    for was, now in zip(made.studies, again, strict=True):
+        assert now == replace(was, test=now.test, inner=now.inner)
+        assert set(now.test) == set(was.test)
+        for one, other in zip(was.inner, now.inner, strict=True):
+            assert (other.name, set(other.fit), set(other.val)) == (
+                one.name, set(one.fit), set(one.val),
+            )  # fmt: skip
+            assert (other.fit_patients, other.val_patients) == (one.fit_patients, one.val_patients)
+    assert read_json(folder.path / "splits.json")["attempts"] == made.attempts
+
+
+def test_divisions_of_other_data_are_refused(folder: RunFolder) -> None:
+    data, _ = make_rows(patients=20)
+    made = make_splits(data, make_config(inner_folds=2))
+    folder.write_splits(made.studies, made.attempts, "another")
+    with pytest.raises(DataError, match=r"splits.json was made for other data; start a new --run"):
+        folder.read_splits(data)
+
+
+def test_a_division_that_was_edited_into_a_leak_is_refused_when_it_is_read(
+    folder: RunFolder,
+) -> None:
+    data, _ = make_rows(patients=20)
+    made = make_splits(data, make_config(inner_folds=2))
+    folder.write_splits(made.studies, made.attempts, data.fingerprint)
+    kept = read_json(folder.path / "splits.json")
+    kept["studies"][0]["test"].pop()  # one image of a patient changes sides
+    write_json(folder.path / "splits.json", kept)
+    with pytest.raises(LeakError, match=r"outer-0: patients \['p\d+'\] are in both train and test"):
+        folder.read_splits(data)
+
+
+def test_a_configuration_comes_back_and_says_that_the_run_was_begun(folder: RunFolder) -> None:
+    assert not folder.started()
+    config = make_config(columns=("age",), space={"dropout": {"low": 0.1, "high": 0.2}})
+    folder.write_config(config.to_toml())
+    assert folder.started()
+    assert type(config).from_toml(folder.read_config()) == config
+
+
+def test_a_folder_without_a_configuration_is_no_run(folder: RunFolder) -> None:
+    with pytest.raises(DataError, match=r"run: not a run directory \(no config.toml\); name one"):
+        folder.read_config()
+
+
+def test_everything_has_its_place(folder: RunFolder) -> None:
+    assert folder.name == "run"
+    assert folder.journal == folder.path / "trials.journal"
+    assert folder.report == folder.path / "report"
+    assert folder.study("outer-3") == folder.path / "outer-3"
+    folder.write_card("# card")
+    assert (folder.path / FINAL / "MODEL_CARD.md").read_text() == "# card"
+
+
+# -- results ---------------------------------------------------------------------------------
+
+
+def predictions(n: int = 10, classes: tuple[str, ...] = ("NA", "null")) -> Predictions:
+    chance = np.random.default_rng(0)
+    p = chance.random((n, len(classes)))
+    p[0] = [1e-300, *[0.1 + 0.2] * (len(classes) - 1)]
+    p[1] = 1 / 3
+    return Predictions(
+        np.array(AWKWARD[:n]), np.array(AWKWARD[:n][::-1]), np.array(["outer-1"] * n),
+        np.arange(n) % 2, np.arange(n) % len(classes), p, (np.arange(n) + 1) % len(classes),
+        classes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [("NA", "null"), ("a,b", "007", "True")])
+def test_predictions_come_back_to_the_last_digit_whatever_things_are_called(
+    tmp_path: Path, classes: tuple[str, ...]
+) -> None:
+    was = predictions(classes=classes)
+    path = tmp_path / "predictions.csv"
+    path.write_text(predictions_csv(was, classes), encoding="utf-8")
+    again = read_predictions(path, classes)
+    assert same(was, again)
+    assert again.probabilities.tobytes() == was.probabilities.tobytes()
+
+
+def test_no_predictions_are_a_header_and_come_back_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    path.write_text(predictions_csv(None, FOUR), encoding="utf-8")
+    again = read_predictions(path, FOUR)
+    assert len(again) == 0
+    assert again.probabilities.shape == (0, 4)
+
+
+def test_a_predictions_table_has_the_columns_that_readers_are_promised() -> None:
+    header, first, *_ = predictions_csv(predictions(), ("NA", "null")).splitlines()
+    assert header == "id,patient,fold,repeat,label,p_NA,p_null,predicted"
+    assert first == "NA,1e5,outer-1,0,NA,1e-300,0.30000000000000004,null"
+
+
+@pytest.mark.parametrize("classes", [("other", "cancer"), FOUR])
+@pytest.mark.parametrize("final", [False, True])
+def test_a_studys_results_come_back(
+    folder: RunFolder, classes: tuple[str, ...], final: bool
+) -> None:
+    run = make_run(classes, patients=40, folds=2)
+    result = run.final if final else run.outer[1]
+    assert result is not None
+    result = replace(
+        result, notes=("a note, with a comma",),
+        params={"dropout": 0.1 + 0.2, "sampler": "none", "attention": False, "batch_size": 64},
+    )  # fmt: skip
+    assert not finished(folder, result.name)
+    write_result(folder, result, b"weights")
+    assert finished(folder, result.name)
+    again = read_result(folder, result.name, classes)
+    assert same(result, again)
+    assert [type(value) for value in again.params.values()] == [float, str, bool, int]
+    assert (folder.study(result.name) / "model.pt").read_bytes() == b"weights"
+    assert (again.test is None) == final
+
+
+def test_a_study_is_finished_only_when_all_of_its_files_are_there(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after any of its writes, a study is not finished and will be closed again."""
+    result = make_run(patients=40, folds=2).outer[0]
+    write_result(folder, result, b"weights")
+    whole = sorted(path.name for path in folder.study(result.name).iterdir())
+    assert whole == ["best.json", "history.csv", "model.pt", "predictions.csv", "validation.csv"]
+    for limit in range(len(whole)):
+        half = RunFolder(folder.path / f"killed-{limit}")
+        with monkeypatch.context() as patch:
+            _stop_after(patch, limit)
+            with pytest.raises(InterruptedError):
+                write_result(half, result, b"weights")
+        assert not finished(half, result.name)
+        write_result(half, result, b"weights")
+        assert same(read_result(half, result.name, result.validation.classes), result)
+
+
+def _stop_after(patch: pytest.MonkeyPatch, limit: int) -> None:
+    """The ``limit + 1``-th rename of a finished draft does not come about."""
+    rename, done = Path.replace, []
+
+    def once_more(self: Path, target: Path) -> Path:
+        if len(done) == limit:
+            raise InterruptedError
+        done.append(target)
+        return rename(self, target)
+
+    patch.setattr(Path, "replace", once_more)
+
+
+def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
+    folder: RunFolder,
+) -> None:
+    data, _ = make_rows(patients=20)
+    config = make_config(inner_folds=2, outer_folds=2)
+    made = make_splits(data, config)
+    folder.write_dataset(data, ["look at this"])
+    folder.write_splits(made.studies, made.attempts, data.fingerprint)
+    folder.write_config(config.to_toml())
+    write_json(folder.path / "provenance.json", {"timing": {"s": 1}, "provenance": {"git": "x"}})
+    with pytest.raises(DataError, match="no outer fold is finished yet, so nothing can be report"):
+        read_run(folder)
+    source = make_run(data.classes, patients=40, folds=2)
+    write_result(folder, source.outer[0], b"w")
+    run = read_run(folder)
+    assert [result.name for result in run.outer] == ["outer-0"]
+    assert (run.complete, run.final) == (False, None)
+    assert run.task == "multimodal"
+    assert run.dataset == {
+        "name": "rows", "images": 40, "patients": 20, "fingerprint": data.fingerprint,
+        "classes": {"other": int((data.labels == 0).sum()), "cancer": int(data.labels.sum())},
+        "assumptions": [], "patients_known": True, "audit": ["look at this"],
+    }  # fmt: skip
+    assert run.protocol["trials"] == config.trials
+    assert "data" not in run.protocol
+    assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x"})
+    write_result(folder, source.outer[1], b"w")
+    assert not read_run(folder).complete, "the shipped model is missing"
+    assert source.final is not None
+    write_result(folder, source.final, b"w")
+    whole = read_run(folder)
+    assert whole.complete
+    assert [result.name for result in whole.outer] == ["outer-0", "outer-1"]
+    assert isinstance(whole.final, FoldResult)
+    assert same(whole.final, source.final)
+
+
+def test_history_comes_back_with_whole_epochs_and_missing_losses(folder: RunFolder) -> None:
+    result = make_run(patients=40, folds=2).outer[0]
+    first = replace(result.history[0], val_loss=float("nan"))
+    write_result(folder, replace(result, history=(first, *result.history[1:])), b"w")
+    again = read_result(folder, result.name, result.validation.classes).history
+    assert np.isnan(again[0].val_loss)
+    assert [asdict(row) for row in again[1:]] == [asdict(row) for row in result.history[1:]]
+    assert all(type(row.epoch) is int for row in again)
