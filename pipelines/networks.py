@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.rows import FoldRows
-from pipelines.stacked import Block, Chance, Dropout, Linear
+from pipelines.stacked import Block, Chance, Linear
 from storage.records import FloatArray
 
 ATTENTION_HEADS = 4
@@ -64,9 +64,10 @@ class Standardise(nn.Module):
             np.stack([fold.scaler.scale for fold in folds]),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(folds, rows, width)``."""
-        return (x - self.mean) / self.scale
+    def forward(self, x: Tensor, block: float = 1.0) -> Tensor:
+        """``(folds, rows, width)``, divided by ``block`` besides."""
+        factor = 1.0 / (self.scale * block)
+        return torch.addcmul(-self.mean * factor, x, factor)
 
 
 class AttentionPool(nn.Module):
@@ -166,7 +167,6 @@ class FusionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.scaler = scaler
-        self.drop = Dropout(chance, dropout)
         joined = widths.image
         self.columns: nn.ModuleList | None = None
         self.fusion: AttentionFusion | None = None
@@ -185,7 +185,7 @@ class FusionNetwork(nn.Module):
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
         """Both inputs -> logits."""
-        joined = self.drop(self.scaler(images)) / images.shape[-1] ** 0.5
+        joined = self.scaler(images, block=images.shape[-1] ** 0.5)
         if self.columns is not None:
             for block in self.columns:
                 tabular = block(tabular, mask)

@@ -19,7 +19,8 @@ from storage.seeds import derive
 
 BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
-BETA1, BETA2 = 0.9, 0.999
+EPS = 1e-6
+"""Of Adam: torch's 1e-8 blows rounding noise of a vanishing gradient up to a full-size step."""
 
 
 @dataclass(eq=False)
@@ -85,7 +86,7 @@ class BatchNorm(nn.Module):
         centred = x - mean
         var = (centred.square() * mask).sum(1, keepdim=True) / count
         self._remember(mean, var, count)
-        return centred * (torch.rsqrt(var + BATCH_NORM_EPS) * self.weight) + self.bias
+        return torch.addcmul(self.bias, centred, torch.rsqrt(var + BATCH_NORM_EPS) * self.weight)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
@@ -130,11 +131,11 @@ class Block(nn.Module):
 
 
 class StackedAdam:
-    """Adam or AdamW over one flat ``(folds, parameters)`` buffer.
+    """torch's fused Adam or AdamW over one flat ``(folds, parameters)`` buffer.
 
-    The parameters of the module become views of the buffer, so that a step is a handful of
-    operations whatever the number of layers, the gradient norm is a row norm, and a fold whose
-    epoch has ended (fewer batches than its neighbours) keeps weights and moments untouched.
+    The parameters of the module become views of the buffer, so that a step is one pass whatever
+    the number of layers, the gradient norm is a row norm, and a fold whose epoch has ended (fewer
+    batches than its neighbours) keeps weights and moments untouched.
 
     Args:
         module: stacked layers; every parameter has the fold as its leading axis.
@@ -145,39 +146,24 @@ class StackedAdam:
     def __init__(
         self, module: nn.Module, *, weight_decay: float, decoupled: bool, clip_norm: float | None
     ) -> None:
-        self.weight_decay, self.decoupled, self.clip_norm = weight_decay, decoupled, clip_norm
+        self.clip_norm = clip_norm
         self.values, self.gradients = _flatten(module)
-        self.mean = torch.zeros_like(self.values)
-        self.square = torch.zeros_like(self.values)
-        self.steps = torch.zeros(len(self.values), 1, device=self.values.device)
+        self.rows = [nn.Parameter(row) for row in self.values]  # each shares its row's memory
+        kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+        self.optimiser = kind(self.rows, weight_decay=weight_decay, eps=EPS, fused=True)
 
     def step(self, learning_rate: float, active: Tensor) -> None:
         """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
-        if bool(active.all()):
-            self._update(learning_rate, slice(None))
-        elif bool(active.any()):
-            for row in active.nonzero().flatten().tolist():
-                self._update(learning_rate, slice(row, row + 1))
-        self.gradients.zero_()
-
-    @torch.no_grad()
-    def _update(self, learning_rate: float, rows: slice) -> None:
-        values, gradients = self.values[rows], self.gradients[rows]
-        mean, square, steps = self.mean[rows], self.square[rows], self.steps[rows]
         if self.clip_norm is not None:
-            norm = gradients.norm(dim=1, keepdim=True)
-            gradients.mul_((self.clip_norm / (norm + 1e-6)).clamp_max_(1.0))
-        if self.decoupled:
-            values.mul_(1 - learning_rate * self.weight_decay)
-        else:
-            gradients.add_(values, alpha=self.weight_decay)
-        steps += 1
-        mean.lerp_(gradients, 1 - BETA1)
-        square.mul_(BETA2).addcmul_(gradients, gradients, value=1 - BETA2)
-        scale = (1 - BETA2**steps).sqrt()
-        denominator = square.sqrt().div_(scale).add_(1e-8)
-        denominator.mul_(1 - BETA1**steps)
-        values.addcdiv_(mean, denominator, value=-learning_rate)
+            norm = self.gradients.norm(dim=1, keepdim=True)
+            self.gradients.mul_((self.clip_norm / (norm + 1e-6)).clamp_max_(1.0))
+        for row, gradient, takes_part in zip(
+            self.rows, self.gradients, active.tolist(), strict=True
+        ):
+            row.grad = gradient if takes_part else None
+        self.optimiser.param_groups[0]["lr"] = learning_rate
+        self.optimiser.step()
+        self.gradients.zero_()
 
 
 def _flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
