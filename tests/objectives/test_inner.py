@@ -109,7 +109,7 @@ def test_a_trial_reports_after_each_epoch_the_mean_over_all_folds(task: str, met
 @pytest.mark.parametrize("pruner", ["halving", "median"])
 def test_no_trial_completes_on_fewer_folds_and_pruning_acts_on_their_mean(pruner: str) -> None:
     inner = objective(epochs=5)
-    trials = searched(inner, 9, pruner=pruner)
+    trials = searched(inner, 7, pruner=pruner)
     states = {trial.state for trial in trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
     for trial in trials:

@@ -55,9 +55,12 @@ def test_a_fold_learns_in_a_stack_what_it_learns_alone(
     rows = prepared(task, tokens=task == "dbt" and attention)
     assert len({len(fold.fit) for fold in rows.folds}) == len(rows.folds)
     assert len({len(fold.val) for fold in rows.folds}) == len(rows.folds)
-    chosen = {"attention": attention, "sampler": sampler, "learning_rate": 3e-5}
+    chosen = {
+        "attention": attention, "sampler": sampler, "learning_rate": 3e-5, "batch_size": 28,
+    }  # fmt: skip
     stacked = begin(rows, task, **chosen)
     together = train(stacked)
+    assert not all(batch.active.all() for batch in stacked.batches.epoch()), "some end earlier"
     for k in range(len(rows.folds)):
         single = begin(only(rows, k), task, **chosen)
         start = single.fitted(0).state()
