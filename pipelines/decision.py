@@ -57,7 +57,7 @@ class Decision:
         return cls(temperature, _threshold(labels == 1, score, rule, target))
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
-        """(n, classes) softened or sharpened; the order of the rows' scores is kept."""
+        """(n, classes) softened or sharpened; the order of the classes within a row is kept."""
         scaled = np.log(np.clip(probabilities, _TINY, None)) / self.temperature
         scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         calibrated: FloatArray = scaled / scaled.sum(axis=1, keepdims=True)

@@ -71,6 +71,7 @@ def _dispatch(argv: list[str]) -> int:
 def _columns_of(rest: list[str]) -> tuple[dict[str, str], list[str]]:
     """``--age 61 --density 2`` as columns; anything else is left over."""
     pairs: dict[str, str] = {}
+    rest = [part for text in rest for part in (text.split("=", 1) if text[:2] == "--" else [text])]
     while len(rest) >= 2 and rest[0].startswith("--") and not rest[1].startswith("--"):
         pairs[rest[0][2:].replace("-", "_")] = rest[1]
         rest = rest[2:]

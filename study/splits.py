@@ -26,6 +26,12 @@ from storage.records import (
 from storage.seeds import derive
 
 SEEDS_TRIED = 40
+ENOUGH_PATIENTS = 8000
+"""Patients divided, over all attempts, after which the best found so far is taken.
+
+Few patients divide unevenly and need many attempts; thousands divide evenly at once, and an attempt
+on them takes seconds.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,15 +89,18 @@ def divide(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[Int
     Raises:
         DataError: no attempt put every class into every part.
     """
+    patients = len(set(data.patients.tolist()))
     best: tuple[float, int, list[IntArray]] | None = None
     for attempt in range(SEEDS_TRIED if _conceivable(data, folds) else 0):
         parts = _attempt(data, folds, derive(seed, attempt) % 2**32)
         imbalance = _imbalance(data, parts)
         if imbalance is not None and (best is None or imbalance < best[0]):
             best = imbalance, attempt, parts
+        if best is not None and (attempt + 1) * patients >= ENOUGH_PATIENTS:
+            break
     if best is None:
         raise DataError(
-            f"{what} folds: no division of {len(set(data.patients.tolist()))} patients into "
+            f"{what} folds: no division of {patients} patients into "
             f"{folds} folds puts every class into every fold ({_patients_by_class(data)}); "
             f"ask for fewer --{what}-folds"
         )
