@@ -64,7 +64,7 @@ def test_workers_and_kills_change_no_result(tmp_path: Path) -> None:
     whole = start(data, tmp_path / "one" / "run", cache, workers=1)
     assert whole.wait(timeout=400) == 0, whole.stdout.read().decode() if whole.stdout else ""
     killed = tmp_path / "two" / "run"
-    for trials in (1, 6):
+    for trials in (1, 5, 9):
         process = start(data, killed, cache, workers=2)
         wait_for_trials(killed, trials, process)
         time.sleep(0.2)
