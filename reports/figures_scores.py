@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -49,6 +48,8 @@ def shown_classes(classes: tuple[str, ...]) -> list[int]:
 
 def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool = False) -> None:
     """Row-normalised colours, counts, and the recall of each class with its interval."""
+    import seaborn  # seconds, and pyplot with its globals: only when something is drawn
+
     classes = evidence.run.classes
     counts = np.array(numbers["confusion"], dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
