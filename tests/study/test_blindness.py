@@ -135,6 +135,20 @@ def test_the_noise_does_reach_the_test_scores(tmp_path: Path) -> None:
 # Planted leaks: each must be caught.
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
+    """Whole tables of the sessions opened so far: what a planted leak steals from."""
+    tables: list[Dataset] = []
+    honest = study.session.Session.__init__
+
+    def remember(self: Any, place: Any) -> None:
+        honest(self, place)
+        tables.append(self.data)
+
+    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    return tables
+
+
 def test_planted_scaler_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,17 +163,9 @@ def test_planted_scaler_fitted_on_all_rows_is_caught(
 
 
 def test_planted_encoder_fitted_on_all_rows_is_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
-    seen: list[Dataset] = []
-    honest = study.session.Session.__init__
-
-    def remember(self: Any, place: Any) -> None:
-        honest(self, place)
-        seen.append(self.data)
-
     fit = pipelines.rows.TabularEncoder.fit
-    monkeypatch.setattr(study.session.Session, "__init__", remember)
     monkeypatch.setattr(
         pipelines.rows.TabularEncoder, "fit",
         classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
@@ -193,19 +199,11 @@ def test_planted_resampling_before_the_split_is_caught(
 
 
 def test_planted_alpha_from_all_rows_is_caught(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
-    seen: list[Dataset] = []
-    honest = study.session.Session.__init__
-
-    def remember(self: Any, place: Any) -> None:
-        honest(self, place)
-        seen.append(self.data)
-
     def leaky(counts: Any, beta: float) -> Any:
         return effective_number_alpha(np.bincount(seen[-1].labels).astype(float), 0.999)
 
-    monkeypatch.setattr(study.session.Session, "__init__", remember)
     monkeypatch.setattr(pipelines.training, "effective_number_alpha", leaky)
     assert "trials" in what_differs(tmp_path, "multimodal")
 
