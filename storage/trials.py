@@ -89,10 +89,10 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
     """
     storage = open_trials(folder, url)
     if url is not None:
-        _restore(storage, _names(storage, folder))
+        _restore(storage, _names(storage, folder, url))
     studies = {
         name: optuna.load_study(study_name=name, storage=storage)
-        for name in _names(storage, folder)
+        for name in _names(storage, folder, url)
     }
     stale = {name: len(_trials(study, ended=False)) for name, study in studies.items()}
     found = {name: count for name, count in stale.items() if count}
@@ -104,9 +104,18 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
     return found
 
 
-def _names(storage: BaseStorage, folder: RunFolder) -> list[str]:
+def study_name(folder: RunFolder, study: str, url: str | None = None) -> str:
+    """What a study is called in the storage: ``outer-0`` in a journal, which holds one run only.
+
+    Hyperband deals its brackets by this name, so that a run directory's own name has no part in
+    a result; in a database, where other runs are, it must: ``RUN/outer-0``.
+    """
+    return study if url is None else f"{folder.name}/{study}"
+
+
+def _names(storage: BaseStorage, folder: RunFolder, url: str | None) -> list[str]:
     names = optuna.get_all_study_names(storage=storage)
-    return [name for name in names if name.startswith(f"{folder.name}/")]
+    return [name for name in names if name.startswith(study_name(folder, "", url))]
 
 
 def _trials(study: optuna.Study, *, ended: bool) -> list[optuna.trial.FrozenTrial]:

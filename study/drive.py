@@ -14,13 +14,12 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from storage.records import FINAL
 from storage.run_results import finished
-from storage.trials import open_trials
 from study.engines import Engine
 from study.finish import count_trials
 from study.prepare import Ready, repair
 from study.progress import StudyProgress
 from study.schedule import Schedule
-from study.session import Place, create_studies, study_name
+from study.session import Place, create_studies
 from study.work import Job, Outcome
 
 _log = logging.getLogger("outerfold")
@@ -71,13 +70,7 @@ def measure(place: Place, engine: Engine) -> float:
 
 def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
     """Every study of the run, made if need be."""
-    trials = open_trials(ready.folder, place.storage)
-    names = [fold.name for fold in ready.studies]
-    create_studies(ready.folder, ready.config, names, trials)
-    return {
-        name: optuna.load_study(study_name=study_name(ready.folder, name), storage=trials)
-        for name in names
-    }
+    return create_studies(place, ready.config, [fold.name for fold in ready.studies])
 
 
 def _schedule(ready: Ready, place: Place, progress: StudyProgress) -> Schedule:

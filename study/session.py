@@ -18,7 +18,7 @@ from pipelines.rows import ImageSource
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
-from storage.trials import open_trials
+from storage.trials import open_trials, study_name
 from study.config import StudyConfig
 
 
@@ -41,6 +41,7 @@ class Session:
     """One run as a worker process sees it."""
 
     def __init__(self, place: Place) -> None:
+        self.place = place
         self.folder = RunFolder(place.run)
         self.embeddings = place.embeddings
         self.config = StudyConfig.from_toml(self.folder.read_config())
@@ -80,7 +81,7 @@ class Session:
             constant_liar=False,
         )
         return optuna.load_study(
-            study_name=study_name(self.folder, name),
+            study_name=study_name(self.folder, name, self.place.storage),
             storage=self.trials,
             sampler=sampler,
             pruner=PRUNERS[self.config.pruner](self.config.epochs),
@@ -93,22 +94,19 @@ def open_session(place: Place) -> Session:
     return Session(place)
 
 
-def study_name(folder: RunFolder, study: str) -> str:
-    """``RUN/outer-0`` ... ``RUN/final`` in the trial storage."""
-    return f"{folder.name}/{study}"
-
-
-def create_studies(
-    folder: RunFolder, config: StudyConfig, names: list[str], trials: BaseStorage
-) -> None:
+def create_studies(place: Place, config: StudyConfig, names: list[str]) -> dict[str, optuna.Study]:
     """One fresh study an outer fold and one for all rows; none learns from another."""
-    for name in names:
-        optuna.create_study(
-            study_name=study_name(folder, name),
+    folder = RunFolder(place.run)
+    trials = open_trials(folder, place.storage)
+    return {
+        name: optuna.create_study(
+            study_name=study_name(folder, name, place.storage),
             storage=trials,
             direction=METRICS[config.metric].direction,
             load_if_exists=True,
         )
+        for name in names
+    }
 
 
 def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:

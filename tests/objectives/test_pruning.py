@@ -16,7 +16,10 @@ def trained(
     name: str, epochs: int, levels: list[float], *, direction: str = "maximize"
 ) -> list[tuple[TrialState, int]]:
     """How trials with these constant scores ended, and after how many epochs."""
-    study = optuna.create_study(direction=direction, pruner=PRUNERS[name](epochs))
+    study = optuna.create_study(
+        study_name="outer-0",  # hyperband deals its brackets by the name
+        direction=direction, pruner=PRUNERS[name](epochs),
+    )  # fmt: skip
     for level in levels:
         study.optimize(constant(level, epochs), n_trials=1)
     return [(trial.state, trial.last_step or 0) for trial in study.trials]

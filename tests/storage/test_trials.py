@@ -36,7 +36,7 @@ def study(
     """A study as a worker opens it for trial ``number``."""
     seed = derive(7, name, number) % 2**32
     return optuna.create_study(
-        study_name=f"{folder.name}/{name}", storage=open_trials(folder), load_if_exists=True,
+        study_name=name, storage=open_trials(folder), load_if_exists=True,
         direction=direction, pruner=PRUNERS["halving"](EPOCHS),
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
     )  # fmt: skip
@@ -194,7 +194,7 @@ def test_interrupted_trials_go_and_ended_ones_stay_with_all_that_they_hold(
     states = [trial["state"] for trial in before["outer-0"]]
     assert {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL} <= set(states)
     assert any("completed_rung_0" in trial["system"] for trial in before["outer-0"])
-    assert discard_interrupted(folder) == {"run/outer-0": 1, "run/final": 1}
+    assert discard_interrupted(folder) == {"outer-0": 1, "final": 1}
     for name, trials in before.items():
         assert told(study(folder, name).trials) == trials
     assert discard_interrupted(folder) == {}
@@ -223,9 +223,9 @@ def test_a_rewritten_study_keeps_its_direction_also_without_a_trial(
 ) -> None:
     study(folder, "outer-0", direction=direction)
     study(folder, "final", direction=direction).ask()
-    assert discard_interrupted(folder) == {"run/final": 1}
+    assert discard_interrupted(folder) == {"final": 1}
     for name in ("outer-0", "final"):
-        again = optuna.load_study(study_name=f"run/{name}", storage=open_trials(folder))
+        again = optuna.load_study(study_name=name, storage=open_trials(folder))
         assert again.direction.name.lower() == direction
         assert again.trials == []
 
@@ -242,7 +242,7 @@ def test_a_rewriting_that_was_itself_interrupted_loses_nothing(folder: RunFolder
     before = told(study(folder).trials[:3])
     (folder.path / "trials.journal.rewritten").write_bytes(b'{"op_code": 0, "worker')
     (folder.path / "trials.journal.rewritten.lock").write_text("")
-    assert discard_interrupted(folder) == {"run/outer-0": 1}
+    assert discard_interrupted(folder) == {"outer-0": 1}
     assert told(study(folder).trials) == before
     assert sorted(path.name for path in folder.path.iterdir()) == ["trials.journal"]
 
@@ -250,5 +250,5 @@ def test_a_rewriting_that_was_itself_interrupted_loses_nothing(folder: RunFolder
 def test_an_enqueued_trial_that_no_one_began_goes_too(folder: RunFolder) -> None:
     journal_of(folder)
     study(folder).enqueue_trial({"height": 0.5})
-    assert discard_interrupted(folder) == {"run/outer-0": 1}
+    assert discard_interrupted(folder) == {"outer-0": 1}
     assert len(study(folder).trials) == 3

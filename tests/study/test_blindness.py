@@ -262,8 +262,8 @@ def test_planted_threshold_from_the_test_side_is_caught(
 
 
 def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (study.session, study.drive):
-        monkeypatch.setattr(module, "study_name", lambda folder, name: "shared")
+    for module in (study.session,):
+        monkeypatch.setattr(module, "study_name", lambda folder, name, url=None: "shared")
     data, source = rows_of("multimodal")
     config = make_config()
     _, place = begin_run(tmp_path / "run", data, source, config)

@@ -102,7 +102,7 @@ def test_an_interrupted_trial_leaves_no_trace_in_the_search(tmp_path: Path) -> N
         for number in range(config.trials):
             if name == "cut" and number in (2, 4):
                 cut_trial(Session(place), number)
-                assert discard_interrupted(ready.folder) == {"run/outer-0": 1}
+                assert discard_interrupted(ready.folder) == {"outer-0": 1}
                 open_session.cache_clear()
             carry_out(Job(place, "outer-0", number, "cpu"))
         trials = Session(place).study("outer-0").get_trials()
