@@ -1,13 +1,28 @@
-"""The table the command line ends with."""
+"""What the command line ends with: the table of a run, the comparison of two."""
 
 from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Sequence
+from pathlib import Path
 
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports import pages
+from reports.comparison import (
+    Comparison,
+    comparison_blocks,
+    comparison_table,
+    comparisons_csv,
+    sentence,
+)
+from reports.documents import document
 from reports.evidence import Json
 from reports.results import results
 from reports.summary import optimism_value
-from reports.words import OVERALL, counted, finished, metric_name, stamps, value
+from reports.words import OVERALL, biased, counted, finished, metric_name, stamps, value
+from storage.files import write_bytes
 from storage.records import Run
 
 
@@ -15,7 +30,12 @@ def closing_table(run: Run) -> Table:
     """Outer test metrics with intervals; n, optimism and stamps around them."""
     numbers = results(run)
     marks = "  ".join(stamps(numbers))
-    title = f"{run.name}: performance on the outer test rows" + (f"\n{marks}" if marks else "")
+    what = (
+        "what usual practice would claim"
+        if biased(numbers)
+        else "performance on the outer test rows"
+    )
+    title = f"{run.name}: {what}" + (f"\n{marks}" if marks else "")
     table = Table(title=title, caption=_caption(numbers), caption_justify="left")
     table.add_column("Metric")
     table.add_column("Estimate (95 % CI)", justify="left", no_wrap=True)
@@ -29,6 +49,25 @@ def closing_table(run: Run) -> Table:
     if not numbers["overall"]:
         table.add_row("–", "no outer fold has finished", "")
     return table
+
+
+def comparison_lines(found: Comparison) -> list[RenderableType]:
+    """Warnings, the table of all metrics, the sentence on the searched one."""
+    block = comparison_table(found)
+    table = Table(title=block.caption, caption="\n".join(block.notes), caption_justify="left")
+    for name in block.header:
+        table.add_column(name)
+    for row in block.rows:
+        table.add_row(*row)
+    return [*(Text(text, style="bold red") for text in found.warnings), table, sentence(found)]
+
+
+def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:
+    """``comparison.csv``, ``.docx`` and ``.jpg`` in ``out``; returns the document's path."""
+    blocks = [block for one in found for block in comparison_blocks(one)]
+    write_bytes(out / "comparison.csv", comparisons_csv(found).encode())
+    write_bytes(out / "comparison.jpg", pages.draw(blocks, "Comparison"))
+    return write_bytes(out / "comparison.docx", document(blocks, title="Comparison"))
 
 
 def _remark(entry: Json) -> str:

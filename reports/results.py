@@ -57,7 +57,7 @@ def _numbers(run: Run, test: Predictions | None, validation: Predictions | None)
             "overall": overall_entries(validation),
             "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
         },
-        "trials": {study.name: study.trials for study in _studies(run)},
+        "trials": {study.name: study.trials for study in _studies(run) if study.trials},
         "timing": run.timing, "provenance": {"run": run.name, **run.provenance},
     })  # fmt: skip
     return numbers

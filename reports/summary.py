@@ -8,8 +8,10 @@ from reports.blocks import Block, Heading, Paragraph
 from reports.evidence import Json
 from reports.tables import data_table, overall_table, parameters_table, trials_table
 from reports.words import (
+    BIASED,
     COVERS,
     RESEARCH_ONLY,
+    biased,
     counted,
     finished,
     metric_name,
@@ -33,6 +35,8 @@ def summary(numbers: Json) -> list[Block]:
 
 def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
     """What must be read first."""
+    if biased(numbers):
+        yield Paragraph(f"BIASED. {BIASED}", strong=True)
     if numbers["synthetic_data"]:
         text = (
             "SYNTHETIC DATA. These images were made by a program; no number here is about people."
@@ -74,20 +78,35 @@ def data_section(numbers: Json) -> Iterator[Block]:
 def protocol_section(numbers: Json) -> Iterator[Block]:
     """How the rows were cut and what was searched."""
     p = numbers["protocol"]
-    repeats = "" if p["repeats"] == 1 else f", repeated {p['repeats']} times"
     yield Heading("Protocol")
-    yield Paragraph(
-        f"Nested, patient-grouped, stratified cross-validation: {p['outer_folds']} outer folds"
-        f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
-        f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
-        f"its inner folds; the chosen configuration was refitted on the whole training side and "
-        f"scored the outer test rows once. Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}."
-    )
+    how = _non_nested(numbers) if biased(numbers) else _nested(numbers)
+    yield Paragraph(f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.")
     yield trials_table(numbers)
     if numbers["outer"] or numbers["final"]:
         yield parameters_table(numbers)
     for line in _study_notes(numbers):
         yield Paragraph(line)
+
+
+def _nested(numbers: Json) -> str:
+    p = numbers["protocol"]
+    repeats = "" if p["repeats"] == 1 else f", repeated {p['repeats']} times"
+    return (
+        f"Nested, patient-grouped, stratified cross-validation: {p['outer_folds']} outer folds"
+        f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
+        f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
+        f"its inner folds; the chosen configuration was refitted on the whole training side and "
+        f"scored the outer test rows once."
+    )
+
+
+def _non_nested(numbers: Json) -> str:
+    p = numbers["protocol"]
+    return (
+        f"Patient-grouped, stratified cross-validation that is not nested: one search of "
+        f"{plural(int(p['trials']), 'trial')}, by {_metric(numbers)} on {p['outer_folds']} folds "
+        f"of all rows, whose best trial's own scores on the same folds are reported."
+    )
 
 
 def result_section(numbers: Json) -> Iterator[Block]:
@@ -125,8 +144,16 @@ def final_section(numbers: Json) -> Iterator[Block]:
         return
     yield Paragraph(
         f"Refitted on all rows for {plural(int(final['epochs']), 'epoch')} with the configuration "
-        f"that a search of all rows chose ({final['checkpoint']}). Its expected performance is "
-        f"what the outer folds measured of the whole procedure. {procedure(numbers)}"
+        f"that a search of all rows chose ({final['checkpoint']}). {_expected(numbers)}"
+    )
+
+
+def _expected(numbers: Json) -> str:
+    if biased(numbers):
+        return "Its expected performance is unknown: no row was held out from the search."
+    return (
+        "Its expected performance is what the outer folds measured of the whole procedure. "
+        f"{procedure(numbers)}"
     )
 
 

@@ -40,6 +40,12 @@ COVERS = (
     "The intervals cover patient sampling and, approximately, training variation; not other "
     "hospitals, scanners or populations, label errors, or choices made after seeing the results."
 )
+BIASED = (
+    "The folds that score also chose the configuration, the number of epochs, the temperature and "
+    "the threshold, as is usual practice. These numbers are too good by an unknown amount, and "
+    "their intervals do not cover; they exist to be compared with a nested run of the same data. "
+    "What is called outer test rows here are those folds."
+)
 OPTIMISTIC = (
     "Optimistic: these rows also chose the hyper-parameters, the number of epochs, the temperature "
     "and the threshold. They describe the search; the test rows describe performance."
@@ -116,9 +122,16 @@ def finished(numbers: Json) -> str:
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
+def biased(numbers: Json) -> bool:
+    """Whether the rows that score also chose the configuration (``--protocol non-nested``)."""
+    return str(numbers["protocol"].get("protocol")) == "non-nested"
+
+
 def stamps(numbers: Json) -> tuple[str, ...]:
-    """What must be read before any number: synthetic data, an unfinished run."""
+    """What must be read before any number: bias, synthetic data, an unfinished run."""
     marks = []
+    if biased(numbers):
+        marks.append("BIASED: NOT NESTED")
     if numbers["synthetic_data"]:
         marks.append("SYNTHETIC DATA")
     if not numbers["complete"]:
@@ -128,5 +141,7 @@ def stamps(numbers: Json) -> tuple[str, ...]:
 
 def procedure(numbers: Json) -> str:
     """What the estimate is an estimate of, in words."""
+    if biased(numbers):
+        return BIASED
     folds = int(numbers["protocol"]["outer_folds"])
     return OF_THE_PROCEDURE.format(share=f"{100 * (1 - 1 / folds):.0f}")

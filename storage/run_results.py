@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from storage.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
@@ -22,7 +23,7 @@ from storage.records import (
 from storage.run_folder import RunFolder
 
 PROTOCOL = (
-    "outer_folds", "inner_folds", "repeats", "trials", "seed", "metric", "encoder",
+    "protocol", "outer_folds", "inner_folds", "repeats", "trials", "seed", "metric", "encoder",
     "trainable_blocks", "epochs", "patience_epochs", "pruner", "threshold", "threshold_target",
     "batch_size", "space",
 )  # fmt: skip
@@ -72,10 +73,12 @@ def read_run(folder: RunFolder) -> Run:
         for study in studies
         if finished(folder, study.name)
     ]
+    final = next((result for result in done if result.name == FINAL), None)
     outer = tuple(result for result in done if result.name != FINAL)
+    if config["protocol"] == "non-nested" and final is not None:
+        outer = claimed(final)
     if not outer:
         raise DataError(f"{folder.path}: no outer fold is finished yet, so nothing can be reported")
-    final = next((result for result in done if result.name == FINAL), None)
     counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
     made = read_json(folder.path / "provenance.json")
     return Run(
@@ -100,6 +103,37 @@ def read_run(folder: RunFolder) -> Run:
         timing=made["timing"],
         provenance=made["provenance"],
     )
+
+
+def claimed(search: FoldResult) -> tuple[FoldResult, ...]:
+    """What usual practice reports: the folds that chose the configuration, as if they had tested.
+
+    Args:
+        search: of all rows, its inner folds being the outer folds.
+    """
+    rows = search.validation
+    return tuple(
+        replace(
+            search,
+            name=name,
+            train_images=int((rows.fold != name).sum()),
+            test_images=int((rows.fold == name).sum()),
+            train_patients=len(set(rows.patients[rows.fold != name].tolist())),
+            test_patients=len(set(rows.patients[rows.fold == name].tolist())),
+            validation=_rows_at(rows, rows.fold != name),
+            test=_rows_at(rows, rows.fold == name),
+            trials={},
+            notes=(),
+        )
+        for name in sorted(set(rows.fold.tolist()), key=lambda fold: int(fold.split("-")[1]))
+    )
+
+
+def _rows_at(rows: Predictions, at: NDArray[np.bool_]) -> Predictions:
+    return Predictions(
+        rows.ids[at], rows.patients[at], rows.fold[at], rows.repeat[at], rows.labels[at],
+        rows.probabilities[at], rows.predicted[at], rows.classes,
+    )  # fmt: skip
 
 
 def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:

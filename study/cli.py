@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage.errors import DataError
-from study.config import ENGINES, METRIC_NAMES, PRUNER_NAMES, RULES, TASKS, unknown
+from study.config import (
+    ENGINES,
+    METRIC_NAMES,
+    PROTOCOLS,
+    PRUNER_NAMES,
+    RULES,
+    TASKS,
+    unknown,
+)
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-VERBS = ("run", "report", "audit", "predict", "dashboard", "doctor", "data")
+VERBS = ("run", "report", "compare", "audit", "predict", "dashboard", "doctor", "data")
 
 DESCRIPTION = """\
 Honest hyper-parameter studies of medical-image classifiers: nested, patient-grouped
@@ -103,6 +111,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     makers = {
         "run": (_run, "search, refit, score once, report (the default verb)"),
         "report": (_report, "write a run's report again"),
+        "compare": (_compare, "the paired difference of two runs on the same splits"),
         "audit": (_audit, "check data for leaks and faults, train nothing"),
         "predict": (_predict, "score images with a run's shipped model"),
         "dashboard": (_dashboard, "watch a run's trials in optuna-dashboard on this machine"),
@@ -150,6 +159,14 @@ def _run(parser: Parser) -> None:
     _data_options(parser, required=False)
     protocol = parser.add_argument_group("protocol")
     number = {"type": int, "metavar": "N"}
+    protocol.add_argument(
+        "--protocol", choices=PROTOCOLS,
+        help="nested, or what usual practice would claim, in a report stamped as biased (nested)",
+    )  # fmt: skip
+    protocol.add_argument(
+        "--ablate", type=_names, metavar="A,B",
+        help="one study a level of each factor (attention, sampler, ...), and paired differences",
+    )  # fmt: skip
     protocol.add_argument("--trials", **number, help="trials of each study (100)")  # type: ignore[arg-type]
     protocol.add_argument("--outer-folds", **number, help="(5)")  # type: ignore[arg-type]
     protocol.add_argument("--inner-folds", **number, help="(4)")  # type: ignore[arg-type]
@@ -183,6 +200,12 @@ def _run_argument(parser: Parser) -> None:
 
 def _report(parser: Parser) -> None:
     _run_argument(parser)
+
+
+def _compare(parser: Parser) -> None:
+    parser.add_argument("run_a", type=Path, metavar="RUN_A", help="a run directory")
+    parser.add_argument("run_b", type=Path, metavar="RUN_B", help="another, of the same data")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="write CSV, DOCX and JPG there too")
 
 
 def _audit(parser: Parser) -> None:

@@ -20,6 +20,7 @@ METRIC_NAMES = (
     "sensitivity", "specificity", "brier", "ece",
 )  # fmt: skip
 PRUNER_NAMES = ("halving", "hyperband", "median", "none")
+PROTOCOLS = ("nested", "non-nested")
 RULES = ("youden", "sensitivity", "specificity")
 ENGINES = ("local",)
 
@@ -38,6 +39,7 @@ class StudyConfig:
     positive: str = ""
     columns: tuple[str, ...] | None = None
     patient_regex: str = ""
+    protocol: str = "nested"
     trials: int = 100
     outer_folds: int = 5
     inner_folds: int = 4
@@ -57,6 +59,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         _one_of("task", self.task, TASKS)
+        _one_of("protocol", self.protocol, PROTOCOLS)
         _one_of("metric", self.metric, METRIC_NAMES)
         _one_of("pruner", self.pruner, PRUNER_NAMES)
         _one_of("threshold", self.threshold, RULES)
@@ -85,6 +88,11 @@ class StudyConfig:
             raise DataError(
                 "--threshold-target has no effect with --threshold youden; add --threshold "
                 "sensitivity or specificity"
+            )
+        if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
+            raise DataError(
+                "--inner-folds and --repeats have no effect with --protocol non-nested, which "
+                "searches and scores on the same outer folds; leave them out"
             )
         if not 0 < self.threshold_target < 1:
             raise DataError(

@@ -44,8 +44,11 @@ def describe_plan(
     config: StudyConfig, data: Dataset, cost: Cost, devices: Sequence[str], now: datetime
 ) -> Table:
     """A table of two columns for the terminal."""
-    studies = config.outer_folds * config.repeats + 1
-    fits = studies * config.trials * config.inner_folds + studies
+    nested = config.protocol == "nested"
+    studies = config.outer_folds * config.repeats + 1 if nested else 1
+    noun = "studies" if nested else "study"
+    inner = config.inner_folds if nested else config.outer_folds
+    fits = studies * config.trials * inner + studies
     seconds = cost.seconds(config, len(devices))
     end = now + timedelta(seconds=seconds)
     tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
@@ -54,11 +57,13 @@ def describe_plan(
         "task": f"{config.task}, classes {', '.join(data.classes)}",
         "data": f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients",
         "protocol": f"{config.outer_folds} outer x {config.inner_folds} inner folds{repeats}, "
-        f"patients kept whole, search for the best {config.metric}",
+        f"patients kept whole, search for the best {config.metric}"
+        if nested
+        else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
         "encoder": f"{config.encoder}, frozen (trainable blocks: 0)",
-        "work": f"{studies} studies of {config.trials} trials, at most {fits:,} fits of up to "
-        f"{config.epochs} epochs; {cost.trials} trials are left",
-        "cost": f"an epoch of {config.inner_folds} folds in step takes {cost.epoch_seconds:.2f} s; "
+        "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
+        f"of up to {config.epochs} epochs; {cost.trials} trials are left",
+        "cost": f"an epoch of {inner} folds in step takes {cost.epoch_seconds:.2f} s; "
         f"pruner: {config.pruner}",
         "devices": tokens,
         "expected": f"{_duration(seconds)}, until about {end:%a %H:%M}",

@@ -26,7 +26,7 @@ from study.config import StudyConfig
 from study.session import ranges_of, tokens_needed, views_needed
 from study.ship import ENCODER_FILE, encoder_card
 from study.sources import Source
-from study.splits import split
+from study.splits import Splits, flat, split
 
 ORPHANS_GONE_SECONDS = 1.5
 """Workers of a killed driver end themselves well within this."""
@@ -93,14 +93,21 @@ def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
     ranges_of(config, data)
     found = audit(data, outer_folds=config.outer_folds, inner_folds=config.inner_folds)
     found.require()
-    splits = split(
-        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
-        repeats=config.repeats, seed=config.seed,
-    )  # fmt: skip
+    splits = cut(config, data)
     folder.write_dataset(data, found.warnings)
     folder.write_splits(splits.studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: it says that all the rest is there
     return Ready(folder, config, data, splits.studies)
+
+
+def cut(config: StudyConfig, data: Dataset) -> Splits:
+    """The divisions that the options ask for; a refused one raises ``DataError``."""
+    if config.protocol == "non-nested":
+        return flat(data, folds=config.outer_folds, seed=config.seed)
+    return split(
+        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
+        repeats=config.repeats, seed=config.seed,
+    )  # fmt: skip
 
 
 def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:

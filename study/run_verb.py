@@ -7,6 +7,8 @@ import logging
 import shlex
 import time
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from rich.console import Console
@@ -19,12 +21,13 @@ from pipelines.encoders._base import Encoder
 from reports.card import model_card
 from reports.closing import closing_table
 from reports.write import write_report
-from storage.records import DataError
+from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import finished, read_run
 from storage.trials import open_trials
+from study.ablation import ablate
 from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
-from study.config import Execution
+from study.config import Execution, StudyConfig
 from study.drive import carry_out_run, measure, open_studies
 from study.engines import LocalEngine, local_devices, quiet_optuna
 from study.finish import count_trials
@@ -51,14 +54,28 @@ def run(options: argparse.Namespace) -> int:
     console = Console(highlight=False)
     quiet_optuna()
     merged = gather(options)
+    factors = merged.pop("ablate", ())
     how = execution(merged)
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
     config = study_config(merged, source)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     data = read_source(source, config)
-    folder = RunFolder((how.run or default_run(config, data.name)).resolve())
+    path = (how.run or default_run(config, data.name)).resolve()
     encoder = encoder_of(config)
+    study = partial(_study, data=data, encoder=encoder, how=how, console=console)
+    if not factors:
+        return study(config, path)
+    root = path if how.run else path.with_name(f"{path.name}-ablation")
+    return ablate(factors, config, data, root, study, console)
+
+
+def _study(
+    config: StudyConfig, path: Path,
+    *, data: Dataset, encoder: Encoder, how: Execution, console: Console,
+) -> int:  # fmt: skip
+    """One run in one directory, from the audit to the report; returns the exit code."""
+    folder = RunFolder(path)
     with hold(folder.path):
         ready = begin(folder, config, data)
         _log_to(folder)

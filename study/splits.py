@@ -79,6 +79,22 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
     return Splits(tuple(outer), final, attempts)
 
 
+def flat(data: Dataset, *, folds: int, seed: int) -> Splits:
+    """One study of all rows whose inner folds are the outer folds that ``split`` cuts.
+
+    What searches is what scores, as is usual practice: its scores are biased, and exist to be
+    compared with those of ``split``.
+
+    Raises:
+        DataError: a class has too few patients.
+    """
+    parts, attempt = divide(data, folds, seed=derive(seed, "outer", 0), what="outer")
+    inner = tuple(_inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
+    everyone = frozenset(data.patients.tolist())
+    final = OuterFold(FINAL, 0, _names(data.ids), (), everyone, frozenset(), inner)
+    return Splits((), final, {"repeat-0": attempt})
+
+
 def divide(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[IntArray], int]:
     """Row positions of each of ``folds`` parts, and which attempt found them.
 

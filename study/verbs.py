@@ -1,4 +1,4 @@
-"""The smaller verbs: report, audit, predict, dashboard, doctor, data."""
+"""The smaller verbs: report, compare, audit, predict, dashboard, doctor, data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from optuna_dashboard import run_server
 from rich.console import Console
 
 from reports.card import model_card
-from reports.closing import closing_table
+from reports.closing import closing_table, comparison_lines, write_comparisons
+from reports.comparison import compare as paired
 from reports.write import write_report
 from storage.audit import audit as find_faults
 from storage.demo import write_demo
@@ -39,6 +40,20 @@ def report(options: argparse.Namespace) -> int:
     write_report(run, folder.report)
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """The paired difference of two finished runs, metric by metric."""
+    console = Console(highlight=False)
+    one, other = RunFolder(options.run_a), RunFolder(options.run_b)
+    if one.path.resolve() == other.path.resolve():
+        raise DataError(f"compare needs two runs: {one.path} was given twice")
+    found = paired(read_run(one), read_run(other))
+    for part in comparison_lines(found):
+        console.print(part)
+    if options.to is not None:
+        console.print(f"comparison: {write_comparisons([found], options.to)}", soft_wrap=True)
     return 0
 
 

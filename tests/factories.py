@@ -15,10 +15,10 @@ from storage.records import Column, Dataset, Features, Ids
 from storage.run_folder import RunFolder
 from study.config import StudyConfig
 from study.drive import open_studies
-from study.prepare import Ready
+from study.prepare import Ready, cut
 from study.session import Place
 from study.ship import ENCODER_FILE
-from study.splits import Splits, split
+from study.splits import Splits
 
 WIDTH, TOKENS = 8, 4
 COLUMNS = (
@@ -98,10 +98,7 @@ def make_config(task: str = "multimodal", **changes: Any) -> StudyConfig:
 
 def make_splits(data: Dataset, config: StudyConfig) -> Splits:
     """The divisions a run of ``config`` would take."""
-    return split(
-        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
-        repeats=config.repeats, seed=config.seed,
-    )  # fmt: skip
+    return cut(config, data)
 
 
 def begin_run(

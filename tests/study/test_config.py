@@ -225,7 +225,15 @@ def test_a_run_without_a_task_is_refused(words: tuple[str, ...]) -> None:
 
 def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option() -> None:
     words = {name for name, _ in typed()._get_kwargs()} - {"config"}
-    kept = set(config().to_toml()) | {"columns", "run", "workers", "engine", "storage", "quiet"}
+    kept = set(config().to_toml()) | {
+        "columns",
+        "run",
+        "workers",
+        "engine",
+        "storage",
+        "quiet",
+        "ablate",
+    }
     assert words == kept - {"space"}
 
 

@@ -1,0 +1,124 @@
+"""`--ablate`: one study a level of a factor, on the same splits, and their paired differences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from objectives.spaces import Choice, Ranges
+from reports.closing import comparison_lines, write_comparisons
+from reports.comparison import compare
+from storage.records import DataError, Dataset
+from storage.run_folder import RunFolder
+from storage.run_results import read_run
+from study.config import StudyConfig, unknown
+from study.session import ranges_of
+
+Level = bool | int | float | str
+PAIRED_WITH = {("dbt", "sampler"): "token_sampler"}
+"""Ranges that stand in for a factor where attention is on."""
+
+
+def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]:
+    """Every level that the search may draw of a factor, the first being the reference.
+
+    Raises:
+        DataError: no such factor, or it has no levels or one only.
+    """
+    ranges = ranges_of(config, data)
+    if factor not in ranges:
+        raise DataError(f"--ablate: {unknown('factor', factor, list(ranges))}")
+    chosen = ranges[factor]
+    if not isinstance(chosen, Choice):
+        raise DataError(
+            f"--ablate {factor}: {factor} is a range without levels; list some with "
+            f"[space.{factor}] values = [...] in --config"
+        )
+    found = tuple(level for level in chosen.values if level in _shared(config, ranges, factor))
+    if len(found) < 2:
+        raise DataError(
+            f"--ablate {factor}: only {list(found)} can be drawn, and a comparison needs two levels"
+        )
+    return found
+
+
+def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> StudyConfig:
+    """The same study with one factor held at one level."""
+    names = [factor]
+    partner = PAIRED_WITH.get((config.task, factor))
+    if partner and _may_attend(ranges_of(config, data)):
+        names.append(partner)
+    held = {name: {"values": [level]} for name in names}
+    return replace(config, space={**config.space, **held})
+
+
+def ablate(
+    factors: Sequence[str], config: StudyConfig, data: Dataset, root: Path,
+    study: Callable[[StudyConfig, Path], int], console: Console,
+) -> int:  # fmt: skip
+    """Run ``study`` for every level of every factor, then compare each with the factor's first.
+
+    Args:
+        root: folder of the runs and of the comparison.
+        study: carries out one configuration in one run directory; returns the exit code.
+    """
+    _refuse(factors, config, root)
+    plan = {factor: levels(config, data, factor) for factor in factors}
+    for factor, found in plan.items():
+        for level in found:
+            console.rule(f"{factor} = {spelt(level)}")
+            code = study(fixed(config, data, factor, level), root / folder_name(factor, level))
+            if code:
+                return code
+    comparisons = []
+    for factor, (first, *others) in plan.items():
+        reference = read_run(RunFolder(root / folder_name(factor, first)))
+        for level in others:
+            run = read_run(RunFolder(root / folder_name(factor, level)))
+            names = f"{factor} {spelt(level)}", f"{factor} {spelt(first)}"
+            comparisons.append(compare(run, reference, names))
+    for found_one in comparisons:
+        for part in comparison_lines(found_one):
+            console.print(part)
+    console.print(f"comparison: {write_comparisons(comparisons, root)}", soft_wrap=True)
+    return 0
+
+
+def folder_name(factor: str, level: Level) -> str:
+    """``attention-off``, ``sampler-smote_tomek``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{factor}-{spelt(level)}")
+
+
+def spelt(level: Level) -> str:
+    """A level as tables print it."""
+    return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
+
+
+def _refuse(factors: Sequence[str], config: StudyConfig, root: Path) -> None:
+    if config.protocol != "nested":
+        raise DataError("--ablate compares honest estimates; leave out --protocol non-nested")
+    if len(set(factors)) != len(factors):
+        raise DataError(f"--ablate names a factor twice: {list(factors)}")
+    if RunFolder(root).started():
+        raise DataError(f"--run {root}: holds a single run; name another folder for --ablate")
+
+
+def _shared(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[Level, ...]:
+    """Levels that both attention on and off can draw."""
+    chosen = ranges[factor]
+    partner = PAIRED_WITH.get((config.task, factor))
+    assert isinstance(chosen, Choice)
+    if partner is None or not _may_attend(ranges):
+        return chosen.values
+    other = ranges[partner]
+    assert isinstance(other, Choice)
+    return tuple(level for level in chosen.values if level in other.values)
+
+
+def _may_attend(ranges: Ranges) -> bool:
+    attention = ranges["attention"]
+    return isinstance(attention, Choice) and True in attention.values

@@ -1,0 +1,178 @@
+"""The protocols beside the nested one: what usual practice claims, and one study a level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from objectives.metrics import METRICS
+from reports.results import results
+from reports.summary import summary
+from reports.words import stamps
+from storage.files import write_json
+from storage.records import DataError, Run
+from storage.run_folder import RunFolder
+from storage.run_results import read_run
+from study.ablation import ablate, fixed, levels
+from study.config import StudyConfig
+from study.engines import quiet_optuna
+from study.session import Place, Session, open_session
+from study.work import Job, carry_out
+from tests.factories import begin_run, make_config, make_rows
+
+
+@pytest.fixture(autouse=True)
+def _one_session_a_test() -> None:
+    open_session.cache_clear()
+    quiet_optuna()
+
+
+def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tuple[Run, Session]:
+    """The whole run in this process."""
+    open_session.cache_clear()
+    data, source = make_rows(patients=48, images=2, signal=signal)
+    ready, place = begin_run(path, data, source, config)
+    for study in ready.studies:
+        for number in [*range(config.trials), None]:
+            assert carry_out(Job(place, study.name, number, "cpu")).state != "failed"
+    write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
+    return read_run(ready.folder), Session(place)
+
+
+def test_non_nested_reports_the_scores_of_the_folds_that_chose(tmp_path: Path) -> None:
+    config = make_config(protocol="non-nested", inner_folds=4)
+    run, session = carried_out(tmp_path / "flat", config)
+    best = max(
+        (trial for trial in session.study("final").get_trials() if trial.state.name == "COMPLETE"),
+        key=lambda trial: (trial.value or 0.0, -trial.number),
+    )
+    score = METRICS["roc_auc"].score
+    claims = [score(f.test.labels, f.test.probabilities) for f in run.outer if f.test is not None]
+    assert claims == pytest.approx(best.user_attrs["fold_scores"], abs=1e-12)
+    assert [study.name for study in session.folds.values()] == ["final"]
+    numbers = results(run)
+    assert numbers["trials"].keys() == {"final"}
+    assert numbers["overall"]["roc_auc"]["estimate"] == pytest.approx(float(np.mean(claims)))
+
+
+def test_non_nested_scores_the_rows_that_the_nested_run_tests_fold_by_fold(tmp_path: Path) -> None:
+    """Else the two could not be compared in pairs."""
+    flat, _ = carried_out(tmp_path / "flat", make_config(protocol="non-nested", inner_folds=4))
+    nested, _ = carried_out(tmp_path / "nested", make_config())
+    assert [fold.name for fold in flat.outer] == [fold.name for fold in nested.outer]
+    for one, other in zip(flat.outer, nested.outer, strict=True):
+        assert one.test is not None
+        assert other.test is not None
+        assert sorted(one.test.ids.tolist()) == sorted(other.test.ids.tolist())
+        assert set(one.validation.ids.tolist()).isdisjoint(one.test.ids.tolist())
+        assert one.train_patients == other.train_patients
+        assert one.test_images == other.test_images
+
+
+def test_a_non_nested_report_is_stamped_as_biased_and_claims_no_optimism(tmp_path: Path) -> None:
+    run, _ = carried_out(tmp_path / "flat", make_config(protocol="non-nested", inner_folds=4))
+    numbers = results(run)
+    assert stamps(numbers)[0] == "BIASED: NOT NESTED"
+    assert numbers["protocol"]["protocol"] == "non-nested"
+    assert numbers["optimism"]["estimate"] is None
+    words = " ".join(getattr(block, "text", "") for block in summary(numbers))
+    assert words.startswith("BIASED. The folds that score also chose the configuration")
+    assert "cross-validation that is not nested" in words
+    assert "measured of the whole procedure" not in words
+
+
+@pytest.mark.parametrize("changes", [{"inner_folds": 3}, {"inner_folds": 4, "repeats": 2}])
+def test_options_that_non_nested_does_not_read_are_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(DataError, match="have no effect with --protocol non-nested"):
+        make_config(protocol="non-nested", **changes)
+
+
+def test_ablation_runs_every_level_on_the_same_splits_and_compares_with_the_first(
+    tmp_path: Path,
+) -> None:
+    data, _ = make_rows(patients=48, images=2, signal=0.3)
+    space = {"batch_size": {"values": [32]}, "sampler": {"values": ["none", "weighted", "over"]}}
+    config = make_config(trials=2, space=space)
+    done: list[str] = []
+
+    def study(chosen: StudyConfig, path: Path) -> int:
+        done.append(path.name)
+        carried_out(path, chosen)
+        return 0
+
+    console = Console(width=200, record=True, quiet=True)
+    assert ablate(["attention", "sampler"], config, data, tmp_path / "a", study, console) == 0
+    assert done == ["attention-off", "attention-on", "sampler-none", "sampler-weighted",
+                    "sampler-over"]  # fmt: skip
+    trials = session_of(tmp_path / "a" / "sampler-over").study("outer-0").get_trials()
+    assert {trial.params["sampler"] for trial in trials} == {"over"}
+    lines = (tmp_path / "a" / "comparison.csv").read_text().splitlines()
+    pairs = {tuple(line.split(",")[:2]) for line in lines[1:]}
+    assert pairs == {
+        ("attention on", "attention off"), ("sampler weighted", "sampler none"),
+        ("sampler over", "sampler none"),
+    }  # fmt: skip
+
+
+def session_of(path: Path) -> Session:
+    """A finished run's session, for its trials."""
+    _, source = make_rows(patients=48, images=2, signal=0.3)
+    return Session(Place(path, source))
+
+
+def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(
+    tmp_path: Path,
+) -> None:
+    data, _ = make_rows(patients=48, images=2)
+    codes = iter([0, 130])
+    found = ablate(
+        ["attention"], make_config(), data, tmp_path, lambda config, path: next(codes),
+        Console(quiet=True),
+    )  # fmt: skip
+    assert found == 130
+    assert not (tmp_path / "comparison.csv").exists()
+
+
+def test_levels_of_the_dbt_sampler_are_those_that_attention_can_draw_too() -> None:
+    data, _ = make_rows(classes=("a", "b", "c", "d"))
+    config = make_config("dbt")
+    assert levels(config, data, "sampler") == ("none", "weighted", "over")
+    held = fixed(config, data, "sampler", "over").space
+    assert held["sampler"] == held["token_sampler"] == {"values": ["over"]}
+    off = make_config("dbt", space={"attention": {"values": [False]}})
+    assert "smote" in levels(off, data, "sampler")
+    assert "token_sampler" not in fixed(off, data, "sampler", "smote").space
+
+
+@pytest.mark.parametrize(
+    ("factors", "message"),
+    [
+        (["atention"], "unknown factor 'atention'; did you mean 'attention'"),
+        (["learning_rate"], r"learning_rate is a range without levels; list some with"),
+        (["batch_size"], r"only \[32\] can be drawn, and a comparison needs two levels"),
+        (["attention", "attention"], "names a factor twice"),
+    ],
+)
+def test_a_factor_that_cannot_be_ablated_is_refused_before_any_run(
+    tmp_path: Path, factors: list[str], message: str
+) -> None:
+    data, _ = make_rows()
+    with pytest.raises(DataError, match=message):
+        ablate(factors, make_config(), data, tmp_path, _never, Console(quiet=True))
+
+
+def test_ablation_keeps_out_of_a_single_run_and_of_biased_estimates(tmp_path: Path) -> None:
+    data, _ = make_rows()
+    RunFolder(tmp_path).write_config(make_config().to_toml())
+    with pytest.raises(DataError, match="holds a single run; name another folder"):
+        ablate(["attention"], make_config(), data, tmp_path, _never, Console(quiet=True))
+    flat = make_config(protocol="non-nested", inner_folds=4)
+    with pytest.raises(DataError, match="compares honest estimates"):
+        ablate(["attention"], flat, data, tmp_path / "b", _never, Console(quiet=True))
+
+
+def _never(config: StudyConfig, path: Path) -> int:
+    raise AssertionError("no run may begin")
