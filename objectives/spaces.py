@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from math import inf
 
@@ -14,7 +13,7 @@ from pipelines._base import Pipeline
 from pipelines.dbt import DbtPipeline
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
-from storage.records import DataError
+from storage.errors import DataError, unknown
 
 Space = Callable[[BaseTrial], Pipeline]
 
@@ -120,9 +119,7 @@ def overridden(task: str, overrides: Mapping[str, Mapping[str, object]]) -> Rang
     ranges = dict(RANGES[task])
     for name, given in overrides.items():
         if name not in ranges:
-            near = get_close_matches(name, ranges, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {list(ranges)}"
-            raise DataError(f"[space.{name}]: unknown hyper-parameter; {hint}")
+            raise DataError(f"[space]: {unknown('hyper-parameter', name, ranges)}")
         ranges[name] = _parse(name, given)
         _check(name, ranges[name], RANGES[task][name])
     return ranges

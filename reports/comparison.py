@@ -152,8 +152,8 @@ def _warnings(runs: tuple[Run, Run], names: tuple[str, str]) -> list[str]:
     for run, name in zip(runs, names, strict=True):
         if run.protocol.get("protocol") == "non-nested":
             said.append(
-                f"BIASED. {name} is not nested: the folds that score chose its configuration. The "
-                "difference is what usual practice claims beyond an honest estimate, or less."
+                f"BIASED. {name} is not nested: the folds that score chose its configuration, "
+                "so that its numbers are too good by an unknown amount."
             )
     if runs[0].dataset["fingerprint"] != runs[1].dataset["fingerprint"]:
         said.append("The two read other images or columns of the same rows.")

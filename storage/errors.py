@@ -1,4 +1,7 @@
-"""Refusals whose message is for people; loads nothing, so that ``--help`` need not wait."""
+"""Refusals whose message is for people; loads no package, so that ``--help`` need not wait."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class DataError(ValueError):
@@ -7,3 +10,12 @@ class DataError(ValueError):
 
 class LeakError(DataError):
     """A row, a patient or a label is where it could flatter a score."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """``unknown key 'trails'; did you mean 'trials'?``."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    return f"unknown {what} {name!r}; " + (
+        f"did you mean {near[0]!r}?" if near else f"known are {sorted(names)}"
+    )

@@ -12,10 +12,11 @@ from rich.console import Console
 from objectives.spaces import Choice, Ranges
 from reports.closing import comparison_lines, write_comparisons
 from reports.comparison import compare
-from storage.records import DataError, Dataset
+from storage.errors import DataError, unknown
+from storage.records import Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
-from study.config import StudyConfig, unknown
+from study.config import StudyConfig
 from study.session import ranges_of
 
 Level = bool | int | float | str

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from storage.errors import DataError
+from storage.errors import DataError, unknown
 from study.config import (
     ENGINES,
     METRIC_NAMES,
@@ -16,7 +16,6 @@ from study.config import (
     PRUNER_NAMES,
     RULES,
     TASKS,
-    unknown,
 )
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

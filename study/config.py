@@ -5,11 +5,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.errors import DataError
+from storage.errors import DataError, unknown
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
@@ -181,14 +180,6 @@ _KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "Mapping": ("a table", lambda value: isinstance(value, Mapping)),
 }
 """By the first word of a field's type; whole numbers and choices are checked by the records."""
-
-
-def unknown(what: str, name: str, known: list[str]) -> str:
-    """``unknown key 'trails'; did you mean 'trials'?``."""
-    near = get_close_matches(name, known, 1)
-    return f"unknown {what} {name!r}; " + (
-        f"did you mean {near[0]!r}?" if near else f"known are {sorted(known)}"
-    )
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from storage.records import DataError
+from storage.errors import DataError, unknown
 from study.config import (
     DEMO_ENCODER,
     ENCODERS,
@@ -19,9 +19,8 @@ from study.config import (
     StudyConfig,
     read_toml,
     refuse_other_kinds,
-    unknown,
 )
-from study.sources import DEMO, Source
+from study.sources import DEMO
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
 
@@ -57,14 +56,18 @@ def execution(merged: Mapping[str, Any]) -> Execution:
     return Execution(**{name: merged[name] for name in names if name in merged})
 
 
-def study_config(merged: Mapping[str, Any], source: Source) -> StudyConfig:
-    """The part that decides the results, with the task's defaults filled in."""
+def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
+    """The part that decides the results, with the task's defaults filled in.
+
+    Args:
+        data: what the configuration keeps of the data's source, see ``Source.key``.
+    """
     names = [f.name for f in fields(StudyConfig)]
     chosen = {name: merged[name] for name in names if name in merged}
     task = merged["task"]
-    chosen["data"] = source.key
+    chosen["data"] = data
     chosen.setdefault("epochs", EPOCHS[task])
-    chosen.setdefault("encoder", DEMO_ENCODER if source.key == DEMO else ENCODERS[task])
+    chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     if "weights" in chosen:
         chosen["weights"] = str(Path(chosen["weights"]).expanduser().resolve())
     return StudyConfig.from_toml(chosen)

@@ -56,8 +56,9 @@ def run(options: argparse.Namespace) -> int:
     merged = gather(options)
     factors = merged.pop("ablate", ())
     how = execution(merged)
+    study_config(merged, merged.get("data") or "")  # refuses before anything is downloaded
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
-    config = study_config(merged, source)
+    config = study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     data = read_source(source, config)

@@ -22,7 +22,7 @@ from objectives.spaces import RANGES, Choice, Interval, overridden
 from study.cli import VERBS, Parser, build_parser
 from study.config import EPOCHS, Execution, StudyConfig
 from study.options import execution, gather, study_config
-from study.sources import DEMO, Source
+from study.sources import DEMO
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")
@@ -219,7 +219,7 @@ def test_the_command_line_accepts_every_command_of_readme_and_makefile(
     if verb == "run":
         merged = gather(options)
         execution(merged)
-        study_config(merged, Source(tmp_path, DEMO))
+        study_config(merged, DEMO)
 
 
 def test_the_readme_has_commands_for_every_verb() -> None:

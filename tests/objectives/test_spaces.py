@@ -148,9 +148,9 @@ def test_a_search_over_an_override_draws_and_rebuilds_within_it() -> None:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("droput = {low = 0, high = 1}",
-     r"\[space.droput\]: unknown hyper-parameter; did you mean 'dropout'\?"),
+     r"\[space\]: unknown hyper-parameter 'droput'; did you mean 'dropout'\?"),
     ("zzz = {low = 0, high = 1}",
-     r"\[space.zzz\]: unknown hyper-parameter; known are \['learning_rate', "),
+     r"\[space\]: unknown hyper-parameter 'zzz'; known are \['attention', "),
     ("dropout = 0.3", r"a range is low and high \(and log or step\), or values; found 0.3"),
     ("dropout = {low = 0.1}", r"a range is low and high .*; found \{'low': 0.1\}"),
     ("dropout = {low = 0.1, high = 0.2, steps = 3}", "a range is low and high"),
@@ -188,7 +188,7 @@ def test_an_override_that_cannot_be_used_is_refused(text: str, message: str) -> 
 
 
 def test_the_multimodal_task_has_no_sampler_for_tokens() -> None:
-    with pytest.raises(DataError, match=r"\[space.token_sampler\]: unknown hyper-parameter"):
+    with pytest.raises(DataError, match=r"unknown hyper-parameter 'token_sampler'"):
         of_toml("[space]\ntoken_sampler = {values = ['none']}", "multimodal")
 
 

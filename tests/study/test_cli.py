@@ -158,6 +158,19 @@ def test_no_trials_are_refused(refuse: Refuse, good: Path) -> None:
     assert said == "--trials must be a whole number of at least 1, found 0"
 
 
+def test_bad_options_are_refused_before_data_are_sought(
+    refuse: Refuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --data that is a download of gigabytes, or the writing of a demo."""
+
+    def sought(*words: object, **more: object) -> None:
+        raise AssertionError("data were sought")
+
+    monkeypatch.setattr("study.run_verb.find_source", sought)
+    said = refuse("--task", "dbt", "--trials", "0")
+    assert said == "--trials must be a whole number of at least 1, found 0"
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (("--trails", "3"), "unknown option '--trails'; did you mean '--trials'?"),
     (("--trails=3",), "unknown option '--trails'; did you mean '--trials'?"),

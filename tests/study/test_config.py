@@ -18,10 +18,8 @@ from storage.records import DataError
 from study.cli import VERBS, build_parser
 from study.config import METRIC_NAMES, PRUNER_NAMES, TASKS, Execution, StudyConfig, read_toml
 from study.options import CACHE_VARIABLE, cache_folder, execution, gather, study_config
-from study.sources import Source
 
-DATA = Source(Path("/data/mine"), "/data/mine")
-DEMO = Source(Path("/cache/demo"), "demo", banner="SYNTHETIC")
+DATA = "/data/mine"
 
 
 def config(**changes: Any) -> StudyConfig:
@@ -163,17 +161,17 @@ def test_a_file_may_say_everything(tmp_path: Path) -> None:
     assert execution(options) == Execution(run=Path("runs/mine"), quiet=True)
 
 
-@pytest.mark.parametrize(("task", "source", "encoder", "epochs"), [
+@pytest.mark.parametrize(("task", "data", "encoder", "epochs"), [
     ("dbt", DATA, "clip:ViT-B/32", 30), ("multimodal", DATA, "timm:efficientnet_b0", 100),
-    ("dbt", DEMO, "bundled:efficientnet_lite0", 30),
-    ("multimodal", DEMO, "bundled:efficientnet_lite0", 100),
+    ("dbt", "demo", "bundled:efficientnet_lite0", 30),
+    ("multimodal", "demo", "bundled:efficientnet_lite0", 100),
 ])  # fmt: skip
 def test_a_task_and_its_data_bring_their_defaults(
-    task: str, source: Source, encoder: str, epochs: int
+    task: str, data: str, encoder: str, epochs: int
 ) -> None:
-    chosen = study_config(gather(typed("--task", task)), source)
-    assert (chosen.encoder, chosen.epochs, chosen.data) == (encoder, epochs, source.key)
-    named = study_config(gather(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), source)
+    chosen = study_config(gather(typed("--task", task)), data)
+    assert (chosen.encoder, chosen.epochs, chosen.data) == (encoder, epochs, data)
+    named = study_config(gather(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), data)
     assert (named.encoder, named.epochs) == ("a:b", 3)
 
 

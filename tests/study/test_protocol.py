@@ -42,9 +42,16 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
     return read_run(ready.folder), Session(place)
 
 
-def test_non_nested_reports_the_scores_of_the_folds_that_chose(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Session]:
+    """A finished run that is not nested."""
+    quiet_optuna()
     config = make_config(protocol="non-nested", inner_folds=4)
-    run, session = carried_out(tmp_path / "flat", config)
+    return carried_out(tmp_path_factory.mktemp("flat") / "run", config)
+
+
+def test_non_nested_reports_the_scores_of_the_folds_that_chose(flat: tuple[Run, Session]) -> None:
+    run, session = flat
     best = max(
         (trial for trial in session.study("final").get_trials() if trial.state.name == "COMPLETE"),
         key=lambda trial: (trial.value or 0.0, -trial.number),
@@ -58,12 +65,14 @@ def test_non_nested_reports_the_scores_of_the_folds_that_chose(tmp_path: Path) -
     assert numbers["overall"]["roc_auc"]["estimate"] == pytest.approx(float(np.mean(claims)))
 
 
-def test_non_nested_scores_the_rows_that_the_nested_run_tests_fold_by_fold(tmp_path: Path) -> None:
+def test_non_nested_scores_the_rows_that_the_nested_run_tests_fold_by_fold(
+    flat: tuple[Run, Session], tmp_path: Path
+) -> None:
     """Else the two could not be compared in pairs."""
-    flat, _ = carried_out(tmp_path / "flat", make_config(protocol="non-nested", inner_folds=4))
-    nested, _ = carried_out(tmp_path / "nested", make_config())
-    assert [fold.name for fold in flat.outer] == [fold.name for fold in nested.outer]
-    for one, other in zip(flat.outer, nested.outer, strict=True):
+    claim, _ = flat
+    nested, _ = carried_out(tmp_path / "nested", make_config(trials=1))
+    assert [fold.name for fold in claim.outer] == [fold.name for fold in nested.outer]
+    for one, other in zip(claim.outer, nested.outer, strict=True):
         assert one.test is not None
         assert other.test is not None
         assert sorted(one.test.ids.tolist()) == sorted(other.test.ids.tolist())
@@ -72,8 +81,10 @@ def test_non_nested_scores_the_rows_that_the_nested_run_tests_fold_by_fold(tmp_p
         assert one.test_images == other.test_images
 
 
-def test_a_non_nested_report_is_stamped_as_biased_and_claims_no_optimism(tmp_path: Path) -> None:
-    run, _ = carried_out(tmp_path / "flat", make_config(protocol="non-nested", inner_folds=4))
+def test_a_non_nested_report_is_stamped_as_biased_and_claims_no_optimism(
+    flat: tuple[Run, Session],
+) -> None:
+    run, _ = flat
     numbers = results(run)
     assert stamps(numbers)[0] == "BIASED: NOT NESTED"
     assert numbers["protocol"]["protocol"] == "non-nested"
@@ -95,7 +106,7 @@ def test_ablation_runs_every_level_on_the_same_splits_and_compares_with_the_firs
 ) -> None:
     data, _ = make_rows(patients=48, images=2, signal=0.3)
     space = {"batch_size": {"values": [32]}, "sampler": {"values": ["none", "weighted", "over"]}}
-    config = make_config(trials=2, space=space)
+    config = make_config(trials=1, outer_folds=2, inner_folds=2, space=space)
     done: list[str] = []
 
     def study(chosen: StudyConfig, path: Path) -> int:
