@@ -11,6 +11,7 @@ import numpy as np
 from storage.images import content_hash
 from storage.leaks import column_errors, column_warnings
 from storage.lookalikes import Signatures, find_pairs, sign
+from storage.overlaps import Float32, find_overlaps
 from storage.readers._base import first_three
 from storage.records import DataError, Dataset, IntArray
 
@@ -57,6 +58,19 @@ def audit(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit:
         *column_warnings(data),
     )
     return Audit(errors, warnings)
+
+
+def audit_embeddings(data: Dataset, embeddings: Float32) -> tuple[str, ...]:
+    """Warnings that need ``embeddings (n, dim)``: images that show part of another patient's."""
+    images = data.features.images.tolist()
+    found = find_overlaps(embeddings, images, data.patients)
+    if not found:
+        return ()
+    named = first_three(f"{data.ids[pair.first]} ~ {data.ids[pair.second]}" for pair in found)
+    return (
+        f"images of different patients that share a picture, as a cropped copy does: {named}; "
+        "look at them, and give them one patient_id if they show one patient",
+    )
 
 
 def _copies(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...]:

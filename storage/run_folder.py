@@ -119,9 +119,19 @@ class RunFolder:
             tuple(kept["assumptions"]),
         )
 
+    def add_audit(self, found: Iterable[str]) -> None:
+        """Keep what was seen of the data only once their images were represented."""
+        kept = read_json(self.path / "dataset.json")
+        write_json(self.path / "dataset.json", {**kept, "audit_of_embeddings": list(found)})
+
+    def audited_embeddings(self) -> bool:
+        """Whether ``add_audit`` was called."""
+        return "audit_of_embeddings" in read_json(self.path / "dataset.json")
+
     def read_audit(self) -> list[str]:
-        """What the audit warned of."""
-        return list(read_json(self.path / "dataset.json")["audit"])
+        """What the audit warned of, before and after the images were represented."""
+        kept = read_json(self.path / "dataset.json")
+        return [*kept["audit"], *kept.get("audit_of_embeddings", [])]
 
     def write_splits(
         self, studies: Iterable[OuterFold], attempts: Mapping[str, int], fingerprint: str

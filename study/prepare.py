@@ -16,7 +16,7 @@ from pipelines.embedded import Embeddings
 from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
-from storage.audit import audit
+from storage.audit import audit, audit_embeddings
 from storage.files import write_json
 from storage.readers.read import read
 from storage.records import DataError, Dataset, OuterFold
@@ -145,6 +145,19 @@ def represent(
         ready.data.features, encoder, cache=cache, views=views_needed(ranges),
         tokens=tokens_needed(config, ranges), device=device, progress=progress,
     )  # fmt: skip
+
+
+def audit_represented(ready: Ready, embeddings: Embeddings) -> tuple[str, ...]:
+    """What only representations show of the data; looked for once a run, and kept in it.
+
+    Returns:
+        The new warnings; none where the run was audited before.
+    """
+    if ready.folder.audited_embeddings():
+        return ()
+    found = audit_embeddings(ready.data, embeddings.pooled(ready.data.ids.tolist()))
+    ready.folder.add_audit(found)
+    return found
 
 
 def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:

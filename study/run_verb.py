@@ -6,6 +6,7 @@ import argparse
 import logging
 import shlex
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from study.options import cache_folder, execution, gather, study_config
 from study.plan import Cost, describe_plan
 from study.prepare import (
     Ready,
+    audit_represented,
     begin,
     default_run,
     encoder_of,
@@ -95,6 +97,7 @@ def _work(ready: Ready, encoder: Encoder, how: Execution, console: Console) -> d
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
     embeddings = _represent(ready, encoder, devices[0], None if how.quiet else console)
+    _say_warnings(console, audit_represented(ready, embeddings))
     place = Place(ready.folder.path, embeddings, how.storage or None)
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
@@ -142,7 +145,11 @@ def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> N
 def _say_assumptions(console: Console, ready: Ready) -> None:
     for text in ready.data.assumptions:
         console.print(f"- {text}")
-    for text in ready.folder.read_audit():
+    _say_warnings(console, ready.folder.read_audit())
+
+
+def _say_warnings(console: Console, texts: Iterable[str]) -> None:
+    for text in texts:
         console.print(f"- [yellow]warning:[/yellow] {text}")
 
 
