@@ -204,6 +204,25 @@ def test_another_image_size_is_never_served_from_the_old_one(
     assert len(list((tmp_path / "squares").iterdir())) == 2
 
 
+def serves_stale_rows(rows: Features, cache: Path) -> bool:
+    """Whether a change of preprocessing is answered with what was kept before it."""
+    embed(rows, Bands(), cache=cache, threads=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(squares, "DECODE", squares.DECODE + 1)
+        patch.setattr(squares, "read_square", lambda path, side: np.full((side, side, 3), 7, "u1"))
+        kept = embed(rows, Bands(), cache=cache, threads=1)
+    return bool((kept.pooled(rows.ids.tolist()) != 7).any())
+
+
+def test_planted_key_without_preprocessing_is_caught(
+    forty: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = forty.select(["row0", "row1"])
+    assert not serves_stale_rows(rows, tmp_path / "honest")
+    monkeypatch.setattr(module, "square_key", lambda side: {"side": side})
+    assert serves_stale_rows(rows, tmp_path / "leaky")
+
+
 def test_a_change_of_augmentation_leaves_view_zero_and_renews_the_rest(
     forty: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

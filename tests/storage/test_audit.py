@@ -1,6 +1,8 @@
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,58 @@ def test_a_recompressed_copy_of_another_patient_is_a_warning(
     assert _found(result.warnings, "near-identical images of different patients", said)
 
 
+def _recompressed(image: Image.Image) -> Image.Image:
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=30)
+    return Image.open(buffer)
+
+
+def _brighter(image: Image.Image) -> Image.Image:
+    return image.point(lambda value: min(255, round(0.8 * value + 40)))
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "recompressed": _recompressed,
+    "saved in another format": lambda image: image,
+    "resized": lambda image: image.resize((image.width // 2, image.height // 2)),
+    "squeezed": lambda image: image.resize((image.width, image.height * 4 // 5)),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "brighter": _brighter,
+    "of less contrast": lambda image: image.point(lambda value: value // 2 + 60),
+    "of another gamma": lambda image: image.point(lambda value: 255 * (value / 255) ** 0.8),
+    "all at once": lambda image: _recompressed(
+        _brighter(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((120, 120)))
+    ),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_every_kind_of_near_duplicate_under_two_patients_is_a_warning(
+    tmp_path: Path, how: str
+) -> None:
+    _data(tmp_path / "d")
+    source = Image.fromarray(picture(100, side=160))
+    source.save(tmp_path / "d/benign/P001_0.png")
+    COPIES[how](source).save(tmp_path / "d/benign/P002_9.png")
+    if how == "saved in another format":
+        (tmp_path / "d/benign/P002_9.png").unlink()
+        source.save(tmp_path / "d/benign/P002_9.tif")
+    warnings = _audit(_data(tmp_path / "d")).warnings
+    assert _found(warnings, "near-identical images of different patients", "benign/P002_9")
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_every_kind_of_near_duplicate_of_a_real_scan_is_found(tmp_path: Path, how: str) -> None:
+    """Ten ultrasounds and their copies: each copy is a pair with its own original alone."""
+    folder = real_data("breast-usg")
+    originals = sorted((folder / "malignant").glob("*.jpg"))[:10]
+    copies = [tmp_path / f"{i}.png" for i in range(10)]
+    for original, copy in zip(originals, copies, strict=True):
+        COPIES[how](Image.open(original).convert("L")).save(copy)
+    pairs = find_pairs(sign([str(path) for path in (*originals, *copies)]))
+    assert [(pair.first, pair.second) for pair in pairs] == [(i, i + 10) for i in range(10)]
+
+
 def test_unreadable_and_empty_images_are_errors_that_name_them(tmp_path: Path) -> None:
     _data(tmp_path / "d")
     (tmp_path / "d/benign/P001_0.png").write_bytes(b"broken")
@@ -102,7 +156,17 @@ def test_guessed_patients_and_patients_of_one_image_are_told(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["shape_LEAKY", "BI-RADS", "pathology", "Diagnosis", "verification", "Tumour_Contour", "label"],
+    [
+        "shape_LEAKY",
+        "BI-RADS",
+        "pathology",
+        "Diagnosis",
+        "verification",
+        "Tumour_Contour",
+        "label",
+        "fileName",
+        "fullPath",
+    ],
 )
 def test_columns_of_the_verdict_are_errors(tmp_path: Path, name: str) -> None:
     data = _data(tmp_path / "d")

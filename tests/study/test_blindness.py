@@ -23,6 +23,7 @@ import study.finish
 import study.session
 import study.work
 from objectives.inner import InnerObjective
+from pipelines.decision import Decision
 from pipelines.losses import effective_number_alpha
 from pipelines.resample import resample
 from pipelines.rows import Scaler
@@ -87,6 +88,29 @@ def what_differs(tmp_path: Path, task: str, **changes: Any) -> list[str]:
     return [key for key in plain if plain[key] != other[key]]
 
 
+def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
+    """Whether ``FOLD`` draws the same parameters, and ends its trials alike, beside other folds."""
+    data, source = rows_of("multimodal")
+    config = make_config(trials=6)
+    splits = make_splits(data, config)
+    searches = []
+    for names in ((FOLD,), ("outer-0", FOLD, "final")):
+        study.session.open_session.cache_clear()
+        path = tmp_path / f"{len(names)}" / "run"
+        _, place = begin_run(path, data, source, config, splits)
+        for number in range(config.trials):
+            for name in names:
+                outcome = carry_out(Job(place, name, number, "cpu"))
+                assert not outcome.trace, outcome.trace
+        searches.append(Session(place).study(FOLD).get_trials())
+    alone, beside = searches
+    return (
+        [t.params for t in alone] == [t.params for t in beside],
+        [(t.state, t.values, t.intermediate_values) for t in alone]
+        == [(t.state, t.values, t.intermediate_values) for t in beside],
+    )
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("pruner", ["halving", "median"])
 def test_search_refit_and_decision_ignore_the_test_side(
@@ -102,18 +126,7 @@ def test_every_sampler_ignores_the_test_side(tmp_path: Path, sampler: str) -> No
 
 
 def test_search_of_one_fold_ignores_what_other_folds_searched(tmp_path: Path) -> None:
-    data, source = rows_of("multimodal")
-    config = make_config(trials=6)
-    splits = make_splits(data, config)
-    alone = what_a_study_did(tmp_path / "alone", data, source, config, splits)
-    study.session.open_session.cache_clear()
-    _, place = begin_run(tmp_path / "beside" / "run", data, source, config, splits)
-    for number in range(config.trials):
-        for name in ("outer-0", FOLD, "final"):
-            carry_out(Job(place, name, number, "cpu"))
-    trials = Session(place).study(FOLD).get_trials()
-    assert [t.params for t in trials] == [trial[2] for trial in alone["trials"]]
-    assert [t.values for t in trials] == [trial[3] for trial in alone["trials"]]
+    assert search_alone_and_beside_others(tmp_path) == (True, True)
 
 
 def test_the_noise_does_reach_the_test_scores(tmp_path: Path) -> None:
@@ -170,6 +183,23 @@ def test_planted_encoder_fitted_on_all_rows_is_caught(
         pipelines.rows.TabularEncoder, "fit",
         classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
     )  # fmt: skip
+    assert "trials" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_imputer_fitted_on_all_rows_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
+) -> None:
+    """Only what stands for a missing value comes from all rows."""
+    fit = pipelines.rows.TabularEncoder.fit
+
+    def leaky(cls: Any, columns: Any, tabular: Any) -> Any:
+        pairs = zip(
+            fit(columns, tabular).columns, fit(columns, seen[-1].features.tabular).columns,
+            strict=True,
+        )  # fmt: skip
+        return cls(tuple(replace(own, fill=everyone.fill) for own, everyone in pairs))
+
+    monkeypatch.setattr(pipelines.rows.TabularEncoder, "fit", classmethod(leaky))
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
@@ -259,6 +289,118 @@ def test_planted_threshold_from_the_test_side_is_caught(
 
     monkeypatch.setattr(study.work, "finish", leaky)
     assert "threshold" in what_differs(tmp_path, "multimodal")
+
+
+def test_planted_temperature_from_the_test_side_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = study.finish.finish
+
+    def leaky(session: Session, name: str, device: str) -> Any:
+        test = session.data.select(session.folds[name].test)
+        choose = study.finish.choose
+
+        def flattering(*given: Any) -> Any:
+            chosen = choose(*given)
+            scores = chosen.fitted.predict(test.features)
+            return replace(chosen, decision=Decision.fit(test.labels, scores))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study.finish, "choose", flattering)
+            return honest(session, name, device)
+
+    monkeypatch.setattr(study.work, "finish", leaky)
+    differs = what_differs(tmp_path, "multimodal")
+    assert {"temperature", "threshold"} <= set(differs)
+    assert "weights" not in differs
+
+
+def test_planted_epoch_chosen_on_the_test_side_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refit is scored on the test rows after every epoch, and stopped at the best."""
+    honest = study.finish.finish
+
+    def leaky(session: Session, name: str, device: str) -> Any:
+        test = session.data.select(session.folds[name].test)
+        refit = study.finish.refit
+
+        def flattering(objective: InnerObjective, trial: Any, epochs: int) -> Any:
+            tried = {n: refit(objective, trial, n) for n in range(1, session.config.epochs + 1)}
+            score = objective.metric.score
+            return tried[
+                max(tried, key=lambda n: score(test.labels, predicted(tried[n], test.features)))
+            ]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study.finish, "refit", flattering)
+            return honest(session, name, device)
+
+    monkeypatch.setattr(study.work, "finish", leaky)
+    assert "weights" in what_differs(tmp_path, "multimodal")
+
+
+def predicted(training: Any, features: Any) -> Any:
+    return training.fitted(0).predict(features)
+
+
+def test_planted_warm_start_from_another_fold_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search begins with the parameters that another outer fold likes best so far."""
+    honest = study.session.Session.study
+
+    def leaky(self: Session, name: str, number: int = 0) -> optuna.Study:
+        own = honest(self, name, number)
+        if name == FOLD and len(own.get_trials()) == number:
+            ended = honest(self, "outer-0").get_trials(states=[optuna.trial.TrialState.COMPLETE])
+            if ended:
+                own.enqueue_trial(max(ended, key=lambda trial: trial.value or 0.0).params)
+        return own
+
+    monkeypatch.setattr(study.session.Session, "study", leaky)
+    same_parameters, _ = search_alone_and_beside_others(tmp_path)
+    assert not same_parameters
+
+
+def test_planted_trials_of_another_fold_are_refused(tmp_path: Path) -> None:
+    """Finished trials of one study are handed to the next, whose numbers then do not fit."""
+    data, source = rows_of("multimodal")
+    config = make_config()
+    _, place = begin_run(tmp_path / "run", data, source, config)
+    carry_out(Job(place, "outer-0", 0, "cpu"))
+    session = Session(place)
+    session.study(FOLD).add_trials(session.study("outer-0").get_trials())
+    with pytest.raises(RuntimeError, match="outer-1: asked for trial 0 and got 1"):
+        carry_out(Job(place, FOLD, 0, "cpu"))
+
+
+class PrunesAgainst(optuna.pruners.BasePruner):
+    """Gives up a trial that is behind the best that another study has reached by this epoch."""
+
+    def __init__(self, other: optuna.Study) -> None:
+        self.other = other
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        step = trial.last_step or 0
+        reached = [t.intermediate_values.get(step, 0.0) for t in self.other.get_trials()]
+        return bool(reached) and trial.intermediate_values[step] < max(reached)
+
+
+def test_planted_pruning_against_another_folds_trials_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = study.session.Session.study
+
+    def leaky(self: Session, name: str, number: int = 0) -> optuna.Study:
+        own = honest(self, name, number)
+        if name == FOLD:
+            own.pruner = PrunesAgainst(honest(self, "outer-0"))
+        return own
+
+    monkeypatch.setattr(study.session.Session, "study", leaky)
+    _, same_ends = search_alone_and_beside_others(tmp_path)
+    assert not same_ends
 
 
 def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.records import DataError, Dataset, Features
+from storage.records import DataError, Dataset, Features, LeakError
 from study import splits as module
 from study.splits import Splits, divide, patients_by_class, split
 from tests.factories import make_rows
@@ -121,6 +121,63 @@ def test_labels_are_all_that_balances_the_folds_and_features_have_no_part() -> N
         name="other",
     )  # fmt: skip
     assert cut(data) == cut(other)
+
+
+def cuts_change_with_the_features() -> bool:
+    """Whether the same labels and patients are cut otherwise when all columns become noise."""
+    data, _ = make_rows(patients=24)
+    noise = np.random.default_rng(1).normal(size=data.features.tabular.shape)
+    return cut(data) != cut(replace(data, features=replace(data.features, tabular=noise)))
+
+
+def test_planted_search_for_the_split_that_scores_best_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the divisions tried, the one whose folds are told apart best by age is taken."""
+    honest = module._imbalance
+
+    def leaky(data: Dataset, parts: list[np.ndarray]) -> float | None:
+        age = np.nan_to_num(data.features.tabular[:, 0])
+        scores = [np.corrcoef(age[part], data.labels[part])[0, 1] for part in parts]
+        return None if honest(data, parts) is None else -float(np.nanmin(scores))
+
+    assert not cuts_change_with_the_features()
+    monkeypatch.setattr(module, "_imbalance", leaky)
+    assert cuts_change_with_the_features()
+
+
+def by_image(data: Dataset, folds: int, seed: int) -> list[np.ndarray]:
+    """Parts that know nothing of patients."""
+    order = np.random.default_rng(seed).permutation(len(data))
+    return [np.sort(order[k::folds]) for k in range(folds)]
+
+
+def test_planted_outer_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = make_rows(patients=24)
+    honest = module.divide
+
+    def leaky(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[np.ndarray], int]:
+        if what == "outer":
+            return by_image(data, folds, seed % 2**32), 0
+        return honest(data, folds, seed=seed, what=what)
+
+    monkeypatch.setattr(module, "divide", leaky)
+    with pytest.raises(LeakError, match=r"outer-0: patients \['p\d+'.* are in both train and test"):
+        cut(data)
+
+
+def test_planted_inner_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = make_rows(patients=24)
+    honest = module.divide
+
+    def leaky(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[np.ndarray], int]:
+        if what == "inner":
+            return by_image(data, folds, seed % 2**32), 0
+        return honest(data, folds, seed=seed, what=what)
+
+    monkeypatch.setattr(module, "divide", leaky)
+    with pytest.raises(LeakError, match=r"inner-0: patients \['p\d+'.* are in both fit and val"):
+        cut(data)
 
 
 def test_each_repeat_is_a_partition_of_its_own_and_names_go_on_counting() -> None:
