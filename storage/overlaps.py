@@ -29,6 +29,9 @@ scans of one organ, and finds four in five cropped copies where this finds nine 
 SIDE = 32
 SIZES = tuple(range(26, SIDE + 1))
 """Sides, in pixels, that an image may have within the other: it was cropped by a fifth at most."""
+ROUGH, PROMISING = SIZES[::2], 0.45
+"""Every other size is tried first, and all only on pairs this alike: less than half the time. A
+cropped ultrasound is at least 0.59 alike at the rough sizes."""
 MIN_OVERLAP, SPREADS = 0.62, 6.0
 """A pair overlaps if its likeness is this large and this many spreads above the median of the pairs
 that were looked at. On 1,875 ultrasounds that finds three pairs, all of one patient under two names
@@ -134,10 +137,14 @@ def overlap(pictures: NDArray[np.float64], first: IntArray, second: IntArray) ->
 
 
 def _either_way(one: Float32, two: Float32) -> Float32:
-    return np.asarray(np.maximum(_within(one, two), _within(two, one)), dtype=np.float32)
+    likeness = np.maximum(_within(one, two, ROUGH), _within(two, one, ROUGH))
+    fine = likeness >= PROMISING
+    if fine.any():
+        likeness[fine] = np.maximum(_within(one[fine], two[fine]), _within(two[fine], one[fine]))
+    return likeness
 
 
-def _within(small: Float32, large: Float32) -> Float32:
+def _within(small: Float32, large: Float32, sizes: Sequence[int] = SIZES) -> Float32:
     """(pairs,) largest correlation of ``small``, shrunk, with a part of ``large``.
 
     Normalised cross-correlation: Lewis (1995), Fast normalized cross-correlation.
@@ -147,7 +154,7 @@ def _within(small: Float32, large: Float32) -> Float32:
     best = np.full(len(small), -1.0, dtype=np.float32)
     spectrum = rfft2(large)
     sums, squares = _summed(large), _summed(large * large)
-    for shrunk in _shrunk(small):
+    for shrunk in _shrunk(small, sizes):
         height, width = shrunk.shape[1:]
         centred = shrunk - shrunk.mean(axis=(1, 2), keepdims=True)
         norm = np.square(centred).sum(axis=(1, 2), dtype=np.float64)[:, None, None]
@@ -162,12 +169,12 @@ def _within(small: Float32, large: Float32) -> Float32:
     return best
 
 
-def _shrunk(pictures: Float32) -> Iterator[Float32]:
-    """Every combination of heights and widths in ``SIZES``, since a crop may be of one side."""
-    shrink = {size: _shrinking(size) for size in SIZES}
-    for height in SIZES:
+def _shrunk(pictures: Float32, sizes: Sequence[int] = SIZES) -> Iterator[Float32]:
+    """Every combination of heights and widths in ``sizes``, since a crop may be of one side."""
+    shrink = {size: _shrinking(size) for size in sizes}
+    for height in sizes:
         lower = shrink[height] @ pictures
-        for width in SIZES:
+        for width in sizes:
             yield np.asarray(lower @ shrink[width].T, dtype=np.float32)
 
 
