@@ -38,6 +38,9 @@ that were looked at. On 1,875 ultrasounds that finds three pairs, all of one pat
 (0.65 to 0.87); the likest two that only share a caption reach 0.59. Mammograms share an outline
 (median 0.5, up to 0.84), so among them hardly any pair stands out.
 """
+MANY = 50_000
+"""Images up to which overlaps are sought: time grows with their square (20,000: half a minute of
+one core) and their embeddings are held at once (50,000 of 1280 numbers: 256 MB)."""
 BLOCK = 1 << 22
 """Numbers held at once while neighbours are searched (16 MiB)."""
 PAIRS = 256

@@ -18,6 +18,7 @@ from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from storage.audit import audit, audit_embeddings
 from storage.files import write_json
+from storage.overlaps import MANY
 from storage.readers.read import read
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
@@ -155,7 +156,13 @@ def audit_represented(ready: Ready, embeddings: Embeddings) -> tuple[str, ...]:
     """
     if ready.folder.audited_embeddings():
         return ()
-    found = audit_embeddings(ready.data, embeddings.pooled(ready.data.ids.tolist()))
+    if len(ready.data) > MANY:
+        found: tuple[str, ...] = (
+            f"cropped copies under two patients were not looked for among {len(ready.data):,} "
+            f"images; the search is for {MANY:,} at most",
+        )
+    else:
+        found = audit_embeddings(ready.data, embeddings.pooled(ready.data.ids.tolist()))
     ready.folder.add_audit(found)
     return found
 
