@@ -21,7 +21,7 @@ from reports.figures_scores import (
 from reports.figures_summary import comprehensive
 from reports.figures_training import training_loss
 from reports.style import Draw
-from reports.words import COVERS, OPTIMISTIC, Rows, counted, finished, stamps
+from reports.words import COVERS, OPTIMISTIC, Rows, counted, covers, finished, stamps
 
 
 @dataclass(frozen=True)
@@ -179,4 +179,4 @@ def _label(plate: Plate, index: int) -> str:
 
 def _description(plate: Plate, numbers: Json) -> tuple[str, str, str]:
     count = f"n = {counted(numbers, plate.rows)}; {finished(numbers)}."
-    return plate.reading.strip(), count, plate.closing
+    return plate.reading.strip(), count, plate.closing.replace(COVERS, covers(numbers))

@@ -9,10 +9,10 @@ from reports.evidence import Json
 from reports.tables import data_table, overall_table, parameters_table, trials_table
 from reports.words import (
     BIASED,
-    COVERS,
     RESEARCH_ONLY,
     biased,
     counted,
+    covers,
     finished,
     metric_name,
     metric_phrase,
@@ -164,7 +164,7 @@ def limit_section(numbers: Json) -> Iterator[Block]:
         "" if numbers["dataset"].get("patients_known", True) else _isolation(numbers["dataset"])
     )
     yield Paragraph(
-        f"{COVERS} The factor by which they are stretched for training variation is an "
+        f"{covers(numbers)} The factor by which they are stretched for training variation is an "
         f"empirical constant. The number of patients of the rarest class sets their width. "
         f"{isolation}".strip()
     )

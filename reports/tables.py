@@ -7,13 +7,13 @@ from typing import Literal
 from reports.blocks import Table
 from reports.evidence import Json
 from reports.words import (
-    COVERS,
     OPTIMISTIC,
     OVERALL,
     PER_CLASS,
     Rows,
     class_metric_name,
     counted,
+    covers,
     finished,
     metric_name,
     number,
@@ -138,7 +138,7 @@ def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
     patients = numbers[rows]["patients_by_class"]
     by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
     lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished(numbers)}.",)
-    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, COVERS)
+    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, covers(numbers))
 
 
 def _spread_note(side: Side) -> tuple[str, ...]:

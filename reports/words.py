@@ -40,6 +40,7 @@ COVERS = (
     "The intervals cover patient sampling and, approximately, training variation; not other "
     "hospitals, scanners or populations, label errors, or choices made after seeing the results."
 )
+DO_NOT_COVER = "These intervals do not cover: the rows that score also chose."
 BIASED = (
     "The folds that score also chose the configuration, the number of epochs, the temperature and "
     "the threshold, as is usual practice. These numbers are too good by an unknown amount, and "
@@ -125,6 +126,11 @@ def finished(numbers: Json) -> str:
 def biased(numbers: Json) -> bool:
     """Whether the rows that score also chose the configuration (``--protocol non-nested``)."""
     return str(numbers["protocol"].get("protocol")) == "non-nested"
+
+
+def covers(numbers: Json) -> str:
+    """What the intervals cover and what they do not."""
+    return DO_NOT_COVER if biased(numbers) else COVERS
 
 
 def stamps(numbers: Json) -> tuple[str, ...]:

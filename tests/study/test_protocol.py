@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from objectives.metrics import METRICS
+from reports.figures import pictures
 from reports.results import results
 from reports.summary import summary
+from reports.tables import overall_table
 from reports.words import stamps
 from storage.files import write_json
 from storage.records import DataError, Run
@@ -93,6 +95,9 @@ def test_a_non_nested_report_is_stamped_as_biased_and_claims_no_optimism(
     assert words.startswith("BIASED. The folds that score also chose the configuration")
     assert "cross-validation that is not nested" in words
     assert "measured of the whole procedure" not in words
+    everything = [words, str(overall_table(numbers, "test")), str(pictures(numbers))]
+    assert all("These intervals do not cover" in text for text in everything)
+    assert not any("intervals cover patient sampling" in text for text in everything)
 
 
 @pytest.mark.parametrize("changes", [{"inner_folds": 3}, {"inner_folds": 4, "repeats": 2}])
