@@ -142,8 +142,32 @@ def _conceivable(data: Dataset, folds: int) -> bool:
     return len(set(data.patients.tolist())) >= folds and int(images.min()) >= folds
 
 
+class _QuickGroupKFold(StratifiedGroupKFold):  # type: ignore[misc]
+    """The same folds as ``StratifiedGroupKFold``'s, all places of a patient weighed at once.
+
+    scikit-learn takes 75 us for each of the tens of thousands of weighings of a small study; a test
+    holds the folds to its own.
+    """
+
+    def _find_best_fold(
+        self, y_counts_per_fold: FloatArray, y_cnt: IntArray, group_y_counts: FloatArray
+    ) -> int:
+        folds = len(y_counts_per_fold)
+        each = np.arange(folds)
+        placed = np.repeat(y_counts_per_fold[None], folds, axis=0)  # (place, folds, classes)
+        placed[each, each] += group_y_counts
+        uneven = (placed / y_cnt).std(axis=1).mean(axis=-1).tolist()
+        sizes = y_counts_per_fold.sum(axis=1).tolist()
+        best = 0
+        for fold in range(1, folds):
+            alike = abs(uneven[fold] - uneven[best]) <= 1e-8 + 1e-5 * uneven[best]  # np.isclose
+            if uneven[fold] < uneven[best] or (alike and sizes[fold] < sizes[best]):
+                best = fold
+        return best
+
+
 def _attempt(data: Dataset, folds: int, seed: int) -> list[IntArray]:
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    splitter = _QuickGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # It warns of classes smaller than the folds; they are counted below instead.
         warnings.simplefilter("ignore", UserWarning)

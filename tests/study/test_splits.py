@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from storage.records import DataError, Dataset, Features, LeakError
 from study import splits as module
@@ -235,6 +236,19 @@ def test_the_best_balanced_of_many_attempts_is_taken(data: Dataset, seed: int) -
         found.append(imbalance(data, parts) if whole else np.inf)
     assert imbalance(data, taken) == pytest.approx(min(found), abs=1e-12)
     assert attempt == int(np.argmin(np.round(found, 12)))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_folds_are_those_of_scikit_learn(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    folds, patients = int(chance.integers(2, 7)), int(chance.integers(20, 120))
+    of = chance.integers(0, patients, 3 * patients)
+    labels = chance.integers(0, chance.integers(2, 6), len(of)) // int(chance.integers(1, 3))
+    options = {"n_splits": folds, "shuffle": True, "random_state": seed}
+    expected = StratifiedGroupKFold(**options).split(of, labels, of)
+    found = module._QuickGroupKFold(**options).split(of, labels, of)
+    for (_, theirs), (_, ours) in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
 
 
 def test_many_attempts_balance_better_than_one() -> None:
