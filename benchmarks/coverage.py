@@ -13,22 +13,20 @@ unchanged. Writes coverage.md and coverage.png beside this file.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 
+from benchmarks.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks, source_hash
 from benchmarks.cohorts import Cell, population
 from benchmarks.coverage_report import Outcome, write_report
 from benchmarks.simulated_study import simulate
 
 HERE = Path(__file__).parent
 CHUNK = 25
+KEPT = ("intervals", "truth", "controls", "unstable", "refused")
 BASE = Cell("150 patients, prevalence 0.3, icc 0.6", 150, (0.3,), 0.6)
 GRID = tuple(
     Cell(f"{n} patients, prevalence {share}, icc {icc}", n, (share,), icc)
@@ -67,17 +65,16 @@ def main() -> None:
     options = _options()
     groups = QUICK if options.quick else GROUPS
     replicates = 60 if options.quick else options.replicates
-    folder = options.out / source_hash()
+    folder = options.out / source_hash(_sources())
     start = time.perf_counter()
-    tasks = [
-        (cell, first, min(CHUNK, replicates - first), options.seed, folder)
+    chunks = {
+        cell: chunks_of(cell, replicates, size=CHUNK, seed=options.seed, folder=folder)
         for cells in groups.values()
         for cell in cells
-        for first in range(0, replicates, CHUNK)
-    ]
-    run_all(tasks, options.workers)
+    }
+    run_chunks([chunk for parts in chunks.values() for chunk in parts], simulated, options.workers)
     outcomes = {
-        group: [gather(cell, replicates, options.seed, folder) for cell in cells]
+        group: [outcome(cell.name, gathered(chunks[cell])) for cell in cells]
         for group, cells in groups.items()
     }
     minutes = (time.perf_counter() - start) / 60
@@ -87,62 +84,26 @@ def main() -> None:
     write_report(outcomes, f"{facts}{' (quick)' if options.quick else ''}", place)
 
 
-def run_all(tasks: list[tuple[Cell, int, int, int, Path]], workers: int) -> None:
-    """Every chunk that is not on disk yet, and a line of progress as each ends."""
-    waiting = [task for task in tasks if not _place(*task).exists()]
-    print(f"{len(tasks) - len(waiting)} of {len(tasks)} chunks are done already", flush=True)
-    start = time.perf_counter()
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        done: Iterable[str] = Parallel(n_jobs=workers, return_as="generator_unordered")(
-            delayed(run_chunk)(*task) for task in waiting
-        )
-        for count, name in enumerate(done, 1):
-            left = (time.perf_counter() - start) / count * (len(waiting) - count) / 60
-            print(f"{count}/{len(waiting)} chunks, {left:.0f} min left, last: {name}", flush=True)
+def simulated(chunk: Chunk) -> Arrays:
+    """Every replicate of a chunk, replicates first."""
+    everyone = population(chunk.setting)
+    numbers = range(chunk.first, chunk.first + chunk.count)
+    studies = [simulate(chunk.setting, chunk.seed, number, everyone) for number in numbers]
+    arrays = {name: np.array([getattr(study, name) for study in studies]) for name in KEPT}
+    return {"metrics": np.array(studies[0].metrics), **arrays}
 
 
-def run_chunk(cell: Cell, first: int, count: int, seed: int, folder: Path) -> str:
-    """Replicates ``first`` ... of one cell, kept in one file; a killed chunk leaves none."""
-    everyone = population(cell)
-    studies = [simulate(cell, seed, first + i, everyone) for i in range(count)]
-    place = _place(cell, first, count, seed, folder)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(
-        draft,
-        metrics=np.array(studies[0].metrics),
-        **{
-            name: np.array([getattr(study, name) for study in studies])
-            for name in ("intervals", "truth", "controls", "unstable", "refused")
-        },
-    )
-    draft.replace(place)
-    return cell.name
+def outcome(name: str, arrays: Arrays) -> Outcome:
+    """All replicates of a cell; every chunk names the same metrics."""
+    metrics = tuple(dict.fromkeys(arrays["metrics"].tolist()))
+    return Outcome(name, metrics, *(arrays[each] for each in KEPT))
 
 
-def gather(cell: Cell, replicates: int, seed: int, folder: Path) -> Outcome:
-    """All replicates of a cell."""
-    parts = [
-        np.load(_place(cell, first, min(CHUNK, replicates - first), seed, folder))
-        for first in range(0, replicates, CHUNK)
-    ]
-    names = ("intervals", "truth", "controls", "unstable", "refused")
-    arrays = [np.concatenate([part[name] for part in parts]) for name in names]
-    return Outcome(cell.name, tuple(parts[0]["metrics"].tolist()), *arrays)
-
-
-def source_hash() -> str:
-    """Of all code whose change makes kept chunks stale."""
+def _sources() -> list[Path]:
     files = [HERE / name for name in ("cohorts.py", "learners.py", "simulated_study.py")]
     files += [HERE.parent / "objectives" / "metrics.py"]
     names = ("bases", "jackknife", "leave_out", "leave_out_ranks", "resampling", "thresholds")
-    files += [HERE.parent / "reports" / f"{name}.py" for name in names]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
-def _place(cell: Cell, first: int, count: int, seed: int, folder: Path) -> Path:
-    key = hashlib.sha256(repr(cell).encode()).hexdigest()[:8]
-    return folder / key / f"seed{seed}-{first:05d}+{count}.npz"
+    return files + [HERE.parent / "reports" / f"{name}.py" for name in names]
 
 
 def _options() -> argparse.Namespace:
