@@ -175,7 +175,7 @@ def _coverage_table(target: str, outcomes: list[Outcome], *, of_procedure: bool 
         for one in outcomes
     ]
     note = "Bold is below target. *redrawn*: studies refused before each, a class had < 5 patients."
-    return f"## {TITLES[target]}\n\n{_markdown(header, rows)}\n\n{note}"
+    return f"## {TITLES[target]}\n\n{markdown(header, rows)}\n\n{note}"
 
 
 def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> str:
@@ -191,7 +191,7 @@ def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> st
         for one in shown
     ]
     note = "Coverage of the refit's ROC-AUC. Nothing repairs the leak of the last row."
-    return f"## Controls: methods that are wrong must fail\n\n{_markdown(header, rows)}\n\n{note}"
+    return f"## Controls: methods that are wrong must fail\n\n{markdown(header, rows)}\n\n{note}"
 
 
 def _failure_table(outcomes: list[Outcome]) -> str:
@@ -208,7 +208,7 @@ def _failure_table(outcomes: list[Outcome]) -> str:
         "One unstable model decides by a learnt threshold; *warned* is how often the report says "
         "that the folds' thresholds alone move the metric by more than patients do."
     )
-    return f"## Known failure: an unstable model\n\n{note}\n\n{_markdown(header, rows)}"
+    return f"## Known failure: an unstable model\n\n{note}\n\n{markdown(header, rows)}"
 
 
 def _mark(value: float, floor: float) -> str:
@@ -217,7 +217,8 @@ def _mark(value: float, floor: float) -> str:
     return f"**{value:.1f}**" if value < floor else f"{value:.1f}"
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
