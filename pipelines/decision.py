@@ -13,6 +13,7 @@ from storage.records import FloatArray, IntArray
 Rule = Literal["youden", "sensitivity", "specificity"]
 
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
+_NEAR = 0.01  # of a bound on the logarithm; the search stops short of the bound itself
 _TINY = 1e-12
 
 
@@ -55,6 +56,17 @@ class Decision:
             return cls(temperature, None)
         score = cls(temperature, None).calibrate(probabilities)[:, 1]
         return cls(temperature, _threshold(labels == 1, score, rule, target))
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of the fit; empty for nothing."""
+        if np.log(self.temperature) < _LOG_RANGE[1] - _NEAR:
+            return ""
+        return (
+            f"the temperature reached its bound of {np.exp(_LOG_RANGE[1]):.0f}: out-of-fold "
+            "probabilities told the classes hardly apart, so neither they nor a threshold on them "
+            "carry over to the refitted model"
+        )
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
         """(n, classes) softened or sharpened; the order of the classes within a row is kept."""

@@ -108,7 +108,7 @@ def choose(
     resampled = training.delivered(0)
     return Chosen(
         replay, decision, training.fitted(0), resampled.seen(len(objective.train.classes)),
-        tuple(filter(None, (resampled.note, _repeatable(best, replay)))),
+        tuple(filter(None, (resampled.note, decision.note, _repeatable(best, replay)))),
     )  # fmt: skip
 
 

@@ -178,3 +178,10 @@ def test_the_same_rows_in_another_order_give_the_same_threshold() -> None:
     first, second = Decision.fit(labels, p), Decision.fit(labels[order], p[order])
     assert first.temperature == pytest.approx(second.temperature, rel=1e-6)
     assert first.threshold == pytest.approx(second.threshold, rel=1e-6)
+
+
+def test_scores_that_tell_nothing_are_noted_and_those_that_tell_are_not() -> None:
+    labels, told = drawn(400, 2)
+    wrong = two(1 - np.where(labels == 1, 0.9, 0.1))
+    assert Decision.fit(labels, told).note == ""
+    assert Decision.fit(labels, wrong).note.startswith("the temperature reached its bound of 20: ")
