@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,16 @@ def test_workers_and_kills_change_no_result(tmp_path: Path) -> None:
         assert one.read_text() == two.read_text()
 
 
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and hand that down to what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_heard")
 def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> None:
     data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
     run = tmp_path / "run"
