@@ -7,14 +7,13 @@ bit. Planted leaks then show that the comparison can fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import pipelines.rows
 import pipelines.training
@@ -28,15 +27,9 @@ from storage.records import Dataset, Fold, IntArray
 from tests.factories import ArraySource, scrambled
 from tests.pipelines.fold_factories import cut, pipeline, small
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EPOCHS = 2
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trained(
@@ -136,6 +129,12 @@ def test_planted_scaler_fitted_on_validating_rows_is_caught(
     assert {"scaler", "weights"} <= set(what_differs())
 
 
+def read_by(encoder: TabularEncoder, rows: TrainingRows) -> dict[str, Any]:
+    """A fold's encoder, and its columns as that encoder reads them."""
+    table = encoder.transform(rows.train.features.tabular)
+    return {"encoder": encoder, "tabular": table.astype(np.float32)}
+
+
 def test_planted_imputer_fitted_on_validating_rows_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -146,10 +145,7 @@ def test_planted_imputer_fitted_on_validating_rows_is_caught(
         everything = TabularEncoder.fit(rows.train.features.columns, table)
         pairs = zip(fold.encoder.columns, everything.columns, strict=True)
         encoder = TabularEncoder(tuple(replace(own, fill=all_.fill) for own, all_ in pairs))
-        return {
-            "encoder": encoder,
-            "tabular": encoder.transform(table).astype(np.float32),
-        }
+        return read_by(encoder, rows)
 
     plant_in_fold_rows(monkeypatch, leak)
     assert {"encoder", "weights"} <= set(what_differs())
@@ -161,10 +157,7 @@ def test_planted_encoder_fitted_on_validating_rows_is_caught(
     def leak(rows: TrainingRows, fold: FoldRows) -> dict[str, Any]:
         table = rows.train.features.tabular
         encoder = TabularEncoder.fit(rows.train.features.columns, table)
-        return {
-            "encoder": encoder,
-            "tabular": encoder.transform(table).astype(np.float32),
-        }
+        return read_by(encoder, rows)
 
     plant_in_fold_rows(monkeypatch, leak)
     assert {"encoder", "weights"} <= set(what_differs())

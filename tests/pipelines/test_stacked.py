@@ -20,20 +20,14 @@ from pipelines.stacked import EPS, BatchNorm, Block, Chance, Dropout, Linear, St
 from pipelines.training import StackedTraining
 from tests.pipelines.fold_factories import only, pipeline, prepared
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EPOCHS = 2
 CONFIGURATIONS = [
     *[("multimodal", attention, sampler) for attention in (False, True) for sampler in SAMPLERS],
     *[("dbt", False, sampler) for sampler in SAMPLERS],
     *[("dbt", True, sampler) for sampler in REAL_ROW_SAMPLERS],
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def begin(rows: TrainingRows, task: str, *, seed: int = 3, **changes: object) -> StackedTraining:

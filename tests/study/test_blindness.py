@@ -8,6 +8,7 @@ leaks then show that the comparison can fail.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -238,32 +239,42 @@ def test_planted_alpha_from_all_rows_is_caught(
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
+def plant_in_finish(
+    patch: pytest.MonkeyPatch, owner: Any, name: str,
+    leak: Callable[[Any, Session, str, Dataset], Any],
+) -> None:  # fmt: skip
+    """While a study is closed, ``leak(honest, session, fold, test rows)`` stands for ``name``."""
+    finish, honest = study.finish.finish, getattr(owner, name)
+
+    def leaky(session: Session, fold: str, device: str) -> Any:
+        test = session.data.select(session.folds[fold].test)
+        with pytest.MonkeyPatch.context() as inside:
+            inside.setattr(owner, name, leak(honest, session, fold, test))
+            return finish(session, fold, device)
+
+    patch.setattr(study.work, "finish", leaky)
+
+
 def test_planted_winner_chosen_on_the_test_side_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trial is refitted and scored on the test rows, and the best of those is taken."""
-    honest = study.finish.finish
 
-    def leaky(session: Session, name: str, device: str) -> Any:
-        fold = session.folds[name]
-        test = session.data.select(fold.test)
-
+    def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
         def flattering(searched: optuna.Study, _: str) -> optuna.trial.FrozenTrial:
             complete = [t for t in searched.get_trials() if t.value is not None and t.user_attrs]
             scores = []
             for trial in complete:
-                objective = session.objective(name, device)
+                objective = session.objective(fold, "cpu")
                 chosen = study.finish.choose(objective, trial, session.config)
                 scores.append(
                     objective.metric.score(test.labels, chosen.fitted.predict(test.features))
                 )
             return complete[int(np.argmax(scores))]
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.finish, "best_trial", flattering)
-            return honest(session, name, device)
+        return flattering
 
-    monkeypatch.setattr(study.work, "finish", leaky)
+    plant_in_finish(monkeypatch, study.finish, "best_trial", leak)
     differs = what_differs(tmp_path, "multimodal", trials=8, pruner="none")
     assert "trials" not in differs
     assert "params" in differs
@@ -272,44 +283,30 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
 def test_planted_threshold_from_the_test_side_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = study.finish.finish
-
-    def leaky(session: Session, name: str, device: str) -> Any:
-        test = session.data.select(session.folds[name].test)
-        fit = study.finish.Decision.fit
-
+    def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
         def flattering(labels: Any, probabilities: Any, **rule: Any) -> Any:
-            found = fit(labels, probabilities, **rule)
+            found = honest(labels, probabilities, **rule)
             score = session.embeddings.pooled(test.ids.tolist())[:, 0]
             return replace(found, threshold=float(np.median(score[test.labels == 1])))
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.finish.Decision, "fit", staticmethod(flattering))
-            return honest(session, name, device)
+        return staticmethod(flattering)
 
-    monkeypatch.setattr(study.work, "finish", leaky)
+    plant_in_finish(monkeypatch, study.finish.Decision, "fit", leak)
     assert "threshold" in what_differs(tmp_path, "multimodal")
 
 
 def test_planted_temperature_from_the_test_side_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = study.finish.finish
-
-    def leaky(session: Session, name: str, device: str) -> Any:
-        test = session.data.select(session.folds[name].test)
-        choose = study.finish.choose
-
+    def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
         def flattering(*given: Any) -> Any:
-            chosen = choose(*given)
+            chosen = honest(*given)
             scores = chosen.fitted.predict(test.features)
             return replace(chosen, decision=Decision.fit(test.labels, scores))
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.finish, "choose", flattering)
-            return honest(session, name, device)
+        return flattering
 
-    monkeypatch.setattr(study.work, "finish", leaky)
+    plant_in_finish(monkeypatch, study.finish, "choose", leak)
     differs = what_differs(tmp_path, "multimodal")
     assert {"temperature", "threshold"} <= set(differs)
     assert "weights" not in differs
@@ -319,24 +316,18 @@ def test_planted_epoch_chosen_on_the_test_side_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The refit is scored on the test rows after every epoch, and stopped at the best."""
-    honest = study.finish.finish
 
-    def leaky(session: Session, name: str, device: str) -> Any:
-        test = session.data.select(session.folds[name].test)
-        refit = study.finish.refit
-
+    def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
         def flattering(objective: InnerObjective, trial: Any, epochs: int) -> Any:
-            tried = {n: refit(objective, trial, n) for n in range(1, session.config.epochs + 1)}
+            tried = {n: honest(objective, trial, n) for n in range(1, session.config.epochs + 1)}
             score = objective.metric.score
             return tried[
                 max(tried, key=lambda n: score(test.labels, predicted(tried[n], test.features)))
             ]
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study.finish, "refit", flattering)
-            return honest(session, name, device)
+        return flattering
 
-    monkeypatch.setattr(study.work, "finish", leaky)
+    plant_in_finish(monkeypatch, study.finish, "refit", leak)
     assert "weights" in what_differs(tmp_path, "multimodal")
 
 

@@ -153,30 +153,28 @@ def by_image(data: Dataset, folds: int, seed: int) -> list[np.ndarray]:
     return [np.sort(order[k::folds]) for k in range(folds)]
 
 
-def test_planted_outer_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, _ = make_rows(patients=24)
+def plant_split_by_image(patch: pytest.MonkeyPatch, level: str) -> None:
+    """Folds of one level, ``outer`` or ``inner``, are cut without regard to patients."""
     honest = module.divide
 
     def leaky(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[np.ndarray], int]:
-        if what == "outer":
+        if what == level:
             return by_image(data, folds, seed % 2**32), 0
         return honest(data, folds, seed=seed, what=what)
 
-    monkeypatch.setattr(module, "divide", leaky)
+    patch.setattr(module, "divide", leaky)
+
+
+def test_planted_outer_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = make_rows(patients=24)
+    plant_split_by_image(monkeypatch, "outer")
     with pytest.raises(LeakError, match=r"outer-0: patients \['p\d+'.* are in both train and test"):
         cut(data)
 
 
 def test_planted_inner_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data, _ = make_rows(patients=24)
-    honest = module.divide
-
-    def leaky(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[np.ndarray], int]:
-        if what == "inner":
-            return by_image(data, folds, seed % 2**32), 0
-        return honest(data, folds, seed=seed, what=what)
-
-    monkeypatch.setattr(module, "divide", leaky)
+    plant_split_by_image(monkeypatch, "inner")
     with pytest.raises(LeakError, match=r"inner-0: patients \['p\d+'.* are in both fit and val"):
         cut(data)
 
