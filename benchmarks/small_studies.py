@@ -27,6 +27,7 @@ from pipelines.fitted import FittedHead
 from pipelines.rows import ImageSource
 from reports.evidence import test_rows
 from reports.intervals import overall
+from reports.jackknife import spread
 from reports.leave_out import overall_leave_outs
 from reports.rows import read as read_rows
 from reports.scores import TUNED
@@ -41,11 +42,10 @@ from storage.seeds import derive
 from study.config import DEMO_ENCODER, StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna
-from study.prepare import Ready
+from study.prepare import cut, lay_out
 from study.provenance import write_provenance
 from study.session import Place
 from study.ship import ENCODER_FILE, encoder_card, read_shipped
-from study.splits import split
 from study.work import Job, carry_out
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -214,17 +214,12 @@ def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: boo
     Args:
         ship: make the model of all rows too; no number of the outer folds depends on it.
     """
-    splits = split(
-        pool.data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
-        repeats=config.repeats, seed=config.seed,
-    )  # fmt: skip
+    splits = cut(config, pool.data)
     folder.path.mkdir(parents=True)
-    folder.write_dataset(pool.data, [])
-    folder.write_splits(splits.studies, splits.attempts, pool.data.fingerprint)
-    folder.write_config(config.to_toml())
+    ready = lay_out(folder, config, pool.data, splits)
     write_json(folder.path / ENCODER_FILE, pool.encoder)
     place = Place(folder.path, pool.embeddings)
-    open_studies(Ready(folder, config, pool.data, splits.studies), place)
+    open_studies(ready, place)
     for fold in splits.studies if ship else splits.outer:
         for number in (*range(config.trials), None):
             outcome = carry_out(Job(place, fold.name, number, "cpu"))
@@ -247,9 +242,7 @@ def truth_of(
         others.labels, calibrated, shipped.decision.decide(calibrated), others.classes,
     )  # fmt: skip
     found = overall_leave_outs(read_rows(rows))
-    return {
-        name: (leave.estimate, _jackknife_error(leave.without)) for name, leave in found.items()
-    }
+    return {name: (leave.estimate, spread(leave.without)[0]) for name, leave in found.items()}
 
 
 def sources() -> str:
@@ -272,8 +265,3 @@ def _pool(data: Dataset, cache: Path) -> Pool:
 
 def _renamed(data: Dataset, how: str) -> Dataset:
     return replace(data, fingerprint=f"{data.fingerprint} {how}")
-
-
-def _jackknife_error(without: FloatArray) -> float:
-    n = len(without)
-    return float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))

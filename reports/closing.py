@@ -32,7 +32,7 @@ def closing_table(run: Run) -> Table:
     marks = "  ".join(stamps(numbers))
     what = (
         "what usual practice would claim"
-        if biased(numbers)
+        if biased(numbers["protocol"])
         else "performance on the outer test rows"
     )
     title = f"{run.name}: {what}" + (f"\n{marks}" if marks else "")

@@ -13,9 +13,10 @@ from reports.evidence import Json, test_rows
 from reports.intervals import overall, paired_difference
 from reports.results import plain
 from reports.scores import TUNED, entry
-from reports.words import OVERALL, metric_name, metric_phrase, number, plural
+from reports.words import OVERALL, biased, metric_name, metric_phrase, number, plural
 from storage.records import DataError, Predictions, Run
 
+NOT_TOLD_APART = "not told apart"
 PAIRED = (
     "Paired patient jackknife of the difference on the same outer folds, the same patient left "
     "out of both; never whether two intervals overlap. Each interval is of one comparison: of "
@@ -73,12 +74,12 @@ def compare(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Com
 
 
 def in_words(found: Comparison, metric: str) -> str:
-    """``A is better by 0.03 (95 % CI 0.01 to 0.05)``, or that the data do not tell them apart."""
+    """``A is better``, ``not told apart``, or why there is no interval."""
     change = found.entries[metric]["difference"]
     if change["low"] is None:
         return f"no interval: {change['reason']}"
     if change["low"] <= 0 <= change["high"]:
-        return "not told apart"
+        return NOT_TOLD_APART
     better = (change["estimate"] > 0) == (METRICS[metric].direction == "maximize")
     return f"{found.a if better else found.b} is better"
 
@@ -87,11 +88,11 @@ def sentence(found: Comparison) -> str:
     """The comparison in the searched metric, as a paper would say it."""
     change = found.entries[found.metric]["difference"]
     name = metric_phrase(found.metric, found.classes)
+    words = in_words(found, found.metric)
+    if words == NOT_TOLD_APART:
+        words = "these data do not tell the two apart"
     size = f"{found.a} minus {found.b} in {name}: {_signed(change)}"
-    verdict = {
-        "not told apart": "These data do not tell the two apart.",
-    }.get(said := in_words(found, found.metric), f"{said[0].upper()}{said[1:]}.")
-    return f"{size}. {verdict}"
+    return f"{size}. {words[0].upper()}{words[1:]}."
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -150,7 +151,7 @@ def _warnings(runs: tuple[Run, Run], names: tuple[str, str]) -> list[str]:
     if any(run.synthetic for run in runs):
         said.append("SYNTHETIC DATA. No number here is about people.")
     for run, name in zip(runs, names, strict=True):
-        if run.protocol.get("protocol") == "non-nested":
+        if biased(run.protocol):
             said.append(
                 f"BIASED. {name} is not nested: the folds that score chose its configuration, "
                 "so that its numbers are too good by an unknown amount."

@@ -31,7 +31,7 @@ class Evidence:
 
 def test_rows(run: Run) -> Predictions | None:
     """Outer test predictions of the finished folds, joined; every row once a repeat."""
-    return _join(fold.test for fold in run.outer if fold.test is not None)
+    return joined(fold.test for fold in run.outer if fold.test is not None)
 
 
 def validation_rows(run: Run) -> Predictions | None:
@@ -57,23 +57,20 @@ def validation_rows(run: Run) -> Predictions | None:
                 rows.classes,
             )
         )
-    return _join(parts)
+    return joined(parts)
 
 
 def unique_rows(run: Run) -> Predictions | None:
     """Every row that occurs anywhere in the run, once; for counting, not for scoring."""
     parts = [s.validation for s in (*run.outer, *([run.final] if run.final else []))]
-    joined = _join([*parts, *(s.test for s in run.outer if s.test is not None)])
-    return None if joined is None else distinct(joined)
+    rows = joined([*parts, *(s.test for s in run.outer if s.test is not None)])
+    return None if rows is None else distinct(rows)
 
 
 def distinct(rows: Predictions) -> Predictions:
     """Each image's first row; folds and repeats aside."""
     at = np.unique(rows.ids, return_index=True)[1]
-    return Predictions(
-        rows.ids[at], rows.patients[at], rows.fold[at], rows.repeat[at], rows.labels[at],
-        rows.probabilities[at], rows.predicted[at], rows.classes,
-    )  # fmt: skip
+    return rows.take(at)
 
 
 def patients_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> dict[str, int]:
@@ -105,7 +102,8 @@ def _within(study: str, fold: str) -> str:
     return fold if fold.startswith(study) else f"{study}/{fold}"
 
 
-def _join(parts: Iterable[Predictions]) -> Predictions | None:
+def joined(parts: Iterable[Predictions]) -> Predictions | None:
+    """The rows of all parts, in their order; None of no parts."""
     pieces = list(parts)
     if not pieces:
         return None

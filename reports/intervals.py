@@ -122,11 +122,7 @@ def _one_class(rows: Rows, index: int, tuned: bool, level: float) -> dict[str, I
 def _in_order(predictions: Predictions) -> Predictions:
     """Rows by repeat and id, so that two runs' rows stand side by side."""
     at = np.lexsort((predictions.ids, predictions.repeat))
-    return Predictions(
-        predictions.ids[at], predictions.patients[at], predictions.fold[at],
-        predictions.repeat[at], predictions.labels[at], predictions.probabilities[at],
-        predictions.predicted[at], predictions.classes,
-    )  # fmt: skip
+    return predictions.take(at)
 
 
 def _same_rows(a: Predictions, b: Predictions) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from objectives.metrics import METRICS, all_scores
 from reports.evidence import Json
 from reports.intervals import Interval, corrected_t, optimism, overall, per_class
+from reports.words import biased
 from storage.records import FoldResult, Predictions, Run
 
 TUNED = True
@@ -58,7 +59,7 @@ def optimism_entry(run: Run) -> Json:
     metric = str(run.protocol["metric"])
     scored = [study for study in run.outer if study.test is not None]
     reason = "" if scored else "no outer fold has finished"
-    if run.protocol.get("protocol") == "non-nested":
+    if biased(run.protocol):
         reason = "the folds that score are the folds that chose, so nothing was held out"
     if reason:
         return {"estimate": None, "low": None, "high": None, "level": 0.95, "reason": reason}

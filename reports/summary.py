@@ -35,7 +35,7 @@ def summary(numbers: Json) -> list[Block]:
 
 def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
     """What must be read first."""
-    if biased(numbers):
+    if biased(numbers["protocol"]):
         yield Paragraph(f"BIASED. {BIASED}", strong=True)
     if numbers["synthetic_data"]:
         text = (
@@ -79,7 +79,7 @@ def protocol_section(numbers: Json) -> Iterator[Block]:
     """How the rows were cut and what was searched."""
     p = numbers["protocol"]
     yield Heading("Protocol")
-    how = _non_nested(numbers) if biased(numbers) else _nested(numbers)
+    how = _non_nested(numbers) if biased(numbers["protocol"]) else _nested(numbers)
     yield Paragraph(f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.")
     yield trials_table(numbers)
     if numbers["outer"] or numbers["final"]:
@@ -149,7 +149,7 @@ def final_section(numbers: Json) -> Iterator[Block]:
 
 
 def _expected(numbers: Json) -> str:
-    if biased(numbers):
+    if biased(numbers["protocol"]):
         return "Its expected performance is unknown: no row was held out from the search."
     return (
         "Its expected performance is what the outer folds measured of the whole procedure. "

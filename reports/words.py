@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from reports.evidence import Json
@@ -123,20 +124,20 @@ def finished(numbers: Json) -> str:
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
-def biased(numbers: Json) -> bool:
+def biased(protocol: Mapping[str, object]) -> bool:
     """Whether the rows that score also chose the configuration (``--protocol non-nested``)."""
-    return str(numbers["protocol"].get("protocol")) == "non-nested"
+    return protocol.get("protocol") == "non-nested"
 
 
 def covers(numbers: Json) -> str:
     """What the intervals cover and what they do not."""
-    return DO_NOT_COVER if biased(numbers) else COVERS
+    return DO_NOT_COVER if biased(numbers["protocol"]) else COVERS
 
 
 def stamps(numbers: Json) -> tuple[str, ...]:
     """What must be read before any number: bias, synthetic data, an unfinished run."""
     marks = []
-    if biased(numbers):
+    if biased(numbers["protocol"]):
         marks.append("BIASED: NOT NESTED")
     if numbers["synthetic_data"]:
         marks.append("SYNTHETIC DATA")
@@ -147,7 +148,7 @@ def stamps(numbers: Json) -> tuple[str, ...]:
 
 def procedure(numbers: Json) -> str:
     """What the estimate is an estimate of, in words."""
-    if biased(numbers):
+    if biased(numbers["protocol"]):
         return BIASED
     folds = int(numbers["protocol"]["outer_folds"])
     return OF_THE_PROCEDURE.format(share=f"{100 * (1 - 1 / folds):.0f}")

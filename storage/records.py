@@ -248,6 +248,13 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, at: IntArray | NDArray[np.bool_]) -> Predictions:
+        """The rows at these positions, or where a mask (n,) is True."""
+        return Predictions(
+            self.ids[at], self.patients[at], self.fold[at], self.repeat[at], self.labels[at],
+            self.probabilities[at], self.predicted[at], self.classes,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class EpochRow:

@@ -9,7 +9,6 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
@@ -120,20 +119,13 @@ def claimed(search: FoldResult) -> tuple[FoldResult, ...]:
             test_images=int((rows.fold == name).sum()),
             train_patients=len(set(rows.patients[rows.fold != name].tolist())),
             test_patients=len(set(rows.patients[rows.fold == name].tolist())),
-            validation=_rows_at(rows, rows.fold != name),
-            test=_rows_at(rows, rows.fold == name),
+            validation=rows.take(rows.fold != name),
+            test=rows.take(rows.fold == name),
             trials={},
             notes=(),
         )
         for name in sorted(set(rows.fold.tolist()), key=lambda fold: int(fold.split("-")[1]))
     )
-
-
-def _rows_at(rows: Predictions, at: NDArray[np.bool_]) -> Predictions:
-    return Predictions(
-        rows.ids[at], rows.patients[at], rows.fold[at], rows.repeat[at], rows.labels[at],
-        rows.probabilities[at], rows.predicted[at], rows.classes,
-    )  # fmt: skip
 
 
 def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:

@@ -17,11 +17,9 @@ from storage.records import Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
-from study.session import ranges_of
+from study.session import ranges_of, tokens_needed
 
 Level = bool | int | float | str
-PAIRED_WITH = {("dbt", "sampler"): "token_sampler"}
-"""Ranges that stand in for a factor where attention is on."""
 
 
 def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]:
@@ -39,7 +37,11 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
             f"--ablate {factor}: {factor} is a range without levels; list some with "
             f"[space.{factor}] values = [...] in --config"
         )
-    found = tuple(level for level in chosen.values if level in _shared(config, ranges, factor))
+    held = [ranges[name] for name in _held_together(config, ranges, factor)]
+    found = tuple(
+        level for level in chosen.values
+        if all(isinstance(other, Choice) and level in other.values for other in held)
+    )  # fmt: skip
     if len(found) < 2:
         raise DataError(
             f"--ablate {factor}: only {list(found)} can be drawn, and a comparison needs two levels"
@@ -49,10 +51,7 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
 
 def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> StudyConfig:
     """The same study with one factor held at one level."""
-    names = [factor]
-    partner = PAIRED_WITH.get((config.task, factor))
-    if partner and _may_attend(ranges_of(config, data)):
-        names.append(partner)
+    names = _held_together(config, ranges_of(config, data), factor)
     held = {name: {"values": [level]} for name in names}
     return replace(config, space={**config.space, **held})
 
@@ -108,18 +107,7 @@ def _refuse(factors: Sequence[str], config: StudyConfig, root: Path) -> None:
         raise DataError(f"--run {root}: holds a single run; name another folder for --ablate")
 
 
-def _shared(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[Level, ...]:
-    """Levels that both attention on and off can draw."""
-    chosen = ranges[factor]
-    partner = PAIRED_WITH.get((config.task, factor))
-    assert isinstance(chosen, Choice)
-    if partner is None or not _may_attend(ranges):
-        return chosen.values
-    other = ranges[partner]
-    assert isinstance(other, Choice)
-    return tuple(level for level in chosen.values if level in other.values)
-
-
-def _may_attend(ranges: Ranges) -> bool:
-    attention = ranges["attention"]
-    return isinstance(attention, Choice) and True in attention.values
+def _held_together(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[str, ...]:
+    """The factor and, where attention may read tokens, the range that stands in for it then."""
+    stands_in = factor == "sampler" and tokens_needed(config, ranges)
+    return (factor, "token_sampler") if stands_in else (factor,)

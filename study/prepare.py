@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +94,15 @@ def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
     ranges_of(config, data)
     found = audit(data, outer_folds=config.outer_folds, inner_folds=config.inner_folds)
     found.require()
-    splits = cut(config, data)
-    folder.write_dataset(data, found.warnings)
+    return lay_out(folder, config, data, cut(config, data), found.warnings)
+
+
+def lay_out(
+    folder: RunFolder, config: StudyConfig, data: Dataset, splits: Splits,
+    warnings: Sequence[str] = (),
+) -> Ready:  # fmt: skip
+    """Write what a run directory begins with; ``warnings`` are the audit's."""
+    folder.write_dataset(data, warnings)
     folder.write_splits(splits.studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: it says that all the rest is there
     return Ready(folder, config, data, splits.studies)

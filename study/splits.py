@@ -89,7 +89,7 @@ def flat(data: Dataset, *, folds: int, seed: int) -> Splits:
         DataError: a class has too few patients.
     """
     parts, attempt = divide(data, folds, seed=derive(seed, "outer", 0), what="outer")
-    inner = tuple(_inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
+    inner = tuple(inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
     everyone = frozenset(data.patients.tolist())
     final = OuterFold(FINAL, 0, _names(data.ids), (), everyone, frozenset(), inner)
     return Splits((), final, {"repeat-0": attempt})
@@ -221,7 +221,7 @@ def _outer_fold(
 ) -> tuple[OuterFold, int]:  # fmt: skip
     side = data.select(data.ids[train].tolist())
     parts, attempt = divide(side, inner_folds, seed=derive(seed, name, "inner"), what="inner")
-    inner = tuple(_inner_fold(side, f"inner-{j}", part) for j, part in enumerate(parts))
+    inner = tuple(inner_fold(side, f"inner-{j}", part) for j, part in enumerate(parts))
     fold = OuterFold(
         name, repeat, _names(data.ids[train]), _names(data.ids[test]),
         frozenset(data.patients[train].tolist()), frozenset(data.patients[test].tolist()), inner,
@@ -229,7 +229,8 @@ def _outer_fold(
     return fold, attempt
 
 
-def _inner_fold(side: Dataset, name: str, val: IntArray) -> Fold:
+def inner_fold(side: Dataset, name: str, val: IntArray) -> Fold:
+    """The rows of ``side`` at positions ``val`` against all its others."""
     fit = np.setdiff1d(np.arange(len(side)), val)
     return Fold(
         name, _names(side.ids[fit]), _names(side.ids[val]),

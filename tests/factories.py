@@ -15,7 +15,7 @@ from storage.records import Column, Dataset, Features, Ids
 from storage.run_folder import RunFolder
 from study.config import StudyConfig
 from study.drive import open_studies
-from study.prepare import Ready, cut
+from study.prepare import Ready, cut, lay_out
 from study.session import Place
 from study.ship import ENCODER_FILE
 from study.splits import Splits
@@ -108,12 +108,8 @@ def begin_run(
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
-    chosen = splits or make_splits(data, config)
-    folder.write_dataset(data, [])
-    folder.write_splits(chosen.studies, chosen.attempts, data.fingerprint)
-    folder.write_config(config.to_toml())
+    ready = lay_out(folder, config, data, splits or make_splits(data, config))
     write_json(path / ENCODER_FILE, {"name": config.encoder, "weights": ""})
-    ready = Ready(folder, config, data, chosen.studies)
     place = Place(path, source)
     open_studies(ready, place)
     return ready, place

@@ -39,4 +39,4 @@ def make(
 
 
 def take(predictions, at):
-    return Predictions(*(getattr(predictions, f)[at] for f in FIELDS), predictions.classes)
+    return predictions.take(at)

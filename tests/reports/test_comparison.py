@@ -67,7 +67,7 @@ def test_a_run_against_itself_has_no_interval_and_says_why() -> None:
     assert in_words(found, "roc_auc").startswith("no interval: the two differ by the same")
 
 
-def test_the_pooled_metrics_equal_scikit_learn_free_differences_of_the_rows() -> None:
+def test_the_difference_in_accuracy_is_that_of_the_shares_decided_rightly() -> None:
     good = make_run()
     bad = blurred(good, 0.6)
     rows = [rows_of(run) for run in (good, bad)]
