@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NewType
 
@@ -104,6 +104,7 @@ class Dataset:
         synthetic: made by a program; stamped on every page.
         patients_known: False where patients were guessed from near-duplicate images.
         assumptions: sentences on how the source was read, printed and reported.
+        sides: (n,) left or right breast, (0,) where one of them is not known.
     """
 
     features: Features
@@ -115,6 +116,7 @@ class Dataset:
     synthetic: bool = False
     patients_known: bool = True
     assumptions: tuple[str, ...] = ()
+    sides: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -123,6 +125,8 @@ class Dataset:
                 f"{n} rows need {n} labels and patients, "
                 f"found {self.labels.shape} and {self.patients.shape}"
             )
+        if self.sides.shape not in ((n,), (0,)):
+            raise DataError(f"{n} rows need {n} sides or none, found {self.sides.shape}")
         if n and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise DataError(
                 f"labels must index the {len(self.classes)} classes {list(self.classes)}, "
@@ -143,6 +147,7 @@ class Dataset:
         return Dataset(
             self.features.select(ids), self.labels[at], self.patients[at], self.classes,
             self.fingerprint, self.name, self.synthetic, self.patients_known, self.assumptions,
+            self.sides[at] if len(self.sides) else self.sides,
         )  # fmt: skip
 
 
@@ -318,10 +323,11 @@ class Run:
         dataset: name, images, patients, classes {name: images}, fingerprint, assumptions,
             patients_known, audit (list of warning sentences).
         protocol: outer_folds, inner_folds, repeats, trials, seed, metric, encoder,
-            trainable_blocks.
+            trainable_blocks, level, aggregate.
         outer: finished outer folds, by name.
         final: the study of all rows; None until it is done.
         timing, provenance: written as they are.
+        sides: left or right by image id; empty where they are not known.
     """
 
     name: str
@@ -335,3 +341,4 @@ class Run:
     final: FoldResult | None
     timing: dict[str, object]
     provenance: dict[str, object]
+    sides: dict[str, str] = field(default_factory=dict)

@@ -88,6 +88,7 @@ class RunFolder:
                 "images": features.images.tolist(),
                 "patients": data.patients.tolist(),
                 "labels": data.labels.tolist(),
+                "sides": data.sides.tolist(),
                 "tabular": [
                     [None if np.isnan(value) else value for value in row]
                     for row in features.tabular.tolist()
@@ -117,6 +118,7 @@ class RunFolder:
             kept["synthetic"],
             kept["patients_known"],
             tuple(kept["assumptions"]),
+            np.array(kept.get("sides", []), dtype=np.str_),
         )
 
     def add_audit(self, found: Iterable[str]) -> None:

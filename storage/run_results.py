@@ -24,7 +24,7 @@ from storage.run_folder import RunFolder
 PROTOCOL = (
     "protocol", "outer_folds", "inner_folds", "repeats", "trials", "seed", "metric", "encoder",
     "trainable_blocks", "epochs", "patience_epochs", "pruner", "threshold", "threshold_target",
-    "batch_size", "space",
+    "batch_size", "space", "level", "aggregate",
 )  # fmt: skip
 """Options that a report states; the path of the data, say, is no part of the protocol."""
 _TABLES = ("history", "validation", "test")
@@ -101,6 +101,7 @@ def read_run(folder: RunFolder) -> Run:
         final=final,
         timing=made["timing"],
         provenance=made["provenance"],
+        sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
     )
 
 

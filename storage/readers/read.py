@@ -21,6 +21,7 @@ from storage.readers.class_folders import list_class_folders
 from storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
 from storage.readers.manifest import list_manifest
 from storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from storage.readers.sides import find_sides
 from storage.readers.targets import Task, class_order, target, wanted_classes
 from storage.records import Column, DataError, Dataset, Features, FloatArray
 
@@ -138,6 +139,7 @@ def _build(
         synthetic=(listing.root / SYNTHETIC_MARKER).is_file(),
         patients_known=known,
         assumptions=listing.assumptions + merged + told + table.assumptions,
+        sides=np.array(find_sides(listing.ids, listing.table), dtype=np.str_),
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
 

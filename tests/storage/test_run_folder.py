@@ -59,6 +59,7 @@ def awkward() -> Dataset:
     return Dataset(
         features, np.arange(n) % 2, np.array(AWKWARD[::-1]), ("NA", "null"), "abc", "mine, all",
         synthetic=True, patients_known=False, assumptions=("one", "two"),
+        sides=np.array(["left", "right"] * (n // 2)),
     )  # fmt: skip
 
 
