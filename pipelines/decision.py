@@ -55,7 +55,7 @@ class Decision:
         if probabilities.shape[1] != 2:
             return cls(temperature, None)
         score = cls(temperature, None).calibrate(probabilities)[:, 1]
-        return cls(temperature, _threshold(labels == 1, score, rule, target))
+        return cls(temperature, fit_threshold(labels == 1, score, rule, target))
 
     @property
     def note(self) -> str:
@@ -93,12 +93,17 @@ def _temperature(labels: IntArray, probabilities: FloatArray) -> float:
     return float(np.exp(found.x))
 
 
-def _threshold(
+def fit_threshold(
     positive: np.ndarray[tuple[int], np.dtype[np.bool_]],
     score: FloatArray,
     rule: Rule,
     target: float,
 ) -> float:
+    """The threshold on ``score`` (n,) that the rule of ``Decision.fit`` asks for.
+
+    Args:
+        positive: (n,) whether a row is of the second class.
+    """
     values = np.unique(score)
     # Halfway between neighbours: a threshold on a training score would hang on its last digit.
     # The last cut is above every score: where the top ones are negative, only it is specific.

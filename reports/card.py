@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
 from reports.evidence import Json
+from reports.level_tables import level_tables
 from reports.results import results
 from reports.summary import (
     data_section,
@@ -80,7 +81,9 @@ def _use() -> list[Block]:
 def _tables(numbers: Json) -> list[Block]:
     if not numbers["overall"]:
         return []
-    return [overall_table(numbers, "test"), per_class_table(numbers, "test")]
+    return [
+        overall_table(numbers, "test"), *level_tables(numbers), per_class_table(numbers, "test"),
+    ]  # fmt: skip
 
 
 def _provenance(numbers: Json) -> list[Block]:

@@ -19,6 +19,8 @@ from reports.comparison import (
 )
 from reports.documents import document
 from reports.evidence import Json
+from reports.level_scores import leading_level
+from reports.level_tables import beside, leading
 from reports.results import results
 from reports.summary import optimism_value
 from reports.words import OVERALL, biased, counted, finished, metric_name, stamps, value
@@ -35,6 +37,8 @@ def closing_table(run: Run) -> Table:
         if biased(numbers["protocol"])
         else "performance on the outer test rows"
     )
+    level = leading_level(numbers["protocol"])
+    what += f", by {level}" if level in numbers["levels"] else ""
     title = f"{run.name}: {what}" + (f"\n{marks}" if marks else "")
     table = Table(title=title, caption=_caption(numbers), caption_justify="left")
     table.add_column("Metric")
@@ -42,7 +46,7 @@ def closing_table(run: Run) -> Table:
     table.add_column("Remark", style="dim")
     classes = len(run.classes)
     for metric in OVERALL:
-        entry = numbers["overall"].get(metric)
+        entry = leading(numbers).get(metric)
         if entry is None or (classes > 2 and metric in ("sensitivity", "specificity")):
             continue
         table.add_row(metric_name(metric, classes), value(entry), _remark(entry))
@@ -76,10 +80,17 @@ def _remark(entry: Json) -> str:
 
 def _caption(numbers: Json) -> str:
     lines = [f"n = {counted(numbers, 'tested')}; {finished(numbers)}; intervals over patients."]
-    entry = numbers["optimism"]
+    if numbers["overall"]:
+        lines += beside(numbers)
+    entry, by = numbers["optimism"], _searched_by(numbers)
     if entry["estimate"] is not None:
         lines.append(
-            f"The search's own score was optimistic by {optimism_value(entry)}; "
+            f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
             "it is not performance."
         )
     return "\n".join(lines)
+
+
+def _searched_by(numbers: Json) -> str:
+    """What the search scored, where the table shows something else."""
+    return "" if leading_level(numbers["protocol"]) == "image" else ", by image,"

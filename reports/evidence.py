@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ class Evidence:
         numbers: the contents of ``results.json``; documents print no number from elsewhere.
         test: outer test rows of every finished fold; None before the first has finished.
         validation: inner out-of-fold rows of the same folds, see ``validation_rows``.
+        levels: test rows combined by patient (and by breast), by level.
     """
 
     run: Run
     numbers: Json
     test: Predictions | None
     validation: Predictions | None
+    levels: Mapping[str, Predictions] = field(default_factory=dict)
 
 
 def test_rows(run: Run) -> Predictions | None:

@@ -154,7 +154,7 @@ def _refusal(leave: LeaveOut, basis: Basis) -> str | None:
     if basis.fewest < FEWEST:
         return f"{basis.fewest} patients {basis.who}, an interval needs {FEWEST}"
     if not basis.patients:
-        return "no image is predicted as this class"
+        return "never predicted as this class"
     if not np.isfinite(leave.estimate):
         return "undefined: a class is missing"
     if not np.isfinite(leave.without).all():

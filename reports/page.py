@@ -12,6 +12,7 @@ from PIL import Image
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
 from reports.evidence import Json
 from reports.figures import pictures
+from reports.level_tables import level_class_table
 from reports.style import DPI, WIDTH
 from reports.summary import summary
 from reports.tables import overall_table, per_class_table
@@ -88,7 +89,9 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
     yield _block(Heading("Tables"))
     if numbers["overall"]:
         yield _blocks([
-            per_class_table(numbers, "test"), overall_table(numbers, "validation"),
+            per_class_table(numbers, "test"),
+            *(level_class_table(numbers, level) for level in numbers["levels"]),
+            overall_table(numbers, "validation"),
             per_class_table(numbers, "validation"),
         ])  # fmt: skip
     yield _block(Heading("Provenance"))

@@ -20,6 +20,8 @@ from reports.evidence import (
     unique_rows,
     validation_rows,
 )
+from reports.level_scores import aggregate_of, level_entry, level_rows
+from reports.levels import LevelRows
 from reports.scores import by_class, fold_scores, optimism_entry, overall_entries
 from reports.words import OPTIMISTIC
 from storage.records import FoldResult, Predictions, Run
@@ -30,7 +32,9 @@ SCHEMA = 1
 def gather(run: Run) -> Evidence:
     """Join the predictions and compute every number, once for all documents."""
     test, validation = test_rows(run), validation_rows(run)
-    return Evidence(run, _numbers(run, test, validation), test, validation)
+    levels = level_rows(run)
+    by_level = {name: rows.test for name, rows in levels.items()}
+    return Evidence(run, _numbers(run, test, validation, levels), test, validation, by_level)
 
 
 def results(run: Run) -> Json:
@@ -43,13 +47,20 @@ def results_text(numbers: Json) -> str:
     return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _numbers(run: Run, test: Predictions | None, validation: Predictions | None) -> Json:
-    overall = overall_entries(test)
+def _numbers(
+    run: Run, test: Predictions | None, validation: Predictions | None,
+    levels: Mapping[str, LevelRows],
+) -> Json:  # fmt: skip
     numbers: Json = plain({
         "schema": SCHEMA, "task": run.task, "synthetic_data": run.synthetic,
         "complete": run.complete, "dataset": _dataset(run),
         "tested": _counted(test, run.classes), "protocol": run.protocol,
-        "overall": overall, "per_class": by_class(test), "confusion": confusion(test, run.classes),
+        "overall": overall_entries(test), "per_class": by_class(test),
+        "confusion": confusion(test, run.classes),
+        "levels": {} if test is None else {
+            level: level_entry(level, rows, test, aggregate_of(run.protocol))
+            for level, rows in levels.items()
+        },
         "outer": [_outer(study) for study in run.outer],
         "optimism": optimism_entry(run), "final": _final(run.final),
         "validation": {

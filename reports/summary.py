@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from reports.blocks import Block, Heading, Paragraph
 from reports.evidence import Json
+from reports.level_tables import beside, headline_value, leading, level_tables
 from reports.tables import data_table, overall_table, parameters_table, trials_table
 from reports.words import (
     BIASED,
@@ -14,12 +15,10 @@ from reports.words import (
     counted,
     covers,
     finished,
-    metric_name,
     metric_phrase,
     number,
     plural,
     procedure,
-    sentence_value,
     stamps,
 )
 
@@ -50,14 +49,13 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
 def headline(numbers: Json) -> Iterator[Block]:
     """The searched metric on the outer test rows."""
     metric = str(numbers["protocol"]["metric"])
-    entry = numbers["overall"].get(metric)
+    entry = leading(numbers).get(metric)
     if entry is None:
         yield Paragraph("No outer fold has finished; there is no performance to report yet.")
         return
-    name = metric_name(metric, len(numbers["dataset"]["classes"]))
-    yield Paragraph(
-        f"{name} {sentence_value(entry)}, {counted(numbers, 'tested')}.{_spread(entry)}"
-    )
+    yield Paragraph(f"{headline_value(numbers)}.{_spread(entry)}")
+    for line in beside(numbers):
+        yield Paragraph(line)
 
 
 def data_section(numbers: Json) -> Iterator[Block]:
@@ -114,6 +112,7 @@ def result_section(numbers: Json) -> Iterator[Block]:
     yield Heading("Results on the outer test rows")
     if numbers["overall"]:
         yield overall_table(numbers, "test")
+        yield from level_tables(numbers)
     else:
         yield Paragraph("No outer fold has finished.")
 

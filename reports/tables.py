@@ -47,7 +47,18 @@ def overall_table(numbers: Json, side: Side) -> Table:
     """Metrics of the whole with intervals, the fold spread apart from them."""
     entries, classes = _side(numbers, side)["overall"], len(numbers["dataset"]["classes"])
     notes = Footnotes()
-    rows = [
+    rows = metric_rows(entries, classes, notes)
+    return Table(
+        _caption("Overall metrics", numbers, side),
+        ("Metric", f"Estimate ({percent(entries)} % CI)", "Fold spread"),
+        rows,
+        (*_notes(numbers, side), *_spread_note(side), *notes.lines()),
+    )
+
+
+def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
+    """Name, estimate with interval and fold spread of each overall metric."""
+    return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
             value(entries[metric]),
@@ -55,12 +66,6 @@ def overall_table(numbers: Json, side: Side) -> Table:
         )
         for metric in OVERALL
         if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
-    ]
-    return Table(
-        _caption("Overall metrics", numbers, side),
-        ("Metric", f"Estimate ({_level(entries)} % CI)", "Fold spread"),
-        tuple(rows),
-        (*_notes(numbers, side), *_spread_note(side), *notes.lines()),
     )
 
 
@@ -71,12 +76,12 @@ def per_class_table(numbers: Json, side: Side) -> Table:
     rows = []
     for name, entries in per_class.items():
         label = f"{name}\n({data['patients_by_class'][name]:,} / {data['images_by_class'][name]:,})"
-        cells = [_class_cell(entries.get(metric), notes) for metric in PER_CLASS]
+        cells = [class_cell(entries.get(metric), notes) for metric in PER_CLASS]
         rows.append((label, *cells))
     header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
     return Table(
         _caption("Metrics per class, one against the rest", numbers, side), header, tuple(rows),
-        (f"Each cell: estimate ({_level(_side(numbers, side)['overall'])} % CI).",
+        (f"Each cell: estimate ({percent(_side(numbers, side)['overall'])} % CI).",
          *_notes(numbers, side), *notes.lines()),
     )  # fmt: skip
 
@@ -146,7 +151,8 @@ def _spread_note(side: Side) -> tuple[str, ...]:
     return (f"Fold spread: standard deviation over {folds}; not a confidence interval.",)
 
 
-def _level(entries: Json) -> str:
+def percent(entries: Json) -> str:
+    """``95``, of the intervals of these entries."""
     levels = [entry["level"] for entry in entries.values()]
     return f"{100 * levels[0]:.0f}" if levels else "95"
 
@@ -158,7 +164,8 @@ def _remark(entry: Json) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _class_cell(entry: Json | None, notes: Footnotes) -> str:
+def class_cell(entry: Json | None, notes: Footnotes) -> str:
+    """Estimate with its interval below it."""
     if entry is None:
         return "–"
     return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))

@@ -10,6 +10,8 @@ from reports.blocks import Block, Table
 from reports.documents import document
 from reports.evidence import Evidence, Json
 from reports.figures import PLATES, pictures
+from reports.level_tables import level_table
+from reports.levels import LEVELS
 from reports.page import page
 from reports.results import gather, results_text
 from reports.style import render
@@ -19,6 +21,8 @@ from storage.files import write_bytes
 from storage.records import Run
 from storage.run_results import predictions_csv
 
+_KINDS = (".docx", ".jpg")
+
 
 def write_report(run: Run, out: Path) -> list[Path]:
     """Write every file of the report into ``out`` and name them, in order of writing.
@@ -27,6 +31,9 @@ def write_report(run: Run, out: Path) -> list[Path]:
     so that a page that opens belongs to files that are there.
     """
     evidence = gather(run)
+    for level in (level for level in LEVELS if level not in evidence.levels):
+        for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
+            (out / name).unlink(missing_ok=True)  # of an earlier report at other levels
     return [write_bytes(out / name, contents) for name, contents in _contents(evidence)]
 
 
@@ -35,6 +42,8 @@ def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "results.json", results_text(numbers).encode()
     yield "predictions.csv", predictions_csv(evidence.test, classes).encode()
     yield "predictions_validation.csv", predictions_csv(evidence.validation, classes).encode()
+    for level, rows in evidence.levels.items():
+        yield f"predictions_{level}.csv", predictions_csv(rows, classes).encode()
     images = {}
     for plate in PLATES:
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
@@ -69,6 +78,12 @@ def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
         yield f"Table_{side.title()}_Overall_Metrics", overall_table(numbers, side)
     for side in sides:
         yield f"Table_{side.title()}_PerClass_Metrics", per_class_table(numbers, side)
+    for level in numbers["levels"]:
+        yield _table_name(level), level_table(numbers, level)
+
+
+def _table_name(level: str) -> str:
+    return f"Table_Test_{level.title()}_Metrics"
 
 
 def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,9 @@ from typing import NoReturn
 
 from storage.errors import DataError, unknown
 from study.config import (
+    AGGREGATES,
     ENGINES,
+    LEVELS,
     METRIC_NAMES,
     PROTOCOLS,
     PRUNER_NAMES,
@@ -177,6 +179,7 @@ def _run(parser: Parser) -> None:
     protocol.add_argument(
         "--threshold-target", type=float, metavar="X", help="of that sensitivity or specificity"
     )
+    _level_options(protocol, ("image", "mean"))
     model = parser.add_argument_group("model")
     model.add_argument("--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...")
     model.add_argument("--weights", metavar="FILE", help="of the encoder, instead of the hub's")
@@ -193,12 +196,22 @@ def _run(parser: Parser) -> None:
     how.add_argument("--quiet", action="store_true", default=None, help="no live progress")
 
 
+def _level_options(group: argparse._ActionsContainer, unless: tuple[str, str]) -> None:
+    """``unless`` says what they are where they are left out."""
+    group.add_argument("--level", choices=LEVELS, help=f"what the report leads with ({unless[0]})")
+    group.add_argument(
+        "--aggregate", choices=AGGREGATES,
+        help=f"how a patient's images make one probability ({unless[1]})",
+    )  # fmt: skip
+
+
 def _run_argument(parser: Parser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
 
 
 def _report(parser: Parser) -> None:
     _run_argument(parser)
+    _level_options(parser, ("as in the run", "as in the run"))
 
 
 def _compare(parser: Parser) -> None:

@@ -21,6 +21,8 @@ METRIC_NAMES = (
 PRUNER_NAMES = ("halving", "hyperband", "median", "none")
 PROTOCOLS = ("nested", "non-nested")
 RULES = ("youden", "sensitivity", "specificity")
+LEVELS = ("image", "breast", "patient")
+AGGREGATES = ("mean", "max", "noisy-or")
 ENGINES = ("local",)
 
 
@@ -54,6 +56,8 @@ class StudyConfig:
     pruner: str = "halving"
     threshold: str = "youden"
     threshold_target: float = 0.9
+    level: str = "image"
+    aggregate: str = "mean"
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -62,6 +66,8 @@ class StudyConfig:
         _one_of("metric", self.metric, METRIC_NAMES)
         _one_of("pruner", self.pruner, PRUNER_NAMES)
         _one_of("threshold", self.threshold, RULES)
+        _one_of("level", self.level, LEVELS)
+        _one_of("aggregate", self.aggregate, AGGREGATES)
         least = {
             "trials": 1, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0, "epochs": 1,
             "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,

@@ -21,6 +21,7 @@ from pipelines.embedded import Embeddings
 from pipelines.encoders._base import Encoder
 from reports.card import model_card
 from reports.closing import closing_table
+from reports.level_scores import refuse_inert
 from reports.write import write_report
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
@@ -64,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     data = read_source(source, config)
+    levels = {"level": config.level, "aggregate": config.aggregate}
+    refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
     encoder = encoder_of(config)
     study = partial(_study, data=data, encoder=encoder, how=how, console=console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from optuna_dashboard import run_server
@@ -13,13 +14,15 @@ from rich.console import Console
 from reports.card import model_card
 from reports.closing import closing_table, comparison_lines, write_comparisons
 from reports.comparison import compare as paired
+from reports.evidence import unique_rows
+from reports.level_scores import refuse_inert
 from reports.write import write_report
 from storage.audit import audit as find_faults
 from storage.demo import write_demo
 from storage.images import IMAGE_SUFFIXES, read_image
 from storage.kaggle import availability, find_or_download
 from storage.readers.read import read
-from storage.records import FINAL, DataError
+from storage.records import FINAL, DataError, Run
 from storage.run_folder import RunFolder
 from storage.run_results import finished, read_run
 from storage.trials import open_trials
@@ -34,13 +37,23 @@ def report(options: argparse.Namespace) -> int:
     """Write a run's report again from what the run left."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
-    run = read_run(folder)
+    run = _at_level(read_run(folder), options)
     if run.final is not None:
         folder.write_card(model_card(run))
     write_report(run, folder.report)
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
     return 0
+
+
+def _at_level(run: Run, options: argparse.Namespace) -> Run:
+    """The run with the level and rule that were typed in place of its own."""
+    typed = {"level": options.level, "aggregate": options.aggregate}
+    protocol = {**run.protocol, **{name: said for name, said in typed.items() if said}}
+    rows = unique_rows(run)
+    patients = [] if rows is None else rows.patients.tolist()
+    refuse_inert(protocol, run.classes, patients, sides=bool(run.sides))
+    return replace(run, protocol=protocol)
 
 
 def compare(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ TABLES = [
     f"Table_{side}_{kind}_Metrics"
     for side in ("Validation", "Test")
     for kind in ("Overall", "PerClass")
-]
+] + ["Table_Test_Patient_Metrics"]
 NUMBER = re.compile(r"\d+\.\d+")
 ESTIMATE = re.compile(r"^\d\.\d\d\s\((\d\.\d\d–\d\.\d\d|no interval)\)\W*$")
 
@@ -62,7 +62,7 @@ def test_every_promised_file_is_written(folder):
     expected |= {f"{p.name}{end}" for p in PLATES[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in TABLES for end in (".jpg", ".docx")}
     expected |= {"Summary_Experiment.docx", "Summary_Experiment.jpg"}
-    assert names == expected | {"predictions_validation.csv"}
+    assert names == expected | {"predictions_validation.csv", "predictions_patient.csv"}
 
 
 @pytest.mark.parametrize("name", [*TABLES, "Summary_Experiment"])
@@ -76,7 +76,7 @@ def test_every_number_of_a_document_is_in_the_results(name, folder, binary):
 @pytest.mark.parametrize("name", TABLES)
 def test_every_estimate_of_a_table_carries_its_interval(name, folder):
     (table,) = docx.Document(str(folder / f"{name}.docx")).tables
-    overall = "Overall" in name
+    overall = "PerClass" not in name
     for row in table.rows[1:]:
         for cell in [row.cells[1]] if overall else row.cells[1:]:
             assert ESTIMATE.match(cell.text.rstrip("ᵃᵇᶜᵈᵉᶠᵍʰ")), cell.text

@@ -163,7 +163,7 @@ def test_a_class_never_predicted_is_flagged():
     macro = overall(none, tuned=True)["precision"]
     assert "'b' is never predicted: its precision counts as 0" in macro.notes
     own = per_class(none, tuned=True)["b"]["precision"]
-    assert (own.estimate, own.low, own.reason) == (0, None, "no image is predicted as this class")
+    assert (own.estimate, own.low, own.reason) == (0, None, "never predicted as this class")
 
 
 def test_a_fold_that_lacks_a_class_drops_out_and_is_named():

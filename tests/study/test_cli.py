@@ -182,6 +182,7 @@ def test_bad_options_are_refused_before_data_are_sought(
     (("--task", "dbtt"), "argument --task: invalid choice: 'dbtt' (choose from "),
     (("--metric", "auc"), "argument --metric: invalid choice: 'auc' (choose from "),
     (("--columns", " , "), "argument --columns: names at least one, separated by commas"),
+    (("report", "x", "--level", "breats"), "argument --level: invalid choice: 'breats' (choose"),
     (("--task", "dbt", "more"), "unexpected argument 'more' (see outerfold run --help)"),
     (("report",), "the following arguments are required: RUN (see outerfold report --help)"),
     (("audit",), "the following arguments are required: --data (see outerfold audit --help)"),
@@ -206,6 +207,18 @@ def test_an_option_without_effect_is_refused(
     refuse: Refuse, good: Path, words: tuple[str, ...], message: str
 ) -> None:
     assert refuse(*words, "--data", good).startswith(message)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("--level", "breast"), "--level breast needs the side of every image; "),
+    (("--level", "patient"), "--level patient has no effect: each patient has one image"),
+    (("--aggregate", "max"), "--aggregate max has no effect: each patient has one image"),
+])  # fmt: skip
+def test_a_level_that_the_data_do_not_have_is_refused_before_any_work(
+    refuse: Refuse, good: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    assert refuse(*study(good, "--run", tmp_path / "run", *words)).startswith(message)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_key_of_a_configuration_file_is_refused_with_file_and_nearest_name(

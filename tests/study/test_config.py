@@ -6,7 +6,7 @@ import argparse
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import tomli_w
@@ -14,9 +14,19 @@ import tomli_w
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import SPACES
+from reports.levels import Aggregate, Level
 from storage.records import DataError
 from study.cli import VERBS, build_parser
-from study.config import METRIC_NAMES, PRUNER_NAMES, TASKS, Execution, StudyConfig, read_toml
+from study.config import (
+    AGGREGATES,
+    LEVELS,
+    METRIC_NAMES,
+    PRUNER_NAMES,
+    TASKS,
+    Execution,
+    StudyConfig,
+    read_toml,
+)
 from study.options import CACHE_VARIABLE, cache_folder, execution, gather, study_config
 
 DATA = "/data/mine"
@@ -73,7 +83,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_name(name: str, known:
 
 
 def test_a_key_like_none_is_refused_with_all_known_names() -> None:
-    with pytest.raises(DataError, match=r"unknown key 'zzzz'; known are \['batch_size', 'classes'"):
+    with pytest.raises(
+        DataError, match=r"unknown key 'zzzz'; known are \['aggregate', 'batch_size'"
+    ):
         StudyConfig.from_toml({"zzzz": 1})
 
 
@@ -117,6 +129,8 @@ def test_an_option_without_effect_is_refused(changes: dict[str, Any], message: s
 def test_what_can_be_asked_for_is_what_there_is() -> None:
     assert set(METRIC_NAMES) == set(METRICS)
     assert set(PRUNER_NAMES) == set(PRUNERS)
+    assert set(LEVELS) == set(get_args(Level))
+    assert set(AGGREGATES) == set(get_args(Aggregate))
     assert set(TASKS) == set(SPACES)
 
 
