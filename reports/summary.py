@@ -94,7 +94,7 @@ def _nested(numbers: Json) -> str:
         f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
         f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
         f"its inner folds; the chosen configuration was refitted on the whole training side and "
-        f"scored the outer test rows once."
+        f"scored the outer test rows once.{_patience(numbers)}"
     )
 
 
@@ -104,6 +104,18 @@ def _non_nested(numbers: Json) -> str:
         f"Patient-grouped, stratified cross-validation that is not nested: one search of "
         f"{plural(int(p['trials']), 'trial')}, by {_metric(numbers)} on {p['outer_folds']} folds "
         f"of all rows, whose best trial's own scores on the same folds are reported."
+        f"{_patience(numbers)}"
+    )
+
+
+def _patience(numbers: Json) -> str:
+    """Empty where nothing but the number of trials ends a search."""
+    count = int(numbers["protocol"].get("patience", 0))
+    if not count:
+        return ""
+    return (
+        f" A search ended before that after {plural(count, 'trial')} in a row, complete or "
+        "pruned, without a better inner score."
     )
 
 

@@ -169,6 +169,11 @@ def _run(parser: Parser) -> None:
         help="one study a level of each factor (attention, sampler, ...), and paired differences",
     )  # fmt: skip
     protocol.add_argument("--trials", **number, help="trials of each study (100)")  # type: ignore[arg-type]
+    protocol.add_argument(
+        "--patience", **number,  # type: ignore[arg-type]
+        help="end a study after N trials in a row, complete or pruned, without a better inner "
+        "score; the same for any number of workers (0: never)",
+    )  # fmt: skip
     protocol.add_argument("--outer-folds", **number, help="(5)")  # type: ignore[arg-type]
     protocol.add_argument("--inner-folds", **number, help="(4)")  # type: ignore[arg-type]
     protocol.add_argument("--repeats", **number, help="of the outer folds (1)")  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ class StudyConfig:
     patient_regex: str = ""
     protocol: str = "nested"
     trials: int = 100
+    patience: int = 0
     outer_folds: int = 5
     inner_folds: int = 4
     repeats: int = 1
@@ -69,12 +70,25 @@ class StudyConfig:
         _one_of("level", self.level, LEVELS)
         _one_of("aggregate", self.aggregate, AGGREGATES)
         least = {
-            "trials": 1, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0, "epochs": 1,
-            "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
+            "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
+            "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
         }  # fmt: skip
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)
+        self._refuse_a_search_without_effect()
         self._refuse_what_has_no_effect()
+
+    def _refuse_a_search_without_effect(self) -> None:
+        if self.patience and self.patience >= self.trials - 1:
+            raise DataError(
+                f"--patience {self.patience} has no effect with --trials {self.trials}, since no "
+                "trial is left after a first one and that many more; lower it or leave it out"
+            )
+        if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
+            raise DataError(
+                "--inner-folds and --repeats have no effect with --protocol non-nested, which "
+                "searches and scores on the same outer folds; leave them out"
+            )
 
     def _refuse_what_has_no_effect(self) -> None:
         if self.trainable_blocks:
@@ -93,11 +107,6 @@ class StudyConfig:
             raise DataError(
                 "--threshold-target has no effect with --threshold youden; add --threshold "
                 "sensitivity or specificity"
-            )
-        if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
-            raise DataError(
-                "--inner-folds and --repeats have no effect with --protocol non-nested, which "
-                "searches and scores on the same outer folds; leave them out"
             )
         if not 0 < self.threshold_target < 1:
             raise DataError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +16,7 @@ from storage.records import FINAL
 from storage.run_results import finished
 from study.engines import Engine
 from study.finish import count_trials
+from study.patience import Ended, history_of, limit_of
 from study.prepare import Ready, repair
 from study.progress import StudyProgress
 from study.schedule import Schedule
@@ -44,7 +45,9 @@ def carry_out_run(
     for attempt in range(RESTARTS + 1):
         engine = start()
         try:
-            schedule = _schedule(ready, place, progress)
+            studies = open_studies(ready, place)
+            schedule = schedule_of(ready, studies)
+            _show(studies, progress)
             with terminating():
                 _loop(schedule, place, engine, progress, failures)
         except BrokenProcessPool as error:
@@ -73,15 +76,19 @@ def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
     return create_studies(place, ready.config, [fold.name for fold in ready.studies])
 
 
-def _schedule(ready: Ready, place: Place, progress: StudyProgress) -> Schedule:
-    done = {}
-    for name, study in open_studies(ready, place).items():
+def schedule_of(ready: Ready, studies: Mapping[str, optuna.Study]) -> Schedule:
+    """What is left of the run, told from what its trial storage and directory hold."""
+    return Schedule(
+        {name: history_of(study) for name, study in studies.items()},
+        ended=frozenset(name for name in studies if finished(ready.folder, name)),
+        limit=limit_of(ready.config, next(iter(studies.values()))),
+    )
+
+
+def _show(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
+    for name, study in studies.items():
         counts = count_trials(study)
-        done[name] = sum(counts.values())
-        best = study.best_value if counts["complete"] else None
-        progress.add(name, counts, best)
-    ended = frozenset(name for name in done if finished(ready.folder, name))
-    return Schedule(done, ended=ended, trials=ready.config.trials)
+        progress.add(name, counts, study.best_value if counts["complete"] else None)
 
 
 def _loop(
@@ -98,7 +105,8 @@ def _loop(
         for future in done:
             free.append(running.pop(future))
             outcome = future.result()
-            schedule.done(outcome.study, outcome.number)
+            trial = None if outcome.number is None else Ended(outcome.state, outcome.value)
+            schedule.done(outcome.study, trial)
             progress.update(outcome)
             _tell(outcome, failures)
 

@@ -53,6 +53,7 @@ def describe_plan(
     end = now + timedelta(seconds=seconds)
     tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
     repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""
+    most = "at most " if config.patience else ""
     rows = {
         "task": f"{config.task}, classes {', '.join(data.classes)}",
         "data": f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients",
@@ -62,7 +63,7 @@ def describe_plan(
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
         "encoder": f"{config.encoder}, frozen (trainable blocks: 0)",
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
-        f"of up to {config.epochs} epochs; {cost.trials} trials are left",
+        f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
         "cost": f"an epoch of {inner} folds in step takes {cost.epoch_seconds:.2f} s; "
         f"pruner: {config.pruner}",
         "devices": tokens,

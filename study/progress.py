@@ -62,9 +62,10 @@ class StudyProgress:
         """A job has ended."""
         study = outcome.study
         if outcome.number is None:
-            self._say(
-                f"{study}: {outcome.state}" + (f", {outcome.reason}" if outcome.reason else "")
-            )
+            done = self._counts[study].total()
+            early = f" after {done} of {self.trials} trials" if done < self.trials else ""
+            why = f", {outcome.reason}" if outcome.reason else ""
+            self._say(f"{study}: {outcome.state}{early}{why}")
             self._bars.update(self._tasks[study], note=self._note(study) + f", {outcome.state}")
             return
         self._counts[study][outcome.state] += 1

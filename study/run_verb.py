@@ -25,14 +25,13 @@ from reports.level_scores import refuse_inert
 from reports.write import write_report
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
-from storage.run_results import finished, read_run
+from storage.run_results import read_run
 from storage.trials import open_trials
 from study.ablation import ablate
 from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from study.config import Execution, StudyConfig
-from study.drive import carry_out_run, measure, open_studies
+from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.engines import LocalEngine, local_devices, quiet_optuna
-from study.finish import count_trials
 from study.options import cache_folder, execution, gather, study_config
 from study.plan import Cost, describe_plan
 from study.prepare import (
@@ -131,14 +130,12 @@ def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | N
 
 
 def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> None:
-    counts = {n: count_trials(study) for n, study in open_studies(ready, place).items()}
-    left = sum(max(0, ready.config.trials - sum(c.values())) for c in counts.values())
-    ends = sum(not finished(ready.folder, name) for name in counts)
-    if not ends:
+    schedule = schedule_of(ready, open_studies(ready, place))
+    if schedule.finished:
         return
     engine = LocalEngine(devices[:1])
     try:
-        cost = Cost(left, ends, measure(place, engine))
+        cost = Cost(schedule.left, schedule.ends, measure(place, engine))
     finally:
         engine.close(kill=True)
     console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))

@@ -6,13 +6,15 @@ studies run side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from study.patience import Ended, Limit
 
 
 @dataclass
 class _Study:
-    trials: int  # finished
+    history: list[Ended]  # finished trials, in order of their number
     busy: bool = False
     ended: bool = False
 
@@ -23,17 +25,21 @@ class Schedule:
     Args:
         done: finished trials of each study, in the order of preference among equals.
         ended: studies that were refitted and scored already.
-        trials: wanted of each study.
+        limit: what ends a search.
     """
 
-    def __init__(self, done: Mapping[str, int], *, ended: frozenset[str], trials: int) -> None:
-        self.trials = trials
-        self._studies = {name: _Study(n, ended=name in ended) for name, n in done.items()}
+    def __init__(
+        self, done: Mapping[str, Sequence[Ended]], *, ended: frozenset[str], limit: Limit
+    ) -> None:
+        self.limit = limit
+        self._studies = {
+            name: _Study(list(history), ended=name in ended) for name, history in done.items()
+        }
 
     def take(self) -> tuple[str, int | None] | None:
         """A study and the number of its next trial, or None for its end; None when all wait."""
         free = [
-            (study.trials, name)
+            (len(study.history), name)
             for name, study in self._studies.items()
             if not study.busy and not study.ended
         ]
@@ -43,16 +49,16 @@ class Schedule:
         name = next(name for trials, name in free if trials == least)
         study = self._studies[name]
         study.busy = True
-        return name, study.trials if study.trials < self.trials else None
+        return name, None if self.limit.reached(study.history) else len(study.history)
 
-    def done(self, name: str, number: int | None) -> None:
-        """A piece of work taken before has ended."""
+    def done(self, name: str, trial: Ended | None) -> None:
+        """A trial taken before has ended so, or, for None, a study."""
         study = self._studies[name]
         study.busy = False
-        if number is None:
+        if trial is None:
             study.ended = True
         else:
-            study.trials += 1
+            study.history.append(trial)
 
     @property
     def finished(self) -> bool:
@@ -61,5 +67,14 @@ class Schedule:
 
     @property
     def left(self) -> int:
-        """Trials not yet finished."""
-        return sum(max(0, self.trials - study.trials) for study in self._studies.values())
+        """Trials not yet finished; with patience, the most there may be."""
+        return sum(
+            self.limit.trials - len(study.history)
+            for study in self._studies.values()
+            if not study.ended and not self.limit.reached(study.history)
+        )
+
+    @property
+    def ends(self) -> int:
+        """Studies yet to be refitted and scored."""
+        return sum(not study.ended for study in self._studies.values())

@@ -91,6 +91,8 @@ def test_a_key_like_none_is_refused_with_all_known_names() -> None:
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"trials": 0}, "--trials must be a whole number of at least 1, found 0"),
+    ({"patience": -1}, "--patience must be a whole number of at least 0, found -1"),
+    ({"trials": 10, "patience": 9}, "--patience 9 has no effect with --trials 10, since no trial"),
     ({"trials": True}, "--trials must be a whole number of at least 1, found True"),
     ({"trials": 2.0}, "--trials must be a whole number of at least 1, found 2.0"),
     ({"outer_folds": 1}, "--outer-folds must be a whole number of at least 2, found 1"),

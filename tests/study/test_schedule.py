@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.patience import Ended, Limit, stale
 from study.schedule import Schedule
 
 Task = tuple[str, int | None]
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
+BETTER_EVERY_TIME = [Ended("complete", 0.001 * number) for number in range(200)]
+Scripts = Mapping[str, Sequence[Ended]]
+"""What the trials of each study come to, by number: a configuration scores what it scores."""
 
 
 def simulate(
-    schedule: Schedule, workers: int, *, seed: int = 0, stop_after: int = 10**6
-) -> tuple[list[Task], list[Task]]:
+    schedule: Schedule, workers: int, *, seed: int = 0, stop_after: int = 10**6,
+    scripts: Scripts | None = None,
+) -> tuple[list[Task], list[Task]]:  # fmt: skip
     """Work by ``workers`` of random speed: tasks as they were taken and as they ended."""
     chance = np.random.default_rng(seed)
     running: list[tuple[float, Task]] = []
     taken: list[Task] = []
     ended: list[Task] = []
     now = 0.0
+    scripts = scripts or dict.fromkeys(STUDIES, BETTER_EVERY_TIME)
     while not schedule.finished and len(ended) < stop_after:
         while len(running) < workers and (task := schedule.take()) is not None:
             assert task[0] not in [name for _, (name, _) in running], "one trial a study at a time"
@@ -31,16 +37,20 @@ def simulate(
             taken.append(task)
         now, task = min(running)
         running.remove((now, task))
-        schedule.done(*task)
+        name, number = task
+        schedule.done(name, None if number is None else scripts[name][number])
         ended.append(task)
     return taken, ended
 
 
 def fresh(
-    done: Mapping[str, int] | None = None, *, trials: int = 5, ended: tuple[str, ...] = ()
-) -> Schedule:
+    done: Mapping[str, int] | None = None, *, trials: int = 5, ended: tuple[str, ...] = (),
+    patience: int = 0, scripts: Scripts | None = None,
+) -> Schedule:  # fmt: skip
     counts = done if done is not None else dict.fromkeys(STUDIES, 0)
-    return Schedule(counts, ended=frozenset(ended), trials=trials)
+    scripts = scripts or dict.fromkeys(counts, BETTER_EVERY_TIME)
+    histories = {name: scripts[name][:count] for name, count in counts.items()}
+    return Schedule(histories, ended=frozenset(ended), limit=Limit(trials, patience))
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,7 +92,7 @@ def test_the_least_advanced_free_study_is_taken_first(
             busy[name] = number
         name = str(chance.choice(list(busy)))
         number = busy.pop(name)
-        schedule.done(name, number)
+        schedule.done(name, None if number is None else BETTER_EVERY_TIME[number])
         if number is None:
             over.add(name)
         else:
@@ -125,6 +135,81 @@ def test_what_is_left_counts_trials_that_no_one_has_finished() -> None:
     task = schedule.take()
     assert task == ("final", 0)
     assert schedule.left == 8, "a running trial is not finished"
-    schedule.done(*task)
+    schedule.done("final", Ended("failed"))
     assert schedule.left == 7
     assert not schedule.finished
+
+
+# -- patience --------------------------------------------------------------------------------
+
+trial = st.one_of(
+    st.sampled_from([Ended("pruned"), Ended("failed")]),
+    st.sampled_from([0.5, 0.6, 0.7, 0.8]).map(lambda value: Ended("complete", value)),
+)
+histories = st.lists(trial, min_size=30, max_size=30)
+
+
+def ends_at(history: Sequence[Ended], patience: int, *, maximise: bool = True) -> int:
+    """Trials of a study, by looking back from each one at all before it."""
+    for count in range(1, len(history) + 1):
+        seen = [(number, t) for number, t in enumerate(history[:count]) if t.state != "failed"]
+        values = [t.value for _, t in seen if t.value is not None]
+        if values:
+            best = (max if maximise else min)(values)
+            first = next(number for number, t in seen if t.value == best)
+            if sum(number > first for number, _ in seen) >= patience:
+                return count
+    return len(history)
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories, st.integers(1, 12), st.booleans())
+def test_patience_ends_a_study_where_looking_back_from_each_trial_would(
+    history: list[Ended], patience: int, maximise: bool
+) -> None:
+    limit = Limit(len(history), patience, maximise)
+    reached = [count for count in range(len(history) + 1) if limit.reached(history[:count])]
+    assert reached[0] == ends_at(history, patience, maximise=maximise)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(histories, min_size=4, max_size=4), st.integers(1, 9), st.integers(0, 10**6),
+    st.integers(1, 60),
+)  # fmt: skip
+def test_patience_ends_each_study_at_the_same_trial_for_any_workers_order_and_interruption(
+    scripted: list[list[Ended]], patience: int, seed: int, stop: int
+) -> None:
+    scripts = dict(zip(STUDIES, scripted, strict=True))
+    expected = {name: ends_at(scripts[name], patience) for name in STUDIES}
+    for workers in (1, 2, 5):
+        start = fresh(trials=30, patience=patience, scripts=scripts)
+        _, before = simulate(start, workers, seed=seed, stop_after=stop, scripts=scripts)
+        done = {n: sum(n == name and at is not None for name, at in before) for n in STUDIES}
+        over = tuple(name for name, number in before if number is None)
+        again = fresh(done, trials=30, ended=over, patience=patience, scripts=scripts)
+        _, after = simulate(again, workers, seed=seed + 1, scripts=scripts)
+        for study in STUDIES:
+            order = [number for name, number in before + after if name == study]
+            assert order == [*range(expected[study]), None]
+
+
+@pytest.mark.parametrize(("history", "expected"), [
+    ([], 0),
+    ([Ended("pruned")] * 4, 0),
+    ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.4)], 2),
+    ([Ended("complete", 0.5), Ended("complete", 0.5)], 1),
+    ([Ended("complete", 0.5), Ended("failed"), Ended("failed")], 0),
+    ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.6)], 0),
+])  # fmt: skip
+def test_pruned_and_equal_trials_try_the_patience_and_failed_ones_do_not(
+    history: list[Ended], expected: int
+) -> None:
+    assert stale(history, maximise=True) == expected
+
+
+def test_no_trial_is_left_of_a_study_out_of_patience() -> None:
+    scripts = {"final": [Ended("complete", 0.9), *[Ended("pruned")] * 9]}
+    schedule = fresh({"final": 4}, trials=10, patience=3, scripts=scripts)
+    assert (schedule.left, schedule.ends) == (0, 1)
+    assert schedule.take() == ("final", None)

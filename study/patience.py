@@ -1,0 +1,76 @@
+"""When a search has had enough: its number of trials, or trials in a row that improved nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.study import StudyDirection
+
+from study.config import StudyConfig
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended.
+
+    Attributes:
+        state: ``complete``, ``pruned`` or ``failed``.
+        value: inner score of a complete trial, else None.
+    """
+
+    state: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What ends a search, told from its own trials alone.
+
+    Attributes:
+        trials: most trials of a study.
+        patience: trials in a row without a better inner score; 0 for no such limit.
+        maximise: whether a higher inner score is the better one.
+    """
+
+    trials: int
+    patience: int = 0
+    maximise: bool = True
+
+    def reached(self, history: Sequence[Ended]) -> bool:
+        """Whether a study with these trials, in order of their number, begins no other."""
+        if len(history) >= self.trials:
+            return True
+        return 0 < self.patience <= stale(history, maximise=self.maximise)
+
+
+def stale(history: Sequence[Ended], *, maximise: bool) -> int:
+    """Complete and pruned trials since the best inner score; an equal score is no improvement.
+
+    A pruned trial counts: it was given up because it did not promise to be better. A failed one
+    does not: it broke, and says nothing of the scores that are still to be had. Before the first
+    complete trial there is nothing to improve on, so none counts.
+    """
+    best: float | None = None
+    count = 0
+    for trial in history:
+        value = trial.value if trial.value is None or maximise else -trial.value
+        if trial.state == "complete" and value is not None and (best is None or value > best):
+            best, count = value, 0
+        elif trial.state != "failed" and best is not None:
+            count += 1
+    return count
+
+
+def history_of(study: optuna.Study) -> list[Ended]:
+    """The ended trials of a study, in order of their number."""
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    return [Ended(t.state.name.lower().replace("fail", "failed"),
+                  t.value if t.state.name == "COMPLETE" else None)
+            for t in trials]  # fmt: skip
+
+
+def limit_of(config: StudyConfig, study: optuna.Study) -> Limit:
+    """The limit of one study of a run."""
+    return Limit(config.trials, config.patience, study.direction == StudyDirection.MAXIMIZE)
