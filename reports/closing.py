@@ -23,7 +23,7 @@ from reports.level_scores import leading_level
 from reports.level_tables import beside, leading
 from reports.results import results
 from reports.summary import optimism_value
-from reports.words import OVERALL, biased, counted, finished, metric_name, stamps, value
+from reports.words import OVERALL, biased, counted, cut, finished, metric_name, stamps, value
 from storage.files import write_bytes
 from storage.records import Run
 
@@ -88,7 +88,7 @@ def _caption(numbers: Json) -> str:
             f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
             "it is not performance."
         )
-    return "\n".join(lines)
+    return "\n".join(filter(None, (*lines, cut(numbers))))
 
 
 def _searched_by(numbers: Json) -> str:

@@ -69,6 +69,7 @@ def _numbers(
             "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
         },
         "trials": {study.name: study.trials for study in _studies(run) if study.trials},
+        "cut_by_time": [s.name for s in _studies(run) if s.trials and s.cut_by_time],
         "timing": run.timing, "provenance": {"run": run.name, **run.provenance},
     })  # fmt: skip
     return numbers

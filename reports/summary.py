@@ -14,6 +14,7 @@ from reports.words import (
     biased,
     counted,
     covers,
+    cut,
     finished,
     metric_phrase,
     number,
@@ -41,6 +42,8 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
             "SYNTHETIC DATA. These images were made by a program; no number here is about people."
         )
         yield Paragraph(text, strong=True)
+    if numbers["cut_by_time"]:
+        yield Paragraph(f"CUT BY TIME. {cut(numbers)}", strong=True)
     if not numbers["complete"]:
         text = f"INCOMPLETE. {_sentence(finished(numbers))} have finished; every number may change."
         yield Paragraph(text, strong=True)

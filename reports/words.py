@@ -124,6 +124,21 @@ def finished(numbers: Json) -> str:
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
+def cut(numbers: Json) -> str:
+    """Which searches a time limit ended, and after how many trials; empty where it ended none."""
+    ends = [
+        f"{study} after {sum(numbers['trials'][study].values())}"
+        for study in numbers["cut_by_time"]
+    ]
+    if not ends:
+        return ""
+    return (
+        f"The search was cut by time, before {plural(int(numbers['protocol']['trials']), 'trial')} "
+        f"a study: {', '.join(ends)}. How far it came depends on the machine, and the results "
+        "with it."
+    )
+
+
 def biased(protocol: Mapping[str, object]) -> bool:
     """Whether the rows that score also chose the configuration (``--protocol non-nested``)."""
     return protocol.get("protocol") == "non-nested"

@@ -294,6 +294,7 @@ class FoldResult:
         test: outer test rows, scored once.
         trials: counts under ``complete``, ``pruned``, ``failed``.
         notes: sentences, e.g. a sampler that fell back.
+        cut_by_time: whether the search had neither all its trials nor run out of patience.
     """
 
     name: str
@@ -313,6 +314,7 @@ class FoldResult:
     test: Predictions | None
     trials: dict[str, int]
     notes: tuple[str, ...] = ()
+    cut_by_time: bool = False
 
 
 @dataclass(frozen=True, eq=False)

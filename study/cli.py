@@ -174,6 +174,11 @@ def _run(parser: Parser) -> None:
         help="end a study after N trials in a row, complete or pruned, without a better inner "
         "score; the same for any number of workers (0: never)",
     )  # fmt: skip
+    protocol.add_argument(
+        "--max-time", metavar="TIME",
+        help="end the search so that refits and report are done by then (2h, 30m, 90s, 1h30m); "
+        "how far it comes, and so the results, then depend on the machine",
+    )  # fmt: skip
     protocol.add_argument("--outer-folds", **number, help="(5)")  # type: ignore[arg-type]
     protocol.add_argument("--inner-folds", **number, help="(4)")  # type: ignore[arg-type]
     protocol.add_argument("--repeats", **number, help="of the outer folds (1)")  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.errors import DataError, unknown
+from study.duration import seconds_of
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
@@ -141,9 +142,10 @@ class StudyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a run is carried out; none of it changes a result.
+    """How a run is carried out; none of it changes a result, but ``max_time`` where it cuts.
 
     Attributes:
+        max_time: of one call, as in 1h30m, after which the search is cut; empty for none.
         run: directory of the run; None for one named after the task, data and options.
         workers: processes; 0 for one a GPU, or one a core without.
         engine: how work reaches processes.
@@ -156,10 +158,13 @@ class Execution:
     engine: Literal["local"] = "local"
     storage: str = ""
     quiet: bool = False
+    max_time: str = ""
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)
         _one_of("engine", self.engine, ENGINES)
+        if self.max_time:
+            seconds_of(self.max_time, option="max-time")
 
 
 def read_toml(path: Path) -> dict[str, Any]:

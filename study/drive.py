@@ -14,6 +14,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from storage.records import FINAL
 from storage.run_results import finished
+from study.deadline import Deadline
 from study.engines import Engine
 from study.finish import count_trials
 from study.patience import Ended, history_of, limit_of
@@ -30,8 +31,9 @@ RESTARTS = 3
 
 
 def carry_out_run(
-    ready: Ready, place: Place, start: Callable[[], Engine], progress: StudyProgress
-) -> dict[str, str]:
+    ready: Ready, place: Place, start: Callable[[], Engine], progress: StudyProgress,
+    deadline: Deadline | None = None,
+) -> dict[str, str]:  # fmt: skip
     """Run every study to its end; returns the reasons of those that failed, by study.
 
     A worker that dies (out of memory, say) takes its trial with it; the workers are started
@@ -46,7 +48,7 @@ def carry_out_run(
         engine = start()
         try:
             studies = open_studies(ready, place)
-            schedule = schedule_of(ready, studies)
+            schedule = schedule_of(ready, studies, deadline)
             _show(studies, progress)
             with terminating():
                 _loop(schedule, place, engine, progress, failures)
@@ -76,12 +78,15 @@ def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
     return create_studies(place, ready.config, [fold.name for fold in ready.studies])
 
 
-def schedule_of(ready: Ready, studies: Mapping[str, optuna.Study]) -> Schedule:
+def schedule_of(
+    ready: Ready, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
+) -> Schedule:
     """What is left of the run, told from what its trial storage and directory hold."""
     return Schedule(
         {name: history_of(study) for name, study in studies.items()},
         ended=frozenset(name for name in studies if finished(ready.folder, name)),
         limit=limit_of(ready.config, next(iter(studies.values()))),
+        deadline=deadline,
     )
 
 
@@ -98,17 +103,31 @@ def _loop(
     free = list(engine.devices)
     running: dict[Future[Outcome], str] = {}
     while not schedule.finished:
-        while free and (task := schedule.take()) is not None:
+        while free and (task := _take(schedule, progress)) is not None:
             job = Job(place, *task, device=free.pop(0))
             running[engine.submit(job)] = job.device
         done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
             free.append(running.pop(future))
             outcome = future.result()
-            trial = None if outcome.number is None else Ended(outcome.state, outcome.value)
-            schedule.done(outcome.study, trial)
+            schedule.done(outcome.study, _ended(outcome))
             progress.update(outcome)
             _tell(outcome, failures)
+
+
+def _take(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:
+    before, task = schedule.cut, schedule.take()
+    if schedule.cut and not before:
+        progress.tell(
+            f"--max-time is near: {schedule.ends} studies are refitted with the trials they have"
+        )
+    return task
+
+
+def _ended(outcome: Outcome) -> Ended | None:
+    if outcome.number is None:
+        return None
+    return Ended(outcome.state, outcome.value, outcome.seconds)
 
 
 def _tell(outcome: Outcome, failures: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 import numpy as np
@@ -30,6 +30,7 @@ from storage.records import (
 from storage.run_results import write_result
 from storage.seeds import derive
 from study.config import StudyConfig
+from study.patience import history_of, limit_of
 from study.session import Session
 from study.ship import ENCODER_FILE, write_shipped
 
@@ -61,7 +62,9 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     objective = session.objective(name, device)
     chosen = choose(objective, best, session.config)
     test = None if name == FINAL else _score(session.data, fold, chosen)
-    result = _result(session, fold, best, chosen, test, count_trials(study))
+    cut = not limit_of(session.config, study).reached(history_of(study))
+    result = replace(_result(session, fold, best, chosen, test, count_trials(study)),
+                     cut_by_time=cut)  # fmt: skip
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     if name == FINAL:

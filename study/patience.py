@@ -18,10 +18,12 @@ class Ended:
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.
         value: inner score of a complete trial, else None.
+        seconds: taken; 0 where it ended in an earlier call. Only ``--max-time`` reads it.
     """
 
     state: str
     value: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

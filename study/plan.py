@@ -19,6 +19,10 @@ TRIAL_SECONDS = 0.2
 """Of a trial besides its epochs: suggesting, journal, preparation."""
 
 
+REPORT_SECONDS = 20.0
+"""Figures, tables and documents of a finished run, with the import of what draws them."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """What is left to do.

@@ -77,6 +77,11 @@ class StudyProgress:
         if done % max(1, self.trials // LINES_A_STUDY) == 0:
             self._say(f"{study}: {done}/{self.trials} trials, {self._note(study)}")
 
+    def tell(self, text: str) -> None:
+        """A sentence above the bars."""
+        if not self.quiet:
+            self.console.print(text)
+
     def _draw(self, study: str) -> None:
         done = self._counts[study].total()
         self._bars.update(self._tasks[study], completed=done, note=self._note(study))

@@ -30,10 +30,12 @@ from storage.trials import open_trials
 from study.ablation import ablate
 from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from study.config import Execution, StudyConfig
+from study.deadline import Deadline
 from study.drive import carry_out_run, measure, open_studies, schedule_of
+from study.duration import seconds_of
 from study.engines import LocalEngine, local_devices, quiet_optuna
 from study.options import cache_folder, execution, gather, study_config
-from study.plan import Cost, describe_plan
+from study.plan import REPORT_SECONDS, Cost, describe_plan
 from study.prepare import (
     Ready,
     audit_represented,
@@ -53,11 +55,17 @@ from study.sources import find_source
 
 def run(options: argparse.Namespace) -> int:
     """Search, refit, score once, report; returns the exit code."""
+    started = time.monotonic()
     console = Console(highlight=False)
     quiet_optuna()
     merged = gather(options)
     factors = merged.pop("ablate", ())
     how = execution(merged)
+    if how.max_time and factors:
+        raise DataError(
+            "--max-time would end the searches that --ablate compares at different trials; leave "
+            "one of them out"
+        )
     study_config(merged, merged.get("data") or "")  # refuses before anything is downloaded
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
     config = study_config(merged, source.key)
@@ -68,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
     refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
     encoder = encoder_of(config)
-    study = partial(_study, data=data, encoder=encoder, how=how, console=console)
+    study = partial(
+        _study, data=data, encoder=encoder, how=how, console=console, started=started
+    )  # fmt: skip
     if not factors:
         return study(config, path)
     root = path if how.run else path.with_name(f"{path.name}-ablation")
@@ -77,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _study(
     config: StudyConfig, path: Path,
-    *, data: Dataset, encoder: Encoder, how: Execution, console: Console,
+    *, data: Dataset, encoder: Encoder, how: Execution, console: Console, started: float,
 ) -> int:  # fmt: skip
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
@@ -86,15 +96,16 @@ def _study(
         _log_to(folder)
         _say_assumptions(console, ready)
         try:
-            failures = _work(ready, encoder, how, console)
+            failures = _work(ready, encoder, how, console, started)
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
         return _close(ready, console, failures)
 
 
-def _work(ready: Ready, encoder: Encoder, how: Execution, console: Console) -> dict[str, str]:
-    started = time.monotonic()
+def _work(
+    ready: Ready, encoder: Encoder, how: Execution, console: Console, started: float
+) -> dict[str, str]:
     devices = local_devices(how.workers)
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
@@ -104,9 +115,10 @@ def _work(ready: Ready, encoder: Encoder, how: Execution, console: Console) -> d
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
     try:
-        _plan(ready, place, devices, console)
+        cost = _plan(ready, place, devices, console)
+        deadline = _deadline(ready, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
-            return carry_out_run(ready, place, lambda: LocalEngine(devices), progress)
+            return carry_out_run(ready, place, lambda: LocalEngine(devices), progress, deadline)
     except BrokenProcessPool as error:
         return {"workers": f"died again and again; {str(error).splitlines()[0]}"}
     finally:
@@ -129,10 +141,10 @@ def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | N
         )  # fmt: skip
 
 
-def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> None:
+def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> Cost | None:
     schedule = schedule_of(ready, open_studies(ready, place))
     if schedule.finished:
-        return
+        return None
     engine = LocalEngine(devices[:1])
     try:
         cost = Cost(schedule.left, schedule.ends, measure(place, engine))
@@ -140,6 +152,19 @@ def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> N
         engine.close(kill=True)
     console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))
     console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
+    return cost
+
+
+def _deadline(
+    ready: Ready, how: Execution, cost: Cost | None, started: float, workers: int
+) -> Deadline | None:
+    if not how.max_time or cost is None:
+        return None
+    return Deadline(
+        at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
+        trial_seconds=cost.epoch_seconds * ready.config.epochs, report_seconds=REPORT_SECONDS,
+        clock=time.monotonic,
+    )  # fmt: skip
 
 
 def _say_assumptions(console: Console, ready: Ready) -> None:

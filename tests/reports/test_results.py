@@ -22,6 +22,7 @@ from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 TOP = {
     "schema", "task", "synthetic_data", "complete", "dataset", "protocol", "overall", "per_class",
     "outer", "optimism", "final", "trials", "timing", "provenance", "validation",
+    "cut_by_time",
 }  # fmt: skip
 ENTRY = {"estimate", "low", "high", "level", "method", "by_fold"}
 OUTER = {

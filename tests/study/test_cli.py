@@ -201,6 +201,9 @@ def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
     (("--task", "dbt", "--threshold-target", "0.8"), "--threshold-target has no effect with"),
     (("--task", "dbt", "--trainable-blocks", "2"), "--trainable-blocks 2: only 0 is available"),
     (("--task", "dbt", "--seed", "-1"), "--seed must be a whole number of at least 0, found -1"),
+    (("--task", "dbt", "--max-time", "2 h"), "--max-time '2 h': a time is hours, minutes and s"),
+    (("--task", "dbt", "--max-time", "2h", "--ablate", "sampler"), "--max-time would end the sea"),
+    (("--task", "dbt", "--trials", "5", "--patience", "4"), "--patience 4 has no effect with"),
     (("--task", "dbt", "--workers", "-1"), "--workers must be a whole number of at least 0"),
 ])  # fmt: skip
 def test_an_option_without_effect_is_refused(

@@ -246,6 +246,7 @@ def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option(
         "engine",
         "storage",
         "quiet",
+        "max_time",
         "ablate",
     }
     assert words == kept - {"space"}

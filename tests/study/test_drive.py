@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from reports.results import results
-from reports.summary import protocol_section
+from reports.summary import protocol_section, summary
 from storage.files import write_json
 from storage.records import DataError, Run
 from storage.run_results import read_run
 from study.config import StudyConfig
+from study.deadline import Deadline
 from study.drive import carry_out_run, open_studies
 from study.engines import quiet_optuna
 from study.patience import Limit, history_of, limit_of
@@ -64,10 +65,13 @@ def progress(config: StudyConfig, console: Console | None = None) -> StudyProgre
     return StudyProgress(console, trials=config.trials, quiet=False, maximise=True)
 
 
-def drive(ready: Ready, place: Place, engine: OneProcess, console: Console | None = None) -> None:
+def drive(
+    ready: Ready, place: Place, engine: OneProcess, console: Console | None = None,
+    deadline: Deadline | None = None,
+) -> None:  # fmt: skip
     open_session.cache_clear()
     with progress(ready.config, console) as shown:
-        assert carry_out_run(ready, place, lambda: engine, shown) == {}
+        assert carry_out_run(ready, place, lambda: engine, shown, deadline) == {}
 
 
 def read(ready: Ready) -> Run:
@@ -128,3 +132,51 @@ def test_a_lower_score_is_the_better_one_for_an_error(tmp_path: Path) -> None:
     ready, place = begun(tmp_path / "run", metric="brier", trials=9, patience=2)
     study = open_studies(ready, place)["outer-0"]
     assert limit_of(ready.config, study) == Limit(9, 2, maximise=False)
+
+
+def short_of_time(tasks: int) -> Deadline:
+    """The time for so many tasks, whatever they take: one passes whenever the clock is read."""
+    passed = iter(range(10**6))
+    return Deadline(0.5, 1, 0.0, 0.0, lambda: 1.0 if next(passed) >= tasks else -1e9)
+
+
+def test_a_run_cut_by_time_says_so_with_the_trials_of_each_study(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run", trials=9)
+    console = Console(record=True, width=200, force_terminal=False)
+    drive(ready, place, OneProcess(), console, short_of_time(8))
+    numbers = results(read(ready))
+    assert numbers["complete"]
+    assert numbers["cut_by_time"] == ["outer-0", "outer-1", "final"]
+    assert [sum(trials.values()) for trials in numbers["trials"].values()] == [3, 3, 2]
+    said = console.export_text()
+    assert "--max-time is near: 3 studies are refitted with the trials they have" in said
+    assert "outer-0: finished after 3 of 9 trials" in said
+    words = " ".join(getattr(block, "text", "") for block in summary(numbers))
+    assert words.startswith(
+        "CUT BY TIME. The search was cut by time, before 9 trials a study: outer-0 after 3, "
+        "outer-1 after 3, final after 2. How far it came depends on the machine"
+    )
+
+
+def test_a_study_that_was_cut_stays_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run", trials=4)
+    with pytest.raises(KeyboardInterrupt):
+        drive(ready, place, OneProcess(4), deadline=short_of_time(3))
+    before = searched(ready, place)
+    assert [len(trials) for trials in before.values()] == [1, 1, 1]
+    kept = (ready.folder.study("outer-0") / "best.json").read_bytes()
+    drive(ready, place, OneProcess())
+    after = searched(ready, place)
+    assert [len(trials) for trials in after.values()] == [1, 4, 4]
+    assert {name: trials[:1] for name, trials in after.items()} == before
+    assert (ready.folder.study("outer-0") / "best.json").read_bytes() == kept
+    numbers = results(read(ready))
+    assert numbers["cut_by_time"] == ["outer-0"]
+
+
+def test_a_run_that_was_not_cut_does_not_say_so(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run", trials=4, patience=1)
+    drive(ready, place, OneProcess(), deadline=short_of_time(1000))
+    numbers = results(read(ready))
+    assert numbers["cut_by_time"] == []
+    assert "CUT BY TIME" not in str(summary(numbers))
