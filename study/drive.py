@@ -67,10 +67,12 @@ def carry_out_run(
     return failures
 
 
-def measure(place: Place, engine: Engine) -> float:
-    """Seconds of one epoch of all inner folds, on the engine's first device."""
+def measure(place: Place, engine: Engine, clock: Callable[[], float]) -> tuple[float, float]:
+    """Seconds of one epoch of all inner folds, and of a worker's start, on the first device."""
+    started = clock()
     job = Job(place, FINAL, None, engine.devices[0], measure=True)
-    return engine.submit(job).result().seconds
+    outcome = engine.submit(job).result()
+    return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
 
 
 def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:

@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
+from objectives.pruning import FIRST_RUNG_SHARE
 from storage.records import Dataset
 from study.config import StudyConfig
 
-EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55, "halving": 0.4}
+EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
 """Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
+
+END_SHARE = 1.0
+"""Of a trial of all its epochs: the chosen one again, then about half its epochs on all rows."""
 
 TRIAL_SECONDS = 0.2
 """Of a trial besides its epochs: suggesting, journal, preparation."""
@@ -31,17 +35,42 @@ class Cost:
         trials: left, of all studies.
         ends: studies yet to be refitted and scored.
         epoch_seconds: measured, for one epoch of all inner folds in step.
+        start_seconds: measured, until a worker begins to train.
     """
 
     trials: int
     ends: int
     epoch_seconds: float
+    start_seconds: float = 0.0
 
     def seconds(self, config: StudyConfig, workers: int) -> float:
-        """Expected time of the search and the refits."""
-        trial = self.epoch_seconds * config.epochs * EPOCH_SHARE[config.pruner] + TRIAL_SECONDS
-        end = self.epoch_seconds * config.epochs * 1.4
-        return (self.trials * trial + self.ends * end) / workers
+        """Expected time of the search and the refits, without the report."""
+        whole = self.epoch_seconds * config.epochs
+        trial = whole * epoch_share(config) + TRIAL_SECONDS
+        work = self.trials * trial + self.ends * END_SHARE * whole
+        return self.start_seconds + work / min(workers, self.ends)
+
+
+def epoch_share(config: StudyConfig) -> float:
+    """Share of the epochs that a search is expected to train."""
+    if config.pruner == "halving":
+        return _halving_share(config.trials, config.epochs)
+    return EPOCH_SHARE[config.pruner]
+
+
+def _halving_share(trials: int, epochs: int) -> float:
+    """Of successive halving where every order of the scores at a rung is equally likely.
+
+    The k-th trial at a rung goes on if it is among the best ``max(1, k // 3)`` of them.
+    """
+    reached, rung, trained, before = float(trials), max(1, epochs // FIRST_RUNG_SHARE), 0.0, 0
+    while rung < epochs:
+        trained += reached * (rung - before)
+        whole = int(reached)
+        passed = sum(max(1, k // 3) / k for k in range(1, whole + 1))
+        reached = passed + (reached - whole) * max(1, (whole + 1) // 3) / (whole + 1)
+        rung, before = 3 * rung, rung
+    return (trained + reached * (epochs - before)) / (trials * epochs)
 
 
 def describe_plan(
@@ -53,7 +82,7 @@ def describe_plan(
     noun = "studies" if nested else "study"
     inner = config.inner_folds if nested else config.outer_folds
     fits = studies * config.trials * inner + studies
-    seconds = cost.seconds(config, len(devices))
+    seconds = cost.seconds(config, len(devices)) + REPORT_SECONDS
     end = now + timedelta(seconds=seconds)
     tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
     repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,29 @@ PACKAGES = (
 
 
 def write_provenance(
-    folder: RunFolder, *, devices: Sequence[str], command: Sequence[str], seconds: float
-) -> None:
-    """Keep how the run was made; the time of earlier, interrupted calls is added up."""
+    folder: RunFolder, *, devices: Sequence[str], command: Sequence[str],
+    timing: Mapping[str, float],
+) -> None:  # fmt: skip
+    """Keep how the run was made.
+
+    Args:
+        timing: ``wall_seconds``, ``search_seconds`` (search and refits, of which
+            ``expected_seconds`` is what the plan said) of this call. Times of earlier,
+            interrupted calls are added up; the plan of the first call stands.
+    """
     path = folder.path / "provenance.json"
-    before = read_json(path)["timing"] if path.exists() else {"wall_seconds": 0.0, "calls": 0}
+    before = read_json(path)["timing"] if path.exists() else {}
+    expected = before.get("expected_seconds") or timing["expected_seconds"]
     write_json(
         path,
         {
             "timing": {
-                "wall_seconds": round(before["wall_seconds"] + seconds, 1),
-                "calls": before["calls"] + 1,
+                **{
+                    name: round(before.get(name, 0.0) + timing[name], 1)
+                    for name in ("wall_seconds", "search_seconds")
+                },
+                "expected_seconds": round(expected, 1),
+                "calls": before.get("calls", 0) + 1,
             },
             "provenance": {
                 "versions": versions(),

@@ -114,8 +114,11 @@ def _work(
     place = Place(ready.folder.path, embeddings, how.storage or None)
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
+    expected, planned = 0.0, time.monotonic()
     try:
         cost = _plan(ready, place, devices, console)
+        expected = cost.seconds(ready.config, len(devices)) if cost else 0.0
+        planned = time.monotonic()
         deadline = _deadline(ready, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
             return carry_out_run(ready, place, lambda: LocalEngine(devices), progress, deadline)
@@ -124,7 +127,10 @@ def _work(
     finally:
         write_provenance(
             ready.folder, devices=devices, command=command_line(),
-            seconds=time.monotonic() - started,
+            timing={
+                "wall_seconds": time.monotonic() - started,
+                "expected_seconds": expected, "search_seconds": time.monotonic() - planned,
+            },
         )  # fmt: skip
 
 
@@ -147,7 +153,7 @@ def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> C
         return None
     engine = LocalEngine(devices[:1])
     try:
-        cost = Cost(schedule.left, schedule.ends, measure(place, engine))
+        cost = Cost(schedule.left, schedule.ends, *measure(place, engine, time.monotonic))
     finally:
         engine.close(kill=True)
     console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))

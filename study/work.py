@@ -64,7 +64,9 @@ def carry_out(job: Job) -> Outcome:
     session = open_session(job.place)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
     if job.measure:
-        return Outcome(job.study, None, "measured", _epoch_seconds(session, job.device))
+        seconds = _epoch_seconds(session, job.device)
+        trained = MEASURED_CONFIGURATIONS * min(MEASURED_EPOCHS, session.config.epochs)
+        return Outcome(job.study, None, "measured", seconds, epochs=trained)
     outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
     return replace(outcome, seconds=time.perf_counter() - started)
 

@@ -1,0 +1,60 @@
+"""What the plan expects, by arithmetic alone; how long anything takes is not tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from objectives.pruning import PRUNERS
+from storage.files import read_json
+from storage.run_folder import RunFolder
+from study.plan import END_SHARE, TRIAL_SECONDS, Cost, epoch_share
+from study.provenance import write_provenance
+from tests.factories import make_config
+
+
+def halved(trials: int, epochs: int, seed: int) -> float:
+    """Share of the epochs that Optuna's pruner lets trials of lasting random scores train."""
+    chance = np.random.default_rng(seed)
+    study = optuna.create_study(direction="maximize", pruner=PRUNERS["halving"](epochs))
+    trained = 0
+    for _ in range(trials):
+        trial = study.ask()
+        for epoch in range(1, epochs + 1):
+            trial.report(chance.random(), epoch)
+            trained += 1
+            if epoch < epochs and trial.should_prune():
+                break
+        study.tell(trial, chance.random())
+    return trained / (trials * epochs)
+
+
+@pytest.mark.parametrize(("trials", "epochs"), [(10, 20), (6, 15), (24, 30)])
+def test_the_share_of_epochs_is_what_halving_trains_of_random_scores(
+    trials: int, epochs: int
+) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    mean = np.mean([halved(trials, epochs, seed) for seed in range(40)])
+    assert epoch_share(make_config(trials=trials, epochs=epochs)) == pytest.approx(mean, rel=0.12)
+
+
+def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> None:
+    config = make_config(pruner="none", epochs=10)
+    work = 8 * (5.0 + TRIAL_SECONDS) + 2 * END_SHARE * 5.0
+    cost = Cost(trials=8, ends=2, epoch_seconds=0.5, start_seconds=3.0)
+    assert cost.seconds(config, 1) == pytest.approx(3.0 + work)
+    assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)
+
+
+def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None:
+    for expected in (9.0, 4.0):
+        write_provenance(
+            RunFolder(tmp_path), devices=["cpu"], command=["x"],
+            timing={"wall_seconds": 5.0, "search_seconds": 3.0, "expected_seconds": expected},
+        )  # fmt: skip
+    assert read_json(tmp_path / "provenance.json")["timing"] == {
+        "wall_seconds": 10.0, "search_seconds": 6.0, "expected_seconds": 9.0, "calls": 2,
+    }  # fmt: skip
