@@ -225,7 +225,8 @@ def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: boo
             outcome = carry_out(Job(place, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
-    write_provenance(folder, devices=["cpu"], command=[], seconds=0.0)
+    timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)
+    write_provenance(folder, devices=["cpu"], command=[], timing=timing)
     return read_run(folder)
 
 
