@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
@@ -40,10 +40,11 @@ class Replay:
     """The chosen configuration run once more, to keep what a search throws away.
 
     Attributes:
-        epochs: chosen number of epochs.
-        score: the search's own value of it.
-        probabilities: for each inner fold (val rows, classes), after ``epochs`` epochs.
-        history: every epoch the trial ran.
+        epochs: chosen number of epochs, of the mean of the networks.
+        score: the value that the trial's own network has again.
+        probabilities: for each inner fold (val rows, classes), the mean of the networks after
+            ``epochs`` epochs.
+        history: every epoch the trial ran, of the mean of the networks.
     """
 
     epochs: int
@@ -73,7 +74,7 @@ class InnerObjective:
         self.protocol, self.seed, self.device = protocol, seed, device
         self.metric = METRICS[protocol.metric]
         self._labels = [train.select(fold.val).labels for fold in folds]
-        self._rows: dict[bool, TrainingRows] = {}
+        self._rows: dict[tuple[bool, int], TrainingRows] = {}
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The best epoch's smoothed fold mean, in the metric's own unit.
@@ -86,7 +87,7 @@ class InnerObjective:
         """
         curve: list[FloatArray] = []
         for epoch in self._epochs(trial):
-            curve.append(self._fold_scores(epoch))
+            curve.append(self._fold_scores(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
             if self._out_of_patience(curve):
                 break
@@ -98,38 +99,47 @@ class InnerObjective:
         trial.set_user_attr("fold_scores", curve[best - 1].tolist())
         return value
 
-    def replay(self, trial: BaseTrial, *, length: int) -> Replay:
-        """Run a finished trial's configuration again for ``length`` epochs."""
-        curve, history, kept = [], [], []
-        for epoch in self._epochs(trial):
-            curve.append(self._fold_scores(epoch))
+    def replay(self, trial: BaseTrial, *, length: int, networks: int = 1) -> Replay:
+        """Run a finished trial's configuration again for ``length`` epochs.
+
+        Args:
+            networks: trained in each fold and averaged; the first is the trial's own, the others
+                differ in nothing but their seeds.
+        """
+        own, curve, history, kept = [], [], [], []
+        for members in self._epochs(trial, networks):
+            epoch = averaged(members, networks)
+            own.append(self._fold_scores(members.probabilities[: len(self.folds)]))
+            curve.append(self._fold_scores(epoch.probabilities))
             history.append(self._row(epoch))
             kept.append(epoch.probabilities)
             if epoch.number == length:
                 break
-        best, value = self._best(curve)
-        return Replay(best, value, kept[best - 1], tuple(history))
+        best, _ = self._best(curve)
+        return Replay(best, self._best(own)[1], kept[best - 1], tuple(history))
 
-    def rows(self, pipeline: Pipeline) -> TrainingRows:
+    def rows(self, pipeline: Pipeline, networks: int = 1) -> TrainingRows:
         """The training side as this pipeline reads it; prepared once, kept for later trials."""
-        if pipeline.tokens not in self._rows:
-            self._rows[pipeline.tokens] = TrainingRows(
-                self.train, self.folds, self.source, tokens=pipeline.tokens, seed=self.seed
-            )
-        return self._rows[pipeline.tokens]
+        key = pipeline.tokens, networks
+        if key not in self._rows:
+            self._rows[key] = TrainingRows(
+                self.train, copies(self.folds, networks), self.source,
+                tokens=pipeline.tokens, seed=self.seed,
+            )  # fmt: skip
+        return self._rows[key]
 
-    def _epochs(self, trial: BaseTrial) -> Iterator[Epoch]:
+    def _epochs(self, trial: BaseTrial, networks: int = 1) -> Iterator[Epoch]:
         pipeline = self.space(trial)
         training = pipeline.start(
-            self.rows(pipeline),
+            self.rows(pipeline, networks),
             budget=self.protocol.epochs,
             seed=derive(self.seed, "trial", trial.number),
             device=self.device,
         )
         return iter(training)
 
-    def _fold_scores(self, epoch: Epoch) -> FloatArray:
-        pairs = zip(self._labels, epoch.probabilities, strict=True)
+    def _fold_scores(self, probabilities: Sequence[FloatArray]) -> FloatArray:
+        pairs = zip(self._labels, probabilities, strict=True)
         return np.array([self.metric.score(labels, scores) for labels, scores in pairs])
 
     def _upwards(self, curve: Sequence[FloatArray]) -> FloatArray:
@@ -155,6 +165,24 @@ class InnerObjective:
             epoch.number, float(epoch.fit_loss.mean()), float(epoch.val_loss.mean()),
             accuracy, f1, roc_auc,
         )  # fmt: skip
+
+
+def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:
+    """The folds, then the same rows under other names, whose training draws other seeds."""
+    others = range(2, networks + 1)
+    again = [replace(fold, name=f"{fold.name}, network {i}") for i in others for fold in folds]
+    return [*folds, *again]
+
+
+def averaged(epoch: Epoch, networks: int) -> Epoch:
+    """An epoch of ``copies`` as one of the folds, each the mean of its networks."""
+    folds = len(epoch.probabilities) // networks
+    return Epoch(
+        epoch.number,
+        epoch.fit_loss.reshape(networks, folds).mean(0),
+        epoch.val_loss.reshape(networks, folds).mean(0),
+        tuple(np.mean(epoch.probabilities[fold::folds], axis=0) for fold in range(folds)),
+    )
 
 
 def smoothed(curve: FloatArray) -> FloatArray:

@@ -50,8 +50,8 @@ class Training(Protocol):
     def __iter__(self) -> Iterator[Epoch]:
         """Train one more epoch of every fold, then yield."""
 
-    def fitted(self, fold: int) -> FittedHead:
-        """The model of one fold as it stands now."""
+    def fitted(self, *members: int) -> FittedHead:
+        """The model of one fold as it stands now, or the mean of several that share their rows."""
 
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""

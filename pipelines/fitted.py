@@ -14,15 +14,16 @@ from pipelines.rows import ImageSource
 from pipelines.tabular import TabularEncoder
 from storage.records import Features, FloatArray
 
-ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 8192
+"""Rows scored at a time, over all networks; bounds memory, does not change a result."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedHead:
-    """One network with the encoder of its clinical columns.
+    """Networks whose probabilities are averaged, with the encoder of their clinical columns.
 
     Attributes:
-        network: a stack of one, in evaluation mode, its input scaler inside.
+        network: a stack of one or several, in evaluation mode, their input scalers inside.
         encoder: fitted on the rows that trained the network.
         source: where the images of the rows to score are represented.
         tokens: whether images are read as spatial tokens.
@@ -33,11 +34,17 @@ class FittedHead:
     source: ImageSource
     tokens: bool
 
+    @property
+    def networks(self) -> int:
+        """How many are averaged."""
+        return len(next(self.network.parameters()))
+
     def predict(self, features: Features) -> FloatArray:
         """(n, classes) probabilities before calibration; it cannot see a label."""
+        step = -(-ROWS_AT_ONCE // self.networks)
         parts = [
-            self._score(features.select(features.ids[start : start + ROWS_AT_ONCE].tolist()))
-            for start in range(0, len(features), ROWS_AT_ONCE)
+            self._score(features.select(features.ids[start : start + step].tolist()))
+            for start in range(0, len(features), step)
         ]
         return np.concatenate(parts)
 
@@ -51,8 +58,11 @@ class FittedHead:
         images = self.source.tokens(ids) if self.tokens else self.source.pooled(ids)
         tabular = self.encoder.transform(features.tabular)
         logits = self.network(
-            torch.tensor(images).float().unsqueeze(0),
-            torch.tensor(tabular, dtype=torch.float32).unsqueeze(0),
+            self._to_each(torch.tensor(images).float()),
+            self._to_each(torch.tensor(tabular, dtype=torch.float32)),
             None,
         )
-        return torch.softmax(class_logits(logits)[0].double(), dim=-1).numpy()
+        return torch.softmax(class_logits(logits).double(), dim=-1).mean(0).numpy()
+
+    def _to_each(self, rows: Tensor) -> Tensor:
+        return rows.expand(self.networks, *rows.shape).contiguous()

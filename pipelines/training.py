@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
 from pipelines.batches import Batch, Batches
-from pipelines.fitted import FittedHead
+from pipelines.fitted import ROWS_AT_ONCE, FittedHead
 from pipelines.losses import effective_number_alpha, focal_loss
 from pipelines.networks import Standardise, Widths, class_logits
 from pipelines.resample import Resampled
@@ -20,9 +20,6 @@ from pipelines.rows import TrainingRows
 from pipelines.stacked import Chance, StackedAdam
 from storage.records import FloatArray
 from storage.seeds import derive
-
-SCORING_ROWS = 2048
-"""Validation rows of a fold scored at a time; bounds memory, does not change a result."""
 
 FIRST_RESTART = 10
 FLOOR = 0.01
@@ -110,15 +107,14 @@ class StackedTraining:
                 )
             yield Epoch(number, fit_loss, val_loss, probabilities)
 
-    def fitted(self, fold: int) -> FittedHead:
-        """A copy of one fold's network, with all it needs to read new rows."""
-        empty = np.zeros((1, self.widths.image))
-        network = self.build(Chance([0]), self.widths, Standardise(empty, empty))
-        state = self.network.state_dict()
-        network.load_state_dict({name: state[name][fold : fold + 1].cpu() for name in state})
-        return FittedHead(
-            network.eval(), self.rows.folds[fold].encoder, self.rows.source, self.rows.tokens
-        )
+    def fitted(self, *members: int) -> FittedHead:
+        """A copy of these members' networks, with all they need to read new rows."""
+        empty = np.zeros((len(members), self.widths.image))
+        network = self.build(Chance([0] * len(members)), self.widths, Standardise(empty, empty))
+        state, chosen = self.network.state_dict(), list(members)
+        network.load_state_dict({name: state[name][chosen].cpu() for name in state})
+        encoder = self.rows.folds[members[0]].encoder
+        return FittedHead(network.eval(), encoder, self.rows.source, self.rows.tokens)
 
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""
@@ -163,7 +159,7 @@ class StackedTraining:
         self.network.eval()
         lengths = [len(fold.val) for fold in self.rows.folds]
         scores, losses = [], []
-        for images, tabular, labels in self.batches.validation(SCORING_ROWS):
+        for images, tabular, labels in self.batches.validation(-(-ROWS_AT_ONCE // len(lengths))):
             logits = class_logits(self.network(images, tabular, None))
             scores.append(torch.softmax(logits.double(), dim=-1).cpu())
             losses.append(self._loss(logits, labels).cpu())

@@ -13,10 +13,11 @@ from reports.summary import (
     headline,
     limit_section,
     optimism_section,
+    refitted,
     stamp_paragraphs,
 )
 from reports.tables import overall_table, per_class_table
-from reports.words import plural, procedure, stamps
+from reports.words import procedure, stamps
 from storage.records import Run
 
 
@@ -59,10 +60,9 @@ def _model(numbers: Json) -> list[Block]:
         Heading("Model"),
         Paragraph(
             f"Classes: {', '.join(classes)}. Encoder {protocol['encoder']}, trainable blocks "
-            f"{protocol['trainable_blocks']}. Refitted on all rows for "
-            f"{plural(int(final['epochs']), 'epoch')}. {decision}; probabilities are divided by "
-            f"the temperature {final['temperature']:.3f} on the logit scale. Chosen by the search: "
-            f"{chosen}."
+            f"{protocol['trainable_blocks']}. {refitted(numbers)} {decision}; "
+            f"probabilities are divided by the temperature {final['temperature']:.3f} on the "
+            f"logit scale. Chosen by the search: {chosen}."
         ),
     ]
 

@@ -157,9 +157,17 @@ def final_section(numbers: Json) -> Iterator[Block]:
         yield Paragraph("Not yet made: the study of all rows has not finished.")
         return
     yield Paragraph(
-        f"Refitted on all rows for {plural(int(final['epochs']), 'epoch')} with the configuration "
-        f"that a search of all rows chose ({final['checkpoint']}). {_expected(numbers)}"
+        f"{refitted(numbers)} Its configuration is the one that a search of all rows chose "
+        f"({final['checkpoint']}). {_expected(numbers)}"
     )
+
+
+def refitted(numbers: Json) -> str:
+    """How the model that ships was trained, a sentence."""
+    epochs = plural(int(numbers["final"]["epochs"]), "epoch")
+    networks = int(numbers["protocol"]["networks"])
+    mean = f" as the mean of {networks} networks with seeds of their own" if networks > 1 else ""
+    return f"Refitted on all rows for {epochs}{mean}."
 
 
 def _expected(numbers: Json) -> str:

@@ -23,7 +23,7 @@ from storage.run_folder import RunFolder
 
 PROTOCOL = (
     "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "seed", "metric",
-    "encoder", "trainable_blocks", "epochs", "patience_epochs", "pruner", "threshold",
+    "encoder", "trainable_blocks", "networks", "epochs", "patience_epochs", "pruner", "threshold",
     "threshold_target", "batch_size", "space", "level", "aggregate",
 )  # fmt: skip
 """Options that a report states; the path of the data, say, is no part of the protocol."""

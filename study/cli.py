@@ -194,6 +194,10 @@ def _run(parser: Parser) -> None:
     model.add_argument("--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...")
     model.add_argument("--weights", metavar="FILE", help="of the encoder, instead of the hub's")
     model.add_argument("--trainable-blocks", **number, help="of the encoder (0)")  # type: ignore[arg-type]
+    model.add_argument(
+        "--networks", **number,  # type: ignore[arg-type]
+        help="trained of the chosen configuration, their probabilities averaged (5)",
+    )  # fmt: skip
     model.add_argument("--epochs", **number, help="at most (dbt 30, multimodal 100)")  # type: ignore[arg-type]
     model.add_argument("--patience-epochs", **number, help="without a new best (20)")  # type: ignore[arg-type]
     model.add_argument("--batch-size", **number, help="fixed instead of searched")  # type: ignore[arg-type]

@@ -52,6 +52,7 @@ class StudyConfig:
     encoder: str
     weights: str = ""
     trainable_blocks: int = 0
+    networks: int = 5
     epochs: int
     patience_epochs: int = 20
     batch_size: int = 0
@@ -73,6 +74,7 @@ class StudyConfig:
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
             "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
+            "networks": 1,
         }  # fmt: skip
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)

@@ -9,7 +9,7 @@ from math import ceil
 from study.patience import Ended
 
 END_TRIALS = 2
-"""An end runs the chosen trial again, then refits it: each costs a trial at most."""
+"""An end runs the chosen trial again, then refits it: each costs a trial a network at most."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Deadline:
     Attributes:
         at: that time, by ``clock``.
         workers: that share the ends.
+        networks: that an end trains.
         trial_seconds: expected of a trial of all its epochs, until a complete one was seen.
         report_seconds: kept for the report.
         clock: seconds since some moment, such as ``time.monotonic``.
@@ -26,6 +27,7 @@ class Deadline:
 
     at: float
     workers: int
+    networks: int
     trial_seconds: float
     report_seconds: float
     clock: Callable[[], float]
@@ -41,5 +43,5 @@ class Deadline:
         trial = max((t.seconds for t in seen), default=0.0)
         if not any(t.state == "complete" and t.seconds for t in seen):
             trial = max(trial, self.trial_seconds)
-        rounds = 1 + END_TRIALS * ceil(ends / self.workers)
+        rounds = 1 + END_TRIALS * self.networks * ceil(ends / self.workers)
         return self.clock() + rounds * trial + self.report_seconds > self.at

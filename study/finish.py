@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from math import isclose
 
 import numpy as np
 import optuna
 import torch
 from optuna.trial import FixedTrial, TrialState
 
-from objectives.inner import InnerObjective, Replay
+from objectives.inner import InnerObjective, Replay, copies
 from pipelines._base import Training
 from pipelines.decision import Decision
 from pipelines.fitted import FittedHead
@@ -101,29 +102,31 @@ def choose(
 ) -> Chosen:
     """Refit the best configuration on the whole training side, which is all that is seen here."""
     fixed = FixedTrial(best.params, number=best.number)
-    replay = objective.replay(fixed, length=best.user_attrs["length"])
+    count = config.networks
+    replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
     labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
     decision = Decision.fit(
         labels, np.concatenate(replay.probabilities),
         rule=config.threshold, target=config.threshold_target,  # type: ignore[arg-type]
     )  # fmt: skip
-    training = refit(objective, fixed, replay.epochs)
+    training = refit(objective, fixed, replay.epochs, count)
     resampled = training.delivered(0)
     return Chosen(
-        replay, decision, training.fitted(0), resampled.seen(len(objective.train.classes)),
+        replay, decision, training.fitted(*range(count)),
+        resampled.seen(len(objective.train.classes)),
         tuple(filter(None, (resampled.note, decision.note, _repeatable(best, replay)))),
     )  # fmt: skip
 
 
-def refit(objective: InnerObjective, trial: FixedTrial, epochs: int) -> Training:
-    """Train on every row of the training side for ``epochs`` epochs; none validates."""
+def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
+    """Train ``networks`` on all rows of the training side for ``epochs``; none validates."""
     train = objective.train
     everything = Fold(
         "refit", tuple(train.ids.tolist()), (), frozenset(train.patients.tolist()), frozenset()
     )
     pipeline = objective.space(trial)
     rows = TrainingRows(
-        train, [everything], objective.source, tokens=pipeline.tokens,
+        train, copies([everything], networks), objective.source, tokens=pipeline.tokens,
         seed=derive(objective.seed, "refit"),
     )  # fmt: skip
     training = pipeline.start(
@@ -144,7 +147,8 @@ def count_trials(study: optuna.Study) -> dict[str, int]:
 
 
 def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
-    if replay.score == best.value:
+    # Other networks beside it in the stack may move the last digits.
+    if best.value is not None and isclose(replay.score, best.value, rel_tol=1e-6):
         return ""
     return (
         f"the chosen trial scored {best.value} in the search and {replay.score} when run again; "

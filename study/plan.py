@@ -17,7 +17,7 @@ EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
 """Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
 
 END_SHARE = 1.0
-"""Of a trial of all its epochs: the chosen one again, then about half its epochs on all rows."""
+"""Of a trial of all its epochs, a network: the chosen one again, then some epochs on all rows."""
 
 TRIAL_SECONDS = 0.2
 """Of a trial besides its epochs: suggesting, journal, preparation."""
@@ -47,7 +47,7 @@ class Cost:
         """Expected time of the search and the refits, without the report."""
         whole = self.epoch_seconds * config.epochs
         trial = whole * epoch_share(config) + TRIAL_SECONDS
-        work = self.trials * trial + self.ends * END_SHARE * whole
+        work = self.trials * trial + self.ends * END_SHARE * config.networks * whole
         return self.start_seconds + work / min(workers, self.ends)
 
 

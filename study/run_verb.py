@@ -168,6 +168,7 @@ def _deadline(
         return None
     return Deadline(
         at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
+        networks=ready.config.networks,
         trial_seconds=cost.epoch_seconds * ready.config.epochs, report_seconds=REPORT_SECONDS,
         clock=time.monotonic,
     )  # fmt: skip

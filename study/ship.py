@@ -100,6 +100,7 @@ def write_shipped(
             "schema": SCHEMA,
             **facts,
             "pipeline": asdict(pipeline),
+            "networks": fitted.networks,
             "tokens": fitted.tokens,
             "image_width": int(fitted.network.scaler.mean.shape[-1]),  # type: ignore[union-attr,index]
             "columns": [asdict(column) for column in fitted.encoder.columns],
@@ -171,8 +172,9 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 def _network(kept: dict[str, Any], columns: TabularEncoder, weights: Path) -> torch.nn.Module:
     width = kept["image_width"]
     widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
-    empty = np.zeros((1, width))
+    networks = kept.get("networks", 1)
+    empty = np.zeros((networks, width))
     pipeline = PIPELINES[kept["task"]](**kept["pipeline"])
-    network = pipeline.network(Chance([0]), widths, Standardise(empty, empty))
+    network = pipeline.network(Chance([0] * networks), widths, Standardise(empty, empty))
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     return network.eval()

@@ -90,7 +90,7 @@ def make_rows(
 def make_config(task: str = "multimodal", **changes: Any) -> StudyConfig:
     """A study of seconds: few folds, trials and epochs."""
     small: dict[str, Any] = {
-        "task": task, "trials": 4, "outer_folds": 3, "inner_folds": 3, "epochs": 6,
+        "task": task, "trials": 4, "outer_folds": 3, "inner_folds": 3, "epochs": 6, "networks": 2,
         "patience_epochs": 3, "encoder": "array:test", "space": {"batch_size": {"values": [32]}},
     }  # fmt: skip
     return StudyConfig(**{**small, **changes})

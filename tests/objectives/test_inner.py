@@ -13,11 +13,12 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from objectives.inner import InnerObjective, Protocol, smoothed
+from objectives.inner import InnerObjective, Protocol, copies, smoothed
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import overridden, space
 from pipelines._base import Epoch, TrainingDiverged
+from pipelines.rows import TrainingRows
 from storage.records import FloatArray, OuterFold, TrainSide
 from storage.seeds import derive
 from study.session import open_session
@@ -297,3 +298,28 @@ def test_the_objective_prepares_nothing_outside_its_training_side() -> None:
             half, [stranger], inner.source, inner.space, protocol=inner.protocol, seed=1,
             device="cpu",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["multimodal", "dbt"])
+def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_score(
+    task: str,
+) -> None:
+    inner = objective(task)
+    (trial,) = searched(inner, 1)
+    fixed = FixedTrial(trial.params, number=0)
+    replay = inner.replay(fixed, length=EPOCHS, networks=3)
+    assert replay.score == pytest.approx(trial.value, abs=1e-6)
+    pipeline = inner.space(fixed)
+    seed = derive(SEED, "trial", 0)
+    alone = [
+        list(pipeline.start(
+            TrainingRows(inner.train, copies(inner.folds, 3)[3 * i : 3 * i + 3], inner.source,
+                         tokens=pipeline.tokens, seed=inner.seed),
+            budget=EPOCHS, seed=seed, device="cpu",
+        ))[replay.epochs - 1].probabilities
+        for i in range(3)
+    ]  # fmt: skip
+    for fold, probabilities in enumerate(replay.probabilities):
+        members = [one[fold] for one in alone]
+        np.testing.assert_allclose(probabilities, np.mean(members, axis=0), atol=1e-5)
+        assert np.abs(members[0] - members[1]).max() > 1e-3, "networks differ"

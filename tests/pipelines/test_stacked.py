@@ -190,7 +190,7 @@ def test_what_pads_a_batch_changes_nothing(task: str, attention: bool) -> None:
 
 def test_validation_rows_scored_in_chunks_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(begin(prepared(), "multimodal"))[-1]
-    monkeypatch.setattr("pipelines.training.SCORING_ROWS", 5)
+    monkeypatch.setattr("pipelines.training.ROWS_AT_ONCE", 5 * 3)
     parts = train(begin(prepared(), "multimodal"))[-1]
     np.testing.assert_allclose(whole.val_loss, parts.val_loss, atol=1e-6)
     for p, q in zip(whole.probabilities, parts.probabilities, strict=True):
@@ -437,3 +437,18 @@ def test_the_learning_rate_falls_by_a_cosine_and_restarts_where_it_should(
     falls = [b < a for a, b in pairwise(rates)]
     assert [done + 1 for done, fell in enumerate(falls) if not fell] == fresh[1:]
     assert recipe.rate(5, 10) == pytest.approx(top * (0.01 + 0.99 * 0.5))
+
+
+@pytest.mark.parametrize("task", ["multimodal", "dbt"])
+def test_a_model_of_several_networks_predicts_the_mean_of_each(task: str) -> None:
+    rows = prepared(task)
+    training = begin(rows, task)
+    train(training)
+    features = rows.train.features
+    alone = [training.fitted(k).predict(features) for k in (0, 2)]
+    both = training.fitted(0, 2)
+    assert both.networks == 2
+    # The members here are folds, so the second is read with the first one's column encoder.
+    second = replace(training.fitted(2), encoder=both.encoder).predict(features)
+    np.testing.assert_allclose(both.predict(features), (alone[0] + second) / 2, atol=1e-6)
+    assert np.abs(alone[0] - second).max() > 1e-3

@@ -47,6 +47,7 @@ def make_run(
         protocol={
             "outer_folds": folds, "inner_folds": 4, "repeats": repeats, "trials": 30, "seed": 7,
             "metric": "roc_auc", "encoder": "bundled:efficientnet_lite0", "trainable_blocks": 0,
+            "networks": 5,
         },
         classes=classes, outer=outer, final=final,
         timing={"total_s": 512.4, "search_s": 470.1},

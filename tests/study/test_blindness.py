@@ -275,7 +275,7 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
         return flattering
 
     plant_in_finish(monkeypatch, study.finish, "best_trial", leak)
-    differs = what_differs(tmp_path, "multimodal", trials=8, pruner="none")
+    differs = what_differs(tmp_path, "multimodal", trials=8, pruner="none", networks=1)
     assert "trials" not in differs
     assert "params" in differs
 
@@ -318,8 +318,11 @@ def test_planted_epoch_chosen_on_the_test_side_is_caught(
     """The refit is scored on the test rows after every epoch, and stopped at the best."""
 
     def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
-        def flattering(objective: InnerObjective, trial: Any, epochs: int) -> Any:
-            tried = {n: honest(objective, trial, n) for n in range(1, session.config.epochs + 1)}
+        def flattering(objective: InnerObjective, trial: Any, epochs: int, networks: int) -> Any:
+            tried = {
+                n: honest(objective, trial, n, networks)
+                for n in range(1, session.config.epochs + 1)
+            }
             score = objective.metric.score
             return tried[
                 max(tried, key=lambda n: score(test.labels, predicted(tried[n], test.features)))

@@ -137,7 +137,7 @@ def test_a_lower_score_is_the_better_one_for_an_error(tmp_path: Path) -> None:
 def short_of_time(tasks: int) -> Deadline:
     """The time for so many tasks, whatever they take: one passes whenever the clock is read."""
     passed = iter(range(10**6))
-    return Deadline(0.5, 1, 0.0, 0.0, lambda: 1.0 if next(passed) >= tasks else -1e9)
+    return Deadline(0.5, 1, 1, 0.0, 0.0, lambda: 1.0 if next(passed) >= tasks else -1e9)
 
 
 def test_a_run_cut_by_time_says_so_with_the_trials_of_each_study(tmp_path: Path) -> None:

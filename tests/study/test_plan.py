@@ -43,7 +43,7 @@ def test_the_share_of_epochs_is_what_halving_trains_of_random_scores(
 
 def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> None:
     config = make_config(pruner="none", epochs=10)
-    work = 8 * (5.0 + TRIAL_SECONDS) + 2 * END_SHARE * 5.0
+    work = 8 * (5.0 + TRIAL_SECONDS) + 2 * END_SHARE * config.networks * 5.0
     cost = Cost(trials=8, ends=2, epoch_seconds=0.5, start_seconds=3.0)
     assert cost.seconds(config, 1) == pytest.approx(3.0 + work)
     assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)

@@ -48,7 +48,7 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
 def flat(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Session]:
     """A finished run that is not nested."""
     quiet_optuna()
-    config = make_config(protocol="non-nested", inner_folds=4)
+    config = make_config(protocol="non-nested", inner_folds=4, networks=1)
     return carried_out(tmp_path_factory.mktemp("flat") / "run", config)
 
 
