@@ -110,7 +110,7 @@ def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig
     }  # fmt: skip
     return StudyConfig(
         task=task, trials=trials, epochs=epochs, outer_folds=5, inner_folds=3, batch_size=128,
-        encoder=DEMO_ENCODER, space=space,
+        encoder=DEMO_ENCODER, space=space, networks=1,
     )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
         f"- Made by `python -m benchmarks.{name} --replicates {most} --seed {seed}`.",
         f"- A study: {config.outer_folds} outer and {config.inner_folds} inner folds, "
         f"{config.trials} trials each of at most {_each(found, 'epochs')} epochs, batches of "
-        f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`; "
+        f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "
+        f"{config.networks} network of the chosen configuration; "
         "without augmented views and attention, which take most of the time. Optuna's sampler "
         "draws its first ten trials at random, so these searches are random ones.",
         f"- {seconds} CPU seconds a study, on a machine busy with other work.",

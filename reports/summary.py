@@ -146,6 +146,17 @@ def optimism_section(numbers: Json) -> Iterator[Block]:
         f"outer test rows, on average over folds (optimism {optimism_value(entry)}, "
         f"{_metric(numbers)}). A report of the search's own score would have been wrong by about "
         f"that much. The search's score is not a performance figure and is not reported as one."
+        f"{_of_one_network(numbers)}"
+    )
+
+
+def _of_one_network(numbers: Json) -> str:
+    networks = int(numbers["protocol"]["networks"])
+    if networks == 1:
+        return ""
+    return (
+        f" The search scored single networks and the outer test rows the mean of {networks}; what "
+        "averaging gains lies within the difference and makes it smaller."
     )
 
 
