@@ -110,8 +110,9 @@ class _Work:
             step = self._steps(missing)
             needed = {job.content: self.paths[job.content] for job in missing}
             squares = keep_squares(
-                open_squares(self.cache, self.encoder.image_size),
+                open_squares(self.cache, self.encoder.image_size, self.encoder.framing),
                 needed,
+                self.encoder.framing,
                 threads=self.threads,
                 done=step,
             )
@@ -120,7 +121,7 @@ class _Work:
                 self._chunk(missing[start : start + CHUNK], squares, writers, pool, step)
 
     def _steps(self, missing: Sequence[_Job]) -> Callable[[int], None]:
-        store = open_squares(self.cache, self.encoder.image_size)
+        store = open_squares(self.cache, self.encoder.image_size, self.encoder.framing)
         undecoded = store.missing(list({job.content for job in missing}))
         total, done = len(missing) + len(undecoded), 0
 
@@ -177,7 +178,7 @@ def _missing(stores: Sequence[RowCache], jobs: Sequence[_Job]) -> list[_Job]:
 def _stores(cache: Path, encoder: Encoder, device: str) -> tuple[RowCache, RowCache]:
     key = {
         **recipe(encoder),
-        "squares": square_key(encoder.image_size),
+        "squares": square_key(encoder.image_size, encoder.framing),
         "device": device.split(":")[0],
         "batch": BATCH,
     }

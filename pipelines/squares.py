@@ -5,48 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from storage.cache import RowCache
+from storage.framing import Framing
 from storage.images import WINDOW, read_image
 
 CHUNK = 256
 """Rows written at once: what a kill can cost, some seconds of work."""
 
-DECODE = 1
-"""Raised when this file or ``storage/images.py`` comes to give other pixels for the same file."""
+DECODE = 2
+"""Raised when ``storage/images.py`` or ``storage/dicom.py`` comes to give other pixels."""
 
 
-def square_key(side: int) -> dict[str, object]:
+def square_key(side: int, framing: Framing) -> dict[str, object]:
     """All that a square's pixels depend on besides the image file."""
-    return {
-        "decode": DECODE,
-        "window": list(WINDOW),
-        "pillow": version("pillow"),
-        "side": side,
-        "resize": "bicubic, antialiased, aspect ratio not kept",
-    }
+    return {"decode": DECODE, "window": list(WINDOW), "side": side, **framing.key()}
 
 
-def read_square(path: Path | str, side: int) -> NDArray[np.uint8]:
+def read_square(path: Path | str, side: int, framing: Framing) -> NDArray[np.uint8]:
     """An image file as (side, side, 3); an unreadable one raises ``DataError``."""
-    image = Image.fromarray(read_image(path))
-    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), dtype=np.uint8)
+    return framing.square(read_image(path), side)
 
 
-def open_squares(cache: Path, side: int) -> RowCache:
+def open_squares(cache: Path, side: int, framing: Framing) -> RowCache:
     """The store of squares of this side; rows are named by the SHA-256 of the image file."""
-    return RowCache.open(cache / "squares", square_key(side), (side, side, 3), np.uint8)
+    return RowCache.open(cache / "squares", square_key(side, framing), (side, side, 3), np.uint8)
 
 
 def keep_squares(
     store: RowCache,
     paths: Mapping[str, str],
+    framing: Framing,
     *,
     threads: int,
     done: Callable[[int], None],
@@ -56,12 +49,13 @@ def keep_squares(
     Args:
         store: from ``open_squares``.
         paths: files by the SHA-256 of their content.
+        framing: the one the store was opened with.
         threads: decoders at work; Pillow decodes outside the interpreter's lock.
         done: told how many images each written chunk held.
     """
     if not store.missing(list(paths)):
         return store
-    read = partial(read_square, side=store.row_shape[0])
+    read = partial(read_square, side=store.row_shape[0], framing=framing)
     with store.writing() as writer, ThreadPoolExecutor(threads) as pool:
         missing = writer.store.missing(list(paths))
         for start in range(0, len(missing), CHUNK):

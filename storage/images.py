@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ Minimum and maximum would let one hot pixel or a burned-in marker darken the who
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
 """What Pillow raises for files that are no images, empty, cut short or damaged."""
 
-DICOM_ERRORS = (AttributeError, KeyError, RuntimeError, NotImplementedError)
-"""What pydicom raises besides for absent tags, odd values and codecs that are not installed."""
-
 
 def is_image(path: Path) -> bool:
     """Whether the suffix is that of an image, in any case; hidden files are not."""
@@ -42,15 +39,17 @@ def read_image(path: Path | str) -> ByteArray:
     """The image as (h, w, 3) RGB, 0..255.
 
     Grey, palette, 1-bit and CMYK files are converted, alpha is dropped, EXIF rotation applied.
-    Grey of more than 8 bits is stretched between the percentiles of ``WINDOW``; DICOM goes
-    through its own VOI LUT and MONOCHROME1 is inverted.
+    Grey of more than 8 bits is stretched between the percentiles of ``WINDOW``; for DICOM see
+    ``storage/dicom.py``.
 
     Raises:
         DataError: unreadable, empty or truncated file; DICOM without pydicom.
     """
     path = Path(path)
     if path.suffix.lower() == ".dcm":
-        return _rgb(_read_dicom(path))
+        from storage.dicom import read_dicom
+
+        return _rgb(read_dicom(path))
     return _rgb(_decode(path))
 
 
@@ -114,63 +113,25 @@ def _as_bytes(image: PilImage) -> ByteArray:
 
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "F" or upright.mode.startswith("I"):
-        return _window(np.asarray(upright, dtype=np.float64))
+        return window(np.asarray(upright, dtype=np.float64))
     mode = "L" if upright.mode in {"1", "L"} else "RGB"
     return np.array(upright.convert(mode), dtype=np.uint8)
 
 
-def _window(values: NDArray[np.float64]) -> ByteArray:
-    """Deep grey values (h, w) between their ``WINDOW`` percentiles as 0..255."""
-    low, high = np.percentile(values, WINDOW)
-    return _stretch(np.clip(values, low, high) if high > low else values)
+def window(values: NDArray[np.float64], among: NDArray[np.float64] | None = None) -> ByteArray:
+    """Deep grey values (h, w) as 0..255 between the ``WINDOW`` percentiles.
 
-
-def _stretch(values: NDArray[np.float64]) -> ByteArray:
-    """Minimum to 0, maximum to 255; a constant image becomes 0."""
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / ((high - low) or 1.0)
+    Args:
+        among: the values that the percentiles are of, all of ``values`` when None; a constant
+            image becomes 0.
+    """
+    counted = values if among is None else among
+    low, high = np.percentile(counted, WINDOW)
+    if high <= low:
+        low, high = float(counted.min()), float(counted.max())
+    scaled = (np.clip(values, low, high) - low) / ((high - low) or 1.0)
     return np.asarray(np.round(scaled * 255), dtype=np.uint8)
 
 
 def _rgb(pixels: ByteArray) -> ByteArray:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
-
-
-def _read_dicom(path: Path) -> ByteArray:
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-    except ImportError as error:
-        raise DataError(
-            f"{path}: reading DICOM needs pydicom; install it with: pip install 'outerfold[dicom]'"
-        ) from error
-    try:
-        dataset = pydicom.dcmread(path)
-        pixels = _dicom_pixels(dataset)
-    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError) as error:
-        raise DataError(
-            f"{path}: cannot be decoded as DICOM ({error}); replace or remove the file"
-        ) from error
-    if pixels.ndim > 2 and pixels.shape[-1] != 3:
-        raise DataError(
-            f"{path}: holds {pixels.shape[0]} frames, one image a file is read; "
-            "export the slices or a synthetic 2D view first"
-        )
-    return pixels
-
-
-def _dicom_pixels(dataset: Any) -> ByteArray:
-    """(h, w) or (h, w, 3); frames of a volume come back as (frames, h, w)."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-    from pydicom.pixels.utils import pixel_array
-
-    raw = pixel_array(dataset)
-    if raw.ndim != 2:
-        return np.asarray(raw, dtype=np.uint8)
-    values = apply_modality_lut(raw, dataset)
-    if "WindowCenter" in dataset or "VOILUTSequence" in dataset:
-        grey = _stretch(np.asarray(apply_voi_lut(values, dataset), dtype=np.float64))
-    else:
-        grey = _window(np.asarray(values, dtype=np.float64))
-    inverted = str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1"
-    return np.invert(grey) if inverted else grey

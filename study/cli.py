@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage.errors import DataError, unknown
+from storage.framing import CROPS, FITS
 from study.config import (
     AGGREGATES,
     ENGINES,
@@ -193,6 +194,13 @@ def _run(parser: Parser) -> None:
     model = parser.add_argument_group("model")
     model.add_argument("--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...")
     model.add_argument("--weights", metavar="FILE", help="of the encoder, instead of the hub's")
+    model.add_argument(
+        "--fit", choices=FITS,
+        help="an image into the encoder's square: keep its shape and pad, or stretch it (pad)",
+    )  # fmt: skip
+    model.add_argument(
+        "--crop", choices=CROPS, help="cut away a mammogram's empty background first (none)"
+    )
     model.add_argument("--trainable-blocks", **number, help="of the encoder (0)")  # type: ignore[arg-type]
     model.add_argument(
         "--networks", **number,  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.errors import DataError, unknown
+from storage.framing import Framing
 from study.duration import seconds_of
 
 TASKS = ("dbt", "multimodal")
@@ -51,6 +52,8 @@ class StudyConfig:
     seed: int = 0
     encoder: str
     weights: str = ""
+    fit: str = "pad"
+    crop: str = "none"
     trainable_blocks: int = 0
     networks: int = 5
     epochs: int
@@ -71,6 +74,7 @@ class StudyConfig:
         _one_of("threshold", self.threshold, RULES)
         _one_of("level", self.level, LEVELS)
         _one_of("aggregate", self.aggregate, AGGREGATES)
+        Framing(self.fit, self.crop)
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
             "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,

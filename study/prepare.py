@@ -18,6 +18,7 @@ from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from storage.audit import audit, audit_embeddings
 from storage.files import write_json
+from storage.framing import Framing
 from storage.overlaps import MANY
 from storage.readers.read import read
 from storage.records import DataError, Dataset, OuterFold
@@ -138,7 +139,8 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
 
 def encoder_of(config: StudyConfig) -> Encoder:
     """The encoder of a run; built before anything is written, since its weights may not be had."""
-    return build(config.encoder, weights=Path(config.weights) if config.weights else None)
+    weights = Path(config.weights) if config.weights else None
+    return build(config.encoder, weights=weights, framing=Framing(config.fit, config.crop))
 
 
 def represent(

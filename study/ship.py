@@ -22,6 +22,7 @@ from pipelines.networks import Standardise, Widths
 from pipelines.stacked import Chance
 from pipelines.tabular import FittedColumn, TabularEncoder
 from storage.files import read_json, write_json
+from storage.framing import Framing
 from storage.readers.columns import encode_value
 from storage.records import (
     FINAL,
@@ -48,6 +49,7 @@ class Shipped:
 
     Attributes:
         encoder_name, weights, weights_sha256: the frozen encoder it was trained on.
+        framing: how images came to fill that encoder's square.
         synthetic: trained on synthetic data; good for nothing but a demonstration.
     """
 
@@ -56,6 +58,7 @@ class Shipped:
     encoder_name: str
     weights: str
     weights_sha256: str
+    framing: Framing
     decision: Decision
     network: torch.nn.Module
     columns: TabularEncoder
@@ -68,7 +71,8 @@ class Shipped:
         Raises:
             DataError: its weights cannot be had, or are others by now.
         """
-        encoder = build(self.encoder_name, weights=Path(self.weights) if self.weights else None)
+        weights = Path(self.weights) if self.weights else None
+        encoder = build(self.encoder_name, weights=weights, framing=self.framing)
         if encoder.weights_sha256 != self.weights_sha256:
             raise DataError(
                 f"{self.encoder_name}: the weights here have SHA-256 "
@@ -117,6 +121,8 @@ def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:
         "weights": str(Path(weights).resolve()) if weights else "",
         "weights_sha256": encoder.weights_sha256,
         "image_size": encoder.image_size,
+        "fit": encoder.framing.fit,
+        "crop": encoder.framing.crop,
         "mean": list(encoder.mean),
         "std": list(encoder.std),
         "versions": list(encoder.versions),
@@ -137,7 +143,8 @@ def read_shipped(folder: RunFolder) -> Shipped:
     columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
     return Shipped(
         kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
-        kept["encoder"]["weights_sha256"], Decision(kept["temperature"], kept["threshold"]),
+        kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
+        Decision(kept["temperature"], kept["threshold"]),
         _network(kept, columns, path / "model.pt"), columns, kept["tokens"], kept["synthetic"],
     )  # fmt: skip
 

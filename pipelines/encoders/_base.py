@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.framing import Framing
+
 TOKEN_GRID = 4
 """Side of the grid that spatial tokens are averaged to.
 
@@ -52,6 +54,10 @@ class Encoder(Protocol):
         """Side, in pixels, of the square images it takes."""
 
     @property
+    def framing(self) -> Framing:
+        """How an image of any shape comes to be such a square."""
+
+    @property
     def mean(self) -> tuple[float, float, float]:
         """Subtracted from red, green, blue in [0, 1]."""
 
@@ -86,6 +92,7 @@ def recipe(encoder: Encoder) -> dict[str, object]:
         "image_size": encoder.image_size,
         "mean": list(encoder.mean),
         "std": list(encoder.std),
+        "framing": encoder.framing.key(),
         "token_grid": TOKEN_GRID,
         "versions": list(encoder.versions),
     }

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
+from storage.framing import PADDED, Framing
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class FrozenEncoder:
     token_dim: int
     trunk: nn.Module
     tokens: int = TOKEN_GRID**2
+    framing: Framing = PADDED
 
     @property
     def device(self) -> torch.device:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.encoders._base import Encoder
+from storage.framing import Framing
 from storage.records import DataError
+
+if TYPE_CHECKING:
+    from pipelines.encoders.frozen import FrozenEncoder
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def describe() -> tuple[EncoderNote, ...]:
     return NOTES
 
 
-def build(name: str, *, weights: Path | None = None) -> Encoder:
+def build(name: str, *, weights: Path | None = None, framing: Framing | None = None) -> Encoder:
     """The encoder of this name, with pretrained weights and never random ones.
 
     Weights come from ``weights``, else the local cache, else the hub.
@@ -41,10 +46,15 @@ def build(name: str, *, weights: Path | None = None) -> Encoder:
     Args:
         name: ``clip:MODEL``, ``timm:MODEL`` or ``bundled:efficientnet_lite0``.
         weights: a file of tensors (``torch.save`` of a state dict, or safetensors).
+        framing: how images come to be its squares; as ``Framing`` does unless said.
 
     Raises:
         DataError: an unknown name, or weights that cannot be had or are another model's.
     """
+    return replace(_built(name, weights), framing=framing or Framing())
+
+
+def _built(name: str, weights: Path | None) -> FrozenEncoder:
     family, _, model = name.partition(":")
     if family == "clip" and model:
         from pipelines.encoders import clip_encoder

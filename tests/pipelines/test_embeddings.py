@@ -22,10 +22,14 @@ from pipelines.augment import view_of
 from pipelines.embeddings import BATCH, Embeddings, embed
 from pipelines.encoders import registry
 from pipelines.encoders._base import Encoded, Encoder
+from storage.framing import Framing
 from storage.images import content_hash, read_image
 from storage.records import DataError, Features
 
 ROOT = Path(module.__file__).parents[1]
+
+
+STRETCHED = Framing("stretch")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Bands:
     dim: int = 3
     token_dim: int = 3
     tokens: int = 16
+    framing: Framing = STRETCHED
     pause: float = 0.0
 
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
@@ -105,7 +110,7 @@ def test_views_are_of_the_augmented_image_and_view_zero_of_the_untouched(
 ) -> None:
     kept = embed(forty, Bands(), cache=tmp_path, views=3, threads=1)
     path = str(forty.images[5])
-    view = view_of(squares.read_square(path, 32), content_hash(path), 2)
+    view = view_of(squares.read_square(path, 32, STRETCHED), content_hash(path), 2)
     np.testing.assert_allclose(kept.pooled(["row5"], 2)[0], view.mean(axis=(0, 1)), rtol=1e-5)
     only = embed(forty, Bands(), cache=tmp_path / "other", threads=1)
     ids = forty.ids.tolist()
@@ -176,6 +181,8 @@ def test_one_image_under_two_ids_is_kept_once(forty: Features, tmp_path: Path) -
         replace(Bands(), mean=(0.5, 0.0, 0.0)),
         replace(Bands(), std=(0.5, 1.0, 1.0)),
         replace(Bands(), versions=("bands 2",)),
+        replace(Bands(), framing=Framing("pad")),
+        replace(Bands(), framing=Framing("stretch", "breast")),
     ],
 )
 def test_anything_that_changes_the_values_changes_the_key(
@@ -209,7 +216,9 @@ def serves_stale_rows(rows: Features, cache: Path) -> bool:
     embed(rows, Bands(), cache=cache, threads=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(squares, "DECODE", squares.DECODE + 1)
-        patch.setattr(squares, "read_square", lambda path, side: np.full((side, side, 3), 7, "u1"))
+        patch.setattr(
+            squares, "read_square", lambda path, side, framing: np.full((side, side, 3), 7, "u1")
+        )
         kept = embed(rows, Bands(), cache=cache, threads=1)
     return bool((kept.pooled(rows.ids.tolist()) != 7).any())
 
@@ -219,7 +228,7 @@ def test_planted_key_without_preprocessing_is_caught(
 ) -> None:
     rows = forty.select(["row0", "row1"])
     assert not serves_stale_rows(rows, tmp_path / "honest")
-    monkeypatch.setattr(module, "square_key", lambda side: {"side": side})
+    monkeypatch.setattr(module, "square_key", lambda side, framing: {"side": side})
     assert serves_stale_rows(rows, tmp_path / "leaky")
 
 

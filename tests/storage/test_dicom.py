@@ -1,0 +1,212 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.images import read_image, read_thumbnail
+from storage.records import DataError
+
+
+def _dicom(path: Path, pixels: np.ndarray, *, signed: bool = False, **tags: object) -> Path:
+    """A real file of stored values (rows, columns) or (frames, rows, columns)."""
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, int(signed)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    kind = pixels.dtype if pixels.dtype.itemsize == 1 else np.int16 if signed else np.uint16
+    dataset.PixelData = pixels.astype(kind).tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+RAMP = np.linspace(0, 4095, 32 * 32).reshape(32, 32)
+
+
+def test_dicom_grey_is_read_dark_to_bright(tmp_path: Path) -> None:
+    image = read_image(_dicom(tmp_path / "a.dcm", RAMP))
+    assert image.shape == (32, 32, 3)
+    assert image[0, 0, 0] == 0
+    assert image[-1, -1, 0] == 255
+
+
+def test_dicom_monochrome1_is_inverted(tmp_path: Path) -> None:
+    plain = read_image(_dicom(tmp_path / "a.dcm", RAMP))
+    path = _dicom(tmp_path / "b.dcm", RAMP, PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_image(path), 255 - plain)
+
+
+def test_dicom_window_clips_what_lies_outside(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=200)
+    grey = read_image(path)[..., 0]
+    assert (grey[RAMP < 890] == 0).all()
+    assert (grey[RAMP > 1110] == 255).all()
+
+
+def test_a_dicom_volume_is_refused_in_words(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "v.dcm", np.stack([RAMP] * 4))
+    with pytest.raises(DataError, match=r"v\.dcm: holds 4 frames"):
+        read_image(path)
+
+
+def test_a_broken_dicom_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    (tmp_path / "b.dcm").write_bytes(b"no dicom")
+    with pytest.raises(DataError, match=r"b\.dcm: cannot be decoded as DICOM"):
+        read_image(tmp_path / "b.dcm")
+
+
+def test_without_pydicom_the_message_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    (tmp_path / "b.dcm").write_bytes(b"no dicom")
+    with pytest.raises(DataError, match=r"outerfold\[dicom\]"):
+        read_image(tmp_path / "b.dcm")
+
+
+DEEP = {"BitsStored": 16, "HighBit": 15}
+
+
+def grey_of(path: Path) -> np.ndarray:
+    return read_image(path)[..., 0].astype(int)
+
+
+def test_sixteen_bits_are_stretched_between_percentiles(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 60000, 64 * 64).reshape(64, 64)
+    grey = grey_of(_dicom(tmp_path / "a.dcm", ramp, **DEEP))
+    assert (grey.min(), grey.max()) == (0, 255)
+    assert grey[32, 0] == pytest.approx(128, abs=2)
+
+
+def test_padding_is_black_and_takes_no_part_in_the_percentiles(tmp_path: Path) -> None:
+    """Half a frame of 65535 would leave the breast, at 1000 to 3000, all but black."""
+    breast = np.linspace(1000, 3000, 64 * 64).reshape(64, 64)
+    framed = np.concatenate([breast, np.full((64, 64), 65535.0)], axis=1)
+    grey = grey_of(_dicom(tmp_path / "a.dcm", framed, PixelPaddingValue=65535, **DEEP))
+    np.testing.assert_array_equal(grey[:, :64], grey_of(_dicom(tmp_path / "b.dcm", breast, **DEEP)))
+    assert (grey[:, 64:] == 0).all()
+
+
+def test_padding_may_be_a_range(tmp_path: Path) -> None:
+    breast = np.linspace(1000, 3000, 64 * 64).reshape(64, 64)
+    frame = np.linspace(60000, 65000, 64 * 64).reshape(64, 64)
+    tags = {"PixelPaddingValue": 65000, "PixelPaddingRangeLimit": 60000, **DEEP}
+    path = _dicom(tmp_path / "a.dcm", np.concatenate([breast, frame], axis=1), **tags)
+    assert (grey_of(path)[:, 64:] == 0).all()
+    assert grey_of(path)[:, :64].max() == 255
+
+
+def test_padding_stays_black_where_white_is_dark(tmp_path: Path) -> None:
+    breast = np.linspace(1000, 3000, 64 * 64).reshape(64, 64)
+    framed = np.concatenate([breast, np.zeros((64, 8))], axis=1)
+    path = _dicom(
+        tmp_path / "a.dcm", framed, PixelPaddingValue=0, PhotometricInterpretation="MONOCHROME1",
+        **DEEP,
+    )  # fmt: skip
+    grey = grey_of(path)
+    assert (grey[:, 64:] == 0).all()
+    assert grey[0, 0] == 255
+    assert grey[-1, 63] == 0
+
+
+def test_an_image_that_is_all_padding_is_black(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "a.dcm", np.full((8, 8), 7.0), PixelPaddingValue=7)
+    assert not grey_of(path).any()
+
+
+def test_signed_values_are_read_below_zero(tmp_path: Path) -> None:
+    values = np.linspace(-2000, 2000, 32 * 32).reshape(32, 32)
+    tags = {"RescaleSlope": 1, "RescaleIntercept": 0, "WindowCenter": 0.5, "WindowWidth": 2001}
+    grey = grey_of(_dicom(tmp_path / "a.dcm", values, signed=True, **DEEP, **tags))
+    assert (grey[values < -1000] == 0).all()
+    assert (grey[values > 1001] == 255).all()
+    middle = np.abs(values) < 20
+    np.testing.assert_allclose(grey[middle], 127.5, atol=3)
+
+
+def test_windows_are_in_rescaled_units(tmp_path: Path) -> None:
+    """Stored 0..4095 mean -1000..3095 here; the window is of what they mean."""
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1000, "WindowCenter": 0, "WindowWidth": 200}
+    grey = grey_of(_dicom(tmp_path / "a.dcm", RAMP, **tags))
+    assert (grey[RAMP < 895] == 0).all()
+    assert (grey[RAMP > 1105] == 255).all()
+    assert grey[np.abs(RAMP - 1000) < 3] == pytest.approx(128, abs=4)
+
+
+def test_of_several_windows_the_first_is_taken(tmp_path: Path) -> None:
+    one = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=200)
+    many = _dicom(tmp_path / "b.dcm", RAMP, WindowCenter=[1000, 3000], WindowWidth=[200, 50])
+    np.testing.assert_array_equal(grey_of(one), grey_of(many))
+
+
+def test_a_window_wider_than_the_image_is_not_stretched_to_it(tmp_path: Path) -> None:
+    """The tags say how bright it is to be shown; two views of a patient stay comparable."""
+    grey = grey_of(_dicom(tmp_path / "a.dcm", RAMP / 4, WindowCenter=2048, WindowWidth=4096))
+    assert grey.max() == pytest.approx(64, abs=1)
+
+
+def test_a_window_agrees_with_pydicom(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    from pydicom.pixels.processing import apply_windowing
+
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        path = _dicom(
+            tmp_path / f"{function}.dcm", RAMP, WindowCenter=1500, WindowWidth=900,
+            VOILUTFunction=function,
+        )  # fmt: skip
+        dataset = pydicom.dcmread(path)
+        expected = apply_windowing(dataset.pixel_array, dataset) / 4095 * 255
+        np.testing.assert_allclose(grey_of(path), expected, atol=0.51)
+
+
+@pytest.mark.parametrize("centre", ["", None])
+def test_an_empty_window_is_none(tmp_path: Path, centre: object) -> None:
+    plain = grey_of(_dicom(tmp_path / "a.dcm", RAMP))
+    tags = {"WindowCenter": centre, "WindowWidth": centre}
+    np.testing.assert_array_equal(grey_of(_dicom(tmp_path / "b.dcm", RAMP, **tags)), plain)
+
+
+def test_an_impossible_window_is_named(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=0)
+    with pytest.raises(DataError, match=r"a\.dcm: .*window width 0 is too small"):
+        read_image(path)
+
+
+def test_a_voi_table_is_obeyed(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 12]
+    table.LUTData = np.arange(4095, -1, -1, dtype=np.uint16).tobytes()
+    path = _dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[table])
+    grey = grey_of(path)
+    assert grey[0, 0] == 255
+    assert grey[-1, -1] == 0
+
+
+def test_colour_is_kept(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 20, 3), np.uint8)
+    pixels[..., 0], pixels[:8, :, 2] = 200, 90
+    path = _dicom(
+        tmp_path / "a.dcm", pixels, SamplesPerPixel=3, PlanarConfiguration=0, BitsAllocated=8,
+        BitsStored=8, HighBit=7, PhotometricInterpretation="RGB", NumberOfFrames=1, Rows=16,
+        Columns=20,
+    )  # fmt: skip
+    np.testing.assert_array_equal(read_image(path), pixels)
+
+
+def test_the_audit_s_thumbnail_sees_the_windowed_image(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=200)
+    thumbnail = read_thumbnail(path, 32)
+    np.testing.assert_allclose(thumbnail.astype(int), grey_of(path), atol=1)
