@@ -23,7 +23,6 @@ from benchmarks.chunks import Arrays, Chunk, source_hash
 from objectives.metrics import METRICS
 from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
-from pipelines.fitted import FittedHead
 from pipelines.rows import ImageSource
 from reports.evidence import test_rows
 from reports.intervals import overall
@@ -235,12 +234,11 @@ def truth_of(
 ) -> dict[str, tuple[float, float]]:
     """The shipped model's score on patients it never saw, and its patient-jackknife error."""
     shipped = read_shipped(folder)
-    head = FittedHead(shipped.network, shipped.columns, embeddings, shipped.tokens)
-    calibrated = shipped.decision.calibrate(head.predict(others.features))
+    calibrated, decided = shipped.score_from(others.features, embeddings)
     n = len(others)
     rows = Predictions(
         others.ids, others.patients, np.full(n, "others"), np.zeros(n, dtype=np.int64),
-        others.labels, calibrated, shipped.decision.decide(calibrated), others.classes,
+        others.labels, calibrated, decided, others.classes,
     )  # fmt: skip
     found = overall_leave_outs(read_rows(rows))
     return {name: (leave.estimate, spread(leave.without)[0]) for name, leave in found.items()}

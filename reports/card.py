@@ -8,15 +8,15 @@ from reports.blocks import Block, Heading, Paragraph, Picture, Table
 from reports.evidence import Json
 from reports.level_tables import level_tables
 from reports.results import results
+from reports.shipping import averaged, not_made, refitted
 from reports.summary import (
     data_section,
     headline,
     limit_section,
     optimism_section,
-    refitted,
     stamp_paragraphs,
 )
-from reports.tables import overall_table, per_class_table
+from reports.tables import overall_table, parameters_table, per_class_table
 from reports.words import procedure, stamps
 from storage.records import Run
 
@@ -45,11 +45,7 @@ def _sections(numbers: Json) -> list[Block]:
 def _model(numbers: Json) -> list[Block]:
     final, protocol = numbers["final"], numbers["protocol"]
     if final is None:
-        return [
-            Heading("Model"),
-            Paragraph("Not yet made: the study of all rows has not finished."),
-        ]
-    chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
+        return [Heading("Model"), Paragraph(not_made(numbers))]
     classes = list(numbers["dataset"]["classes"])
     decision = (
         f"Calls an image {classes[1]} from a calibrated probability of {final['threshold']:.3f} on"
@@ -60,11 +56,25 @@ def _model(numbers: Json) -> list[Block]:
         Heading("Model"),
         Paragraph(
             f"Classes: {', '.join(classes)}. Encoder {protocol['encoder']}, trainable blocks "
-            f"{protocol['trainable_blocks']}. {refitted(numbers)} {decision}; "
-            f"probabilities are divided by the temperature {final['temperature']:.3f} on the "
-            f"logit scale. Chosen by the search: {chosen}."
+            f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. {_chosen(numbers)}"
         ),
+        *([parameters_table(numbers)] if final["made"] == "ensemble" else []),
     ]
+
+
+def _made(numbers: Json) -> str:
+    return averaged(numbers) if numbers["final"]["made"] == "ensemble" else refitted(numbers)
+
+
+def _chosen(numbers: Json) -> str:
+    final = numbers["final"]
+    if final["made"] == "ensemble":
+        return "Each member's probabilities are divided by its temperature on the logit scale."
+    chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
+    return (
+        f"Probabilities are divided by the temperature {final['temperature']:.3f} on the logit "
+        f"scale. Chosen by the search: {chosen}."
+    )
 
 
 def _use() -> list[Block]:

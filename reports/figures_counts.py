@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.evidence import Evidence, Json
 from reports.style import CLASS_COLOURS, INK, empty, panel, sheet, titled
+from reports.words import searched
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:
@@ -82,9 +83,7 @@ def _class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
 
 
 def _by_fold(evidence: Evidence, key: str, title: str) -> Figure:
-    numbers = evidence.numbers
-    sides = [(fold["fold"], fold) for fold in numbers["outer"]]
-    sides += [("final", numbers["final"])] if numbers["final"] else []
+    sides = searched(evidence.numbers)
     if not sides:
         return empty(evidence)
     fig = sheet(0.75 + 0.3 * len(sides))

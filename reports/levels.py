@@ -8,15 +8,16 @@ rows combined in the same way; no test row takes part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from pipelines.decision import Rule, fit_threshold
+from pipelines.decision import Rule, fit_threshold, middle_threshold
 from reports.evidence import joined
 from storage.records import (
+    FINAL,
     DataError,
     FloatArray,
     FoldResult,
@@ -47,7 +48,8 @@ class LevelRows:
     Attributes:
         test: combined rows; ``ids`` are the names of what was combined.
         thresholds: of each study, the final one included, fitted on its combined out-of-fold
-            rows; None where several classes decide by the largest probability.
+            rows, or of an ensemble the median of its members'; None where several classes decide
+            by the largest probability.
         mixed: how many have images of several classes.
     """
 
@@ -122,6 +124,8 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
     studies = run.outer if run.final is None else (*run.outer, run.final)
     units = units_of(level, run.sides)
     thresholds = {s.name: level_threshold(s, units, aggregate, run.protocol) for s in studies}
+    if run.ensemble is not None:
+        thresholds[FINAL] = _middle(thresholds[name] for name in run.ensemble.members)
     test = joined(
         combine(rows, aggregate, units=units, threshold=thresholds[study.name])
         for study, rows in scored
@@ -140,6 +144,11 @@ def level_threshold(
     rule: Rule = protocol.get("threshold", "youden")  # type: ignore[assignment]
     target = float(str(protocol.get("threshold_target", 0.9)))
     return fit_threshold(rows.labels == 1, rows.probabilities[:, 1], rule, target)
+
+
+def _middle(thresholds: Iterable[float | None]) -> float | None:
+    known = [one for one in thresholds if one is not None]
+    return middle_threshold(known) if known else None
 
 
 def several_classes(rows: Predictions, units: StrArray) -> set[str]:

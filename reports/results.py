@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def _numbers(
             for level, rows in levels.items()
         },
         "outer": [_outer(study) for study in run.outer],
-        "optimism": optimism_entry(run), "final": _final(run.final),
+        "optimism": optimism_entry(run), "final": _final(run),
         "validation": {
             "note": OPTIMISTIC, **_counted(validation, run.classes),
             "overall": overall_entries(validation),
@@ -115,8 +116,15 @@ def _chosen(study: FoldResult) -> Json:
     }  # fmt: skip
 
 
-def _final(study: FoldResult | None) -> Json | None:
-    return None if study is None else {**_chosen(study), "checkpoint": "final/model.pt"}
+def _final(run: Run) -> Json | None:
+    """What ships and how it was made; None until it is."""
+    if not run.ships:
+        return None
+    if run.ensemble is not None:
+        made = {"made": "ensemble", **asdict(run.ensemble)}
+    elif run.final is not None:
+        made = {"made": "refit", **_chosen(run.final)}
+    return {**made, "checkpoint": "final/model.pt"}
 
 
 def plain(thing: object) -> Any:

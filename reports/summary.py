@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from reports.blocks import Block, Heading, Paragraph
 from reports.evidence import Json
 from reports.level_tables import beside, headline_value, leading, level_tables
+from reports.shipping import final_section
 from reports.tables import data_table, overall_table, parameters_table, trials_table
 from reports.words import (
     BIASED,
@@ -19,7 +20,7 @@ from reports.words import (
     metric_phrase,
     number,
     plural,
-    procedure,
+    searched,
     stamps,
 )
 
@@ -83,7 +84,7 @@ def protocol_section(numbers: Json) -> Iterator[Block]:
     how = _non_nested(numbers) if biased(numbers["protocol"]) else _nested(numbers)
     yield Paragraph(f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.")
     yield trials_table(numbers)
-    if numbers["outer"] or numbers["final"]:
+    if searched(numbers):
         yield parameters_table(numbers)
     for line in _study_notes(numbers):
         yield Paragraph(line)
@@ -160,36 +161,6 @@ def _of_one_network(numbers: Json) -> str:
     )
 
 
-def final_section(numbers: Json) -> Iterator[Block]:
-    """What ships and what may be expected of it."""
-    yield Heading("The final model")
-    final = numbers["final"]
-    if final is None:
-        yield Paragraph("Not yet made: the study of all rows has not finished.")
-        return
-    yield Paragraph(
-        f"{refitted(numbers)} Its configuration is the one that a search of all rows chose "
-        f"({final['checkpoint']}). {_expected(numbers)}"
-    )
-
-
-def refitted(numbers: Json) -> str:
-    """How the model that ships was trained, a sentence."""
-    epochs = plural(int(numbers["final"]["epochs"]), "epoch")
-    networks = int(numbers["protocol"]["networks"])
-    mean = f" as the mean of {networks} networks with seeds of their own" if networks > 1 else ""
-    return f"Refitted on all rows for {epochs}{mean}."
-
-
-def _expected(numbers: Json) -> str:
-    if biased(numbers["protocol"]):
-        return "Its expected performance is unknown: no row was held out from the search."
-    return (
-        "Its expected performance is what the outer folds measured of the whole procedure. "
-        f"{procedure(numbers)}"
-    )
-
-
 def limit_section(numbers: Json) -> Iterator[Block]:
     """What the intervals do not cover."""
     yield Heading("Limits")
@@ -248,13 +219,9 @@ def _blocks(protocol: Json) -> str:
 
 
 def _study_notes(numbers: Json) -> Iterator[str]:
-    studies = [
-        *numbers["outer"],
-        *([{"fold": "final", **numbers["final"]}] if numbers["final"] else []),
-    ]
-    for study in studies:
+    for name, study in searched(numbers):
         if study["notes"]:
-            yield f"{study['fold']}: " + " ".join(study["notes"])
+            yield f"{name}: " + " ".join(study["notes"])
 
 
 def _sentence(text: str) -> str:

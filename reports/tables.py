@@ -17,6 +17,7 @@ from reports.words import (
     finished,
     metric_name,
     number,
+    searched,
     stamps,
     value,
 )
@@ -88,8 +89,7 @@ def per_class_table(numbers: Json, side: Side) -> Table:
 
 def parameters_table(numbers: Json) -> Table:
     """What each search chose; a column a study."""
-    studies = [(fold["fold"], fold) for fold in numbers["outer"]]
-    studies += [("final", numbers["final"])] if numbers["final"] else []
+    studies = searched(numbers)
     names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
     rows = [
         (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))

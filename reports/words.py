@@ -37,6 +37,12 @@ OF_THE_PROCEDURE = (
     "The estimate is of the procedure, through models trained on about {share} % of the patients; "
     "the delivered model was refitted on all rows and has itself never been tested on unseen data."
 )
+OF_THE_MEMBERS = (
+    "The estimate and its interval are of the procedure, through single models trained on about "
+    "{share} % of the patients each; the delivered model is the mean of those {count}, which has "
+    "itself never been tested on unseen data. It is expected to be no worse than one of them; "
+    "that was not measured."
+)
 COVERS = (
     "The intervals cover patient sampling and, approximately, training variation; not other "
     "hospitals, scanners or populations, label errors, or choices made after seeing the results."
@@ -165,5 +171,18 @@ def procedure(numbers: Json) -> str:
     """What the estimate is an estimate of, in words."""
     if biased(numbers["protocol"]):
         return BIASED
-    folds = int(numbers["protocol"]["outer_folds"])
-    return OF_THE_PROCEDURE.format(share=f"{100 * (1 - 1 / folds):.0f}")
+    protocol = numbers["protocol"]
+    folds = int(protocol["outer_folds"])
+    share = f"{100 * (1 - 1 / folds):.0f}"
+    if protocol.get("final") == "ensemble":
+        return OF_THE_MEMBERS.format(share=share, count=folds * int(protocol["repeats"]))
+    return OF_THE_PROCEDURE.format(share=share)
+
+
+def searched(numbers: Json) -> list[tuple[str, Json]]:
+    """Every finished study and what it chose; an ensemble that ships is no study."""
+    final = numbers["final"]
+    return [
+        *((fold["fold"], fold) for fold in numbers["outer"]),
+        *([("final", final)] if final and final["made"] == "refit" else []),
+    ]

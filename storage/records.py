@@ -317,6 +317,19 @@ class FoldResult:
     cut_by_time: bool = False
 
 
+@dataclass(frozen=True)
+class Ensemble:
+    """The model that ships where it is the mean of the outer models.
+
+    Attributes:
+        members: names of the outer folds whose models are averaged.
+        threshold: on the mean probability of the second of two classes; None for several.
+    """
+
+    members: tuple[str, ...]
+    threshold: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """All that a report may read.
@@ -327,9 +340,10 @@ class Run:
         protocol: outer_folds, inner_folds, repeats, trials, seed, metric, encoder,
             trainable_blocks, level, aggregate.
         outer: finished outer folds, by name.
-        final: the study of all rows; None until it is done.
+        final: the study of all rows; None until it is done, and where an ensemble ships.
         timing, provenance: written as they are.
         sides: left or right by image id; empty where they are not known.
+        ensemble: the mean of the outer models, where that is what ships.
     """
 
     name: str
@@ -344,3 +358,9 @@ class Run:
     timing: dict[str, object]
     provenance: dict[str, object]
     sides: dict[str, str] = field(default_factory=dict)
+    ensemble: Ensemble | None = None
+
+    @property
+    def ships(self) -> bool:
+        """Whether the model that ships was made."""
+        return self.final is not None or self.ensemble is not None

@@ -14,6 +14,7 @@ from storage.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
     FINAL,
     DataError,
+    Ensemble,
     EpochRow,
     FoldResult,
     Predictions,
@@ -24,7 +25,7 @@ from storage.run_folder import RunFolder
 PROTOCOL = (
     "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "seed", "metric",
     "encoder", "trainable_blocks", "networks", "epochs", "patience_epochs", "pruner", "threshold",
-    "threshold_target", "batch_size", "space", "level", "aggregate", "fit", "crop",
+    "threshold_target", "batch_size", "space", "level", "aggregate", "fit", "crop", "final",
 )  # fmt: skip
 """Options that a report states; the path of the data, say, is no part of the protocol."""
 _TABLES = ("history", "validation", "test")
@@ -44,8 +45,22 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     write_json(path / "best.json", kept)
 
 
+def write_ensemble(folder: RunFolder, made: Ensemble) -> None:
+    """Say that the mean of the outer models lies in ``final/``; comes last of what lies there."""
+    write_json(folder.study(FINAL) / "best.json", asdict(made))
+
+
+def read_ensemble(folder: RunFolder) -> Ensemble | None:
+    """What ``write_ensemble`` kept; None before it has."""
+    path = folder.study(FINAL) / "best.json"
+    if not path.exists():
+        return None
+    kept = read_json(path)
+    return Ensemble(tuple(kept["members"]), kept["threshold"])
+
+
 def finished(folder: RunFolder, study: str) -> bool:
-    """Whether the study has been refitted and scored."""
+    """Whether the study has been refitted and scored, or the ensemble that ships been made."""
     return (folder.study(study) / "best.json").exists()
 
 
@@ -76,6 +91,8 @@ def read_run(folder: RunFolder) -> Run:
     outer = tuple(result for result in done if result.name != FINAL)
     if config["protocol"] == "non-nested" and final is not None:
         outer = claimed(final)
+    averaged = config.get("final") == "ensemble"
+    ensemble = read_ensemble(folder) if averaged else None
     if not outer:
         raise DataError(f"{folder.path}: no outer fold is finished yet, so nothing can be reported")
     counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
@@ -84,7 +101,7 @@ def read_run(folder: RunFolder) -> Run:
         name=folder.name,
         task=config["task"],
         synthetic=data.synthetic,
-        complete=len(done) == len(studies),
+        complete=len(done) == len(studies) and (ensemble is not None) == averaged,
         dataset={
             "name": data.name,
             "images": len(data),
@@ -102,6 +119,7 @@ def read_run(folder: RunFolder) -> Run:
         timing=made["timing"],
         provenance=made["provenance"],
         sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
+        ensemble=ensemble,
     )
 
 

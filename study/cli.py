@@ -13,6 +13,7 @@ from storage.framing import CROPS, FITS
 from study.config import (
     AGGREGATES,
     ENGINES,
+    FINALS,
     LEVELS,
     METRIC_NAMES,
     PROTOCOLS,
@@ -205,6 +206,11 @@ def _run(parser: Parser) -> None:
     model.add_argument(
         "--networks", **number,  # type: ignore[arg-type]
         help="trained of the chosen configuration, their probabilities averaged (5)",
+    )  # fmt: skip
+    model.add_argument(
+        "--final", choices=FINALS,
+        help="what ships: a refit on all rows, by a search of its own, or the mean of the outer "
+        "models, without that search (refit)",
     )  # fmt: skip
     model.add_argument("--epochs", **number, help="at most (dbt 30, multimodal 100)")  # type: ignore[arg-type]
     model.add_argument("--patience-epochs", **number, help="without a new best (20)")  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ PROTOCOLS = ("nested", "non-nested")
 RULES = ("youden", "sensitivity", "specificity")
 LEVELS = ("image", "breast", "patient")
 AGGREGATES = ("mean", "max", "noisy-or")
+FINALS = ("refit", "ensemble")
 ENGINES = ("local",)
 
 
@@ -64,6 +65,7 @@ class StudyConfig:
     threshold_target: float = 0.9
     level: str = "image"
     aggregate: str = "mean"
+    final: str = "refit"
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,7 @@ class StudyConfig:
         _one_of("level", self.level, LEVELS)
         _one_of("aggregate", self.aggregate, AGGREGATES)
         Framing(self.fit, self.crop)
+        _one_of("final", self.final, FINALS)
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
             "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
@@ -95,6 +98,12 @@ class StudyConfig:
             raise DataError(
                 "--inner-folds and --repeats have no effect with --protocol non-nested, which "
                 "searches and scores on the same outer folds; leave them out"
+            )
+
+        if self.protocol == "non-nested" and self.final == "ensemble":
+            raise DataError(
+                "--final ensemble averages outer models, and --protocol non-nested trains none; "
+                "leave one of them out"
             )
 
     def _refuse_what_has_no_effect(self) -> None:

@@ -12,10 +12,10 @@ from types import FrameType
 import optuna
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from storage.records import FINAL
 from storage.run_results import finished
 from study.deadline import Deadline
 from study.engines import Engine
+from study.ensemble import ship_ensemble
 from study.finish import count_trials
 from study.patience import Ended, history_of, limit_of
 from study.prepare import Ready, repair
@@ -64,13 +64,17 @@ def carry_out_run(
         else:
             engine.close(kill=False)
             break
+    if ready.config.final == "ensemble" and not failures:
+        ship_ensemble(ready.folder, [fold.name for fold in ready.studies])
     return failures
 
 
-def measure(place: Place, engine: Engine, clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds of one epoch of all inner folds, and of a worker's start, on the first device."""
+def measure(
+    place: Place, study: str, engine: Engine, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Seconds of one epoch of a study's inner folds, and of a worker's start, on one device."""
     started = clock()
-    job = Job(place, FINAL, None, engine.devices[0], measure=True)
+    job = Job(place, study, None, engine.devices[0], measure=True)
     outcome = engine.submit(job).result()
     return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import isclose
+from typing import Any
 
 import numpy as np
 import optuna
@@ -33,7 +34,7 @@ from storage.seeds import derive
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
 from study.session import Session
-from study.ship import ENCODER_FILE, write_shipped
+from study.ship import ENCODER_FILE, write_preprocessing
 
 
 class StudyFailed(RuntimeError):
@@ -68,17 +69,10 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
                      cut_by_time=cut)  # fmt: skip
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
-    if name == FINAL:
-        pipeline = session.space(FixedTrial(best.params))
-        facts = {
-            "task": session.config.task,
-            "classes": list(session.data.classes),
-            "synthetic": session.data.synthetic,
-            "encoder": read_json(session.folder.path / ENCODER_FILE),
-        }
-        write_shipped(
-            session.folder, pipeline, chosen.fitted, decision=chosen.decision, facts=facts
-        )
+    write_preprocessing(
+        session.folder.study(name), session.space(FixedTrial(best.params)), chosen.fitted,
+        decision=chosen.decision, facts=_facts(session),
+    )  # fmt: skip
     write_result(session.folder, result, model.getvalue())
     return result
 
@@ -144,6 +138,15 @@ def count_trials(study: optuna.Study) -> dict[str, int]:
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
     return {name: states.count(state) for name, state in ends.items()}
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    return {
+        "task": session.config.task,
+        "classes": list(session.data.classes),
+        "synthetic": session.data.synthetic,
+        "encoder": read_json(session.folder.path / ENCODER_FILE),
+    }
 
 
 def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:

@@ -78,7 +78,7 @@ def describe_plan(
 ) -> Table:
     """A table of two columns for the terminal."""
     nested = config.protocol == "nested"
-    studies = config.outer_folds * config.repeats + 1 if nested else 1
+    studies = config.outer_folds * config.repeats + (config.final == "refit") if nested else 1
     noun = "studies" if nested else "study"
     inner = config.inner_folds if nested else config.outer_folds
     fits = studies * config.trials * inner + studies

@@ -103,10 +103,11 @@ def lay_out(
     warnings: Sequence[str] = (),
 ) -> Ready:  # fmt: skip
     """Write what a run directory begins with; ``warnings`` are the audit's."""
+    studies = splits.outer if config.final == "ensemble" else splits.studies
     folder.write_dataset(data, warnings)
-    folder.write_splits(splits.studies, splits.attempts, data.fingerprint)
+    folder.write_splits(studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: it says that all the rest is there
-    return Ready(folder, config, data, splits.studies)
+    return Ready(folder, config, data, studies)
 
 
 def cut(config: StudyConfig, data: Dataset) -> Splits:

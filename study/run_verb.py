@@ -153,7 +153,11 @@ def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> C
         return None
     engine = LocalEngine(devices[:1])
     try:
-        cost = Cost(schedule.left, schedule.ends, *measure(place, engine, time.monotonic))
+        cost = Cost(
+            schedule.left,
+            schedule.ends,
+            *measure(place, ready.studies[-1].name, engine, time.monotonic),
+        )
     finally:
         engine.close(kill=True)
     console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))
@@ -199,7 +203,7 @@ def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
     except DataError:
         finished_run = None
     if finished_run is not None:
-        if finished_run.final is not None:
+        if finished_run.ships:
             ready.folder.write_card(model_card(finished_run))
         write_report(finished_run, ready.folder.report)
         console.print(closing_table(finished_run))

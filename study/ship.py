@@ -1,4 +1,7 @@
-"""The shipped model: what `final/` holds so that a new image can be scored with nothing else."""
+"""The shipped model: what `final/` holds so that a new image can be scored with nothing else.
+
+Every study's folder holds the same of its own model; `final/` of an ensemble holds its members.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ import torch
 
 from pipelines._base import Pipeline
 from pipelines.dbt import DbtPipeline
-from pipelines.decision import Decision
+from pipelines.decision import Decision, decide
 from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from pipelines.fitted import FittedHead
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.networks import Standardise, Widths
+from pipelines.rows import ImageSource
 from pipelines.stacked import Chance
 from pipelines.tabular import FittedColumn, TabularEncoder
 from storage.files import read_json, write_json
@@ -35,6 +39,7 @@ from storage.records import (
 from storage.run_folder import RunFolder
 
 SCHEMA = 1
+PREPROCESSING = "preprocessing.json"
 ENCODER_FILE = "encoder.json"
 """In the run directory: the card of the encoder all studies read their images by."""
 PIPELINES: dict[str, Callable[..., Pipeline]] = {
@@ -44,12 +49,33 @@ PIPELINES: dict[str, Callable[..., Pipeline]] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Member:
+    """The model of one study, without its data.
+
+    Attributes:
+        decision: with the study's own temperature and threshold.
+    """
+
+    network: torch.nn.Module
+    columns: TabularEncoder
+    tokens: bool
+    decision: Decision
+
+    def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
+        """Calibrated probabilities (n, classes)."""
+        head = FittedHead(self.network, self.columns, source, self.tokens)
+        return self.decision.calibrate(head.predict(features))
+
+
+@dataclass(frozen=True, eq=False)
 class Shipped:
     """The model of a finished run, without its data.
 
     Attributes:
         encoder_name, weights, weights_sha256: the frozen encoder it was trained on.
         framing: how images came to fill that encoder's square.
+        members: one refitted model, or the outer models of an ensemble.
+        threshold: on the mean of the members' calibrated probabilities; None for several classes.
         synthetic: trained on synthetic data; good for nothing but a demonstration.
     """
 
@@ -59,11 +85,14 @@ class Shipped:
     weights: str
     weights_sha256: str
     framing: Framing
-    decision: Decision
-    network: torch.nn.Module
-    columns: TabularEncoder
-    tokens: bool
+    members: tuple[Member, ...]
+    threshold: float | None
     synthetic: bool
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Clinical columns it reads."""
+        return tuple(fitted.column for fitted in self.members[0].columns.columns)
 
     def encoder(self) -> Encoder:
         """The very encoder it was trained on.
@@ -83,23 +112,29 @@ class Shipped:
 
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
         """Calibrated probabilities (n, classes) and decisions (n,) for images and columns."""
-        source = embed(features, self.encoder(), cache=cache, tokens=self.tokens)
-        head = FittedHead(self.network, self.columns, source, self.tokens)
-        calibrated = self.decision.calibrate(head.predict(features))
-        return calibrated, self.decision.decide(calibrated)
+        tokens = any(member.tokens for member in self.members)
+        return self.score_from(
+            features, embed(features, self.encoder(), cache=cache, tokens=tokens)
+        )
+
+    def score_from(self, features: Features, source: ImageSource) -> tuple[FloatArray, IntArray]:
+        """The same of images that are represented already: the mean over the members."""
+        each = [member.calibrated(features, source) for member in self.members]
+        calibrated: FloatArray = np.mean(each, axis=0)
+        return calibrated, decide(calibrated, self.threshold)
 
 
-def write_shipped(
-    folder: RunFolder, pipeline: Pipeline, fitted: FittedHead,
+def write_preprocessing(
+    path: Path, pipeline: Pipeline, fitted: FittedHead,
     *, decision: Decision, facts: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """Write ``final/preprocessing.json``; the weights are beside it in ``model.pt``.
+    """Write ``preprocessing.json`` of one study's folder; the weights are beside it.
 
     Args:
         facts: task, classes, synthetic, and the encoder's card (``encoder_card``).
     """
     write_json(
-        folder.study(FINAL) / "preprocessing.json",
+        path / PREPROCESSING,
         {
             "schema": SCHEMA,
             **facts,
@@ -137,15 +172,19 @@ def read_shipped(folder: RunFolder) -> Shipped:
             f"{folder.path}: holds no shipped model ({FINAL}/model.pt); "
             "let `outerfold run` finish first"
         )
-    kept = read_json(path / "preprocessing.json")
+    kept = read_json(path / PREPROCESSING)
     if kept["schema"] != SCHEMA:
         raise DataError(f"{path}: schema {kept['schema']} is not known here, only {SCHEMA}")
-    columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
+    state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
+    members = (
+        tuple(_member({**kept, **each}, state[each["name"]]) for each in kept["members"])
+        if "members" in kept
+        else (_member(kept, state),)
+    )
     return Shipped(
         kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
         kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
-        Decision(kept["temperature"], kept["threshold"]),
-        _network(kept, columns, path / "model.pt"), columns, kept["tokens"], kept["synthetic"],
+        members, kept["threshold"], kept["synthetic"],
     )  # fmt: skip
 
 
@@ -155,7 +194,7 @@ def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, s
     Raises:
         DataError: a column the model does not know, or a value that cannot be read.
     """
-    columns = tuple(fitted.column for fitted in shipped.columns.columns)
+    columns = shipped.columns
     known = [column.name for column in columns]
     strangers = [name for name in given if name not in known]
     if strangers:
@@ -176,12 +215,20 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
     })  # fmt: skip
 
 
-def _network(kept: dict[str, Any], columns: TabularEncoder, weights: Path) -> torch.nn.Module:
+def _member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
+    columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
+    decision = Decision(kept["temperature"], kept["threshold"])
+    return Member(_network(kept, columns, state), columns, kept["tokens"], decision)
+
+
+def _network(
+    kept: dict[str, Any], columns: TabularEncoder, state: Mapping[str, torch.Tensor]
+) -> torch.nn.Module:
     width = kept["image_width"]
     widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
     networks = kept.get("networks", 1)
     empty = np.zeros((networks, width))
     pipeline = PIPELINES[kept["task"]](**kept["pipeline"])
     network = pipeline.network(Chance([0] * networks), widths, Standardise(empty, empty))
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    network.load_state_dict(state)
     return network.eval()

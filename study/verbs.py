@@ -38,7 +38,7 @@ def report(options: argparse.Namespace) -> int:
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
     run = _at_level(read_run(folder), options)
-    if run.final is not None:
+    if run.ships:
         folder.write_card(model_card(run))
     write_report(run, folder.report)
     console.print(closing_table(run))
@@ -103,9 +103,7 @@ def predict(options: argparse.Namespace) -> int:
             raise DataError(f"{path}: no image file; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
         read_image(path)
     features = new_features(shipped, options.images, options.columns)
-    missing = [
-        c.column.name for c in shipped.columns.columns if c.column.name not in options.columns
-    ]
+    missing = [c.name for c in shipped.columns if c.name not in options.columns]
     if missing:
         names = ", ".join(missing)
         print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201
@@ -142,8 +140,8 @@ def doctor(options: argparse.Namespace) -> int:
         console.print(text, soft_wrap=True)
     studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
     done = [name for name in studies if finished(folder, name)]
-    console.print(f"{len(done)} of {len(studies)} studies are finished" +
-                  ("" if FINAL in done else "; give the run's command again to go on"))  # fmt: skip
+    go_on = "" if finished(folder, FINAL) else "; give the run's command again to go on"
+    console.print(f"{len(done)} of {len(studies)} studies are finished{go_on}")
     return 0
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 import optuna
 from optuna.trial import TrialState
 
-from storage.records import FINAL, DataError
+from storage.records import DataError
 from study.finish import StudyFailed, finish
 from study.session import Place, Session, open_session
 
@@ -64,7 +64,7 @@ def carry_out(job: Job) -> Outcome:
     session = open_session(job.place)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
     if job.measure:
-        seconds = _epoch_seconds(session, job.device)
+        seconds = _epoch_seconds(session, job.study, job.device)
         trained = MEASURED_CONFIGURATIONS * min(MEASURED_EPOCHS, session.config.epochs)
         return Outcome(job.study, None, "measured", seconds, epochs=trained)
     outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
@@ -106,9 +106,9 @@ def _end(session: Session, job: Job) -> Outcome:
     return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
 
 
-def _epoch_seconds(session: Session, device: str) -> float:
-    """Mean seconds of an epoch of all inner folds, over random configurations of the last study."""
-    objective = session.objective(FINAL, device)
+def _epoch_seconds(session: Session, study: str, device: str) -> float:
+    """Mean seconds of an epoch of all inner folds, over random configurations of one study."""
+    objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     spent = 0.0
     for _ in range(MEASURED_CONFIGURATIONS):

@@ -109,7 +109,8 @@ def begin_run(
     folder = RunFolder(path)
     path.mkdir(parents=True)
     ready = lay_out(folder, config, data, splits or make_splits(data, config))
-    write_json(path / ENCODER_FILE, {"name": config.encoder, "weights": ""})
+    card = {"name": config.encoder, "weights": "", "weights_sha256": ""}
+    write_json(path / ENCODER_FILE, card)
     place = Place(path, source)
     open_studies(ready, place)
     return ready, place
