@@ -109,7 +109,10 @@ def begin_run(
     folder = RunFolder(path)
     path.mkdir(parents=True)
     ready = lay_out(folder, config, data, splits or make_splits(data, config))
-    card = {"name": config.encoder, "weights": "", "weights_sha256": ""}
+    card = {
+        "name": config.encoder, "weights": "", "weights_sha256": "",
+        "fit": config.fit, "crop": config.crop,
+    }  # fmt: skip
     write_json(path / ENCODER_FILE, card)
     place = Place(path, source)
     open_studies(ready, place)
