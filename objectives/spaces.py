@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -10,6 +10,7 @@ from math import inf
 from optuna.trial import BaseTrial
 
 from pipelines._base import Pipeline
+from pipelines.augment import STRENGTHS
 from pipelines.dbt import DbtPipeline
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
@@ -47,6 +48,7 @@ class Choice:
 
 
 Ranges = Mapping[str, Interval | Choice]
+Drawn = bool | int | float | str | None
 
 _COMMON: dict[str, Interval | Choice] = {
     "learning_rate": Interval(1e-4, 1e-2, log=True),
@@ -59,6 +61,7 @@ _COMMON: dict[str, Interval | Choice] = {
     "label_smoothing": Interval(0.0, 0.2),
     "ens_beta": Choice((0.0, 0.9, 0.99, 0.999)),
     "augmented_views": Choice((0, 1, 2)),
+    "augmentation": Choice(STRENGTHS),
 }
 
 RANGES: dict[str, dict[str, Interval | Choice]] = {
@@ -87,15 +90,22 @@ LIMITS = {
 
 def dbt_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
     """A ``DbtPipeline`` from ``trial``."""
-    drawn = {name: ranges[name].draw(trial, name) for name in _COMMON if name != "sampler"}
+    drawn = _drawn(trial, ranges, [name for name in _COMMON if name != "sampler"])
     sampler = "token_sampler" if drawn["attention"] else "sampler"
     return DbtPipeline(sampler=ranges[sampler].draw(trial, sampler), **drawn)  # type: ignore[arg-type]
 
 
 def multimodal_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
     """A ``MultimodalPipeline`` from ``trial``."""
-    drawn = {name: ranges[name].draw(trial, name) for name in _COMMON}
-    return MultimodalPipeline(**drawn)  # type: ignore[arg-type]
+    return MultimodalPipeline(**_drawn(trial, ranges, _COMMON))  # type: ignore[arg-type]
+
+
+def _drawn(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict[str, Drawn]:
+    """One value each; the strength of views only where there are any."""
+    drawn = {name: ranges[name].draw(trial, name) for name in names if name != "augmentation"}
+    if drawn["augmented_views"]:
+        drawn["augmentation"] = ranges["augmentation"].draw(trial, "augmentation")
+    return drawn
 
 
 SPACES: dict[str, Callable[..., Pipeline]] = {"dbt": dbt_space, "multimodal": multimodal_space}

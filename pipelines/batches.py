@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.augment import STRENGTHS, view_number
 from pipelines.resample import Resampled
 from pipelines.rows import FoldRows, TrainingRows
 from storage.records import IntArray
 from storage.seeds import derive
+
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +45,7 @@ class FoldOrder:
     Attributes:
         image_at, tabular_at: (m,) where each resampled row's inputs are in the bank.
         labels: (m,) class of each resampled row.
-        varied: (m,) True for a real row of a minority class, which may be drawn as a view.
+        varied: (m,) True for a real row that may be drawn as a view.
         shuffle, draw: the fold's own streams.
     """
 
@@ -49,7 +53,7 @@ class FoldOrder:
     image_at: IntArray
     tabular_at: IntArray
     labels: IntArray
-    varied: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    varied: BoolArray
     shuffle: np.random.Generator
     draw: torch.Generator
 
@@ -59,13 +63,19 @@ class Batches:
 
     The bank holds the training side once (and once more for each augmented view), then the
     rows each fold's sampler made; a batch is one indexed read of it, so folds share memory.
+
+    Args:
+        views: augmented views that a row may be drawn as, besides the image itself.
+        strength: of those views.
+        every_row: whether any real row may be, or only one of a minority class.
     """
 
     def __init__(
         self, rows: TrainingRows, *, sampler: str, views: int, batch_size: int, seed: int,
-        device: torch.device,
+        device: torch.device, strength: str = STRENGTHS[0], every_row: bool = False,
     ) -> None:  # fmt: skip
         self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
+        self.strength, self.every_row = strength, every_row
         resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
         self.images = self._image_bank(resampled)
         self.tabular = self._tabular_bank(resampled)
@@ -134,7 +144,8 @@ class Batches:
 
     def _image_bank(self, resampled: list[Resampled]) -> Tensor:
         parts = [torch.tensor(self.rows.images)]
-        parts += [torch.tensor(self.rows.view(view)) for view in range(1, self.views + 1)]
+        numbers = [view_number(self.strength, nth) for nth in range(1, self.views + 1)]
+        parts += [torch.tensor(self.rows.view(number)) for number in numbers]
         width = self.rows.images.shape[-1]
         for fold, rows in zip(self.rows.folds, resampled, strict=True):
             if len(rows.synthetic):
@@ -161,20 +172,19 @@ class Batches:
             real = fold.fit[rows.rows]
             image_at = np.concatenate([real, start + made])
             tabular_at = np.concatenate([real, n + made])
-            orders.append(_order(fold, rows, image_at, tabular_at, seed))
+            varied = np.isin(rows.labels, fold.minority) | self.every_row
+            varied[len(rows.rows) :] = False
+            orders.append(_order(fold, rows, (image_at, tabular_at), varied, seed))
             start += len(made)
         return orders
 
 
 def _order(
-    fold: FoldRows, rows: Resampled, image_at: IntArray, tabular_at: IntArray, seed: int
+    fold: FoldRows, rows: Resampled, at: tuple[IntArray, IntArray], varied: BoolArray, seed: int
 ) -> FoldOrder:
-    varied = np.isin(rows.labels, fold.minority)
-    varied[len(rows.rows) :] = False
     return FoldOrder(
         rows,
-        image_at,
-        tabular_at,
+        *at,
         rows.labels,
         varied,
         np.random.default_rng(derive(seed, fold.fold.name, "order")),

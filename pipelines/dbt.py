@@ -17,7 +17,8 @@ class DbtPipeline:
     """Embedding -> 256 -> 128 -> classes; Adam, one cosine descent.
 
     ``attention`` pools the encoder's spatial tokens by learnt attention instead of taking its
-    own pooled embedding. The other fields are those of ``Recipe``.
+    own pooled embedding. Images of minority classes are augmented. The other fields are those of
+    ``Recipe``.
     """
 
     learning_rate: float
@@ -30,6 +31,7 @@ class DbtPipeline:
     label_smoothing: float = 0.0
     ens_beta: float = 0.0
     augmented_views: int = 0
+    augmentation: str = "light"
 
     @property
     def tokens(self) -> bool:
@@ -42,6 +44,7 @@ class DbtPipeline:
             self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
             self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
             decoupled=False, restarts=False, clip_norm=None,
+            strength=self.augmentation, every_row=False,
         )  # fmt: skip
         return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)
 

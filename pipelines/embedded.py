@@ -70,7 +70,7 @@ class Embeddings:
 
     @property
     def views(self) -> int:
-        """Views there are, counting view 0, the untouched image."""
+        """One more than the largest number of a view; view 0 is the untouched image."""
         return self._table.views
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
@@ -107,7 +107,7 @@ class Embeddings:
         if absent:
             raise DataError(
                 f"view {view} of {absent[:3]} was not embedded ({len(absent)} of {len(ids)} rows); "
-                f"the most views a row has is {self.views}, counting view 0"
+                f"the last view that a row has is {self.views - 1}, and 0 is the image itself"
             )
         return store.at(at)
 

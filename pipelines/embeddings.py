@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.augment import augmentation_key, view_of
+from pipelines.augment import STYLES, Views, augmentation_key, view_of
 from pipelines.embedded import Embeddings, Table, keep, row_name
 from pipelines.encoders._base import Encoder, recipe
 from pipelines.squares import CHUNK, keep_squares, open_squares, square_key
@@ -45,7 +46,7 @@ def embed(
     encoder: Encoder,
     *,
     cache: Path,
-    views: int | Mapping[str, int] = 1,
+    views: int | Mapping[str, int] | Views = 1,
     tokens: bool = True,
     device: str = "cpu",
     threads: int | None = None,
@@ -57,7 +58,8 @@ def embed(
         features: rows; only ids and image files matter.
         encoder: from ``pipelines.encoders.registry.build``.
         cache: folder for all stores; safe to share between studies and processes.
-        views: views of each row counting view 0, one number or one by id (1 where absent).
+        views: how many views of each row counting view 0, one count or one by id (1 where
+            absent), made by the first of ``STYLES``; or exactly which and how made.
         tokens: keep the spatial tokens too.
         device: where the encoder runs; values of different kinds of device are kept apart.
         threads: of torch and of the decoders; all cores when None. Put back afterwards.
@@ -68,15 +70,17 @@ def embed(
         DataError: an unreadable image, or values that are not finite.
     """
     threads = threads or os.cpu_count() or 1
-    counts = _view_counts(features, views)
+    style = views.style if isinstance(views, Views) else STYLES[0]
+    wanted = _view_numbers(features, views)
+    most = 1 + max((max(numbers) for numbers in wanted.values()), default=0)
     contents = _contents(features, threads)
-    augmentation = augmentation_key() if max(counts.values(), default=1) > 1 else ""
-    jobs = _jobs(contents, counts, augmentation)
+    augmentation = augmentation_key(style) if most > 1 else ""
+    jobs = _jobs(contents, wanted, augmentation)
     pooled, grid = _stores(cache, encoder, device)
     stores = (pooled, grid) if tokens else (pooled,)
     if _missing(stores, jobs):
         paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
-        work = _Work(encoder.to(device), stores, paths, cache, threads, progress)
+        work = _Work(encoder.to(device), stores, paths, cache, style, threads, progress)
         with _torch_threads(threads):
             work.run(jobs)
     table = Table(
@@ -84,7 +88,7 @@ def embed(
         tokens=grid.folder.relative_to(cache).as_posix() if tokens else None,
         dim=encoder.dim,
         token_dim=encoder.token_dim,
-        views=max(counts.values(), default=1),
+        views=most,
         augmentation=augmentation,
         contents=contents,
     )
@@ -99,6 +103,7 @@ class _Work:
     stores: tuple[RowCache, ...]  # pooled, then tokens where they are kept
     paths: dict[str, str]  # image file by content
     cache: Path
+    style: str
     threads: int
     progress: Progress | None
 
@@ -145,7 +150,10 @@ class _Work:
         for start in range(0, len(chunk), BATCH):
             batch = chunk[start : start + BATCH]
             images = squares.read([job.content for job in batch])
-            seen = pool.map(view_of, images, [j.content for j in batch], [j.view for j in batch])
+            seen = pool.map(
+                partial(view_of, style=self.style),
+                images, [job.content for job in batch], [job.view for job in batch],
+            )  # fmt: skip
             parts.append(self._encode(batch, np.stack(list(seen))))
             step(len(batch))
         for writer, values in zip(writers, zip(*parts, strict=True), strict=False):
@@ -196,25 +204,32 @@ def _contents(features: Features, threads: int) -> dict[str, str]:
     return dict(zip(features.ids.tolist(), hashes, strict=True))
 
 
-def _view_counts(features: Features, views: int | Mapping[str, int]) -> dict[str, int]:
-    """Views of each row, by id."""
+def _view_numbers(
+    features: Features, views: int | Mapping[str, int] | Views
+) -> dict[str, tuple[int, ...]]:
+    """Numbers of the views of each row, by id."""
+    ids = features.ids.tolist()
+    if isinstance(views, Views):
+        return dict.fromkeys(ids, views.numbers)
     if isinstance(views, int):
-        counts = dict.fromkeys(features.ids.tolist(), views)
+        counts = dict.fromkeys(ids, views)
     else:
         features.positions(list(views))
-        counts = {name: views.get(name, 1) for name in features.ids.tolist()}
+        counts = {name: views.get(name, 1) for name in ids}
     low = [name for name, count in counts.items() if count < 1]
     if low:
         raise ValueError(f"a row has at least view 0: views of {low[:3]} must be 1 or more")
-    return counts
+    return {name: tuple(range(count)) for name, count in counts.items()}
 
 
-def _jobs(contents: Mapping[str, str], counts: Mapping[str, int], augmentation: str) -> list[_Job]:
+def _jobs(
+    contents: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]], augmentation: str
+) -> list[_Job]:
     """Every view of every row, each once, view 0 of all rows first."""
     jobs: dict[str, _Job] = {}
-    for view in range(max(counts.values(), default=1)):
+    for view in sorted({view for numbers in wanted.values() for view in numbers}):
         for name, content in contents.items():
-            if view < counts[name]:
+            if view in wanted[name]:
                 job = _Job(row_name(content, view, augmentation), content, view)
                 jobs.setdefault(job.name, job)
     return list(jobs.values())

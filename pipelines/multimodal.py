@@ -19,7 +19,7 @@ class MultimodalPipeline:
     """Image + columns (64-64-32) -> 128 -> 32 -> 1; AdamW, cosine warm restarts, clipping at 1.
 
     ``attention`` fuses image and columns by four-head self-attention instead of joining them
-    end to end. The other fields are those of ``Recipe``.
+    end to end. Every image that trains is augmented. The other fields are those of ``Recipe``.
     """
 
     learning_rate: float
@@ -32,6 +32,7 @@ class MultimodalPipeline:
     label_smoothing: float = 0.1
     ens_beta: float = 0.0
     augmented_views: int = 0
+    augmentation: str = "light"
 
     @property
     def tokens(self) -> bool:
@@ -44,6 +45,7 @@ class MultimodalPipeline:
             self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
             self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
             decoupled=True, restarts=True, clip_norm=GRADIENT_NORM,
+            strength=self.augmentation, every_row=True,
         )  # fmt: skip
         return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)
 

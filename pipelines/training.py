@@ -32,7 +32,9 @@ class Recipe:
     """How a head is trained; the same words for both tasks.
 
     Attributes:
-        views: augmented views a minority row may be drawn as, besides the image itself.
+        views: augmented views a row may be drawn as, besides the image itself.
+        strength: of those views.
+        every_row: whether any row may be, or only one of a minority class.
         ens_beta: of the effective-number class weights.
         decoupled: AdamW instead of Adam.
         restarts: cosine schedule with warm restarts (10 epochs, doubling) instead of one descent.
@@ -50,6 +52,8 @@ class Recipe:
     decoupled: bool
     restarts: bool
     clip_norm: float | None
+    strength: str = "light"
+    every_row: bool = False
 
     def rate(self, done: int, budget: int) -> float:
         """Learning rate of the epoch after ``done`` epochs of at most ``budget``.
@@ -82,7 +86,8 @@ class StackedTraining:
         self.recipe, self.build, self.rows, self.budget = recipe, build, rows, budget
         self.batches = Batches(
             rows, sampler=recipe.sampler, views=recipe.views, batch_size=recipe.batch_size,
-            seed=seed, device=torch.device(device),
+            seed=seed, device=torch.device(device), strength=recipe.strength,
+            every_row=recipe.every_row,
         )  # fmt: skip
         self.widths = Widths(
             rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)

@@ -12,6 +12,7 @@ from rich.table import Table
 from objectives.pruning import FIRST_RUNG_SHARE
 from storage.records import Dataset
 from study.config import StudyConfig
+from study.session import ranges_of, views_of
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
 """Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
@@ -95,6 +96,7 @@ def describe_plan(
         if nested
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
         "encoder": f"{config.encoder}, frozen (trainable blocks: 0)",
+        "views": _views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
         "cost": f"an epoch of {inner} folds in step takes {cost.epoch_seconds:.2f} s; "
@@ -106,6 +108,13 @@ def describe_plan(
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _views(config: StudyConfig, data: Dataset) -> str:
+    views = len(views_of(config.task, ranges_of(config, data)).numbers)
+    if views == 1:
+        return "no image is augmented"
+    return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} kept"
 
 
 def _duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.trials import discard_interrupted, mend, unlock
 from study.config import StudyConfig
-from study.session import ranges_of, tokens_needed, views_needed
+from study.session import ranges_of, tokens_needed, views_of
 from study.ship import ENCODER_FILE, encoder_card
 from study.sources import Source
 from study.splits import Splits, flat, split
@@ -153,7 +153,7 @@ def represent(
     write_json(ready.folder.path / ENCODER_FILE, encoder_card(encoder, config.weights))
     ranges = ranges_of(config, ready.data)
     return embed(
-        ready.data.features, encoder, cache=cache, views=views_needed(ranges),
+        ready.data.features, encoder, cache=cache, views=views_of(config.task, ranges),
         tokens=tokens_needed(config, ranges), device=device, progress=progress,
     )  # fmt: skip
 

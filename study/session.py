@@ -14,12 +14,16 @@ from objectives.inner import InnerObjective, Protocol
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Choice, Ranges, Space, overridden, space
+from pipelines.augment import Views, view_number
 from pipelines.rows import ImageSource
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
 from storage.trials import open_trials, study_name
 from study.config import StudyConfig
+
+STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
+"""Which transforms augment each task's images."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +134,22 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
                 "data have none; leave it out or name columns with --columns"
             )
         ranges["attention"] = Choice((False,))
+    if "augmentation" in config.space and views_of(config.task, ranges).numbers == (0,):
+        raise DataError(
+            "[space.augmentation] has no effect where [space.augmented_views] is 0 alone; leave "
+            "one of them out"
+        )
     return ranges
 
 
-def views_needed(ranges: Ranges) -> int:
-    """Views of each image a search over ``ranges`` may read, the image itself included."""
-    views = ranges["augmented_views"]
-    assert isinstance(views, Choice)
-    return 1 + max(int(view) for view in views.values)
+def views_of(task: str, ranges: Ranges) -> Views:
+    """The views of each image that a search over ``ranges`` may read."""
+    counts, strengths = ranges["augmented_views"], ranges["augmentation"]
+    assert isinstance(counts, Choice)
+    assert isinstance(strengths, Choice)
+    each = range(1, 1 + max(int(count) for count in counts.values))
+    numbers = {view_number(str(one), nth) for one in strengths.values for nth in each}
+    return Views((0, *sorted(numbers)), STYLES[task])
 
 
 def tokens_needed(config: StudyConfig, ranges: Ranges) -> bool:

@@ -74,6 +74,8 @@ def make_rows(
     direction = rng.normal(size=(len(classes), WIDTH))
     centre = signal * direction[label] + 0.7 * own
     values = centre[None, :, None, :] + rng.normal(size=(3, n, TOKENS, WIDTH))
+    others = np.random.default_rng((seed, 1)).normal(size=(2, n, TOKENS, WIDTH))
+    values = np.concatenate([values, centre[None, :, None, :] + others])  # two of each strength
     age = 50 + 8 * signal * label + rng.normal(scale=8, size=n)
     tabular = np.column_stack([age, rng.integers(0, 2, n), rng.integers(0, 3, n)]).astype(float)
     tabular[rng.random(tabular.shape) < 0.1] = np.nan

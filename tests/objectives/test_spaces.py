@@ -46,7 +46,10 @@ def test_every_point_builds_a_pipeline_of_the_task_from_values_within_the_ranges
     for params, pipeline in drawn(RANGES[task], task, 200):
         assert isinstance(pipeline, TASKS[task])
         assert all(inside(value, RANGES[task][name]) for name, value in params.items())
+        unsearched = set() if params["augmented_views"] else {"augmentation"}
         for field in fields(pipeline):
+            if field.name in unsearched:
+                continue
             name = "token_sampler" if field.name not in params else field.name
             assert getattr(pipeline, field.name) == params[name]
 

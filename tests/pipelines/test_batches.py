@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.augment import STRENGTHS
 from pipelines.batches import Batch, Batches
 from pipelines.resample import SAMPLERS
 from pipelines.rows import TrainingRows
@@ -16,24 +17,29 @@ from tests.factories import ArraySource
 from tests.pipelines.fold_factories import cut, only, small
 
 VIEWS = 2
+NUMBERS = 1 + 2 * len(STRENGTHS)
 STEP = 100  # 16-bit tokens hold whole numbers up to 2048
 """Row i in view v holds the number i + STEP * v in every place, so that a batch can be read."""
 
 
 def readable(task: str = "dbt", *, tokens: bool = False) -> TrainingRows:
     data, source = small(task)
-    rows, views = np.arange(len(data)), np.arange(1 + VIEWS)
+    rows, views = np.arange(len(data)), np.arange(NUMBERS)
     numbers = (rows + STEP * views[:, None]).astype(np.float32)
-    values = np.broadcast_to(numbers[:, :, None, None], (1 + VIEWS, *source.values.shape[1:]))
+    values = np.broadcast_to(numbers[:, :, None, None], (NUMBERS, *source.values.shape[1:]))
     return TrainingRows(
         data, cut(data), ArraySource(source.ids, values.copy()), tokens=tokens, seed=5
     )
 
 
-def batches(rows: TrainingRows, sampler: str, *, views: int = VIEWS, seed: int = 3) -> Batches:
+def batches(
+    rows: TrainingRows, sampler: str, *, views: int = VIEWS, seed: int = 3,
+    strength: str = "light", every_row: bool = False,
+) -> Batches:  # fmt: skip
     return Batches(
-        rows, sampler=sampler, views=views, batch_size=16, seed=seed, device=torch.device("cpu")
-    )
+        rows, sampler=sampler, views=views, batch_size=16, seed=seed, device=torch.device("cpu"),
+        strength=strength, every_row=every_row,
+    )  # fmt: skip
 
 
 @dataclass
@@ -104,9 +110,40 @@ def test_views_are_drawn_for_rows_of_a_minority_class_and_for_no_others() -> Non
         found = [one for _ in range(6) for one in epoch(of, k)]
         assert {one.view for one in found if one.label not in minority} == {0}
         views = Counter(one.view for one in found if one.label in minority)
-        assert set(views) == {0, 1, 2}
+        assert set(views) == {0, 1, 3}
         for count in views.values():
             assert count / views.total() == pytest.approx(1 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize(("strength", "numbers"), [("light", {0, 1, 3}), ("strong", {0, 2, 4})])
+def test_every_row_is_drawn_in_views_of_the_strength_where_all_are_to_be(
+    strength: str, numbers: set[int]
+) -> None:
+    rows = readable()
+    of = batches(rows, "over", strength=strength, every_row=True)
+    for k, fold in enumerate(rows.folds):
+        largest = int(np.bincount(fold.labels[fold.fit]).argmax())
+        found = [one for _ in range(6) for one in epoch(of, k)]
+        for label in range(4):
+            assert {one.view for one in found if one.label == label} == numbers, label
+        assert any(one.label == largest and one.view for one in found)
+
+
+def test_rows_that_validate_are_never_augmented() -> None:
+    rows = readable()
+    of = batches(rows, "none", every_row=True)
+    seen = [images for images, _, _ in of.validation(1000)]
+    assert all(float(images.max()) < STEP for images in seen)
+
+
+@pytest.mark.parametrize("sampler", ["smote", "smote_tomek"])
+def test_made_rows_have_no_views_even_where_every_row_has(sampler: str) -> None:
+    rows = readable()
+    of = batches(rows, sampler, every_row=True)
+    for order in of.orders:
+        real = len(order.resampled.rows)
+        assert order.varied[:real].all()
+        assert not order.varied[real:].any()
 
 
 def test_without_views_every_row_is_the_image_itself() -> None:
@@ -120,7 +157,7 @@ def test_made_rows_reach_a_batch_as_they_were_made_and_in_no_other_view(sampler:
     data, source = small("multimodal")
     rows = TrainingRows(data, cut(data), source, tokens=False, seed=5)
     of = batches(rows, sampler)
-    all_views = np.concatenate([rows.view(view) for view in range(1 + VIEWS)])
+    all_views = np.concatenate([rows.view(view) for view in range(NUMBERS)])
     for k, fold in enumerate(rows.folds):
         found = rows.resampled(k, sampler)
         width = rows.images.shape[1]

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines import embeddings as module
 from pipelines import squares
-from pipelines.augment import view_of
+from pipelines.augment import STYLES, Views, view_of
 from pipelines.embeddings import BATCH, Embeddings, embed
 from pipelines.encoders import registry
 from pipelines.encoders._base import Encoded, Encoder
@@ -110,7 +110,7 @@ def test_views_are_of_the_augmented_image_and_view_zero_of_the_untouched(
 ) -> None:
     kept = embed(forty, Bands(), cache=tmp_path, views=3, threads=1)
     path = str(forty.images[5])
-    view = view_of(squares.read_square(path, 32, STRETCHED), content_hash(path), 2)
+    view = view_of(squares.read_square(path, 32, STRETCHED), content_hash(path), 2, STYLES[0])
     np.testing.assert_allclose(kept.pooled(["row5"], 2)[0], view.mean(axis=(0, 1)), rtol=1e-5)
     only = embed(forty, Bands(), cache=tmp_path / "other", threads=1)
     ids = forty.ids.tolist()
@@ -237,13 +237,40 @@ def test_a_change_of_augmentation_leaves_view_zero_and_renews_the_rest(
 ) -> None:
     rows = forty.select(["row0", "row1"])
     embed(rows, Bands(), cache=tmp_path, views=2, threads=1)
-    monkeypatch.setattr(module, "augmentation_key", lambda: "another")
+    monkeypatch.setattr(module, "augmentation_key", lambda style: "another")
     told: list[int] = []
     embed(
         rows, Bands(), cache=tmp_path, views=2, threads=1,
         progress=lambda done, total: told.append(total),
     )  # fmt: skip
     assert told == [2]
+
+
+def test_exactly_the_views_asked_for_are_made_and_in_the_way_asked_for(
+    forty: Features, tmp_path: Path
+) -> None:
+    rows = forty.select(["row0", "row1"])
+    told: list[int] = []
+    kept = embed(
+        rows, Bands(), cache=tmp_path, views=Views((0, 1, 3), "torchvision"), threads=1,
+        progress=lambda done, total: told.append(total),
+    )  # fmt: skip
+    assert told[-1] == 2 + 2 * 3
+    path = str(forty.images[0])
+    view = view_of(squares.read_square(path, 32, STRETCHED), content_hash(path), 3, "torchvision")
+    np.testing.assert_allclose(kept.pooled(["row0"], 3)[0], view.mean(axis=(0, 1)), rtol=1e-5)
+    with pytest.raises(DataError, match=r"view 2 of \['row0'\] was not embedded"):
+        kept.pooled(["row0"], 2)
+
+
+def test_styles_are_kept_apart(forty: Features, tmp_path: Path) -> None:
+    rows = forty.select(["row0"])
+    one, other = (
+        embed(rows, Bands(), cache=tmp_path, views=Views((0, 1), style), threads=1)
+        for style in STYLES
+    )
+    np.testing.assert_array_equal(one.pooled(["row0"]), other.pooled(["row0"]))
+    assert not np.array_equal(one.pooled(["row0"], 1), other.pooled(["row0"], 1))
 
 
 def test_views_may_differ_by_row(forty: Features, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The multimodal task's augmentation, for every image that trains: torchvision v2.
+
+Its transform classes draw from torch's one global generator, which the threads that make views
+would share, so that a view would depend on which thread came first. Here the parameters are drawn
+from a generator of the view's own, and only the functions that apply them are torchvision's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as f
+
+ASPECT = 0.1
+"""Share by which a crop may be wider or taller than the image."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Most that an image is changed by.
+
+    Attributes:
+        kept: least share of the area that a random crop keeps.
+        degrees: of rotation.
+        jitter: share that brightness, contrast and saturation change by.
+        hue: share of the colour circle; grey stays grey.
+        erased: probability that a rectangle is blackened.
+        largest: share of the area that it takes at most.
+    """
+
+    kept: float
+    degrees: float
+    jitter: float
+    hue: float
+    erased: float
+    largest: float
+
+
+STRENGTHS = {
+    "light": Strength(kept=0.8, degrees=5.0, jitter=0.1, hue=0.01, erased=0.25, largest=0.1),
+    "strong": Strength(kept=0.6, degrees=10.0, jitter=0.2, hue=0.02, erased=0.5, largest=0.2),
+}
+
+
+def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np.uint8]:
+    """An augmented copy (h, w, 3) of an image (h, w, 3); the same seed, the same pixels.
+
+    A random crop scaled back to size, either flip with probability 0.5, a rotation on black,
+    colour jitter in a random order, random erasing, as far as ``STRENGTHS`` allows.
+    """
+    most, chance = STRENGTHS[strength], np.random.default_rng(seed)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
+    for change in (_crop, _flip, _rotate, _jitter, _erase):
+        pixels = change(pixels, most, chance)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def settings() -> str:
+    """All that a view depends on besides image and seed."""
+    strengths = {name: asdict(strength) for name, strength in STRENGTHS.items()}
+    used = [f"{name} {version(name).split('+')[0]}" for name in ("torch", "torchvision", "numpy")]
+    return f"{json.dumps(strengths, sort_keys=True)} aspect {ASPECT} {' '.join(used)}"
+
+
+def _crop(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+    height, width = pixels.shape[1:]
+    area, aspect = chance.uniform(most.kept, 1), np.exp(chance.uniform(-1, 1) * np.log1p(ASPECT))
+    rows = min(height, max(1, round(height * float(np.sqrt(area / aspect)))))
+    columns = min(width, max(1, round(width * float(np.sqrt(area * aspect)))))
+    top, left = _place(height - rows, chance), _place(width - columns, chance)
+    size = [height, width]
+    cut: Tensor = f.resized_crop(pixels, top, left, rows, columns, size, antialias=True)
+    return cut
+
+
+def _flip(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+    across, down = chance.random(2) < 0.5
+    pixels = f.horizontal_flip(pixels) if across else pixels
+    return f.vertical_flip(pixels) if down else pixels
+
+
+def _rotate(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+    angle = float(chance.uniform(-most.degrees, most.degrees))
+    turned: Tensor = f.rotate(pixels, angle, InterpolationMode.BILINEAR, fill=[0.0])
+    return turned
+
+
+def _jitter(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+    changes: list[Callable[[Tensor, float], Tensor]] = [
+        f.adjust_brightness, f.adjust_contrast, f.adjust_saturation, f.adjust_hue,
+    ]  # fmt: skip
+    factors = [*(1 + chance.uniform(-most.jitter, most.jitter, 3)),
+               chance.uniform(-most.hue, most.hue)]  # fmt: skip
+    for which in chance.permutation(len(changes)).tolist():
+        pixels = changes[which](pixels, float(factors[which]))
+    return pixels
+
+
+def _erase(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+    height, width = pixels.shape[1:]
+    happens = chance.random() < most.erased
+    share, aspect = chance.uniform(0.02, most.largest), np.exp(chance.uniform(-1, 1))
+    rows = min(height, max(1, round(height * float(np.sqrt(share / aspect)))))
+    columns = min(width, max(1, round(width * float(np.sqrt(share * aspect)))))
+    top, left = _place(height - rows, chance), _place(width - columns, chance)
+    if not happens:
+        return pixels
+    black = torch.zeros(3, 1, 1, dtype=pixels.dtype)
+    erased: Tensor = f.erase(pixels, top, left, rows, columns, v=black)
+    return erased
+
+
+def _place(room: int, chance: np.random.Generator) -> int:
+    return int(chance.integers(0, room + 1))
