@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.augment import STRENGTHS, view_number
+from pipelines.banks import ImageBank
 from pipelines.resample import Resampled
 from pipelines.rows import FoldRows, TrainingRows
 from storage.records import IntArray
@@ -61,8 +62,8 @@ class FoldOrder:
 class Batches:
     """Gathers stacked batches from one bank of inputs.
 
-    The bank holds the training side once (and once more for each augmented view), then the
-    rows each fold's sampler made; a batch is one indexed read of it, so folds share memory.
+    The bank is the training side (and once more for each augmented view), then the rows each
+    fold's sampler made; a batch is one indexed read of it, so folds share memory.
 
     Args:
         views: augmented views that a row may be drawn as, besides the image itself.
@@ -77,7 +78,8 @@ class Batches:
         self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
         self.strength, self.every_row = strength, every_row
         resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
-        self.images = self._image_bank(resampled)
+        numbers = [view_number(strength, nth) for nth in range(1, views + 1)]
+        self.images = ImageBank(rows, resampled, [0, *numbers], device)
         self.tabular = self._tabular_bank(resampled)
         self.orders = self._orders(resampled, seed)
 
@@ -135,32 +137,22 @@ class Batches:
         )  # fmt: skip
 
     def _images(self, at: IntArray) -> Tensor:
-        flat = torch.from_numpy(at.reshape(-1)).to(self.device)
-        return self.images.index_select(0, flat).view(*at.shape, *self.images.shape[1:]).float()
+        return self.images.gather(at)
 
     def _tabular(self, at: IntArray) -> Tensor:
         index = torch.from_numpy(at).to(self.device).unsqueeze(-1)
         return self.tabular.gather(1, index.expand(-1, -1, self.tabular.shape[-1]))
 
-    def _image_bank(self, resampled: list[Resampled]) -> Tensor:
-        parts = [torch.tensor(self.rows.images)]
-        numbers = [view_number(self.strength, nth) for nth in range(1, self.views + 1)]
-        parts += [torch.tensor(self.rows.view(number)) for number in numbers]
-        width = self.rows.images.shape[-1]
-        for fold, rows in zip(self.rows.folds, resampled, strict=True):
-            if len(rows.synthetic):
-                made = rows.synthetic[:, :width] * fold.scaler.scale + fold.scaler.mean
-                parts.append(torch.tensor(made, dtype=torch.float32))
-        return torch.cat(parts).to(self.device)
-
     def _tabular_bank(self, resampled: list[Resampled]) -> Tensor:
-        n, made = len(self.rows.train), max(len(rows.synthetic) for rows in resampled)
+        n, made = len(self.rows.train), max(rows.made for rows in resampled)
         width, image = self.rows.folds[0].tabular.shape[1], self.rows.images.shape[-1]
         bank = np.zeros((len(resampled), n + made, width), dtype=np.float32)
         for i, (fold, rows) in enumerate(zip(self.rows.folds, resampled, strict=True)):
             bank[i, :n] = fold.tabular
-            if len(rows.synthetic):
-                bank[i, n : n + len(rows.synthetic)] = rows.synthetic[:, image:]
+            if len(rows.pairs):
+                bank[i, n : n + rows.made] = rows.pairs.between(fold.tabular[fold.fit])
+            elif rows.made:
+                bank[i, n : n + rows.made] = rows.synthetic[:, image:]
         return torch.tensor(bank).to(self.device)
 
     def _orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
@@ -168,7 +160,7 @@ class Batches:
         start = n * (1 + self.views)
         orders = []
         for fold, rows in zip(self.rows.folds, resampled, strict=True):
-            made = np.arange(len(rows.synthetic))
+            made = np.arange(rows.made)
             real = fold.fit[rows.rows]
             image_at = np.concatenate([real, start + made])
             tabular_at = np.concatenate([real, n + made])

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache import RowCache, digest
+from storage.cache import RowCache, StoredRows, digest
 from storage.files import write_text
 from storage.records import DataError
 
@@ -79,7 +78,7 @@ class Embeddings:
         Raises:
             DataError: an id, or a view of one, that was not embedded.
         """
-        rows: NDArray[np.float32] = self._read(self._pooled, ids, view)
+        rows: NDArray[np.float32] = self.stored(ids, view, tokens=False)[:]
         return rows
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float16]:
@@ -88,12 +87,18 @@ class Embeddings:
         Raises:
             DataError: an id, or a view of one, that was not embedded, or no tokens were kept.
         """
-        if self._table.tokens is None:
-            raise DataError("these embeddings hold no spatial tokens; embed with tokens=True")
-        rows: NDArray[np.float16] = self._read(self._tokens, ids, view)
+        rows: NDArray[np.float16] = self.stored(ids, view, tokens=True)[:]
         return rows
 
-    def _read(self, store: RowCache, ids: Sequence[str], view: int) -> NDArray[Any]:
+    def stored(self, ids: Sequence[str], view: int = 0, *, tokens: bool) -> StoredRows:
+        """The same rows, of ``tokens`` or of ``pooled``, read from disk when they are asked for.
+
+        Raises:
+            DataError: an id, or a view of one, that was not embedded, or no tokens were kept.
+        """
+        if tokens and self._table.tokens is None:
+            raise DataError("these embeddings hold no spatial tokens; embed with tokens=True")
+        store = self._tokens if tokens else self._pooled
         contents = self._table.contents
         strangers = [name for name in ids if name not in contents]
         if strangers:
@@ -109,7 +114,7 @@ class Embeddings:
                 f"view {view} of {absent[:3]} was not embedded ({len(absent)} of {len(ids)} rows); "
                 f"the last view that a row has is {self.views - 1}, and 0 is the image itself"
             )
-        return store.at(at)
+        return store.view(at)
 
     @cached_property
     def _table(self) -> Table:

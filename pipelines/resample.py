@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
 
+from pipelines.blends import NO_PAIRS, POOL, Pairs, blend
 from storage.records import FloatArray, IntArray
 
 Float32 = NDArray[np.float32]
@@ -28,6 +30,7 @@ class Resampled:
     Attributes:
         rows: (m,) positions among the fold's own training rows; repeats allowed.
         synthetic: (s, width) interpolated inputs, appended after ``rows``.
+        pairs: (s,) rows that are made when a batch wants them; then ``synthetic`` is empty.
         labels: (m + s,) of both.
         weights: (m + s,) sampling weight of each row in every epoch, or None for each row once.
         note: a sentence where the sampler asked for could not be used as asked; else empty.
@@ -38,6 +41,12 @@ class Resampled:
     labels: IntArray
     weights: FloatArray | None = None
     note: str = ""
+    pairs: Pairs = NO_PAIRS
+
+    @property
+    def made(self) -> int:
+        """Rows that are no real ones."""
+        return len(self.labels) - len(self.rows)
 
     def order(self, *, shuffle: np.random.Generator, draw: Generator) -> IntArray:
         """(m + s,) rows of one epoch, in training order."""
@@ -118,3 +127,23 @@ def _interpolate(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> 
         np.asarray(grown_labels[kept], dtype=np.int64),
         note=note if neighbours < NEIGHBOURS else "",
     )
+
+
+def resample_many(
+    sampler: str, read: Callable[[IntArray], Float32], labels: IntArray, *, seed: int
+) -> Resampled:
+    """``resample`` for a sampler that makes rows, among too many rows to hold or to compare.
+
+    Args:
+        read: scaled inputs (len(at), width) of training rows at positions.
+    """
+    every, nothing = np.arange(len(labels), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+    counts = np.bincount(labels)
+    if int(counts[counts > 0].min()) < 2 or (counts > 0).sum() < 2:
+        return resample(sampler, nothing, labels, seed=seed)
+    pairs, kinds, pool = blend(read, labels, neighbours=NEIGHBOURS, seed=seed)
+    found = [f"neighbours among {POOL:,} rows of a class at most"] if pool == POOL else []
+    if sampler == "smote_tomek":
+        found.append("no Tomek links sought")
+    note = f"{sampler} among {len(labels):,} training images: {', '.join(found)}" if found else ""
+    return Resampled(every, nothing, np.concatenate([labels, kinds]), note=note, pairs=pairs)

@@ -6,21 +6,30 @@ hyper-parameter other than the sampler's name, so a worker keeps it from trial t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.resample import Resampled, resample
+from pipelines.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
 from pipelines.tabular import TabularEncoder
+from storage.cache import StoredRows
 from storage.records import Dataset, FloatArray, Fold, IntArray
 from storage.seeds import derive
 
 Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]
+ImageRows = StoredRows | Float32 | Float16
+"""(n, dim) or (n, tokens, token_dim), on disk or in memory; positions give an array."""
+
+CHUNK_BYTES = 1 << 26
+"""Of rows read at once while statistics are taken."""
+MANY = 10_000
+"""Training-side rows up to which a sampler's made rows are computed at once and held: neighbours
+are compared pair by pair, and a made row takes as much memory as an image."""
 
 
 class ImageSource(Protocol):
@@ -41,6 +50,14 @@ class ImageSource(Protocol):
         """(n, tokens, token_dim)."""
 
 
+@runtime_checkable
+class StoredSource(Protocol):
+    """A source that keeps its rows on disk and need not hand out copies."""
+
+    def stored(self, ids: Sequence[str], view: int = 0, *, tokens: bool) -> StoredRows:
+        """What ``tokens`` or ``pooled`` would return, left on disk."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Mean and spread (width,) of fitting rows; a constant input keeps spread 1."""
@@ -51,9 +68,25 @@ class Scaler:
     @classmethod
     def fit(cls, inputs: Float32) -> Scaler:
         """From ``inputs (n, width)``, the rows that fit."""
-        mean = inputs.mean(axis=0, dtype=np.float64)
-        spread = inputs.std(axis=0, dtype=np.float64)
+        return cls.of(lambda: iter([inputs]), len(inputs))
+
+    @classmethod
+    def of(cls, chunks: Callable[[], Iterator[Float32]], rows: int) -> Scaler:
+        """The same from parts of ``rows``, gone through twice; the parts' sizes have no effect.
+
+        A later part is added row by row to the sum of those before, as in one whole array.
+        """
+        mean = _total(chunks()) / rows
+        spread = np.sqrt(_total((part - mean) ** 2 for part in chunks()) / rows)
         return cls(mean, np.where(spread > 1e-6, spread, 1.0))
+
+
+def _total(parts: Iterator[Float32 | FloatArray]) -> FloatArray:
+    """(width,) sum over the rows of all parts, in their order."""
+    total: FloatArray = next(parts).sum(axis=0, dtype=np.float64)
+    for part in parts:
+        total = np.concatenate([total[None], part]).sum(axis=0, dtype=np.float64)
+    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +132,24 @@ class TrainingRows:
         self, train: Dataset, folds: Sequence[Fold], source: ImageSource, *, tokens: bool, seed: int
     ) -> None:
         self.train, self.source, self.tokens, self.seed = train, source, tokens, seed
-        self.folds = [self._fold_rows(fold) for fold in folds]
+        prepared: dict[tuple[int, int], FoldRows] = {}  # networks of one fold share its rows
+        self.folds = []
+        for fold in folds:
+            key = id(fold.fit), id(fold.val)
+            rows = prepared.setdefault(key, prepared.get(key) or self._fold_rows(fold))
+            self.folds.append(replace(rows, fold=fold))
         self._resampled: dict[tuple[str, str], Resampled] = {}
 
     @cached_property
-    def images(self) -> Float32 | Float16:
-        """(n, dim) or (n, tokens, token_dim), the untouched image of every training-side row."""
+    def images(self) -> ImageRows:
+        """The untouched image of every training-side row."""
         return self.view(0)
 
-    def view(self, view: int) -> Float32 | Float16:
+    def view(self, view: int) -> ImageRows:
         """The same of augmented view ``view``."""
         ids = self.train.ids.tolist()
+        if isinstance(self.source, StoredSource):
+            return self.source.stored(ids, view, tokens=self.tokens)
         return self.source.tokens(ids, view) if self.tokens else self.source.pooled(ids, view)
 
     def resampled(self, which: int, sampler: str) -> Resampled:
@@ -117,29 +157,35 @@ class TrainingRows:
         rows = self.folds[which]
         key = (rows.fold.name, sampler)
         if key not in self._resampled:
-            self._resampled[key] = resample(
-                sampler,
-                self._scaled(rows),
-                rows.labels[rows.fit],
-                seed=derive(self.seed, rows.fold.name, "resample"),
-            )
+            self._resampled[key] = self._resample(rows, sampler)
         return self._resampled[key]
 
-    def _scaled(self, rows: FoldRows) -> Float32:
-        if self.tokens:
-            return np.zeros((len(rows.fit), 0), dtype=np.float32)
+    def _resample(self, rows: FoldRows, sampler: str) -> Resampled:
+        labels, seed = rows.labels[rows.fit], derive(self.seed, rows.fold.name, "resample")
+        if self.tokens or sampler in REAL_ROW_SAMPLERS:
+            return resample(sampler, np.zeros((len(labels), 0), np.float32), labels, seed=seed)
+        if len(self.train) <= MANY:
+            return resample(sampler, self._scaled(rows), labels, seed=seed)
+        return resample_many(sampler, partial(self._scaled, rows), labels, seed=seed)
+
+    def _scaled(self, rows: FoldRows, at: IntArray | slice = slice(None)) -> Float32:
+        """Inputs of the fitting rows, or of those at positions ``at`` among them."""
         mean, scale = rows.scaler.mean.astype(np.float32), rows.scaler.scale.astype(np.float32)
-        image = (self.images[rows.fit] - mean) / scale
-        return np.concatenate([image, rows.tabular[rows.fit]], axis=1)
+        image = (self.images[rows.fit[at]] - mean) / scale
+        return np.concatenate([image, rows.tabular[rows.fit[at]]], axis=1)
 
     def _fold_rows(self, fold: Fold) -> FoldRows:
         features = self.train.features
         fit, val = features.positions(fold.fit), features.positions(fold.val)
         encoder = TabularEncoder.fit(features.columns, features.tabular[fit])
-        inputs = self.images[fit].astype(np.float32)
-        if self.tokens:
-            inputs = inputs.mean(axis=1)
         return FoldRows(
-            fold, fit, val, Scaler.fit(inputs), encoder,
+            fold, fit, val, Scaler.of(lambda: self._chunks(fit), len(fit)), encoder,
             encoder.transform(features.tabular).astype(np.float32), self.train.labels,
         )  # fmt: skip
+
+    def _chunks(self, at: IntArray) -> Iterator[Float32]:
+        """Pooled embeddings or mean tokens of some rows, some at a time."""
+        step = max(1, CHUNK_BYTES // (4 * int(np.prod(self.images.shape[1:]))))
+        for start in range(0, len(at), step):
+            inputs = self.images[at[start : start + step]].astype(np.float32)
+            yield inputs.mean(axis=1) if self.tokens else inputs

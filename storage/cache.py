@@ -138,9 +138,13 @@ class RowCache:
 
     def at(self, positions: IntArray) -> NDArray[Any]:
         """A copy (len(positions), *row_shape) of rows in memory."""
+        return self.view(positions)[:]
+
+    def view(self, positions: IntArray) -> StoredRows:
+        """The rows at ``positions``, left on disk until they are asked for."""
         if len(positions) and positions.min() < 0:
             raise DataError(f"{self.folder}: {(positions < 0).sum()} rows asked for are not there")
-        return np.asarray(self._rows[positions])
+        return StoredRows(self._rows, positions)
 
     def read(self, names: Sequence[str]) -> NDArray[Any]:
         """A copy (len(names), *row_shape) of rows; one that is absent raises ``DataError``."""
@@ -202,6 +206,31 @@ class RowCache:
             if path.exists() and path.stat().st_size > size:
                 log.warning("%s: cut %d unfinished bytes", path, path.stat().st_size - size)
                 os.truncate(path, size)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows:
+    """Rows of a store in an order of one's own, read when asked for; holds 8 bytes a row.
+
+    Attributes:
+        rows: the whole store as a memory map.
+        at: (n,) position in it of each row.
+    """
+
+    rows: NDArray[Any]
+    at: IntArray
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows, were they read at once."""
+        return (len(self.at), *self.rows.shape[1:])
+
+    def __getitem__(self, which: IntArray | slice) -> NDArray[Any]:
+        """A copy (len(which), *row_shape) in memory."""
+        return np.asarray(self.rows[self.at[which]])
 
 
 @dataclass(frozen=True, eq=False)
