@@ -88,6 +88,15 @@ class AttentionPool(nn.Module):
     def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
         """``tokens (folds, rows, t, width)``, ``scale (folds, 1, width)`` -> one vector a row."""
         folds, rows, count, width = tokens.shape
+        weights = self.weights(tokens, scale)
+        pooled = torch.bmm(weights.transpose(1, 2), tokens.view(folds * rows, count, width))
+        shares = pooled.view(folds, rows, ATTENTION_HEADS, ATTENTION_HEADS, -1)
+        kept: Tensor = shares.diagonal(dim1=2, dim2=3).transpose(2, 3)
+        return kept.reshape(folds, rows, width)
+
+    def weights(self, tokens: Tensor, scale: Tensor) -> Tensor:
+        """What each head gives each token, (folds * rows, t, heads); sums to 1 over the tokens."""
+        folds, rows, count, width = tokens.shape
         # Dividing the query instead of the tokens saves a copy of the largest tensor here; the
         # mean cancels in the softmax.
         query = self.query / scale.view(self.query.shape) / self.query.shape[-1] ** 0.5
@@ -96,11 +105,7 @@ class AttentionPool(nn.Module):
         # the tokens are read in place instead of being copied into another order.
         blocks = torch.stack([_blocks(heads) for heads in query])
         logits = torch.bmm(tokens.view(folds, rows * count, width), blocks)
-        weights = torch.softmax(logits.view(folds * rows, count, ATTENTION_HEADS), dim=1)
-        pooled = torch.bmm(weights.transpose(1, 2), tokens.view(folds * rows, count, width))
-        shares = pooled.view(folds, rows, ATTENTION_HEADS, ATTENTION_HEADS, -1)
-        kept: Tensor = shares.diagonal(dim1=2, dim2=3).transpose(2, 3)
-        return kept.reshape(folds, rows, width)
+        return torch.softmax(logits.view(folds * rows, count, ATTENTION_HEADS), dim=1)
 
 
 def _blocks(heads: Tensor) -> Tensor:

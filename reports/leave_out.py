@@ -51,6 +51,12 @@ def overall_leave_outs(rows: Rows) -> dict[str, LeaveOut]:
     return {**_ranked(rows, tuple(shown)), **found}
 
 
+def auc_leave_out(rows: Rows) -> LeaveOut:
+    """ROC-AUC of all classes together, as in ``overall_leave_outs``, and nothing else."""
+    shown = tuple(range(1, 2) if rows.two else range(len(rows.classes)))
+    return _fold_mean(rows, *_by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names)))
+
+
 def class_leave_outs(rows: Rows, index: int) -> dict[str, LeaveOut]:
     """Metrics of one class against the rest."""
 

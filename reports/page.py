@@ -57,15 +57,30 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
+INSIDE = "inside.html"
+"""The page beside this one that ``outerfold explain`` makes."""
+_INSIDE_PLACE = "<!-- inside -->"
+
+
 def page(numbers: Json, images: dict[str, bytes]) -> str:
     """The report as HTML; ``images`` holds the file contents of every figure by name."""
-    marks = "  ·  ".join(stamps(numbers))
-    banner = f'<div class="banner">{escape(marks)}</div>' if marks else ""
     name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
     body = "\n".join([
-        f"<header><h1>{name}</h1>{_nav()}</header>", _blocks(summary(numbers)),
+        f"<header><h1>{name}</h1>{_nav()}</header>", blocks_html(summary(numbers)),
         *_sections(numbers, images),
     ])  # fmt: skip
+    return framed(name, body, numbers)
+
+
+def with_inside(report: str) -> str:
+    """The report with a link to the page of ``outerfold explain``; once, however often asked."""
+    return report.replace(_INSIDE_PLACE, f'<a href="{INSIDE}">Looking inside</a>')
+
+
+def framed(name: str, body: str, numbers: Json) -> str:
+    """A whole page, stamped; ``name`` and ``body`` are HTML."""
+    marks = "  ·  ".join(stamps(numbers))
+    banner = f'<div class="banner">{escape(marks)}</div>' if marks else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -77,7 +92,7 @@ def page(numbers: Json, images: dict[str, bytes]) -> str:
 def _nav() -> str:
     links = ("Results on the outer test rows", "Figures", "Tables", "Provenance")
     anchors = (f'<a href="#{_anchor(link)}">{escape(link)}</a>' for link in links)
-    return f"<nav>{''.join(anchors)}</nav>"
+    return f"<nav>{''.join(anchors)}{_INSIDE_PLACE}</nav>"
 
 
 def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
@@ -85,10 +100,10 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
     ordered = pictures(numbers)
     for name in ("comprehensive_results", *(n for n in ordered if n != "comprehensive_results")):
         if name in images:
-            yield _figure(ordered[name], images[name])
+            yield figure_html(ordered[name], images[name])
     yield _block(Heading("Tables"))
     if numbers["overall"]:
-        yield _blocks([
+        yield blocks_html([
             per_class_table(numbers, "test"),
             *(level_class_table(numbers, level) for level in numbers["levels"]),
             overall_table(numbers, "validation"),
@@ -99,7 +114,8 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
     yield '<p class="note">Every number on this page is in results.json beside it.</p>'
 
 
-def _blocks(blocks: Iterable[Block]) -> str:
+def blocks_html(blocks: Iterable[Block]) -> str:
+    """Blocks from top to bottom."""
     return "\n".join(_block(block) for block in blocks)
 
 
@@ -127,7 +143,8 @@ def _table(table: Table) -> str:
     )
 
 
-def _figure(picture: Picture, image: bytes) -> str:
+def figure_html(picture: Picture, image: bytes) -> str:
+    """A figure with its caption, its image inside the page."""
     source = base64.b64encode(_for_screen(image)).decode()
     return (
         f'<figure id="{picture.name}"><img alt="{escape(picture.caption)}" '

@@ -30,7 +30,8 @@ _ROWS: dict[Rows, str] = {
     "tested": "outer test rows",
     "validation": "inner out-of-fold rows, optimistic",
 }
-_HEADER, _FOOTER = 0.30, 0.24  # inches kept free of axes
+HEADER, FOOTER = 0.30, 0.24
+"""Inches kept free of axes."""
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
@@ -72,7 +73,7 @@ def encode(fig: Figure, kind: str) -> bytes:
 
 def sheet(height: float, *, width: float = WIDTH) -> Figure:
     """An empty figure with ``height`` inches between header and footer."""
-    fig = Figure(figsize=(width, height + _HEADER + _FOOTER), layout="constrained")
+    fig = Figure(figsize=(width, height + HEADER + FOOTER), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return fig
 
@@ -109,10 +110,10 @@ def keyed(fig: Figure, keys: list[Line2D]) -> None:
 def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
     height = fig.get_figheight()
     marks = stamps(evidence.numbers)
-    top = _HEADER if marks or fig.legends else 0.04
+    top = HEADER if marks or fig.legends else 0.04
     engine = fig.get_layout_engine()
     if engine is not None:
-        engine.set(rect=(0, _FOOTER / height, 1, 1 - (top + _FOOTER) / height))  # type: ignore[call-arg]
+        engine.set(rect=(0, FOOTER / height, 1, 1 - (top + FOOTER) / height))  # type: ignore[call-arg]
     fig.text(
         0.008, 0.07 / height,
         f"{evidence.run.name} · {_ROWS[rows]} · {counted(evidence.numbers, rows)}",

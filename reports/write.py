@@ -12,7 +12,7 @@ from reports.evidence import Evidence, Json
 from reports.figures import PLATES, pictures
 from reports.level_tables import level_table
 from reports.levels import LEVELS
-from reports.page import page
+from reports.page import INSIDE, page, with_inside
 from reports.results import gather, results_text
 from reports.style import render
 from reports.summary import summary, title
@@ -34,10 +34,11 @@ def write_report(run: Run, out: Path) -> list[Path]:
     for level in (level for level in LEVELS if level not in evidence.levels):
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
             (out / name).unlink(missing_ok=True)  # of an earlier report at other levels
-    return [write_bytes(out / name, contents) for name, contents in _contents(evidence)]
+    inside = (out / INSIDE).exists()
+    return [write_bytes(out / name, contents) for name, contents in _contents(evidence, inside)]
 
 
-def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     numbers, classes = evidence.numbers, evidence.run.classes
     yield "results.json", results_text(numbers).encode()
     yield "predictions.csv", predictions_csv(evidence.test, classes).encode()
@@ -51,7 +52,8 @@ def _contents(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield from _figure_documents(numbers, images)
     yield from _table_documents(numbers)
     yield from _summary_documents(numbers, images)
-    yield "report.html", page(numbers, images).encode()
+    report = page(numbers, images)
+    yield "report.html", (with_inside(report) if inside else report).encode()
 
 
 def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

@@ -24,7 +24,9 @@ from study.config import (
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
-VERBS = ("run", "report", "compare", "audit", "predict", "dashboard", "doctor", "data")
+VERBS = (
+    "run", "report", "compare", "explain", "audit", "predict", "dashboard", "doctor", "data",
+)  # fmt: skip
 
 DESCRIPTION = """\
 Honest hyper-parameter studies of medical-image classifiers: nested, patient-grouped
@@ -115,6 +117,10 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "run": (_run, "search, refit, score once, report (the default verb)"),
         "report": (_report, "write a run's report again"),
         "compare": (_compare, "the paired difference of two runs on the same splits"),
+        "explain": (
+            _explain,
+            "what the outer models look at, and what image and columns are worth",
+        ),
         "audit": (_audit, "check data for leaks and faults, train nothing"),
         "predict": (_predict, "score images with a run's shipped model"),
         "dashboard": (_dashboard, "watch a run's trials in optuna-dashboard on this machine"),
@@ -246,6 +252,15 @@ def _compare(parser: Parser) -> None:
     parser.add_argument("run_a", type=Path, metavar="RUN_A", help="a run directory")
     parser.add_argument("run_b", type=Path, metavar="RUN_B", help="another, of the same data")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write CSV, DOCX and JPG there too")
+
+
+def _explain(parser: Parser) -> None:
+    _run_argument(parser)
+    parser.add_argument(
+        "--cases", type=int, default=3, metavar="N",
+        help="images a class that are surest right, surest wrong and borderline, 1 to 6 (3)",
+    )  # fmt: skip
+    parser.add_argument("--device", metavar="D", help="cpu, cuda:0, ... (a GPU where there is one)")
 
 
 def _audit(parser: Parser) -> None:

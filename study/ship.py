@@ -100,15 +100,7 @@ class Shipped:
         Raises:
             DataError: its weights cannot be had, or are others by now.
         """
-        weights = Path(self.weights) if self.weights else None
-        encoder = build(self.encoder_name, weights=weights, framing=self.framing)
-        if encoder.weights_sha256 != self.weights_sha256:
-            raise DataError(
-                f"{self.encoder_name}: the weights here have SHA-256 "
-                f"{encoder.weights_sha256[:12]}..., the model was trained on "
-                f"{self.weights_sha256[:12]}...; give it those"
-            )
-        return encoder
+        return same_encoder(self.encoder_name, self.weights, self.weights_sha256, self.framing)
 
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
         """Calibrated probabilities (n, classes) and decisions (n,) for images and columns."""
@@ -122,6 +114,21 @@ class Shipped:
         each = [member.calibrated(features, source) for member in self.members]
         calibrated: FloatArray = np.mean(each, axis=0)
         return calibrated, decide(calibrated, self.threshold)
+
+
+def same_encoder(name: str, weights: str, sha256: str, framing: Framing) -> Encoder:
+    """The encoder that a run's card names.
+
+    Raises:
+        DataError: its weights cannot be had, or are others by now.
+    """
+    encoder = build(name, weights=Path(weights) if weights else None, framing=framing)
+    if encoder.weights_sha256 != sha256:
+        raise DataError(
+            f"{name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., the model "
+            f"was trained on {sha256[:12]}...; give it those"
+        )
+    return encoder
 
 
 def write_preprocessing(

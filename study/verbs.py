@@ -1,4 +1,4 @@
-"""The smaller verbs: report, compare, audit, predict, dashboard, doctor, data."""
+"""The smaller verbs: report, compare, explain, audit, predict, dashboard, doctor, data."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ from study.options import cache_folder
 from study.prepare import hold, repair
 from study.sources import find_source
 from study.splits import patients_by_class
+
+MOST_CASES = 6
+"""In a row of a figure; more would be too small to be seen."""
 
 
 def report(options: argparse.Namespace) -> int:
@@ -67,6 +70,27 @@ def compare(options: argparse.Namespace) -> int:
         console.print(part)
     if options.to is not None:
         console.print(f"comparison: {write_comparisons([found], options.to)}", soft_wrap=True)
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Write the page of what a finished run's outer models look at."""
+    from reports.inside_write import write_inside
+    from study.engines import local_devices
+    from study.inside import look_inside
+
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    if not 1 <= options.cases <= MOST_CASES:
+        raise DataError(
+            f"--cases must be a whole number from 1 to {MOST_CASES}, found {options.cases}"
+        )
+    inside = look_inside(
+        folder, cases=options.cases, device=options.device or local_devices(1)[0],
+        cache=cache_folder(), say=lambda text: console.print(f"- {text}", soft_wrap=True),
+    )  # fmt: skip
+    written = write_inside(inside, folder.report, cases=options.cases)
+    console.print(f"looking inside: {written[-1]}", soft_wrap=True)
     return 0
 
 

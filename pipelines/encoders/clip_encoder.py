@@ -55,8 +55,22 @@ class ResNetTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (n, 3, s, s) to (n, dim) and (n, channels, h, w)."""
-        spatial = self.visual(x)
-        return self.pooling(spatial), spatial  # type: ignore[operator]
+        spatial = self.features(x)
+        return self.pool(spatial), spatial
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last map, (n, channels, h, w)."""
+        spatial: Tensor = self.visual(x)
+        return spatial
+
+    def pool(self, features: Tensor) -> Tensor:
+        """That map to (n, dim)."""
+        pooled: Tensor = self.pooling(features)  # type: ignore[operator]
+        return pooled
+
+    def map(self, features: Tensor) -> Tensor:
+        """The features are a map already."""
+        return features
 
 
 def build(model: str, *, weights: Path | None = None) -> FrozenEncoder:

@@ -49,14 +49,15 @@ class FrozenEncoder:
                 f"{self.name} takes uint8 images (n, {side}, {side}, 3), "
                 f"found {images.dtype} {images.shape}"
             )
-        pooled, spatial = self.trunk(self._normalised(images))
+        pooled, spatial = self.trunk(self.normalised(images))
         if spatial.device.type == "mps":
             spatial = spatial.cpu()  # Metal has no adaptive pooling of 7 cells to 4
         grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
         tokens = grid.flatten(2).transpose(1, 2).half()  # (n, 16, token_dim)
         return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
 
-    def _normalised(self, images: NDArray[np.uint8]) -> Tensor:
+    def normalised(self, images: NDArray[np.uint8]) -> Tensor:
+        """Images (n, s, s, 3) as the trunk takes them, (n, 3, s, s)."""
         pixels = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)
         scaled = to_dtype(pixels, torch.float32, scale=True)  # (n, 3, s, s) in [0, 1]
         normalised: Tensor = normalize(scaled, list(self.mean), list(self.std))

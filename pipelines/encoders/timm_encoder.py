@@ -30,11 +30,21 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images (n, 3, s, s) to the pooled vector (n, dim) and the map (n, channels, h, w)."""
-        features = self.model.forward_features(x)  # type: ignore[operator]
-        pooled = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        return pooled, self._map(features)
+        features = self.features(x)
+        return self.pool(features), self.map(features)
 
-    def _map(self, features: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the pooled vector is made of, in the model's own shape."""
+        features: Tensor = self.model.forward_features(x)  # type: ignore[operator]
+        return features
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Those features to (n, dim)."""
+        pooled: Tensor = self.model.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return pooled
+
+    def map(self, features: Tensor) -> Tensor:
+        """Those features as a map (n, channels, h, w)."""
         if features.ndim == 4:
             last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
             return features.permute(0, 3, 1, 2) if last else features
