@@ -152,14 +152,15 @@ def case_table(inside: Inside, numbers: Json) -> Table:
     classes = inside.run.classes
     rows = tuple(
         (classes[one.case.label], one.case.kind, one.case.id, one.case.patient, one.case.fold,
-         called(one.case, classes), described(one))
+         called(one.case, classes).removeprefix("called "), described(one))
         for one in inside.shown
     )  # fmt: skip
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return Table(
         f"The cases{marks}",
-        ("Class", "Kind", "Image", "Patient", "Explained by", "Called", "Heat map"), rows,
-        ("Probabilities are calibrated, of one image each; they carry no interval.",),
+        ("Class", "Kind", "Image", "Patient", "Fold", "Called", "Heat map"), rows,
+        ("Fold: whose model tested the image and explains it. Probabilities are calibrated, of one "
+         "image each; they carry no interval.",),
     )  # fmt: skip
 
 
@@ -167,8 +168,10 @@ def called(case: Case, classes: tuple[str, ...]) -> str:
     """``called other: p(cancer) 0.21 < 0.41``, or the two largest of several classes."""
     name = f"called {classes[case.predicted]}"
     if case.threshold is not None:
-        share = f"p({classes[1]}) {number(case.probabilities[1])}"
-        return f"{name}: {share} {'≥' if case.predicted else '<'} {number(case.threshold)}"
+        digits = 3 if case.kind == "borderline" else 2
+        share = f"p({classes[1]}) {number(case.probabilities[1], digits)}"
+        sign = "≥" if case.predicted else "<"
+        return f"{name}: {share} {sign} {number(case.threshold, digits)}"
     order = sorted(range(len(classes)), key=lambda c: -case.probabilities[c])[:2]
     shares = ", ".join(f"{classes[c]} {number(case.probabilities[c])}" for c in order)
     return f"called {shares}"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.decision import Decision
 from pipelines.embeddings import embed
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
+from pipelines.rows import ImageSource
 from pipelines.saliency import heat_of, method_of, require
 from pipelines.squares import read_square
 from reports.cases import Case, choose
@@ -84,7 +86,11 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     weighed = None
     if opened.data.features.columns:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
-        weighed = weigh(opened, cache=cache, device=device)
+        tokens = any(model.tokens for model in opened.models.values())
+        source = embed(
+            opened.data.features, opened.encoder, cache=cache, tokens=tokens, device=device
+        )  # fmt: skip
+        weighed = weigh(opened, source)
     network = next(iter(opened.models.values())).network
     return Inside(
         opened.run, shown, weighed, len(next(network.parameters())),
@@ -142,29 +148,39 @@ def show(opened: Opened, case: Case) -> Shown:
     square = read_square(str(row.images[0]), encoder.image_size, encoder.framing)
     columns = model.columns.transform(row.tabular)[0]
     heat = heat_of(encoder, model, square, columns, target=case.predicted)
-    refuse_other_scores([case.id], np.array([case.probabilities]), heat.probabilities[None])
+    refuse_other_scores(
+        [case.id], np.array([case.probabilities]), heat.probabilities[None], model.decision
+    )
     return Shown(case, square, heat.shares, heat.method, heat.peak)
 
 
-def refuse_other_scores(ids: Sequence[str], kept: FloatArray, found: FloatArray) -> None:
-    """``DataError`` where scores computed again are not those of predictions.csv."""
-    apart = np.abs(kept - found).max(axis=1)
-    if not (apart <= TOLERANCE).all():
+def refuse_other_scores(
+    ids: Sequence[str], kept: FloatArray, found: FloatArray, decision: Decision
+) -> None:
+    """``DataError`` where scores computed again are not those of predictions.csv.
+
+    Probabilities that a temperature softened are compared as they were before it: at 20, those
+    of any two images are within a few thousandths.
+    """
+    before = Decision(1 / max(decision.temperature, 1.0), None)
+    apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
+    other = ~(apart <= TOLERANCE)  # NaN is another score too
+    if other.any():
         worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
         raise DataError(
             f"{ids[worst]}: its model gives {found[worst].max():.6f} now, predictions.csv holds "
-            f"{kept[worst].max():.6f}, and more than {TOLERANCE} apart is another model or image; "
-            f"restore the images, weights and versions that the run was made with "
-            f"({int((~(apart <= TOLERANCE)).sum())} rows in all)"
+            f"{kept[worst].max():.6f}, and more than {TOLERANCE} apart is another model or image "
+            f"({int(other.sum())} rows in all); restore the images, weights and versions that the "
+            "run was made with"
         )
 
 
-def weigh(opened: Opened, *, cache: Path, device: str) -> Json:
-    """What image, columns and each column are worth on the outer test rows of all folds."""
-    tokens = any(model.tokens for model in opened.models.values())
-    source = embed(
-        opened.data.features, opened.encoder, cache=cache, tokens=tokens, device=device
-    )  # fmt: skip
+def weigh(opened: Opened, source: ImageSource) -> Json:
+    """What image, columns and each column are worth on the outer test rows of all folds.
+
+    Args:
+        source: of every row's embedding.
+    """
     names = [column.name for column in opened.data.features.columns]
     scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
     for name, rows in opened.tests.items():
@@ -172,7 +188,7 @@ def weigh(opened: Opened, *, cache: Path, device: str) -> Json:
         images = source.tokens(ids) if model.tokens else source.pooled(ids)
         table = opened.data.features.select(ids).tabular
         probabilities = alterations(model, images, table, names, opened.config.seed, name)
-        refuse_other_scores(ids, rows.probabilities, probabilities[""][0])
+        refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
         for key, found in probabilities.items():
             scored[key].append([_rescored(rows, one, model) for one in found])
     whole, *altered = (

@@ -1,0 +1,319 @@
+"""`outerfold explain` on a small run of image files by the bundled encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.embeddings import embed
+from pipelines.encoders.registry import build
+from reports.inside import TABLE
+from reports.write import write_report
+from storage.files import write_json
+from storage.readers.read import read
+from storage.records import Dataset, LeakError
+from storage.run_folder import RunFolder
+from storage.run_results import read_run
+from study.cli import EXIT_USAGE, main
+from study.engines import quiet_optuna
+from study.inside import Opened, open_run, show, weigh
+from study.rebuild import fold_model
+from study.session import Place, open_session
+from study.ship import ENCODER_FILE, encoder_card
+from study.work import Job, carry_out
+from tests.factories import ArraySource, begin_run, make_config, make_rows
+
+ENCODER = "bundled:efficientnet_lite0"
+SIDE, SQUARE = 96, 36
+PATIENTS = 30
+SPACE = {
+    "batch_size": {"values": [32]}, "augmented_views": {"values": [0]},
+    "learning_rate": {"values": [3e-3]}, "dropout": {"values": [0.1]},
+    "sampler": {"values": ["none"]}, "focal_gamma": {"values": [0.0]},
+}  # fmt: skip
+
+
+def write_planted(root: Path) -> Path:
+    """Grey noise, half of it with a bright square somewhere: cancer. Age says nothing."""
+    chance = np.random.default_rng(0)
+    lines = ["file,patient_id,age"]
+    for number in range(PATIENTS):
+        cancer = number % 2 == 1
+        pixels = chance.integers(40, 120, (SIDE, SIDE), dtype=np.uint8)
+        if cancer:
+            top, left = place_of(number)
+            pixels[top : top + SQUARE, left : left + SQUARE] = 235
+        name = f"{'cancer' if cancer else 'benign'}/P{number:03d}.png"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+        lines.append(f"{name},P{number:03d},{chance.integers(40, 80)}")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def place_of(number: int) -> tuple[int, int]:
+    """Top and left of the square: one of four corners."""
+    far = SIDE - SQUARE - 6
+    return (6, 6, far, far)[number // 2 % 4], (6, far, 6, far)[number // 2 % 4]
+
+
+def carried_out(path: Path, data: Dataset, source: object, **changes: object) -> Place:
+    open_session.cache_clear()
+    ready, place = begin_run(path, data, source, make_config(**changes))  # type: ignore[arg-type]
+    for study in ready.studies:
+        for number in [*range(ready.config.trials), None]:
+            assert carry_out(Job(place, study.name, number, "cpu")).state != "failed"
+    write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
+    return place
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished run of image files, explained, and where its cache is."""
+
+    run: Path
+    cache: Path
+
+    @property
+    def report(self) -> Path:
+        return self.run / "report"
+
+    def numbers(self) -> dict:  # type: ignore[type-arg]
+        return dict(json.loads((self.report / "inside.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    quiet_optuna()
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("inside")
+    data = read(write_planted(root / "data"), task="multimodal", columns=("age",))
+    encoder = build(ENCODER)
+    source = embed(data.features, encoder, cache=root / "cache", tokens=False)
+    run = root / "run"
+    carried_out(
+        run,
+        data,
+        source,
+        encoder=ENCODER,
+        columns=("age",),
+        trials=1,
+        epochs=12,
+        space=SPACE,
+    )
+    write_json(run / ENCODER_FILE, encoder_card(encoder, ""))
+    (run / "report").mkdir()
+    (run / "report" / "report.html").write_text("<nav><!-- inside --></nav>", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
+        assert main(["explain", str(run), "--cases", "2", "--device", "cpu"]) == 0
+    return Made(run, root / "cache")
+
+
+@pytest.fixture
+def copy(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run to be spoiled."""
+    monkeypatch.setenv("OUTERFOLD_CACHE", str(made.cache))
+    shutil.copytree(made.run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    capsys.readouterr()
+    assert main(["explain", *map(str, words)]) == EXIT_USAGE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return said
+
+
+def test_the_page_and_its_files_are_there_and_linked(made: Made) -> None:
+    for name in ("Figure_Inside_Cancer", "Figure_Inside_Other"):
+        with Image.open(made.report / f"{name}.jpg") as image:
+            assert round(image.info["dpi"][0]) == 300
+        assert (made.report / f"{name}.docx").stat().st_size > 10_000
+    for kind in ("csv", "docx", "jpg"):
+        assert (made.report / f"{TABLE}.{kind}").exists()
+    page = (made.report / "inside.html").read_text(encoding="utf-8")
+    for word in ("is not a cause", "did not train", "n = 30 patients", "Grad-CAM"):
+        assert word in page
+    report = made.report / "report.html"
+    assert report.read_text(encoding="utf-8").count('href="inside.html"') == 1
+    write_report(read_run(RunFolder(made.run)), made.report)
+    assert report.read_text(encoding="utf-8").count('href="inside.html"') == 1
+
+
+def test_cases_are_what_the_predictions_say(made: Made) -> None:
+    run = read_run(RunFolder(made.run))
+    by_id = {}
+    for fold in run.outer:
+        assert fold.test is not None
+        for at, name in enumerate(fold.test.ids.tolist()):
+            by_id[name] = (fold, fold.test, at)
+    cases = made.numbers()["cases"]
+    assert {case["kind"] for case in cases} >= {"right", "borderline"}
+    for case in cases:
+        fold, rows, at = by_id[case["id"]]
+        assert case["fold"] == fold.name
+        assert case["class"] == rows.classes[rows.labels[at]]
+        assert case["predicted"] == rows.classes[rows.predicted[at]]
+        assert case["probabilities"]["cancer"] == rows.probabilities[at, 1]
+        assert (case["kind"] == "right") <= (case["class"] == case["predicted"])
+        assert (case["kind"] == "wrong") <= (case["class"] != case["predicted"])
+
+
+def test_every_image_is_explained_by_a_model_that_saw_neither_it_nor_its_patient(
+    made: Made,
+) -> None:
+    folder = RunFolder(made.run)
+    data = folder.read_dataset()
+    folds = {fold.name: fold for fold in folder.read_splits(data)}
+    for case in made.numbers()["cases"]:
+        fold = folds[case["fold"]]
+        assert case["id"] in fold.test
+        assert case["id"] not in fold.train
+        assert case["patient"] not in fold.train_patients
+
+
+def test_a_planted_square_gets_the_heat(made: Made) -> None:
+    opened = open_run(RunFolder(made.run), "cpu")
+    case = made.numbers()["cases"]
+    right = [c for c in case if (c["class"], c["kind"]) == ("cancer", "right")]
+    assert len(right) == 2
+    for one in right:
+        shown = show(opened, case_of(opened, one["id"]))
+        top, left = (round(edge * 224 / SIDE) for edge in place_of(int(one["patient"][1:])))
+        size = round(SQUARE * 224 / SIDE)
+        inside = np.zeros((224, 224), dtype=bool)
+        inside[top : top + size, left : left + size] = True
+        assert shown.heat[inside].mean() > 1.5 * shown.heat[~inside].mean()
+
+
+def case_of(opened: Opened, name: str):  # type: ignore[no-untyped-def]
+    from reports.cases import choose
+    from reports.evidence import joined
+
+    rows = joined(opened.tests.values())
+    assert rows is not None
+    cuts = {fold: model.decision.threshold for fold, model in opened.models.items()}
+    return next(case for case in choose(rows, cuts, len(rows)) if case.id == name)
+
+
+def test_a_model_that_trained_on_the_image_may_not_explain_it(made: Made) -> None:
+    opened = open_run(RunFolder(made.run), "cpu")
+    case = case_of(opened, made.numbers()["cases"][0]["id"])
+    other = next(name for name in opened.folds if name not in (case.fold, "final"))
+    with pytest.raises(LeakError, match="may have trained on it"):
+        show(opened, replace(case, fold=other))
+
+
+def test_a_planted_model_of_all_rows_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(copy / "final" / "model.pt", copy / "outer-1" / "model.pt")
+    params = json.loads((copy / "final" / "best.json").read_text())["params"]
+    best = json.loads((copy / "outer-1" / "best.json").read_text())
+    write_json(copy / "outer-1" / "best.json", {**best, "params": params})
+    assert "predictions.csv holds" in refused(capsys, copy)
+
+
+def test_moved_images_are_refused_in_one_sentence(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (copy / "dataset.json").read_text(encoding="utf-8")
+    (copy / "dataset.json").write_text(
+        text.replace("data/cancer/P003", "data/P903"), encoding="utf-8"
+    )
+    said = refused(capsys, copy)
+    assert "1 of 30 images are no longer where the run read them" in said
+
+
+def test_changed_pixels_are_refused(
+    made: Made, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    Image.fromarray(np.full((SIDE, SIDE), 9, np.uint8)).save(tmp_path / "other.png")
+    first = made.numbers()["cases"][0]["id"]
+    kept["images"][kept["ids"].index(first)] = str(tmp_path / "other.png")
+    write_json(copy / "dataset.json", kept)
+    assert "is another model or image" in refused(capsys, copy)
+
+
+def test_an_unfinished_run_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy / "outer-2" / "best.json").unlink()
+    assert "is not finished; give its command again" in refused(capsys, copy)
+    assert "not a run directory" in refused(capsys, copy / "outer-1")
+
+
+def test_a_run_that_is_not_nested_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (copy / "config.toml").read_text(encoding="utf-8")
+    flat = config.replace('protocol = "nested"', 'protocol = "non-nested"')
+    (copy / "config.toml").write_text(flat, encoding="utf-8")
+    assert "is not nested and keeps no outer models" in refused(capsys, copy)
+
+
+def test_too_many_cases_and_an_absent_package_are_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--cases must be a whole number from 1 to 6, found 7" in refused(
+        capsys, copy, "--cases", "7"
+    )
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    assert "pip install 'outerfold[explain]'" in refused(capsys, copy)
+
+
+def test_a_synthetic_run_is_stamped_everywhere(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    write_json(copy / "dataset.json", {**kept, "synthetic": True})
+    assert main(["explain", str(copy), "--cases", "1", "--device", "cpu"]) == 0
+    page = (copy / "report" / "inside.html").read_text(encoding="utf-8")
+    assert '<div class="banner">SYNTHETIC DATA</div>' in page
+    assert page.count("[SYNTHETIC DATA]") >= 4  # two figures, two tables
+    assert json.loads((copy / "report" / "inside.json").read_text())["synthetic_data"] is True
+
+
+@pytest.fixture(scope="module")
+def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, ArraySource]:
+    """A run in which age alone tells the classes."""
+    quiet_optuna()
+    data, source = make_rows(patients=60, images=1, signal=0.0)
+    table = data.features.tabular.copy()
+    table[:, 0] = 50 + 12 * data.labels + np.random.default_rng(1).normal(scale=6, size=len(data))
+    data = replace(data, features=replace(data.features, tabular=table))
+    path = tmp_path_factory.mktemp("age") / "run"
+    place = carried_out(path, data, source, trials=1, epochs=20, networks=2, space=SPACE)
+    folder, run, config = (
+        RunFolder(place.run),
+        read_run(RunFolder(path)),
+        make_config(epochs=20, space=SPACE),
+    )
+    folds = {fold.name: fold for fold in folder.read_splits(data)}
+    models = {one.name: fold_model(folder, config, data, folds[one.name], one) for one in run.outer}
+    tests = {one.name: one.test for one in run.outer if one.test is not None}
+    encoder = build(ENCODER)
+    return Opened(run, config, data, encoder, folds, models, tests), source  # type: ignore[arg-type]
+
+
+def test_the_only_column_with_a_signal_is_worth_something_and_noise_is_not(
+    by_age: tuple[Opened, ArraySource],
+) -> None:
+    found = weigh(*by_age)
+    losses = {one["what"]: one["loss"] for one in found["losses"]}
+    assert list(losses) == ["image", "columns", "age", "family_history", "tissue"]
+    assert losses["age"]["estimate"] > 0.1
+    assert losses["age"]["low"] > 0
+    assert losses["columns"]["low"] > 0
+    for noise in ("family_history", "tissue", "image"):
+        assert losses[noise]["low"] < 0 < losses[noise]["high"]
+    assert weigh(*by_age) == found
