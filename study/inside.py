@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pipelines.decision import Decision
 from pipelines.embeddings import embed
@@ -74,6 +75,7 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
         DataError: the run is not finished or not nested, its images have moved, a package is
             absent, or a score is not what the run kept.
     """
+    refuse_device(device)
     opened = open_run(folder, device)
     for model in opened.models.values():
         require(method_of(opened.encoder, tokens=model.tokens))
@@ -124,6 +126,16 @@ def open_run(folder: RunFolder, device: str) -> Opened:
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
     return Opened(run, config, data, encoder, folds, models, tests)
+
+
+def refuse_device(device: str) -> None:
+    """``DataError`` where torch has no such device here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(
+            f"--device {device}: not to be had here ({str(error).splitlines()[0][:120]}); name cpu"
+        ) from None
 
 
 def refuse_moved(data: Dataset) -> None:

@@ -261,12 +261,13 @@ def test_a_run_that_is_not_nested_is_refused(
     assert "is not nested and keeps no outer models" in refused(capsys, copy)
 
 
-def test_too_many_cases_and_an_absent_package_are_refused(
+def test_too_many_cases_a_device_and_a_package_that_are_not_there_are_refused(
     copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "--cases must be a whole number from 1 to 6, found 7" in refused(
         capsys, copy, "--cases", "7"
     )
+    assert "--device tpu9: not to be had here" in refused(capsys, copy, "--device", "tpu9")
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     assert "pip install 'outerfold[explain]'" in refused(capsys, copy)
 
