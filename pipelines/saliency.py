@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +21,8 @@ from storage.records import DataError, FloatArray
 GRAD_CAM = "Grad-CAM"
 ROLL_OUT = "attention roll-out"
 POOLING = "attention pooling"
+TWICE = 2.0
+"""Times an even share; a scale up to each map's own peak would show rounding as a hot spot."""
 
 
 class MapTrunk(Protocol):
@@ -42,7 +43,9 @@ class Heat:
     """One image's heat map.
 
     Attributes:
-        shares: (s, s) at the size the encoder sees, in [0, 1]: the part of the map's own maximum.
+        shares: (s, s) at the size the encoder sees, in [0, 1]. Of Grad-CAM the part of the map's
+            own maximum; of weights 0 for an even share or less, 1 for ``TWICE`` as much or, where
+            that is more, for the peak: weights that are even everywhere are hot nowhere.
         method: ``GRAD_CAM``, ``ROLL_OUT`` or ``POOLING``.
         peak: of weights, the largest over what an even share would be; None for Grad-CAM.
         probabilities: (classes,) calibrated, computed from the pixels on the way.
@@ -94,7 +97,8 @@ def heat_of(
     else:
         assert weights is not None
         map_ = weights[0].reshape(TOKEN_GRID, TOKEN_GRID)
-    shares, peak = _of_own_maximum(map_, encoder.image_size), float(map_.max()) * map_.numel()
+    peak = float(map_.max()) * map_.numel()
+    shares = _above_even(map_ * map_.numel(), peak, encoder.image_size)
     return Heat(shares, method, peak, scores[0])
 
 
@@ -148,12 +152,13 @@ def _class_map(
     return np.clip(shares, 0.0, 1.0).astype(np.float32), np.asarray(logs, dtype=np.float64)
 
 
-def _of_own_maximum(map_: Tensor, side: int) -> NDArray[np.float32]:
+def _above_even(times: Tensor, peak: float, side: int) -> NDArray[np.float32]:
+    """(side, side) in [0, 1] from (h, w) multiples of an even share."""
     wide = functional.interpolate(
-        map_[None, None].float(), (side, side), mode="bilinear", align_corners=False
+        times[None, None].float(), (side, side), mode="bilinear", align_corners=False
     )[0, 0]
-    shares: NDArray[np.float32] = (wide / wide.max().clamp_min(1e-12)).cpu().numpy()
-    return shares
+    shares = ((wide - 1) / (max(peak, TWICE) - 1)).clamp(0, 1)
+    return np.asarray(shares.cpu().numpy(), dtype=np.float32)
 
 
 def _grad_cam() -> type:
@@ -166,8 +171,3 @@ def _grad_cam() -> type:
         ) from error
     found: type = GradCAM
     return found
-
-
-def methods(found: Sequence[Heat]) -> tuple[str, ...]:
-    """Methods that were used, each once, in order of use."""
-    return tuple(dict.fromkeys(heat.method for heat in found))

@@ -45,7 +45,7 @@ def case_figure(inside: Inside, label: int, count: int) -> Figure:
             image, heat = (_place(fig, left + shift, bottom, side) for shift in (0, side + _WITHIN))
             _draw(image, heat, one)
             _tell(image, one, inside.run.classes, 2 * side + _WITHIN, side)
-    _colour_bar(fig, height)
+    _colour_bar(fig, height, _heat_of(inside.of(label)))
     return fig
 
 
@@ -82,12 +82,20 @@ def fitted(text: str, room: float, *, end: bool = False) -> str:
     return next((one for one in shorter if text_width(one, _SIZE) <= room), "…")
 
 
-def _colour_bar(fig: Figure, height: float) -> None:
+def _heat_of(shown: list[Shown]) -> str:
+    """What the colours mean, for the methods of a figure."""
+    weights = {one.peak is not None for one in shown}
+    if len(weights) > 1:
+        return "heat, scaled as the text says"
+    return "above an even share" if weights == {True} else "part of the map's own maximum"
+
+
+def _colour_bar(fig: Figure, height: float, meaning: str) -> None:
     tall = min(1.5, height / 3)
     axes = fig.add_axes(
         ((WIDTH - 0.5) / WIDTH, 0.5 - tall / height / 2, 0.07 / WIDTH, tall / height)
     )
     bar = Colorbar(axes, ScalarMappable(cmap=_COLOURS), ticks=[0, 0.5, 1])
     bar.outline.set_visible(False)
-    bar.set_label("part of the map's own maximum", fontsize=6)
+    bar.set_label(meaning, fontsize=6)
     axes.tick_params(labelsize=6, length=2)

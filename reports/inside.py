@@ -27,16 +27,21 @@ READING = (
     "on it or on its patient, and the score recomputed from its pixels is the one in "
     "predictions.csv."
 )
+_SCALE = (
+    "Heat begins above an even share and ends at twice that or, where it is more, at the map's "
+    "peak: a map without heat weighs all places alike."
+)
 METHODS = {
     "Grad-CAM": "Grad-CAM: the encoder's last feature map, each channel weighted by how much the "
     "log-odds of the class that was called rise with it; what speaks against that class is not "
-    "shown. It is coarse, 7 x 7 cells for most encoders at 224 pixels (Selvaraju et al. 2017).",
+    "shown. Heat is the part of the map's own maximum, so that the hottest place of a map says "
+    "nothing of how hot it is. Maps are coarse, 7 x 7 cells for most encoders at 224 pixels "
+    "(Selvaraju et al. 2017).",
     "attention roll-out": "Attention roll-out: which share of each patch reaches what the head "
     "reads, through all layers of the transformer and, where the head pools patches, its own "
-    "weights. It does not depend on the class (Abnar & Zuidema 2020).",
+    "weights. It does not depend on the class (Abnar & Zuidema 2020). " + _SCALE,
     "attention pooling": "Attention pooling: the weights by which the head pools the image's 16 "
-    "spatial tokens, the mean over its heads. They do not depend on the class; a peak of 1.0 times "
-    "an even share means that it looks everywhere alike.",
+    "spatial tokens, the mean over its heads. They do not depend on the class. " + _SCALE,
 }
 """By what heat maps are called: how they come about, in a reader's words."""
 
@@ -47,7 +52,7 @@ class Shown:
 
     Attributes:
         image: (s, s, 3) as the encoder sees it.
-        heat: (s, s) in [0, 1], the part of the map's own maximum.
+        heat: (s, s) in [0, 1], of ``METHODS``' own scale.
         method: a key of ``METHODS``.
         peak: of weights, the largest over an even share; None for Grad-CAM.
     """
@@ -106,7 +111,7 @@ def picture(inside: Inside, numbers: Json, label: int) -> Picture:
         f"Top: called {classes[label]} with the largest probability. Middle: called otherwise with "
         f"the largest probability. Bottom: those left that are {borderline}. No row shows a "
         "patient twice. Left the image at the size the encoder sees, right its heat map, brighter "
-        f"for a larger part of the map's own maximum, for the class that was called. "
+        "where it is hotter. "
         f"Shown: {plural(patients, 'patient')}, {plural(images, 'image')}, chosen from outer test "
         f"rows of {counted(numbers, 'tested')}; {finished(numbers)}. Chosen cases are no sample: "
         "nothing about how often the model looks where can be read off them.",
