@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,18 +75,24 @@ def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
 
 
 def content_hash(path: Path | str) -> str:
-    """SHA-256 of the file's bytes, hexadecimal.
+    """SHA-256 of the file's bytes, hexadecimal; a file is read once a process, until it changes.
 
     Raises:
         DataError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        now = Path(path).stat()
+        return _hashed(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+@lru_cache(maxsize=1 << 20)
+def _hashed(path: str, *_state: int) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

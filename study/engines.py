@@ -54,6 +54,10 @@ class LocalEngine:
             initializer=begin_worker, initargs=(os.getpid(),),
         )  # fmt: skip
 
+    def warm(self) -> None:
+        """Start the processes, which take seconds to load what they need, and do not wait."""
+        self._pool.submit(os.getpid)
+
     def submit(self, job: Job) -> Future[Outcome]:
         """See ``Engine.submit``."""
         future: Future[Outcome] = self._pool.submit(carry_out, job)
@@ -62,6 +66,34 @@ class LocalEngine:
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``."""
         self._pool.shutdown(wait=not kill, kill_workers=kill)
+
+
+class Starter:
+    """Engines of this machine, the first of which loads while the data are read.
+
+    Attributes:
+        devices: of each engine.
+    """
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        self.devices = tuple(devices)
+        self._waiting: LocalEngine | None = LocalEngine(devices)
+        self._waiting.warm()
+
+    def waiting(self) -> LocalEngine:
+        """The engine that the next ``take`` hands over; to measure on."""
+        self._waiting = self._waiting or LocalEngine(self.devices)
+        return self._waiting
+
+    def take(self) -> LocalEngine:
+        """An engine, which its taker closes."""
+        engine, self._waiting = self.waiting(), None
+        return engine
+
+    def close(self) -> None:
+        """End the engine that no one took."""
+        if self._waiting is not None:
+            self._waiting.close(kill=True)
 
 
 def local_devices(workers: int) -> list[str]:

@@ -25,6 +25,7 @@ from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.trials import discard_interrupted, mend, unlock
 from study.config import StudyConfig
+from study.known import known
 from study.session import ranges_of, tokens_needed, views_of
 from study.ship import ENCODER_FILE, encoder_card
 from study.sources import Source
@@ -82,8 +83,13 @@ def hold(path: Path) -> FileLock:
     return lock
 
 
-def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
+def begin(
+    folder: RunFolder, config: StudyConfig, data: Dataset, cache: Path | None = None
+) -> Ready:
     """Start a run, or take up one that was started with the same options on the same data.
+
+    Args:
+        cache: keeps what was found of these data; None audits them anew.
 
     Raises:
         DataError: the data do not pass the audit, cannot be split, or are other data or options
@@ -93,9 +99,15 @@ def begin(folder: RunFolder, config: StudyConfig, data: Dataset) -> Ready:
         _refuse_changes(folder, config, data)
         return Ready(folder, config, data, folder.read_splits(data))
     ranges_of(config, data)
-    found = audit(data, outer_folds=config.outer_folds, inner_folds=config.inner_folds)
-    found.require()
-    return lay_out(folder, config, data, cut(config, data), found.warnings)
+    folds = {"outer_folds": config.outer_folds, "inner_folds": config.inner_folds}
+
+    def find() -> tuple[str, ...]:
+        found = audit(data, **folds)
+        found.require()
+        return found.warnings
+
+    warnings = known(cache, find, data=data.fingerprint, **folds) if cache else find()
+    return lay_out(folder, config, data, cut(config, data), warnings)
 
 
 def lay_out(
@@ -126,7 +138,7 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
     Args:
         url: of the database that holds the trials; None for the run's journal.
     """
-    if url is None and not folder.journal.exists():
+    if url is None and not (folder.journal.exists() and folder.journal.stat().st_size):
         return
     if url is None:
         unlock(folder.journal)
@@ -158,8 +170,13 @@ def represent(
     )  # fmt: skip
 
 
-def audit_represented(ready: Ready, embeddings: Embeddings) -> tuple[str, ...]:
+def audit_represented(
+    ready: Ready, embeddings: Embeddings, cache: Path | None = None
+) -> tuple[str, ...]:
     """What only representations show of the data; looked for once a run, and kept in it.
+
+    Args:
+        cache: keeps what was found of these data in these embeddings; None looks anew.
 
     Returns:
         The new warnings; none where the run was audited before.
@@ -171,10 +188,17 @@ def audit_represented(ready: Ready, embeddings: Embeddings) -> tuple[str, ...]:
             f"cropped copies under two patients were not looked for among {len(ready.data):,} "
             f"images; the search is for {MANY:,} at most",
         )
+    elif cache:
+        of = {"data": ready.data.fingerprint, "embeddings": embeddings.name}
+        found = known(cache, lambda: _overlaps(ready.data, embeddings), **of)
     else:
-        found = audit_embeddings(ready.data, embeddings.pooled(ready.data.ids.tolist()))
+        found = _overlaps(ready.data, embeddings)
     ready.folder.add_audit(found)
     return found
+
+
+def _overlaps(data: Dataset, embeddings: Embeddings) -> tuple[str, ...]:
+    return audit_embeddings(data, embeddings.pooled(data.ids.tolist()))
 
 
 def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:

@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from objectives.metrics import METRICS
 from pipelines.embedded import Embeddings
 from pipelines.encoders._base import Encoder
-from reports.card import model_card
-from reports.closing import closing_table
 from reports.level_scores import refuse_inert
-from reports.write import write_report
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
@@ -33,7 +30,7 @@ from study.config import Execution, StudyConfig
 from study.deadline import Deadline
 from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.duration import seconds_of
-from study.engines import LocalEngine, local_devices, quiet_optuna
+from study.engines import Starter, local_devices, quiet_optuna
 from study.options import cache_folder, execution, gather, study_config
 from study.plan import REPORT_SECONDS, Cost, describe_plan
 from study.prepare import (
@@ -50,7 +47,7 @@ from study.prepare import (
 from study.progress import StudyProgress
 from study.provenance import command_line, write_provenance
 from study.session import Place
-from study.sources import find_source
+from study.sources import Source, find_source
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,13 +68,26 @@ def run(options: argparse.Namespace) -> int:
     config = study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
+    workers = Starter(local_devices(how.workers))
+    try:
+        return _run(config, source, factors, workers, how, console, started)
+    finally:
+        workers.close()
+
+
+def _run(
+    config: StudyConfig, source: Source, factors: Sequence[str], workers: Starter, how: Execution,
+    console: Console, started: float,
+) -> int:  # fmt: skip
+    """One run, or one a level of each factor; returns the exit code."""
     data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
     encoder = encoder_of(config)
     study = partial(
-        _study, data=data, encoder=encoder, how=how, console=console, started=started
+        _study, data=data, encoder=encoder, workers=workers, how=how, console=console,
+        started=started,
     )  # fmt: skip
     if not factors:
         return study(config, path)
@@ -87,16 +97,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _study(
     config: StudyConfig, path: Path,
-    *, data: Dataset, encoder: Encoder, how: Execution, console: Console, started: float,
+    *, data: Dataset, encoder: Encoder, workers: Starter, how: Execution, console: Console,
+    started: float,
 ) -> int:  # fmt: skip
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
     with hold(folder.path):
-        ready = begin(folder, config, data)
+        ready = begin(folder, config, data, cache_folder())
         _log_to(folder)
         _say_assumptions(console, ready)
         try:
-            failures = _work(ready, encoder, how, console, started)
+            failures = _work(ready, encoder, workers, how, console, started)
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
@@ -104,24 +115,25 @@ def _study(
 
 
 def _work(
-    ready: Ready, encoder: Encoder, how: Execution, console: Console, started: float
-) -> dict[str, str]:
-    devices = local_devices(how.workers)
+    ready: Ready, encoder: Encoder, workers: Starter, how: Execution, console: Console,
+    started: float,
+) -> dict[str, str]:  # fmt: skip
+    devices = workers.devices
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
     embeddings = _represent(ready, encoder, devices[0], None if how.quiet else console)
-    _say_warnings(console, audit_represented(ready, embeddings))
+    _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
     place = Place(ready.folder.path, embeddings, how.storage or None)
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
     expected, planned = 0.0, time.monotonic()
     try:
-        cost = _plan(ready, place, devices, console)
+        cost = _plan(ready, place, workers, console)
         expected = cost.seconds(ready.config, len(devices)) if cost else 0.0
         planned = time.monotonic()
         deadline = _deadline(ready, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
-            return carry_out_run(ready, place, lambda: LocalEngine(devices), progress, deadline)
+            return carry_out_run(ready, place, workers.take, progress, deadline)
     except BrokenProcessPool as error:
         return {"workers": f"died again and again; {str(error).splitlines()[0]}"}
     finally:
@@ -147,20 +159,13 @@ def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | N
         )  # fmt: skip
 
 
-def _plan(ready: Ready, place: Place, devices: list[str], console: Console) -> Cost | None:
+def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cost | None:
     schedule = schedule_of(ready, open_studies(ready, place))
     if schedule.finished:
         return None
-    engine = LocalEngine(devices[:1])
-    try:
-        cost = Cost(
-            schedule.left,
-            schedule.ends,
-            *measure(place, ready.studies[-1].name, engine, time.monotonic),
-        )
-    finally:
-        engine.close(kill=True)
-    console.print(describe_plan(ready.config, ready.data, cost, devices, datetime.now()))
+    measured = measure(place, ready.studies[-1].name, workers.waiting(), time.monotonic)
+    cost = Cost(schedule.left, schedule.ends, *measured)
+    console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
     console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
     return cost
 
@@ -198,6 +203,11 @@ def _say_resume(console: Console, folder: RunFolder) -> None:
 
 
 def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
+    # What draws and writes is loaded only now: the first trial need not wait for it.
+    from reports.card import model_card
+    from reports.closing import closing_table
+    from reports.write import write_report
+
     try:
         finished_run = read_run(ready.folder)
     except DataError:

@@ -1,0 +1,40 @@
+"""What was found of data before: an audit of the same data by the same code is read, not repeated.
+
+Every image is decoded and compared by an audit; of the same contents it would say the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from storage import audit, images, leaks, lookalikes, overlaps
+from storage.cache import digest
+from storage.files import read_json, write_json
+
+AUDITORS = (audit, images, leaks, lookalikes, overlaps)
+"""Modules whose text is part of what an audit is known by."""
+
+
+def known(cache: Path, find: Callable[[], tuple[str, ...]], **of: object) -> tuple[str, ...]:
+    """The warnings that ``find`` gives, kept in ``cache`` under all that they depend on.
+
+    Args:
+        of: in JSON's types; a data set stands in it by its fingerprint.
+
+    Raises:
+        DataError: ``find`` refuses the data; nothing is kept.
+    """
+    path = cache / "audits" / f"{digest({**of, 'code': _code()})[:24]}.json"
+    if path.exists():
+        return tuple(read_json(path))
+    found = find()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, list(found))
+    return found
+
+
+def _code() -> str:
+    texts = (Path(str(module.__file__)).read_bytes() for module in AUDITORS)
+    return hashlib.sha256(b"".join(texts)).hexdigest()
