@@ -24,10 +24,12 @@ from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.cli import EXIT_USAGE, main
 from study.engines import quiet_optuna
-from study.inside import Opened, open_run, show, weigh
+from study.inside import show
+from study.opened import Opened, open_run
 from study.rebuild import fold_model
 from study.session import Place, open_session
 from study.ship import ENCODER_FILE, encoder_card
+from study.weigh import weigh
 from study.work import Job, carry_out
 from tests.factories import ArraySource, begin_run, make_config, make_rows
 

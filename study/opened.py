@@ -1,0 +1,112 @@
+"""A finished run with the models of its outer folds, and what may not be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.decision import Decision
+from pipelines.encoders.frozen import FrozenEncoder
+from pipelines.explained import FoldModel
+from reports.words import biased
+from storage.files import read_json
+from storage.framing import Framing
+from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
+from storage.run_folder import RunFolder
+from storage.run_results import read_run
+from study.config import StudyConfig
+from study.rebuild import fold_model
+from study.ship import ENCODER_FILE, same_encoder
+
+TOLERANCE = 1e-4
+"""Largest difference between a score computed again and the one that was kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A finished run with the models of its outer folds.
+
+    Attributes:
+        models, folds, tests: by name of the outer fold; ``tests`` are its test predictions.
+    """
+
+    run: Run
+    config: StudyConfig
+    data: Dataset
+    encoder: FrozenEncoder
+    folds: Mapping[str, OuterFold]
+    models: Mapping[str, FoldModel]
+    tests: Mapping[str, Predictions]
+
+
+def open_run(folder: RunFolder, device: str) -> Opened:
+    """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
+    folder.read_config()
+    run = read_run(folder)
+    if biased(run.protocol):
+        raise DataError(
+            f"{folder.path}: is not nested and keeps no outer models, so no image can be "
+            "explained by a model that did not train on it; run it with --protocol nested"
+        )
+    if not run.complete:
+        raise DataError(f"{folder.path}: is not finished; give its command again, then explain")
+    config, data = StudyConfig.from_toml(folder.read_config()), folder.read_dataset()
+    refuse_moved(data)
+    card = read_json(folder.path / ENCODER_FILE)
+    framing = Framing(card["fit"], card["crop"])
+    encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
+    encoder = encoder.to(device)
+    if not isinstance(encoder, FrozenEncoder):
+        raise DataError(f"{card['name']}: explain knows frozen encoders alone")
+    folds = {fold.name: fold for fold in folder.read_splits(data)}
+    models = {
+        result.name: fold_model(folder, config, data, folds[result.name], result).to(device)
+        for result in run.outer
+    }
+    tests = {result.name: result.test for result in run.outer if result.test is not None}
+    return Opened(run, config, data, encoder, folds, models, tests)
+
+
+def refuse_device(device: str) -> None:
+    """``DataError`` where torch has no such device here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(
+            f"--device {device}: not to be had here ({str(error).splitlines()[0][:120]}); name cpu"
+        ) from None
+
+
+def refuse_moved(data: Dataset) -> None:
+    """``DataError`` where image files of the run are not where they were."""
+    gone = [path for path in data.features.images.tolist() if not Path(path).is_file()]
+    if gone:
+        raise DataError(
+            f"{data.name}: {len(gone)} of {len(data)} images are no longer where the run read "
+            f"them, such as {gone[0]}; put them back"
+        )
+
+
+def refuse_other_scores(
+    ids: Sequence[str], kept: FloatArray, found: FloatArray, decision: Decision
+) -> None:
+    """``DataError`` where scores computed again are not those of predictions.csv.
+
+    Probabilities that a temperature softened are compared as they were before it: at 20, those
+    of any two images are within a few thousandths.
+    """
+    before = Decision(1 / max(decision.temperature, 1.0), None)
+    apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
+    other = ~(apart <= TOLERANCE)  # NaN is another score too
+    if other.any():
+        worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
+        raise DataError(
+            f"{ids[worst]}: its model gives {found[worst].max():.6f} now, predictions.csv holds "
+            f"{kept[worst].max():.6f}, and more than {TOLERANCE} apart is another model or image "
+            f"({int(other.sum())} rows in all); restore the images, weights and versions that the "
+            "run was made with"
+        )

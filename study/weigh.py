@@ -1,0 +1,93 @@
+"""What image and columns are worth to the outer models: their test rows with parts taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.explained import FoldModel
+from pipelines.rows import ImageSource
+from reports.contribution import COLUMNS, IMAGE, Altered, contribution
+from reports.evidence import Json, joined
+from storage.records import FloatArray, Predictions
+from storage.seeds import derive
+from study.opened import Opened, refuse_other_scores
+
+PERMUTATIONS = 20
+"""Of each column, averaged."""
+
+
+def weigh(opened: Opened, source: ImageSource) -> Json:
+    """What image, columns and each column are worth on the outer test rows of all folds.
+
+    Args:
+        source: of every row's embedding.
+    """
+    names = [column.name for column in opened.data.features.columns]
+    scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
+    for name, rows in opened.tests.items():
+        model, ids = opened.models[name], rows.ids.tolist()
+        images = source.tokens(ids) if model.tokens else source.pooled(ids)
+        table = opened.data.features.select(ids).tabular
+        probabilities = alterations(model, images, table, names, opened.config.seed, name)
+        refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
+        for key, found in probabilities.items():
+            scored[key].append([_rescored(rows, one, model) for one in found])
+    whole, *altered = (
+        (key, [_joined(parts) for parts in zip(*found, strict=True)])
+        for key, found in scored.items()
+    )
+    return contribution(
+        whole[1][0],
+        [
+            Altered(key, "mean" if key in (IMAGE, COLUMNS) else "permuted", tuple(rows))
+            for key, rows in altered
+        ],
+    )
+
+
+def alterations(
+    model: FoldModel, images: np.ndarray, table: FloatArray, names: Sequence[str],
+    seed: int, fold: str,
+) -> dict[str, list[FloatArray]]:  # fmt: skip
+    """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
+
+    Args:
+        images: (n, ...) as the model reads them.
+        table: (n, k) columns, NaN where missing.
+        names: (k,) of the columns.
+
+    Returns:
+        Lists by what is taken away: nothing (``""``), the image, all columns, each column; one
+        entry, or ``PERMUTATIONS`` of a column.
+    """
+    columns = model.columns.transform(table)
+    mean_image = np.broadcast_to(model.image_mean, images.shape)
+    mean_columns = np.broadcast_to(model.columns_mean, columns.shape)
+    found = {
+        "": [model.probabilities(images, columns)],
+        IMAGE: [model.probabilities(mean_image, columns)],
+        COLUMNS: [model.probabilities(images, mean_columns)],
+    }
+    for at, name in enumerate(names):
+        found[name] = []
+        for turn in range(PERMUTATIONS):
+            chance = np.random.default_rng(derive(seed, fold, "permute", name, turn))
+            mixed = table.copy()
+            mixed[:, at] = chance.permutation(table[:, at])
+            found[name].append(model.probabilities(images, model.columns.transform(mixed)))
+    return found
+
+
+def _rescored(rows: Predictions, probabilities: FloatArray, model: FoldModel) -> Predictions:
+    return replace(
+        rows, probabilities=probabilities, predicted=model.decision.decide(probabilities)
+    )
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    rows = joined(parts)
+    assert rows is not None
+    return rows

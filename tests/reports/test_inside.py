@@ -1,0 +1,94 @@
+"""The page of what is inside, from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.saliency import GRAD_CAM, POOLING, ROLL_OUT
+from reports.cases import Case, choose
+from reports.evidence import test_rows as joined_rows
+from reports.figures_inside import fitted
+from reports.inside import METHODS, Inside, Shown, called, described, figure_name
+from reports.inside_write import write_inside
+from reports.page import page, with_inside
+from reports.pages import width
+from reports.results import results
+from storage.records import Run
+from tests.reports.run_factory import FOUR, make_run
+
+
+def inside_of(run: Run, *, method: str = POOLING, peak: float | None = 1.4) -> Inside:
+    rows = joined_rows(run)
+    assert rows is not None
+    chance = np.random.default_rng(0)
+    shown = tuple(
+        Shown(
+            case, chance.integers(0, 256, (32, 32, 3), dtype=np.uint8),
+            chance.random((32, 32)).astype(np.float32), method, peak,
+        )
+        for case in choose(rows, {fold.name: fold.threshold for fold in run.outer}, 1)
+    )  # fmt: skip
+    return Inside(run, shown, None, networks=5)
+
+
+def test_every_way_of_explaining_is_told_in_words() -> None:
+    assert set(METHODS) == {GRAD_CAM, ROLL_OUT, POOLING}
+
+
+def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: Path) -> None:
+    (tmp_path / "Table_Inside_Contribution.csv").write_text("of an earlier call")
+    written = write_inside(inside_of(make_run(FOUR)), tmp_path, cases=1)
+    assert {path.name for path in written} == {
+        "inside.json", "inside.html",
+        *(f"Figure_Inside_{name}.{kind}" for name in FOUR for kind in ("jpg", "docx")),
+    }  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
+    text = (tmp_path / "inside.html").read_text(encoding="utf-8")
+    assert "These models read images alone" in text
+    assert "16 spatial tokens" in text
+    assert "Grad-CAM" not in text
+    assert text.count("SYNTHETIC DATA") >= 6
+    for case in choose(joined_rows(make_run(FOUR)), {f"outer-{k}": None for k in range(5)}, 1):  # type: ignore[arg-type]
+        assert case.id in text
+
+
+def test_the_report_is_linked_once(tmp_path: Path) -> None:
+    text = page(results(make_run()), {})
+    assert "inside.html" not in text
+    assert with_inside(with_inside(text)).count('href="inside.html"') == 1
+
+
+def test_class_names_make_file_names_that_differ() -> None:
+    run = replace(make_run(), classes=("BI-RADS 4", "bi rads_4"))
+    names = {figure_name(replace(inside_of(make_run()), run=run), label) for label in range(2)}
+    assert names == {"Figure_Inside_BI_RADS_4_1", "Figure_Inside_Bi_Rads_4_2"}
+    assert figure_name(inside_of(make_run()), 1) == "Figure_Inside_Cancer"
+
+
+def test_a_decision_is_told_with_its_threshold_or_the_runner_up() -> None:
+    case = Case("right", "a", "p", "outer-0", 0, 0, (0.79, 0.21), 0.41)
+    assert called(case, ("other", "cancer")) == "called other: p(cancer) 0.21 < 0.41"
+    three = replace(case, probabilities=(0.1, 0.3, 0.6), predicted=2, threshold=None)
+    assert called(three, ("a", "b", "c")) == "called c 0.60, b 0.30"
+
+
+def test_a_map_without_heat_says_so() -> None:
+    cold = np.zeros((4, 4), np.float32)
+    case = Case("right", "a", "p", "outer-0", 0, 0, (0.7, 0.3), 0.4)
+    image = np.zeros((4, 4, 3), np.uint8)
+    assert described(Shown(case, image, cold, GRAD_CAM, None)) == "Grad-CAM: nothing speaks for it"
+    assert described(Shown(case, image, cold, POOLING, 1.0)) == "attention pooling, peak 1.0× even"
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_long_names_are_cut_to_the_room_there_is(end: bool) -> None:
+    name = "Cancer/0123/C_0123_1.RIGHT_MLO_with_a_long_name.png"
+    short = fitted(name, 1.0, end=end)
+    assert width(short, 6.0) <= 1.0
+    kept = short.replace("…", "")
+    assert name.endswith(kept) if end else name.startswith(kept)
+    assert fitted("short", 1.0) == "short"
