@@ -64,8 +64,7 @@ def open_run(folder: RunFolder, device: str) -> Opened:
         raise DataError(f"{card['name']}: explain knows frozen encoders alone")
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     models = {
-        result.name: fold_model(folder, config, data, folds[result.name], result).to(device)
-        for result in run.outer
+        result.name: fold_model(folder, data, folds[result.name]).to(device) for result in run.outer
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
     return Opened(run, config, data, encoder, folds, models, tests)

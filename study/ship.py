@@ -195,6 +195,31 @@ def read_shipped(folder: RunFolder) -> Shipped:
     )  # fmt: skip
 
 
+def read_member(folder: RunFolder, study: str) -> Member:
+    """The model that one finished study kept.
+
+    Raises:
+        DataError: it is gone, or another version's.
+    """
+    path = folder.study(study)
+    for name in (PREPROCESSING, "model.pt"):
+        if not (path / name).exists():
+            raise DataError(
+                f"{path / name}: is not there, and the study's model cannot be had without it; "
+                "run the study again with this version"
+            )
+    kept = read_json(path / PREPROCESSING)
+    state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
+    try:
+        return _member(kept, state)
+    except (RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: its model is not what {PREPROCESSING} says ({reason}); run the study again "
+            "with this version"
+        ) from None
+
+
 def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:
     """Rows for new images that share the clinical columns ``given`` as text; absent is missing.
 

@@ -219,11 +219,20 @@ def test_a_model_that_trained_on_the_image_may_not_explain_it(made: Made) -> Non
 def test_a_planted_model_of_all_rows_is_refused(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(copy / "final" / "model.pt", copy / "outer-1" / "model.pt")
-    params = json.loads((copy / "final" / "best.json").read_text())["params"]
-    best = json.loads((copy / "outer-1" / "best.json").read_text())
-    write_json(copy / "outer-1" / "best.json", {**best, "params": params})
+    for name in ("model.pt", "preprocessing.json"):
+        shutil.copy(copy / "final" / name, copy / "outer-1" / name)
     assert "predictions.csv holds" in refused(capsys, copy)
+
+
+def test_a_model_that_is_gone_or_another_versions_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "outer-0" / "preprocessing.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**kept, "pipeline": {**kept["pipeline"], "of_tomorrow": 1}})
+    assert "run the study again with this version" in refused(capsys, copy)
+    path.unlink()
+    assert "outer-0/preprocessing.json: is not there" in refused(capsys, copy)
 
 
 def test_moved_images_are_refused_in_one_sentence(
@@ -302,7 +311,7 @@ def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, ArraySourc
         make_config(epochs=20, space=SPACE),
     )
     folds = {fold.name: fold for fold in folder.read_splits(data)}
-    models = {one.name: fold_model(folder, config, data, folds[one.name], one) for one in run.outer}
+    models = {one.name: fold_model(folder, data, folds[one.name]) for one in run.outer}
     tests = {one.name: one.test for one in run.outer if one.test is not None}
     encoder = build(ENCODER)
     return Opened(run, config, data, encoder, folds, models, tests), source  # type: ignore[arg-type]
