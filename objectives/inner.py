@@ -28,11 +28,14 @@ class Protocol:
         metric: a key of ``METRICS``.
         epochs: most epochs of a trial.
         patience: epochs without a new best fold mean after which a trial ends.
+        tta: augmented views over which, with the image itself, a row that scores is averaged.
+            The search scores by the same rule as the test, or its optimism would not be one.
     """
 
     metric: str
     epochs: int
     patience: int
+    tta: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,7 @@ class InnerObjective:
         if key not in self._rows:
             self._rows[key] = TrainingRows(
                 self.train, copies(self.folds, networks), self.source,
-                tokens=pipeline.tokens, seed=self.seed,
+                tokens=pipeline.tokens, seed=self.seed, tta=self.protocol.tta,
             )  # fmt: skip
         return self._rows[key]
 

@@ -2,7 +2,8 @@
 
 No label, no fold and no other row has a say in a view, so views may be computed once, kept, and
 shared by every fold. Which rows are drawn in which view is the training loop's affair; rows that
-score are only ever seen in view 0, the untouched image.
+score are only ever seen in view 0, the untouched image, unless test-time augmentation averages
+over light views as well (``scoring_views``).
 """
 
 from __future__ import annotations
@@ -47,6 +48,15 @@ def view_number(strength: str, nth: int) -> int:
 def strength_of(view: int) -> str:
     """The strength of view number ``view``, which is not 0."""
     return STRENGTHS[(view - 1) % len(STRENGTHS)]
+
+
+def scoring_views(count: int) -> tuple[int, ...]:
+    """Numbers of the views that score: the image, and the first ``count`` of the lightest strength.
+
+    Of that strength whatever a trial draws for training, so that all trials, folds and members of
+    an ensemble score alike.
+    """
+    return (0, *(view_number(STRENGTHS[0], nth) for nth in range(1, count + 1)))
 
 
 def view_of(image: NDArray[np.uint8], content: str, view: int, style: str) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.augment import STRENGTHS, view_number
+from pipelines.augment import STRENGTHS, scoring_views, view_number
 from pipelines.banks import ImageBank
 from pipelines.resample import Resampled
 from pipelines.rows import FoldRows, TrainingRows
@@ -62,8 +62,9 @@ class FoldOrder:
 class Batches:
     """Gathers stacked batches from one bank of inputs.
 
-    The bank is the training side (and once more for each augmented view), then the rows each
-    fold's sampler made; a batch is one indexed read of it, so folds share memory.
+    The bank is the training side (and once more for each augmented view that is drawn or scored),
+    then the rows each fold's sampler made; a batch is one indexed read of it, so folds share
+    memory.
 
     Args:
         views: augmented views that a row may be drawn as, besides the image itself.
@@ -78,8 +79,12 @@ class Batches:
         self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
         self.strength, self.every_row = strength, every_row
         resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
-        numbers = [view_number(strength, nth) for nth in range(1, views + 1)]
-        self.images = ImageBank(rows, resampled, [0, *numbers], device)
+        drawn = [0, *(view_number(strength, nth) for nth in range(1, views + 1))]
+        validates = any(len(fold.val) for fold in rows.folds)
+        scored = scoring_views(rows.tta if validates else 0)
+        banked = [*drawn, *(view for view in scored if view not in drawn)]
+        self.scored = [banked.index(view) for view in scored]
+        self.images = ImageBank(rows, resampled, banked, device)
         self.tabular = self._tabular_bank(resampled)
         self.orders = self._orders(resampled, seed)
 
@@ -89,20 +94,23 @@ class Batches:
         for step in range(max(len(fold) for fold in chunks)):
             yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
 
-    def validation(self, limit: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Rows that validate, untouched, at most ``limit`` a fold at a time.
+    def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
+        """Rows that validate, at most ``limit`` a fold at a time, all their views counted.
 
-        Yields: images, clinical columns, labels; a fold with
-        fewer rows than its neighbours is padded with its training side's first row.
+        Yields: images in each of the views that score, the untouched first (and alone without
+        test-time augmentation); clinical columns; labels. A fold with fewer rows than its
+        neighbours is padded with its training side's first row.
         """
+        step = max(1, limit // len(self.scored))
         longest = max(len(fold.val) for fold in self.rows.folds)
         at = np.zeros((len(self.rows.folds), longest), dtype=np.int64)
         for i, fold in enumerate(self.rows.folds):
             at[i, : len(fold.val)] = fold.val
-        for start in range(0, longest, limit):
-            part = at[:, start : start + limit]
+        for start in range(0, longest, step):
+            part = at[:, start : start + step]
             labels = torch.from_numpy(self.rows.train.labels[part]).to(self.device)
-            yield self._images(part), self._tabular(part), labels
+            seen = [self._images(part + view * len(self.rows.train)) for view in self.scored]
+            yield seen, self._tabular(part), labels
 
     def _chunks(self, order: FoldOrder) -> list[tuple[IntArray, IntArray, IntArray]]:
         chosen = order.resampled.order(shuffle=order.shuffle, draw=order.draw)
@@ -157,7 +165,7 @@ class Batches:
 
     def _orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
         n = len(self.rows.train)
-        start = n * (1 + self.views)
+        start = self.images.real
         orders = []
         for fold, rows in zip(self.rows.folds, resampled, strict=True):
             made = np.arange(rows.made)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.augment import scoring_views
 from pipelines.networks import class_logits
 from pipelines.rows import ImageSource
 from pipelines.tabular import TabularEncoder
@@ -16,6 +17,12 @@ from storage.records import Features, FloatArray
 
 ROWS_AT_ONCE = 8192
 """Rows scored at a time, over all networks; bounds memory, does not change a result."""
+
+
+def mean_probability(logits: Sequence[Tensor]) -> Tensor:
+    """Of the views of the same rows, (..., classes) each."""
+    probabilities = [torch.softmax(view.double(), dim=-1) for view in logits]
+    return torch.stack(probabilities).mean(0) if len(logits) > 1 else probabilities[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +34,14 @@ class FittedHead:
         encoder: fitted on the rows that trained the network.
         source: where the images of the rows to score are represented.
         tokens: whether images are read as spatial tokens.
+        tta: augmented views over which, with the image itself, probabilities are averaged.
     """
 
     network: nn.Module
     encoder: TabularEncoder
     source: ImageSource
     tokens: bool
+    tta: int = 0
 
     @property
     def networks(self) -> int:
@@ -55,14 +64,14 @@ class FittedHead:
     @torch.inference_mode()
     def _score(self, features: Features) -> FloatArray:
         ids = features.ids.tolist()
-        images = self.source.tokens(ids) if self.tokens else self.source.pooled(ids)
-        tabular = self.encoder.transform(features.tabular)
-        logits = self.network(
-            self._to_each(torch.tensor(images).float()),
-            self._to_each(torch.tensor(tabular, dtype=torch.float32)),
-            None,
-        )
-        return torch.softmax(class_logits(logits).double(), dim=-1).mean(0).numpy()
+        encoded = torch.tensor(self.encoder.transform(features.tabular), dtype=torch.float32)
+        tabular = self._to_each(encoded)
+        logits = []
+        for view in scoring_views(self.tta):
+            images = self.source.tokens(ids, view) if self.tokens else self.source.pooled(ids, view)
+            seen = self._to_each(torch.tensor(images).float())
+            logits.append(class_logits(self.network(seen, tabular, None)))
+        return mean_probability(logits).mean(0).numpy()
 
     def _to_each(self, rows: Tensor) -> Tensor:
         return rows.expand(self.networks, *rows.shape).contiguous()

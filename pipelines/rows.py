@@ -126,12 +126,15 @@ class TrainingRows:
         source: frozen representations of the images.
         tokens: True to learn from spatial tokens, False from pooled embeddings.
         seed: of the resampling.
+        tta: augmented views over which, with the image itself, a row that scores is averaged.
     """
 
     def __init__(
-        self, train: Dataset, folds: Sequence[Fold], source: ImageSource, *, tokens: bool, seed: int
-    ) -> None:
+        self, train: Dataset, folds: Sequence[Fold], source: ImageSource,
+        *, tokens: bool, seed: int, tta: int = 0,
+    ) -> None:  # fmt: skip
         self.train, self.source, self.tokens, self.seed = train, source, tokens, seed
+        self.tta = tta
         prepared: dict[tuple[int, int], FoldRows] = {}  # networks of one fold share its rows
         self.folds = []
         for fold in folds:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
 from pipelines.batches import Batch, Batches
-from pipelines.fitted import ROWS_AT_ONCE, FittedHead
+from pipelines.fitted import ROWS_AT_ONCE, FittedHead, mean_probability
 from pipelines.losses import effective_number_alpha, focal_loss
 from pipelines.networks import Standardise, Widths, class_logits
 from pipelines.resample import Resampled
@@ -23,6 +23,8 @@ from storage.seeds import derive
 
 FIRST_RESTART = 10
 FLOOR = 0.01
+TINY = 1e-12
+"""Least probability whose logarithm is taken."""
 
 Build = Callable[[Chance, Widths, Standardise], nn.Module]
 
@@ -119,7 +121,9 @@ class StackedTraining:
         state, chosen = self.network.state_dict(), list(members)
         network.load_state_dict({name: state[name][chosen].cpu() for name in state})
         encoder = self.rows.folds[members[0]].encoder
-        return FittedHead(network.eval(), encoder, self.rows.source, self.rows.tokens)
+        return FittedHead(
+            network.eval(), encoder, self.rows.source, self.rows.tokens, self.rows.tta
+        )
 
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""
@@ -164,10 +168,13 @@ class StackedTraining:
         self.network.eval()
         lengths = [len(fold.val) for fold in self.rows.folds]
         scores, losses = [], []
-        for images, tabular, labels in self.batches.validation(-(-ROWS_AT_ONCE // len(lengths))):
-            logits = class_logits(self.network(images, tabular, None))
-            scores.append(torch.softmax(logits.double(), dim=-1).cpu())
-            losses.append(self._loss(logits, labels).cpu())
+        for views, tabular, labels in self.batches.validation(-(-ROWS_AT_ONCE // len(lengths))):
+            logits = [class_logits(self.network(images, tabular, None)) for images in views]
+            probabilities = mean_probability(logits)
+            scores.append(probabilities.cpu())
+            # The loss of what scores: over several views, of their mean probability.
+            scored = logits[0] if len(views) == 1 else probabilities.clamp_min(TINY).log().float()
+            losses.append(self._loss(scored, labels).cpu())
         if not scores:
             nothing = np.zeros((0, len(self.rows.train.classes)))
             return np.full(len(lengths), np.nan), tuple(nothing for _ in lengths)

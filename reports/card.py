@@ -17,7 +17,7 @@ from reports.summary import (
     stamp_paragraphs,
 )
 from reports.tables import overall_table, parameters_table, per_class_table
-from reports.words import procedure, stamps
+from reports.words import procedure, stamps, views
 from storage.records import Run
 
 
@@ -56,7 +56,8 @@ def _model(numbers: Json) -> list[Block]:
         Heading("Model"),
         Paragraph(
             f"Classes: {', '.join(classes)}. Encoder {protocol['encoder']}, trainable blocks "
-            f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. {_chosen(numbers)}"
+            f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. "
+            f"{_chosen(numbers)}{views(numbers)}"
         ),
         *([parameters_table(numbers)] if final["made"] == "ensemble" else []),
     ]

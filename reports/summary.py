@@ -22,6 +22,7 @@ from reports.words import (
     plural,
     searched,
     stamps,
+    views,
 )
 
 
@@ -82,7 +83,9 @@ def protocol_section(numbers: Json) -> Iterator[Block]:
     p = numbers["protocol"]
     yield Heading("Protocol")
     how = _non_nested(numbers) if biased(numbers["protocol"]) else _nested(numbers)
-    yield Paragraph(f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.")
+    yield Paragraph(
+        f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.{views(numbers)}"
+    )
     yield trials_table(numbers)
     if searched(numbers):
         yield parameters_table(numbers)

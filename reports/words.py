@@ -179,6 +179,17 @@ def procedure(numbers: Json) -> str:
     return OF_THE_PROCEDURE.format(share=share)
 
 
+def views(numbers: Json) -> str:
+    """What test-time augmentation averages over; empty where there is none."""
+    count = int(numbers["protocol"].get("tta", 0))
+    if not count:
+        return ""
+    return (
+        f" Test-time augmentation: every probability, in the search, in the test and in the model "
+        f"that ships, is the mean over the image and {plural(count, 'augmented view')} of it."
+    )
+
+
 def searched(numbers: Json) -> list[tuple[str, Json]]:
     """Every finished study and what it chose; an ensemble that ships is no study."""
     final = numbers["final"]

@@ -218,6 +218,10 @@ def _run(parser: Parser) -> None:
         help="what ships: a refit on all rows, by a search of its own, or the mean of the outer "
         "models, without that search (refit)",
     )  # fmt: skip
+    model.add_argument(
+        "--tta", **number,  # type: ignore[arg-type]
+        help="augmented views over which, with the image itself, every score is averaged (0)",
+    )  # fmt: skip
     model.add_argument("--epochs", **number, help="at most (dbt 30, multimodal 100)")  # type: ignore[arg-type]
     model.add_argument("--patience-epochs", **number, help="without a new best (20)")  # type: ignore[arg-type]
     model.add_argument("--batch-size", **number, help="fixed instead of searched")  # type: ignore[arg-type]

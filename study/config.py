@@ -66,6 +66,7 @@ class StudyConfig:
     level: str = "image"
     aggregate: str = "mean"
     final: str = "refit"
+    tta: int = 0
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,7 +82,7 @@ class StudyConfig:
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
             "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
-            "networks": 1,
+            "networks": 1, "tta": 0,
         }  # fmt: skip
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)

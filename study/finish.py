@@ -15,6 +15,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.inner import InnerObjective, Replay, copies
 from pipelines._base import Training
+from pipelines.augment import augmentation_key
 from pipelines.decision import Decision
 from pipelines.fitted import FittedHead
 from pipelines.rows import TrainingRows
@@ -33,7 +34,7 @@ from storage.run_results import write_result
 from storage.seeds import derive
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
-from study.session import Session
+from study.session import STYLES, Session
 from study.ship import ENCODER_FILE, write_preprocessing
 
 
@@ -121,7 +122,7 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
     pipeline = objective.space(trial)
     rows = TrainingRows(
         train, copies([everything], networks), objective.source, tokens=pipeline.tokens,
-        seed=derive(objective.seed, "refit"),
+        seed=derive(objective.seed, "refit"), tta=objective.protocol.tta,
     )  # fmt: skip
     training = pipeline.start(
         rows, budget=objective.protocol.epochs, seed=derive(objective.seed, "refit"),
@@ -146,6 +147,7 @@ def _facts(session: Session) -> dict[str, Any]:
         "classes": list(session.data.classes),
         "synthetic": session.data.synthetic,
         "encoder": read_json(session.folder.path / ENCODER_FILE),
+        "augmentation": augmentation_key(STYLES[session.config.task]) if session.config.tta else "",
     }
 
 

@@ -55,6 +55,11 @@ def open_run(folder: RunFolder, device: str) -> Opened:
     if not run.complete:
         raise DataError(f"{folder.path}: is not finished; give its command again, then explain")
     config, data = StudyConfig.from_toml(folder.read_config()), folder.read_dataset()
+    if config.tta:
+        raise DataError(
+            f"{folder.path}: scores are means over augmented views (--tta {config.tta}), and a "
+            "heat map shows one image; explain a run without --tta"
+        )
     refuse_moved(data)
     card = read_json(folder.path / ENCODER_FILE)
     framing = Framing(card["fit"], card["crop"])

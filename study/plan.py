@@ -111,7 +111,7 @@ def describe_plan(
 
 
 def _views(config: StudyConfig, data: Dataset) -> str:
-    views = len(views_of(config.task, ranges_of(config, data)).numbers)
+    views = len(views_of(config, ranges_of(config, data)).numbers)
     if views == 1:
         return "no image is augmented"
     return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} kept"

@@ -165,7 +165,7 @@ def represent(
     write_json(ready.folder.path / ENCODER_FILE, encoder_card(encoder, config.weights))
     ranges = ranges_of(config, ready.data)
     return embed(
-        ready.data.features, encoder, cache=cache, views=views_of(config.task, ranges),
+        ready.data.features, encoder, cache=cache, views=views_of(config, ranges),
         tokens=tokens_needed(config, ranges), device=device, progress=progress,
     )  # fmt: skip
 

@@ -14,8 +14,8 @@ from storage.files import read_json, write_json
 from storage.run_folder import RunFolder
 
 PACKAGES = (
-    "albumentations", "imbalanced-learn", "joblib", "numpy", "optuna", "pandas", "scikit-learn",
-    "scipy", "timm", "torch", "torchvision",
+    "albucore", "albumentations", "imbalanced-learn", "joblib", "numpy", "opencv-python-headless",
+    "optuna", "pandas", "scikit-learn", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 

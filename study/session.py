@@ -14,7 +14,7 @@ from objectives.inner import InnerObjective, Protocol
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Choice, Ranges, Space, overridden, space
-from pipelines.augment import Views, view_number
+from pipelines.augment import Views, scoring_views, view_number
 from pipelines.rows import ImageSource
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
@@ -65,7 +65,8 @@ class Session:
             self._objectives[key] = InnerObjective(
                 fold.train_side(self.data), fold.inner, self.embeddings, self.space,
                 protocol=Protocol(
-                    self.config.metric, self.config.epochs, self.config.patience_epochs
+                    self.config.metric, self.config.epochs, self.config.patience_epochs,
+                    self.config.tta,
                 ),
                 seed=derive(self.config.seed, study),
                 device=device,
@@ -134,7 +135,7 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
                 "data have none; leave it out or name columns with --columns"
             )
         ranges["attention"] = Choice((False,))
-    if "augmentation" in config.space and views_of(config.task, ranges).numbers == (0,):
+    if "augmentation" in config.space and not drawn_views(ranges):
         raise DataError(
             "[space.augmentation] has no effect where [space.augmented_views] is 0 alone; leave "
             "one of them out"
@@ -142,14 +143,19 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
     return ranges
 
 
-def views_of(task: str, ranges: Ranges) -> Views:
-    """The views of each image that a search over ``ranges`` may read."""
+def views_of(config: StudyConfig, ranges: Ranges) -> Views:
+    """The views of each image that a search over ``ranges`` may read, to train or to score."""
+    numbers = {*drawn_views(ranges), *scoring_views(config.tta)}
+    return Views(tuple(sorted(numbers)), STYLES[config.task])
+
+
+def drawn_views(ranges: Ranges) -> set[int]:
+    """Numbers of the augmented views that rows may be drawn as in training."""
     counts, strengths = ranges["augmented_views"], ranges["augmentation"]
     assert isinstance(counts, Choice)
     assert isinstance(strengths, Choice)
     each = range(1, 1 + max(int(count) for count in counts.values))
-    numbers = {view_number(str(one), nth) for one in strengths.values for nth in each}
-    return Views((0, *sorted(numbers)), STYLES[task])
+    return {view_number(str(one), nth) for one in strengths.values for nth in each}
 
 
 def tokens_needed(config: StudyConfig, ranges: Ranges) -> bool:

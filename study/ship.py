@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pipelines._base import Pipeline
+from pipelines.augment import Views, augmentation_key, scoring_views
 from pipelines.dbt import DbtPipeline
 from pipelines.decision import Decision, decide
 from pipelines.embeddings import embed
@@ -37,6 +38,7 @@ from storage.records import (
     IntArray,
 )
 from storage.run_folder import RunFolder
+from study.session import STYLES
 
 SCHEMA = 1
 PREPROCESSING = "preprocessing.json"
@@ -59,11 +61,12 @@ class Member:
     network: torch.nn.Module
     columns: TabularEncoder
     tokens: bool
+    tta: int
     decision: Decision
 
     def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
         """Calibrated probabilities (n, classes)."""
-        head = FittedHead(self.network, self.columns, source, self.tokens)
+        head = FittedHead(self.network, self.columns, source, self.tokens, self.tta)
         return self.decision.calibrate(head.predict(features))
 
 
@@ -76,6 +79,7 @@ class Shipped:
         framing: how images came to fill that encoder's square.
         members: one refitted model, or the outer models of an ensemble.
         threshold: on the mean of the members' calibrated probabilities; None for several classes.
+        augmentation: what made the views that score (``augmentation_key``); empty where none do.
         synthetic: trained on synthetic data; good for nothing but a demonstration.
     """
 
@@ -87,6 +91,7 @@ class Shipped:
     framing: Framing
     members: tuple[Member, ...]
     threshold: float | None
+    augmentation: str
     synthetic: bool
 
     @property
@@ -103,11 +108,23 @@ class Shipped:
         return same_encoder(self.encoder_name, self.weights, self.weights_sha256, self.framing)
 
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
-        """Calibrated probabilities (n, classes) and decisions (n,) for images and columns."""
-        tokens = any(member.tokens for member in self.members)
-        return self.score_from(
-            features, embed(features, self.encoder(), cache=cache, tokens=tokens)
-        )
+        """Calibrated probabilities (n, classes) and decisions (n,) for images and columns.
+
+        Raises:
+            DataError: the encoder's weights cannot be had, or other code makes the views here.
+        """
+        if self.augmentation and self.augmentation != augmentation_key(STYLES[self.task]):
+            raise DataError(
+                "this model averages over augmented views (--tta), which the code or libraries "
+                "installed here make in another way than those it was fitted with; install the "
+                "versions of the run's provenance.json"
+            )
+        source = embed(
+            features, self.encoder(), cache=cache,
+            views=Views(scoring_views(self.members[0].tta), STYLES[self.task]),
+            tokens=any(member.tokens for member in self.members),
+        )  # fmt: skip
+        return self.score_from(features, source)
 
     def score_from(self, features: Features, source: ImageSource) -> tuple[FloatArray, IntArray]:
         """The same of images that are represented already: the mean over the members."""
@@ -138,7 +155,8 @@ def write_preprocessing(
     """Write ``preprocessing.json`` of one study's folder; the weights are beside it.
 
     Args:
-        facts: task, classes, synthetic, and the encoder's card (``encoder_card``).
+        facts: task, classes, synthetic, the encoder's card (``encoder_card``), and what makes
+            augmented views, where some score.
     """
     write_json(
         path / PREPROCESSING,
@@ -148,6 +166,7 @@ def write_preprocessing(
             "pipeline": asdict(pipeline),
             "networks": fitted.networks,
             "tokens": fitted.tokens,
+            "tta": fitted.tta,
             "image_width": int(fitted.network.scaler.mean.shape[-1]),  # type: ignore[union-attr,index]
             "columns": [asdict(column) for column in fitted.encoder.columns],
             "temperature": decision.temperature,
@@ -191,7 +210,7 @@ def read_shipped(folder: RunFolder) -> Shipped:
     return Shipped(
         kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
         kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
-        members, kept["threshold"], kept["synthetic"],
+        members, kept["threshold"], kept["augmentation"], kept["synthetic"],
     )  # fmt: skip
 
 
@@ -250,7 +269,7 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 def _member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
     columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"])
-    return Member(_network(kept, columns, state), columns, kept["tokens"], decision)
+    return Member(_network(kept, columns, state), columns, kept["tokens"], kept["tta"], decision)
 
 
 def _network(

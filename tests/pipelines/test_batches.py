@@ -132,7 +132,7 @@ def test_every_row_is_drawn_in_views_of_the_strength_where_all_are_to_be(
 def test_rows_that_validate_are_never_augmented() -> None:
     rows = readable()
     of = batches(rows, "none", every_row=True)
-    seen = [images for images, _, _ in of.validation(1000)]
+    seen = [images for views, _, _ in of.validation(1000) for images in views]
     assert all(float(images.max()) < STEP for images in seen)
 
 
@@ -204,7 +204,7 @@ def test_batches_are_of_nearly_equal_size_and_a_fold_with_fewer_is_marked_as_ove
 def test_validation_gives_the_rows_that_validate_untouched_and_in_their_order() -> None:
     rows = readable()
     for limit in (5, 1000):
-        parts = list(batches(rows, "smote").validation(limit))
+        parts = [(seen[0], *rest) for seen, *rest in batches(rows, "smote").validation(limit)]
         images, tabular, labels = (torch.cat(each, 1) for each in zip(*parts, strict=True))
         assert max(part[0].shape[1] for part in parts) <= limit
         for k, fold in enumerate(rows.folds):
