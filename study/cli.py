@@ -229,6 +229,10 @@ def _run(parser: Parser) -> None:
     how = parser.add_argument_group("execution (changes no result)")
     how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")
     how.add_argument("--workers", **number, help="processes (one a GPU, else one a core)")  # type: ignore[arg-type]
+    how.add_argument(
+        "--workers-per-gpu", **number,  # type: ignore[arg-type]
+        help="processes on each GPU instead; small heads leave most of a GPU idle (1)",
+    )  # fmt: skip
     how.add_argument("--engine", choices=ENGINES, help="how work reaches processes (local)")
     how.add_argument("--storage", metavar="URL", help="database for trials (a journal file)")
     how.add_argument("--quiet", action="store_true", default=None, help="no live progress")

@@ -164,6 +164,7 @@ class Execution:
         max_time: of one call, as in 1h30m, after which the search is cut; empty for none.
         run: directory of the run; None for one named after the task, data and options.
         workers: processes; 0 for one a GPU, or one a core without.
+        workers_per_gpu: processes on each GPU instead; 0 leaves it to ``workers``.
         engine: how work reaches processes.
         storage: database URL for trials; empty for the journal file.
         quiet: no live progress.
@@ -175,9 +176,15 @@ class Execution:
     storage: str = ""
     quiet: bool = False
     max_time: str = ""
+    workers_per_gpu: int = 0
 
     def __post_init__(self) -> None:
         _at_least("workers", self.workers, 0)
+        _at_least("workers_per_gpu", self.workers_per_gpu, 0)
+        if self.workers and self.workers_per_gpu:
+            raise DataError(
+                "--workers and --workers-per-gpu both say how many processes there are; keep one"
+            )
         _one_of("engine", self.engine, ENGINES)
         if self.max_time:
             seconds_of(self.max_time, option="max-time")

@@ -14,6 +14,7 @@ from typing import Protocol
 import optuna
 from joblib.externals.loky import ProcessPoolExecutor
 
+from storage.errors import DataError
 from study.work import Job, Outcome, carry_out
 
 WATCH_SECONDS = 0.5
@@ -96,14 +97,32 @@ class Starter:
             self._waiting.close(kill=True)
 
 
-def local_devices(workers: int) -> list[str]:
-    """Device tokens: one a GPU, or one a core without a GPU; ``workers`` of them if not 0."""
+def local_devices(workers: int, per_gpu: int = 0) -> list[str]:
+    """Device tokens of this machine, see ``device_tokens``."""
     import torch
 
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    gpus = torch.cuda.device_count()
+    return device_tokens(gpus=gpus, cores=os.cpu_count() or 1, workers=workers, per_gpu=per_gpu)
+
+
+def device_tokens(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -> list[str]:
+    """One token a worker, going round the GPUs so that few jobs spread over all of them.
+
+    Args:
+        workers: in all; 0 for one a GPU, or one a core without.
+        per_gpu: workers on each GPU instead; 0 leaves it to ``workers``.
+
+    Raises:
+        DataError: ``per_gpu`` without a GPU.
+    """
+    if per_gpu and not gpus:
+        raise DataError(
+            f"--workers-per-gpu {per_gpu} has no effect: this machine has no GPU that PyTorch can "
+            "use; leave it out, or say --workers"
+        )
     if not gpus:
-        return ["cpu"] * (workers or os.cpu_count() or 1)
-    return [gpus[i % len(gpus)] for i in range(workers or len(gpus))]
+        return ["cpu"] * (workers or cores)
+    return [f"cuda:{i % gpus}" for i in range(workers or gpus * max(1, per_gpu))]
 
 
 def quiet_optuna() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 
 from study.cli import EXIT_USAGE, VERBS, main
 from tests.storage.image_factories import class_folders, write_metadata, write_picture
@@ -205,6 +206,7 @@ def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
     (("--task", "dbt", "--max-time", "2h", "--ablate", "sampler"), "--max-time would end the sea"),
     (("--task", "dbt", "--trials", "5", "--patience", "4"), "--patience 4 has no effect with"),
     (("--task", "dbt", "--workers", "-1"), "--workers must be a whole number of at least 0"),
+    (("--task", "dbt", "--workers", "2", "--workers-per-gpu", "2"), "--workers and --workers-per-"),
 ])  # fmt: skip
 def test_an_option_without_effect_is_refused(
     refuse: Refuse, good: Path, words: tuple[str, ...], message: str
@@ -295,6 +297,15 @@ def test_a_storage_that_is_no_database_is_refused_without_its_password(
     said = refuse(*study(good, "--run", tmp_path / "run", "--storage", url))
     assert said.startswith(f"--storage {named}: cannot be opened (")
     assert said.endswith("as in postgresql://USER:PASSWORD@HOST/DATABASE")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it has an effect")
+def test_workers_per_gpu_without_a_gpu_are_refused_before_anything_is_written(
+    refuse: Refuse, good: Path, tmp_path: Path
+) -> None:
+    said = refuse(*study(good, "--run", tmp_path / "run", "--workers-per-gpu", "2"))
+    assert said.startswith("--workers-per-gpu 2 has no effect: this machine has no GPU")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_weights_file_that_is_not_there_is_refused(

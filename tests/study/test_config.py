@@ -243,6 +243,7 @@ def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option(
         "columns",
         "run",
         "workers",
+        "workers_per_gpu",
         "engine",
         "storage",
         "quiet",
