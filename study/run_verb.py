@@ -63,13 +63,13 @@ def run(options: argparse.Namespace) -> int:
             "--max-time would end the searches that --ablate compares at different trials; leave "
             "one of them out"
         )
-    local_devices(how.workers, how.workers_per_gpu)  # refuses before anything is downloaded,
+    devices = local_devices(how.workers, how.workers_per_gpu)  # refuses before any download,
     study_config(merged, merged.get("data") or "")  # as this does
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
     config = study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
-    workers = Starter(local_devices(how.workers, how.workers_per_gpu))
+    workers = Starter(devices)
     try:
         return _run(config, source, factors, workers, how, console, started)
     finally:
