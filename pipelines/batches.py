@@ -130,7 +130,8 @@ class Batches:
         )
 
     def _gather(self, parts: list[tuple[IntArray, IntArray, IntArray] | None]) -> Batch:
-        shape = (len(parts), self.batch_size)
+        # No wider than the longest part: rows that only pad cost as much as others.
+        shape = (len(parts), max(len(part[0]) for part in parts if part is not None))
         image_at, tabular_at, labels = (np.zeros(shape, dtype=np.int64) for _ in range(3))
         mask = np.zeros((*shape, 1), dtype=np.float32)
         for i, part in enumerate(parts):

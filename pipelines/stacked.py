@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,26 +26,46 @@ EPS = 1e-6
 
 @dataclass(eq=False)
 class Chance:
-    """One random stream a fold, so that a fold's draws do not depend on its neighbours."""
+    """Random streams of each fold's own, so that its draws do not depend on its neighbours.
+
+    Attributes:
+        rows: that a mask is drawn for, however many of them a step then has.
+        streams: of initial values, one a fold.
+        masks: of dropout, one a fold.
+    """
 
     seeds: Sequence[int]
+    rows: int = 0
     streams: list[torch.Generator] = field(init=False)
+    masks: list[np.random.SFC64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.streams = [torch.Generator().manual_seed(seed) for seed in self.seeds]
+        self.begin(0)
 
     def begin(self, epoch: int) -> None:
-        """Start every stream anew for an epoch.
+        """Start the streams of masks anew for an epoch.
 
         A fold with fewer batches than its neighbours draws for steps it does not take; starting
         anew keeps those draws from shifting its next epoch.
         """
-        for stream, seed in zip(self.streams, self.seeds, strict=True):
-            stream.manual_seed(derive(seed, epoch))
+        self.masks = [np.random.SFC64(derive(seed, epoch)) for seed in self.seeds]
 
     def uniform(self, *shape: int) -> Tensor:
         """(folds, *shape) draws from [0, 1)."""
         return torch.stack([torch.rand(shape, generator=stream) for stream in self.streams])
+
+    def kept(self, rows: int, width: int, rate: float) -> Tensor:
+        """(folds, rows, width) True with a chance of 1 - ``rate``, to the nearest 1/65,536.
+
+        Sixteen random bits decide, read straight off the stream: 2.5 times faster than
+        ``torch.rand``, which was 9 % of a trial. Numbers are drawn for ``self.rows`` rows, so that
+        a row's do not depend on how many rows a neighbour has at this step.
+        """
+        words = -(-max(self.rows, rows) * width // 4)
+        drawn = np.stack([stream.random_raw(words) for stream in self.masks]).view(np.uint16)
+        kept = drawn[:, : rows * width] >= round(rate * 2**16)
+        return torch.from_numpy(kept).view(len(self.seeds), rows, width)
 
 
 class Linear(nn.Module):
@@ -107,8 +128,8 @@ class Dropout(nn.Module):
         """Zeroes a share ``rate`` of ``x (folds, rows, width)`` while training."""
         if not self.training or self.rate == 0.0:
             return x
-        keep = self.chance.uniform(*x.shape[1:]).ge_(self.rate).div_(1 - self.rate)
-        return x * keep.to(x.device, non_blocking=True)
+        kept = self.chance.kept(x.shape[1], x.shape[2], self.rate)
+        return x * kept.to(x.device, x.dtype).div_(1 - self.rate)
 
 
 class Block(nn.Module):

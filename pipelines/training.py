@@ -95,7 +95,7 @@ class StackedTraining:
             rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
         )
         names = [fold.fold.name for fold in rows.folds]
-        self.chance = Chance([derive(seed, name, "network") for name in names])
+        self.chance = Chance([derive(seed, name, "network") for name in names], recipe.batch_size)
         self.network = build(self.chance, self.widths, Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(
             self.network, weight_decay=recipe.weight_decay, decoupled=recipe.decoupled,

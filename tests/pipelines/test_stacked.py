@@ -181,7 +181,7 @@ def test_what_pads_a_batch_changes_nothing(task: str, attention: bool) -> None:
         results.append((train(training), training))
     garbage = results[1][1].batches
     assert isinstance(garbage, Garbage)
-    assert garbage.padded > 100
+    assert garbage.padded > 50
     for clean, dirty in zip(results[0][0], results[1][0], strict=True):
         np.testing.assert_allclose(clean.fit_loss, dirty.fit_loss, atol=1e-6)
         for p, q in zip(clean.probabilities, dirty.probabilities, strict=True):
@@ -305,10 +305,31 @@ def _two_folds(*, rows: int) -> tuple[Tensor, Tensor]:
 def test_a_folds_draws_depend_on_its_own_seed_alone() -> None:
     stack, alone = Chance([11, 12, 13]), Chance([12])
     assert torch.equal(stack.uniform(4, 5)[1], alone.uniform(4, 5)[0])
-    stack.uniform(100)  # draws that the fold alone does not make
+    stack.kept(9, 5, 0.5)  # draws that the fold alone does not make
     for chance in (stack, alone):
         chance.begin(7)
-    assert torch.equal(stack.uniform(3)[1], alone.uniform(3)[0])
+    first = stack.kept(4, 3, 0.5)
+    assert torch.equal(first[1], alone.kept(4, 3, 0.5)[0])
+    assert not torch.equal(first[1], stack.kept(4, 3, 0.5)[1])
+    assert not torch.equal(first[1], first[0])
+
+
+def test_masks_of_a_row_do_not_depend_on_how_many_rows_a_neighbour_has() -> None:
+    beside, alone = Chance([12, 13], rows=16), Chance([12], rows=16)
+    for most, own in ((11, 10), (16, 16), (7, 3)):
+        wide, narrow = beside.kept(most, 5, 0.4), alone.kept(own, 5, 0.4)
+        assert torch.equal(wide[0, :own], narrow[0])
+
+
+def test_a_kept_share_is_the_rate_to_within_chance_and_neighbouring_draws_are_unrelated() -> None:
+    chance = Chance([3])
+    kept = chance.kept(1000, 400, 0.3)[0].double()
+    assert kept.mean().item() == pytest.approx(0.7, abs=4 * (0.21 / 4e5) ** 0.5)
+    centred = (kept - kept.mean()).flatten()
+    for apart in (1, 2, 3, 4, 400):
+        related = (centred[apart:] * centred[:-apart]).mean().item() / 0.21
+        assert abs(related) < 4 / 4e5**0.5
+    assert chance.kept(50, 50, 0.0).all()
 
 
 def test_dropout_zeroes_its_share_keeps_the_mean_and_does_nothing_in_evaluation() -> None:
