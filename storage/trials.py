@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -44,9 +45,35 @@ def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
         ) from None
 
 
+class _Journal(JournalFileBackend):
+    """Optuna's journal file, which waits for the disk only where a trial begins or ends.
+
+    Optuna waits after every line, 6 ms on a busy disk and a quarter of a second a trial. What a
+    power loss may take of a running trial is cut off or cleared away at the next start; a killed
+    process takes nothing, since the system holds what was written. The wait at a trial's end
+    covers all lines before it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, JournalFileOpenLock(str(path))
+        super().__init__(str(path), lock_obj=self.lock)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """See ``JournalFileBackend``; in its format."""
+        if any("trial_id" not in log or "state" in log for log in logs):
+            super().append_logs(logs)
+            return
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self.lock.acquire()
+        try:
+            with self.path.open("ab") as file:
+                file.write(lines.encode("utf-8"))
+        finally:
+            self.lock.release()
+
+
 def _open_journal(path: Path) -> JournalStorage:
-    backend = JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path)))
-    return JournalStorage(backend)
+    return JournalStorage(_Journal(path))
 
 
 def unlock(journal: Path) -> None:

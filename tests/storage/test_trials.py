@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.pruning import PRUNERS
@@ -85,6 +88,31 @@ def test_trials_are_kept_in_the_runs_journal(folder: RunFolder) -> None:
     run_trial(folder, "outer-0", 0)
     assert folder.journal.exists()
     assert len(study(folder).trials) == 1
+
+
+def test_a_trial_waits_for_the_disk_only_where_it_begins_and_ends(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study(folder)
+    sizes, wait = [], os.fsync
+
+    def noted(file: int) -> None:
+        wait(file)
+        sizes.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    run_trial(folder, "outer-0", 0)
+    assert len(sizes) == 3, "the study is opened, the trial begins, the trial ends"
+    assert sizes[-1] == folder.journal.stat().st_size, "the last wait covers every line"
+
+
+def test_lines_are_as_optuna_writes_them(folder: RunFolder) -> None:
+    run_trial(folder, "outer-0", 0)
+    own = folder.journal.with_name("optunas")
+    lines = [json.loads(line) for line in folder.journal.read_bytes().splitlines()]
+    JournalFileBackend(str(own)).append_logs(lines)
+    assert own.read_bytes() == folder.journal.read_bytes()
+    assert any("intermediate_value" in line for line in lines)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "sqlite+pysqlite:///x.db"])
