@@ -77,6 +77,12 @@ def _dispatch(argv: list[str]) -> int:
         if name.startswith("-"):
             raise DataError(unknown("option", name.split("=")[0], chosen.options()))
         raise DataError(f"unexpected argument {name!r} (see {chosen.prog} --help)")
+    if verb == "run" and options.encoder == "list":
+        from rich.console import Console
+
+        from study.encoder_list import show_encoders
+
+        return show_encoders(Console(highlight=False))
     action: Callable[[argparse.Namespace], int] = _action(verb)
     return action(options)
 
@@ -199,7 +205,9 @@ def _run(parser: Parser) -> None:
     )
     _level_options(protocol, ("image", "mean"))
     model = parser.add_argument_group("model")
-    model.add_argument("--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...")
+    model.add_argument(
+        "--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...; list names more"
+    )
     model.add_argument("--weights", metavar="FILE", help="of the encoder, instead of the hub's")
     model.add_argument(
         "--fit", choices=FITS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
@@ -12,12 +13,58 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.encoders import weights as sources
+from pipelines.encoders.catalogue import CLIP_CACHE
 from pipelines.encoders.frozen import FrozenEncoder, frozen
 from storage.records import DataError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-CACHE = Path("~/.cache/clip")
+CACHE = CLIP_CACHE
+PREFIX = "visual."
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Size of a CLIP image tower.
+
+    Attributes:
+        width: of the embedding.
+        side: of the square images, in pixels.
+        layers: blocks, of a ResNet in each of its four stages.
+        inner: width inside.
+        patch: side of a transformer's patches in pixels; 0 for a ResNet.
+    """
+
+    width: int
+    side: int
+    layers: int | tuple[int, int, int, int]
+    inner: int
+    patch: int = 0
+
+    def build(self) -> nn.Module:
+        """The tower, its values yet to be loaded."""
+        from clip.model import ModifiedResNet, VisionTransformer
+
+        if isinstance(self.layers, tuple):
+            heads = self.inner * 32 // 64
+            return ModifiedResNet(self.layers, self.width, heads, self.side, self.inner)  # type: ignore[no-any-return]
+        return VisionTransformer(  # type: ignore[no-any-return]
+            self.side, self.patch, self.inner, self.layers, self.inner // 64, self.width
+        )
+
+
+TOWERS = {
+    "RN50": Tower(1024, 224, (3, 4, 6, 3), 64),
+    "RN101": Tower(512, 224, (3, 4, 23, 3), 64),
+    "RN50x4": Tower(640, 288, (4, 6, 10, 6), 80),
+    "RN50x16": Tower(768, 384, (6, 8, 18, 8), 96),
+    "RN50x64": Tower(1024, 448, (3, 15, 36, 10), 128),
+    "ViT-B/32": Tower(512, 224, 12, 768, 32),
+    "ViT-B/16": Tower(512, 224, 12, 768, 16),
+    "ViT-L/14": Tower(768, 224, 24, 1024, 14),
+    "ViT-L/14@336px": Tower(768, 336, 24, 1024, 14),
+}
+"""The models that clip-anytorch knows. Reference: Radford et al. (2021), tables 19 and 20."""
 
 
 class VisionTrunk(nn.Module):
@@ -86,42 +133,43 @@ def build(model: str, *, weights: Path | None = None) -> FrozenEncoder:
         raise DataError(f"clip:{model}: no such model; did you mean clip:{near[0]}?")
     path = sources.given(weights) if weights else _pretrained(model, known[model])
     sha256 = sources.sha256_of(path)
-    if sha256 in {_pinned(url) for url in known.values()}:
+    pinned = {_pinned(url): name for name, url in known.items()}
+    if pinned.get(sha256, model) != model:
+        raise sources.not_its(str(path), f"clip:{model}", f"it is OpenAI's {pinned[sha256]}")
+    if sha256 in pinned:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
             loaded, _ = clip.load(str(path), device="cpu", jit=False)
+        visual: nn.Module = loaded.float().visual
     else:
-        loaded = _from_state(clip, path, f"clip:{model}")
-    visual = loaded.float().visual
+        visual = _from_state(path, model)
     is_transformer = hasattr(visual, "class_embedding")
     return frozen(
         VisionTrunk(visual) if is_transformer else ResNetTrunk(visual),
         name=f"clip:{model}",
         weights_sha256=sha256,
         versions=sources.versions_of("torch", "clip-anytorch"),
-        image_size=int(visual.input_resolution),
+        image_size=TOWERS[model].side,
         mean=MEAN,
         std=STD,
     )
 
 
-def _from_state(clip: ModuleType, path: Path, name: str) -> nn.Module:
-    """A model from a plain state dict.
+def _from_state(path: Path, model: str) -> nn.Module:
+    """The image tower of a plain state dict, shape for shape; its text tower is not looked at.
 
     ``clip.load`` tries a file as TorchScript before it reads it as tensors; a file that is not one
-    of OpenAI's own, by its hash, is therefore never given to it. ``build_model`` rounds to float16,
-    so the tensors are loaded a second time in float32.
+    of OpenAI's own, by its hash, is therefore never given to it.
     """
     state = sources.read_state(path)
-    try:
-        model: nn.Module = clip.build_model(dict(state)).float()
-        extra = ("input_resolution", "context_length", "vocab_size")
-        model.load_state_dict({key: value for key, value in state.items() if key not in extra})
-    except (RuntimeError, KeyError, IndexError, ZeroDivisionError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        first = "; ".join(lines[1:3]) or f"no tensor {error}"
-        raise DataError(f"{path}: not the weights of {name}: {first[:300]}") from None
-    return model
+    found = {key: value for key, value in state.items() if key.startswith(PREFIX)}
+    with torch.device("meta"):
+        own = {f"{PREFIX}{key}": at for key, at in TOWERS[model].build().state_dict().items()}
+    if {key: at.shape for key, at in own.items()} != {key: at.shape for key, at in found.items()}:
+        raise sources.mismatch(str(path), f"clip:{model}", own, found)
+    tower = TOWERS[model].build()
+    tower.load_state_dict({key.removeprefix(PREFIX): value for key, value in found.items()})
+    return tower.eval()
 
 
 def _pretrained(model: str, url: str) -> Path:

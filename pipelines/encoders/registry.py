@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.encoders._base import Encoder
+from pipelines.encoders.catalogue import names
 from storage.framing import Framing
 from storage.records import DataError
 
 if TYPE_CHECKING:
     from pipelines.encoders.frozen import FrozenEncoder
-
-
-@dataclass(frozen=True)
-class EncoderNote:
-    """One line of ``describe()``: a name and what it is."""
-
-    name: str
-    about: str
-
-
-NOTES = (
-    EncoderNote("clip:ViT-B/32", "CLIP ViT-B/32, 512 numbers an image; OpenAI, 338 MB once"),
-    EncoderNote("clip:ViT-B/16", "CLIP ViT-B/16, 512 numbers, finer patches; OpenAI, 335 MB once"),
-    EncoderNote("clip:RN50", "CLIP ResNet-50, 1024 numbers; OpenAI, 244 MB once"),
-    EncoderNote("timm:efficientnet_b0", "EfficientNet-B0, 1280 numbers; Hugging Face, 21 MB once"),
-    EncoderNote("timm:NAME", "any timm backbone with a last feature map or square patches"),
-    EncoderNote("bundled:efficientnet_lite0", "EfficientNet-Lite0, 1280 numbers; no download"),
-)
-
-
-def describe() -> tuple[EncoderNote, ...]:
-    """The encoders worth naming in a help text."""
-    return NOTES
 
 
 def build(name: str, *, weights: Path | None = None, framing: Framing | None = None) -> Encoder:
@@ -68,6 +46,5 @@ def _built(name: str, weights: Path | None) -> FrozenEncoder:
         from pipelines.encoders import bundled
 
         return bundled.build(weights=weights)
-    names = [note.name for note in NOTES]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0)[0]
-    raise DataError(f"unknown encoder {name!r}; did you mean {near!r}? Known: {', '.join(names)}")
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0)[0]
+    raise DataError(f"unknown encoder {name!r}; did you mean {near!r}? --encoder list names more")

@@ -15,10 +15,9 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from pipelines.encoders import weights as sources
+from pipelines.encoders.catalogue import HUB_FILES
 from pipelines.encoders.frozen import FrozenEncoder, frozen
 from storage.records import DataError
-
-FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Trunk(nn.Module):
@@ -113,16 +112,25 @@ def _loaded(name: str, model: str, state: dict[str, Tensor], origin: str) -> nn.
             model, pretrained=True, num_classes=classes, pretrained_cfg_overlay=overlay
         )
     except (RuntimeError, KeyError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        first = "; ".join(lines[1:3]) or str(error)
-        raise DataError(f"{origin}: not the weights of {name}: {first[:300]}") from None
+        own = _own(model, classes)
+        if any(key in own for key in state):
+            raise sources.mismatch(origin, name, own, state) from None
+        raise sources.not_its(origin, name, str(error)) from None
     return network
+
+
+def _own(model: str, classes: int) -> dict[str, Tensor]:
+    """The tensors of a model, without memory or values."""
+    with torch.device("meta"):
+        state: dict[str, Tensor] = timm.create_model(
+            model, pretrained=False, num_classes=classes
+        ).state_dict()
+    return state
 
 
 def _foreign(model: str, state: dict[str, Tensor]) -> bool:
     """Whether the file names its tensors as another library does, for timm to translate."""
-    with torch.device("meta"):
-        own = timm.create_model(model, pretrained=False, num_classes=0).state_dict()
+    own = _own(model, 0)
     return not any(key in own for key in state)
 
 
@@ -131,7 +139,7 @@ def _pretrained(name: str, model: str) -> Path:
     repo = settings.hf_hub_id if settings else None
     if settings is None or not repo:
         raise sources.not_found(name, ("not given", "not searched", "timm lists no source"))
-    files = (settings.hf_hub_filename,) if settings.hf_hub_filename else FILES
+    files = (settings.hf_hub_filename,) if settings.hf_hub_filename else HUB_FILES
     for file in files:
         cached = try_to_load_from_cache(repo, file)
         if isinstance(cached, str):

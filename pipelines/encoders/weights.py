@@ -8,7 +8,7 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +46,36 @@ def not_found(name: str, tried: Sequence[str]) -> DataError:
         f"({tried[1]}) and the hub ({tried[2]}). Name a weights file with --weights, connect to "
         f"the network once, or use --encoder bundled:efficientnet_lite0, which needs neither"
     )
+
+
+def mismatch(
+    origin: str, name: str, own: Mapping[str, Tensor], found: Mapping[str, Tensor]
+) -> DataError:
+    """How a file's tensors differ from a model's own, the first three of each kind."""
+    shapes = {key: tuple(value.shape) for key, value in own.items()}
+    kinds = {
+        "lacks {}": [key for key in own if key not in found],
+        "has {} that the model lacks": [key for key in found if key not in own],
+        "has {} of another shape": [
+            f"{key} {tuple(found[key].shape)} instead of {shape}"
+            for key, shape in shapes.items()
+            if key in found and tuple(found[key].shape) != shape
+        ],
+    }
+    parts = [
+        f"{words.format(f'{len(keys)} tensor' + 's' * (len(keys) > 1))} ({', '.join(keys[:3])}"
+        f"{', ...' * (len(keys) > 3)})"
+        for words, keys in kinds.items()
+        if keys
+    ]
+    return not_its(origin, name, f"it {', '.join(parts)}" if parts else "")
+
+
+def not_its(origin: str, name: str, reason: str) -> DataError:
+    """The error when a file is of another model."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    why = lines[0] if len(lines) == 1 else "; ".join(lines[1:3])
+    return DataError(f"{origin}: not the weights of {name}: {why[:600]}; name a file of that model")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from pipelines.encoders import bundled, clip_encoder, registry, timm_encoder
+from pipelines.encoders import bundled, catalogue, clip_encoder, registry, timm_encoder
 from pipelines.encoders import weights as sources
 from pipelines.encoders._base import Encoder
+from pipelines.encoders.catalogue import KNOWN, Known
 from storage.records import DataError
 from tests.contracts.encoder_contract import EncoderContract, pictures
+
+REAL_TOWERS = dict(clip_encoder.TOWERS)
+pytestmark = pytest.mark.usefixtures("tiny_clip")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +56,16 @@ def timm_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def vit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_timm("vit_tiny_patch16_224", tmp_path_factory.mktemp("timm") / "vit.pt")
+
+
+@pytest.fixture(scope="session")
+def convnext_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_timm("convnext_atto", tmp_path_factory.mktemp("timm") / "convnext.pt")
+
+
+@pytest.fixture(scope="session")
+def swin_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_timm("swin_tiny_patch4_window7_224", tmp_path_factory.mktemp("timm") / "swin.pt")
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +129,18 @@ class TestTimmConvolutional(EncoderContract):
     @pytest.fixture
     def encoder(self, timm_file: Path) -> Encoder:
         return registry.build("timm:mobilenetv3_small_050", weights=timm_file)
+
+
+class TestTimmConvNeXt(EncoderContract):
+    @pytest.fixture
+    def encoder(self, convnext_file: Path) -> Encoder:
+        return registry.build("timm:convnext_atto", weights=convnext_file)
+
+
+class TestTimmChannelsLast(EncoderContract):
+    @pytest.fixture
+    def encoder(self, swin_file: Path) -> Encoder:
+        return registry.build("timm:swin_tiny_patch4_window7_224", weights=swin_file)
 
 
 class TestTimmTransformer(EncoderContract):
@@ -228,6 +255,43 @@ def test_clip_weights_of_another_shape_are_refused(
         registry.build("clip:ViT-B/32", weights=tmp_path / "bad.pt")
 
 
+def test_weights_that_differ_are_told_by_the_first_three_of_each_kind(
+    clip_state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    visual = [key for key in clip_state if key.startswith("visual.")]
+    bad = {key: value for key, value in clip_state.items() if key not in visual[5:9]}
+    bad |= {f"visual.more.{i}": torch.zeros(2) for i in range(2)}
+    bad["visual.conv1.weight"] = torch.zeros(64, 3, 16, 16)
+    torch.save(bad, tmp_path / "bad.pt")
+    with pytest.raises(DataError) as caught:
+        registry.build("clip:ViT-B/32", weights=tmp_path / "bad.pt")
+    assert str(caught.value) == (
+        f"{tmp_path / 'bad.pt'}: not the weights of clip:ViT-B/32: it lacks 4 tensors "
+        f"({', '.join(visual[5:8])}, ...), has 2 tensors that the model lacks (visual.more.0, "
+        "visual.more.1), has 1 tensor of another shape (visual.conv1.weight (64, 3, 16, 16) "
+        "instead of (64, 3, 8, 8)); name a file of that model"
+    )
+
+
+def test_clip_weights_of_a_sister_are_refused(resnet_file: Path, clip_file: Path) -> None:
+    for model, file in (("ViT-B/32", resnet_file), ("RN50", clip_file)):
+        with pytest.raises(DataError, match=f"not the weights of clip:{model}: it lacks .* tensor"):
+            registry.build(f"clip:{model}", weights=file)
+
+
+def test_a_sister_s_own_file_is_told_by_its_hash(
+    clip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = sources.sha256_of(clip_file)
+    addresses = {
+        "ViT-B/32": OPENAI_INVALID,
+        "RN50": f"https://models.invalid/clip/{pinned}/RN50.pt",
+    }
+    monkeypatch.setattr(clip_encoder, "_addresses", lambda clip: addresses)
+    with pytest.raises(DataError, match=r"not the weights of clip:ViT-B/32: it is OpenAI's RN50"):
+        registry.build("clip:ViT-B/32", weights=clip_file)
+
+
 def test_clip_weights_with_a_gap_are_refused(clip_state: dict[str, Tensor], tmp_path: Path) -> None:
     gap = {key: value for key, value in clip_state.items() if key != "visual.ln_pre.weight"}
     torch.save(gap, tmp_path / "gap.pt")
@@ -317,9 +381,68 @@ def test_the_local_cache_is_used_without_the_network(
     assert registry.build("clip:ViT-B/32").weights_sha256 == pinned
 
 
+@pytest.mark.parametrize("model", ["efficientnet_b0", "resnet18", "regnety_002", "densenet121"])
+def test_more_timm_families_give_what_the_model_itself_gives(model: str, tmp_path: Path) -> None:
+    encoder = registry.build(f"timm:{model}", weights=save_timm(model, tmp_path / "x.pt"))
+    out = encoder.encode(pictures(1, encoder.image_size))
+    assert out.pooled.shape == (1, encoder.dim)
+    assert out.tokens.shape == (1, 16, encoder.token_dim)
+    network = timm.create_model(model, pretrained=False)
+    assert encoder.dim == network.num_features
+
+
+TIMM = [known for known in KNOWN if known.family == "timm"]
+
+
+@pytest.mark.parametrize("known", TIMM, ids=lambda known: known.name)
+def test_the_catalogue_says_of_a_timm_model_what_the_model_is(known: Known) -> None:
+    model = known.name.partition(":")[2]
+    settings = timm.get_pretrained_cfg(model)
+    assert settings is not None
+    assert settings.hf_hub_id == known.source
+    with torch.device("meta"):
+        network = timm.create_model(model, pretrained=False)
+        size = 4 * sum(value.numel() for value in network.parameters()) / 1e6
+        config = resolve_model_data_config(network)
+        network.reset_classifier(0)
+        pooled, spatial = timm_encoder.Trunk(network.eval())(torch.zeros(1, 3, *[known.side] * 2))
+    assert config["input_size"][-1] == known.side
+    assert pooled.shape == (1, known.width)
+    assert spatial.shape == (1, known.token_width, known.grid, known.grid)
+    assert known.megabytes == pytest.approx(size, abs=1)
+
+
+@pytest.mark.parametrize("known", [one for one in KNOWN if one.family == "clip"], ids=str)
+def test_the_catalogue_says_of_a_clip_model_what_the_model_is(known: Known) -> None:
+    tower = REAL_TOWERS[known.name.partition(":")[2]]
+    with torch.device("meta"):
+        visual = tower.build().eval()
+        trunk = clip_encoder.VisionTrunk if tower.patch else clip_encoder.ResNetTrunk
+        pooled, spatial = trunk(visual)(torch.zeros(1, 3, *[known.side] * 2))
+    assert pooled.shape == (1, known.width)
+    assert spatial.shape == (1, known.token_width, known.grid, known.grid)
+
+
+def test_every_clip_model_that_can_be_had_has_its_size() -> None:
+    assert set(clip_encoder._addresses(clip_encoder._clip())) == set(clip_encoder.TOWERS)
+
+
+def test_the_catalogue_knows_what_lies_in_the_caches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "CLIP_CACHE", tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    vit = next(known for known in KNOWN if known.name == "clip:ViT-B/32")
+    assert catalogue.whereabouts(vit) == "hub, 338 MB"
+    (tmp_path / vit.source).touch()
+    assert catalogue.whereabouts(vit) == "cached here"
+    assert catalogue.whereabouts(TIMM[0]) == "hub, 21 MB"
+    assert catalogue.whereabouts(KNOWN[-1]) == "installed"
+
+
 def test_the_registry_loads_no_library() -> None:
     code = (
-        "import sys; from pipelines.encoders import registry; registry.describe(); "
+        "import sys; from pipelines.encoders import catalogue, registry; catalogue.names(); "
         "print([m for m in ('torch', 'timm', 'clip', 'albumentations') if m in sys.modules])"
     )
     root = Path(registry.__file__).parents[2]

@@ -316,6 +316,23 @@ def test_a_weights_file_that_is_not_there_is_refused(
     assert said == f"--weights {weights}: no such file"
 
 
+def test_the_list_of_encoders_needs_no_task_and_loads_no_torch() -> None:
+    code = (
+        "import sys; from study.cli import main; code = main(['--encoder', 'list']); "
+        "print(code, [name for name in ('torch', 'timm', 'clip') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "0 []"
+    assert lines[0].split() == ["Encoder", "Family", "Width", "Tokens", "Size", "Weights"]
+    row = next(line.split() for line in lines if line.startswith("bundled:efficientnet_lite0"))
+    assert row[1:] == ["bundled", "1280", "16", "x", "1280", "224", "installed"]
+    assert any(line.startswith("clip:ViT-L/14") for line in lines)
+    assert "timm:NAME" in done.stdout
+
+
 def test_a_weights_file_of_something_else_is_refused(
     refuse: Refuse, good: Path, tmp_path: Path
 ) -> None:

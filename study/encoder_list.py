@@ -1,0 +1,31 @@
+"""`--encoder list`: the encoders that are known to work, as a table."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.encoders._base import TOKEN_GRID
+from pipelines.encoders.catalogue import KNOWN, whereabouts
+
+REMARKS = (
+    f"Width: numbers of an image's embedding. Tokens: its map averaged to {TOKEN_GRID} x "
+    f"{TOKEN_GRID}, times the numbers of each. Size: side of the image, in pixels. Any timm model "
+    "that has a last feature map or square patches goes as timm:NAME; --weights FILE stands in for "
+    "the hub. Of several, as in --encoder A,B, the search chooses."
+)
+
+
+def show_encoders(console: Console) -> int:
+    """Print the table; returns the exit code."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in ("Encoder", "Family", "Width", "Tokens", "Size", "Weights"):
+        table.add_column(head, no_wrap=True)
+    for known in KNOWN:
+        kept = f"{TOKEN_GRID**2} x {known.token_width}"
+        table.add_row(
+            known.name, known.family, str(known.width), kept, str(known.side), whereabouts(known)
+        )
+    console.print(table)
+    console.print(REMARKS)
+    return 0
