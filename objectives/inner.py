@@ -12,7 +12,7 @@ from optuna.trial import BaseTrial
 from objectives.metrics import METRICS, decision_scores
 from objectives.spaces import Space
 from pipelines._base import Epoch, Pipeline
-from pipelines.rows import ImageSource, TrainingRows
+from pipelines.rows import ImageSource, Sources, TrainingRows, source_of
 from storage.records import EpochRow, FloatArray, Fold, TrainSide
 from storage.seeds import derive
 
@@ -64,20 +64,20 @@ class InnerObjective:
     Args:
         train: the training side; only ``OuterFold.train_side`` makes one.
         folds: cut from ``train``.
-        source: frozen representations of its images.
+        source: frozen representations of its images, by each encoder where there are several.
         space: what a trial's parameters mean.
         seed: of this study; a trial's own seed is derived from it and the trial's number.
     """
 
     def __init__(
-        self, train: TrainSide, folds: Sequence[Fold], source: ImageSource, space: Space,
+        self, train: TrainSide, folds: Sequence[Fold], source: Sources, space: Space,
         *, protocol: Protocol, seed: int, device: str,
     ) -> None:  # fmt: skip
         self.train, self.folds, self.source, self.space = train, folds, source, space
         self.protocol, self.seed, self.device = protocol, seed, device
         self.metric = METRICS[protocol.metric]
         self._labels = [train.select(fold.val).labels for fold in folds]
-        self._rows: dict[tuple[bool, int], TrainingRows] = {}
+        self._rows: dict[tuple[str, bool, int], TrainingRows] = {}
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The best epoch's smoothed fold mean, in the metric's own unit.
@@ -123,13 +123,17 @@ class InnerObjective:
 
     def rows(self, pipeline: Pipeline, networks: int = 1) -> TrainingRows:
         """The training side as this pipeline reads it; prepared once, kept for later trials."""
-        key = pipeline.tokens, networks
+        key = pipeline.encoder, pipeline.tokens, networks
         if key not in self._rows:
             self._rows[key] = TrainingRows(
-                self.train, copies(self.folds, networks), self.source,
+                self.train, copies(self.folds, networks), self.source_of(pipeline),
                 tokens=pipeline.tokens, seed=self.seed, tta=self.protocol.tta,
             )  # fmt: skip
         return self._rows[key]
+
+    def source_of(self, pipeline: Pipeline) -> ImageSource:
+        """Where the images are represented as this pipeline reads them."""
+        return source_of(self.source, pipeline.encoder)
 
     def _epochs(self, trial: BaseTrial, networks: int = 1) -> Iterator[Epoch]:
         pipeline = self.space(trial)

@@ -101,10 +101,12 @@ def multimodal_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
 
 
 def _drawn(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict[str, Drawn]:
-    """One value each; the strength of views only where there are any."""
+    """One value each; the strength of views and the encoder only where there is a choice."""
     drawn = {name: ranges[name].draw(trial, name) for name in names if name != "augmentation"}
     if drawn["augmented_views"]:
         drawn["augmentation"] = ranges["augmentation"].draw(trial, "augmentation")
+    if "encoder" in ranges:
+        drawn["encoder"] = ranges["encoder"].draw(trial, "encoder")
     return drawn
 
 

@@ -66,6 +66,10 @@ class Pipeline(Protocol):
     def tokens(self) -> bool:
         """Whether images are read as spatial tokens."""
 
+    @property
+    def encoder(self) -> str:
+        """Which of several encoders reads the images; empty where there is one."""
+
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> Training:
         """Begin training on ``rows``.
 

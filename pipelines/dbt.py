@@ -32,6 +32,7 @@ class DbtPipeline:
     ens_beta: float = 0.0
     augmented_views: int = 0
     augmentation: str = "light"
+    encoder: str = ""
 
     @property
     def tokens(self) -> bool:

@@ -136,7 +136,7 @@ class Embeddings:
         return RowCache.reopen(self.cache / str(self._table.tokens))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _load(cache: Path, name: str) -> Embeddings:
     handle = Embeddings(cache, name)
     _ = handle.dim

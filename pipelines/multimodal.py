@@ -33,6 +33,7 @@ class MultimodalPipeline:
     ens_beta: float = 0.0
     augmented_views: int = 0
     augmentation: str = "light"
+    encoder: str = ""
 
     @property
     def tokens(self) -> bool:

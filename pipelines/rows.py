@@ -58,6 +58,25 @@ class StoredSource(Protocol):
         """What ``tokens`` or ``pooled`` would return, left on disk."""
 
 
+@dataclass(frozen=True)
+class ByEncoder:
+    """A source for each of several encoders, the first being the one that data are audited by."""
+
+    sources: tuple[tuple[str, ImageSource], ...]
+
+    def of(self, encoder: str) -> ImageSource:
+        """The source of one encoder, by its name."""
+        return dict(self.sources)[encoder]
+
+
+Sources = ImageSource | ByEncoder
+
+
+def source_of(sources: Sources, encoder: str) -> ImageSource:
+    """What an encoder says of the images; the only source there is, whatever the name."""
+    return sources.of(encoder) if isinstance(sources, ByEncoder) else sources
+
+
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Mean and spread (width,) of fitting rows; a constant input keeps spread 1."""

@@ -55,7 +55,7 @@ def _model(numbers: Json) -> list[Block]:
     return [
         Heading("Model"),
         Paragraph(
-            f"Classes: {', '.join(classes)}. Encoder {protocol['encoder']}, trainable blocks "
+            f"Classes: {', '.join(classes)}. {_encoder(numbers)}, trainable blocks "
             f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. "
             f"{_chosen(numbers)}{views(numbers)}"
         ),
@@ -75,6 +75,21 @@ def _chosen(numbers: Json) -> str:
     return (
         f"Probabilities are divided by the temperature {final['temperature']:.3f} on the logit "
         f"scale. Chosen by the search: {chosen}."
+    )
+
+
+def _encoder(numbers: Json) -> str:
+    """The encoder that the model reads images by, and the file its weights are from."""
+    params = numbers["final"].get("params") or {}
+    name = params.get("encoder", numbers["protocol"]["encoder"])
+    found = numbers["provenance"].get("encoders", {}).get(name)
+    if not found or "weights_sha256" not in found:
+        return f"Encoder {name}"
+    shape = {"pad": "padded to", "stretch": "stretched to"}[found["fit"]]
+    cut = "cropped to the breast and " if found["crop"] == "breast" else ""
+    return (
+        f"Encoder {name}, weights of SHA-256 {found['weights_sha256']}, images {cut}{shape} "
+        f"{found['image_size']} x {found['image_size']} pixels"
     )
 
 

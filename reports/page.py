@@ -185,6 +185,8 @@ def _definition(value: object) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{key} {one}' for key, one in value.items())})"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,10 +118,19 @@ def read_run(folder: RunFolder) -> Run:
         outer=outer,
         final=final,
         timing=made["timing"],
-        provenance=made["provenance"],
+        provenance={**made["provenance"], "encoders": _encoders(folder)},
         sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
         ensemble=ensemble,
     )
+
+
+def _encoders(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """The cards of the run's encoders by name, as far as there are any."""
+    path = folder.path / "encoder.json"
+    if not path.exists():
+        return {}
+    first = read_json(path)
+    return {card.pop("name"): card for card in (first, *first.pop("others", []))}
 
 
 def claimed(search: FoldResult) -> tuple[FoldResult, ...]:

@@ -29,6 +29,11 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
         DataError: no such factor, or it has no levels or one only.
     """
     ranges = ranges_of(config, data)
+    if factor == "encoder" and factor not in ranges:
+        raise DataError(
+            f"--ablate encoder: only {list(config.encoders)} can be drawn, and a comparison needs "
+            "two levels; name several with --encoder A,B"
+        )
     if factor not in ranges:
         raise DataError(f"--ablate: {unknown('factor', factor, list(ranges))}")
     chosen = ranges[factor]
@@ -51,6 +56,8 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
 
 def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> StudyConfig:
     """The same study with one factor held at one level."""
+    if factor == "encoder":
+        return config.with_encoder(str(level))
     names = _held_together(config, ranges_of(config, data), factor)
     held = {name: {"values": [level]} for name in names}
     return replace(config, space={**config.space, **held})

@@ -206,9 +206,13 @@ def _run(parser: Parser) -> None:
     _level_options(protocol, ("image", "mean"))
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--encoder", metavar="NAME", help="clip:NAME, timm:NAME or bundled:...; list names more"
+        "--encoder",
+        metavar="NAME",
+        help="clip:NAME, timm:NAME or bundled:...; A,B to search over both; list for a table",
     )
-    model.add_argument("--weights", metavar="FILE", help="of the encoder, instead of the hub's")
+    model.add_argument(
+        "--weights", metavar="FILE", help="of the encoder (NAME=FILE,... of several)"
+    )
     model.add_argument(
         "--fit", choices=FITS,
         help="an image into the encoder's square: keep its shape and pad, or stretch it (pad)",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from storage.errors import DataError, unknown
 from storage.framing import Framing
 from study.duration import seconds_of
+from study.encoder_choice import encoder_names, weights_by_encoder
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
@@ -79,6 +80,7 @@ class StudyConfig:
         _one_of("aggregate", self.aggregate, AGGREGATES)
         Framing(self.fit, self.crop)
         _one_of("final", self.final, FINALS)
+        weights_by_encoder(self.encoders, self.weights)
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
             "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
@@ -108,6 +110,11 @@ class StudyConfig:
             )
 
     def _refuse_what_has_no_effect(self) -> None:
+        if self.final == "ensemble" and len(self.encoders) > 1:
+            raise DataError(
+                f"--final ensemble averages the outer models, and of {len(self.encoders)} encoders "
+                "each may have chosen another; name one with --encoder, or leave --final out"
+            )
         if self.trainable_blocks:
             raise DataError(
                 f"--trainable-blocks {self.trainable_blocks}: only 0 is available, the encoder "
@@ -133,6 +140,19 @@ class StudyConfig:
             raise DataError("--batch-size 1: batch normalisation needs at least two rows")
         if self.batch_size and "batch_size" in self.space:
             raise DataError("--batch-size and [space.batch_size] both say the batch size; keep one")
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders that the search chooses from; the first is the reference."""
+        return encoder_names(self.encoder)
+
+    def weights_of(self, encoder: str) -> str:
+        """The weights file given for one of ``encoders``, empty for none."""
+        return weights_by_encoder(self.encoders, self.weights).get(encoder, "")
+
+    def with_encoder(self, encoder: str) -> StudyConfig:
+        """The same study with one of ``encoders`` and no other."""
+        return replace(self, encoder=encoder, weights=self.weights_of(encoder))
 
     def to_toml(self) -> dict[str, Any]:
         """As a TOML table; options left unset are left out."""

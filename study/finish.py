@@ -19,7 +19,6 @@ from pipelines.augment import augmentation_key
 from pipelines.decision import Decision
 from pipelines.fitted import FittedHead
 from pipelines.rows import TrainingRows
-from storage.files import read_json
 from storage.records import (
     FINAL,
     Dataset,
@@ -35,7 +34,7 @@ from storage.seeds import derive
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
 from study.session import STYLES, Session
-from study.ship import ENCODER_FILE, write_preprocessing
+from study.ship import read_encoder_card, write_preprocessing
 
 
 class StudyFailed(RuntimeError):
@@ -70,9 +69,10 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
                      cut_by_time=cut)  # fmt: skip
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
+    pipeline = session.space(FixedTrial(best.params))
     write_preprocessing(
-        session.folder.study(name), session.space(FixedTrial(best.params)), chosen.fitted,
-        decision=chosen.decision, facts=_facts(session),
+        session.folder.study(name), pipeline, chosen.fitted,
+        decision=chosen.decision, facts=_facts(session, pipeline.encoder),
     )  # fmt: skip
     write_result(session.folder, result, model.getvalue())
     return result
@@ -121,8 +121,8 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
     )
     pipeline = objective.space(trial)
     rows = TrainingRows(
-        train, copies([everything], networks), objective.source, tokens=pipeline.tokens,
-        seed=derive(objective.seed, "refit"), tta=objective.protocol.tta,
+        train, copies([everything], networks), objective.source_of(pipeline),
+        tokens=pipeline.tokens, seed=derive(objective.seed, "refit"), tta=objective.protocol.tta,
     )  # fmt: skip
     training = pipeline.start(
         rows, budget=objective.protocol.epochs, seed=derive(objective.seed, "refit"),
@@ -141,12 +141,12 @@ def count_trials(study: optuna.Study) -> dict[str, int]:
     return {name: states.count(state) for name, state in ends.items()}
 
 
-def _facts(session: Session) -> dict[str, Any]:
+def _facts(session: Session, encoder: str) -> dict[str, Any]:
     return {
         "task": session.config.task,
         "classes": list(session.data.classes),
         "synthetic": session.data.synthetic,
-        "encoder": read_json(session.folder.path / ENCODER_FILE),
+        "encoder": read_encoder_card(session.folder, encoder),
         "augmentation": augmentation_key(STYLES[session.config.task]) if session.config.tta else "",
     }
 

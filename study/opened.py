@@ -13,14 +13,13 @@ from pipelines.decision import Decision
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
 from reports.words import biased
-from storage.files import read_json
 from storage.framing import Framing
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
 from study.rebuild import fold_model
-from study.ship import ENCODER_FILE, same_encoder
+from study.ship import read_encoder_card, same_encoder
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""
@@ -60,8 +59,13 @@ def open_run(folder: RunFolder, device: str) -> Opened:
             f"{folder.path}: scores are means over augmented views (--tta {config.tta}), and a "
             "heat map shows one image; explain a run without --tta"
         )
+    if len(config.encoders) > 1:
+        raise DataError(
+            f"{folder.path}: its outer models may read images by different ones of "
+            f"{len(config.encoders)} encoders; explain a run of one encoder"
+        )
     refuse_moved(data)
-    card = read_json(folder.path / ENCODER_FILE)
+    card = read_encoder_card(folder, config.encoders[0])
     framing = Framing(card["fit"], card["crop"])
     encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
     encoder = encoder.to(device)

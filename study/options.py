@@ -20,6 +20,7 @@ from study.config import (
     read_toml,
     refuse_other_kinds,
 )
+from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder
 from study.sources import DEMO
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
@@ -68,6 +69,9 @@ def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen["data"] = data
     chosen.setdefault("epochs", EPOCHS[task])
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
+    encoders = encoder_names(chosen["encoder"])
+    chosen["encoder"] = ",".join(encoders)
     if "weights" in chosen:
-        chosen["weights"] = str(Path(chosen["weights"]).expanduser().resolve())
+        files = weights_by_encoder(encoders, chosen["weights"])
+        chosen["weights"] = spelt_weights(encoders, files)
     return StudyConfig.from_toml(chosen)

@@ -95,7 +95,7 @@ def describe_plan(
         f"patients kept whole, search for the best {config.metric}"
         if nested
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
-        "encoder": f"{config.encoder}, frozen (trainable blocks: 0)",
+        "encoder": f"{' or '.join(config.encoders)}, frozen (trainable blocks: 0)",
         "views": _views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
@@ -114,7 +114,9 @@ def _views(config: StudyConfig, data: Dataset) -> str:
     views = len(views_of(config, ranges_of(config, data)).numbers)
     if views == 1:
         return "no image is augmented"
-    return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} kept"
+    count = len(config.encoders)
+    by = f", by each of {count} encoders" if count > 1 else ""
+    return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} encoded{by}"
 
 
 def _duration(seconds: float) -> str:

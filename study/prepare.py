@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from pipelines.embedded import Embeddings
 from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
+from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
 from storage.audit import audit, audit_embeddings
-from storage.files import write_json
 from storage.framing import Framing
 from storage.overlaps import MANY
 from storage.readers.read import read
@@ -27,7 +27,7 @@ from storage.trials import discard_interrupted, mend, unlock
 from study.config import StudyConfig
 from study.known import known
 from study.session import ranges_of, tokens_needed, views_of
-from study.ship import ENCODER_FILE, encoder_card
+from study.ship import encoder_card, write_encoder_cards
 from study.sources import Source
 from study.splits import Splits, flat, split
 
@@ -150,30 +150,47 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
         say(f"{study}: {count} interrupted trial(s) will be run again")
 
 
-def encoder_of(config: StudyConfig) -> Encoder:
-    """The encoder of a run; built before anything is written, since its weights may not be had."""
-    weights = Path(config.weights) if config.weights else None
-    return build(config.encoder, weights=weights, framing=Framing(config.fit, config.crop))
+def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
+    """The encoders of a run by name; built before anything is written: weights may not be had."""
+    framing = Framing(config.fit, config.crop)
+    return {
+        name: build(name, weights=Path(file) if file else None, framing=framing)
+        for name, file in ((name, config.weights_of(name)) for name in config.encoders)
+    }
 
 
 def represent(
-    ready: Ready, encoder: Encoder, *, cache: Path, device: str,
+    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
     progress: Callable[[int, int], None],
-) -> Embeddings:  # fmt: skip
-    """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
+) -> Embeddings | ByEncoder:  # fmt: skip
+    """Frozen representations of every image a search may read; computed once, kept in ``cache``.
+
+    Args:
+        encoders: by name, those of the run among them.
+    """
     config = ready.config
-    write_json(ready.folder.path / ENCODER_FILE, encoder_card(encoder, config.weights))
     ranges = ranges_of(config, ready.data)
-    return embed(
-        ready.data.features, encoder, cache=cache, views=views_of(config, ranges),
-        tokens=tokens_needed(config, ranges), device=device, progress=progress,
-    )  # fmt: skip
+    used = [encoders[name] for name in config.encoders]
+    cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
+    write_encoder_cards(ready.folder, cards)
+    found = [
+        embed(
+            ready.data.features, encoder, cache=cache, views=views_of(config, ranges),
+            tokens=tokens_needed(config, ranges), device=device, progress=progress,
+        )
+        for encoder in used
+    ]  # fmt: skip
+    if len(found) == 1:
+        return found[0]
+    return ByEncoder(tuple(zip(config.encoders, found, strict=True)))
 
 
 def audit_represented(
-    ready: Ready, embeddings: Embeddings, cache: Path | None = None
+    ready: Ready, embeddings: Sources, cache: Path | None = None
 ) -> tuple[str, ...]:
     """What only representations show of the data; looked for once a run, and kept in it.
+
+    Of several encoders the first is asked: cropped copies are confirmed by their pixels anyway.
 
     Args:
         cache: keeps what was found of these data in these embeddings; None looks anew.
@@ -183,21 +200,22 @@ def audit_represented(
     """
     if ready.folder.audited_embeddings():
         return ()
+    first = source_of(embeddings, ready.config.encoders[0])
     if len(ready.data) > MANY:
         found: tuple[str, ...] = (
             f"cropped copies under two patients were not looked for among {len(ready.data):,} "
             f"images; the search is for {MANY:,} at most",
         )
-    elif cache:
-        of = {"data": ready.data.fingerprint, "embeddings": embeddings.name}
-        found = known(cache, lambda: _overlaps(ready.data, embeddings), **of)
+    elif cache and isinstance(first, Embeddings):
+        of = {"data": ready.data.fingerprint, "embeddings": first.name}
+        found = known(cache, lambda: _overlaps(ready.data, first), **of)
     else:
-        found = _overlaps(ready.data, embeddings)
+        found = _overlaps(ready.data, first)
     ready.folder.add_audit(found)
     return found
 
 
-def _overlaps(data: Dataset, embeddings: Embeddings) -> tuple[str, ...]:
+def _overlaps(data: Dataset, embeddings: ImageSource) -> tuple[str, ...]:
     return audit_embeddings(data, embeddings.pooled(data.ids.tolist()))
 
 

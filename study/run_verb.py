@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from objectives.metrics import METRICS
 from pipelines.embedded import Embeddings
 from pipelines.encoders._base import Encoder
+from pipelines.rows import ByEncoder
 from reports.level_scores import refuse_inert
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
@@ -38,7 +39,7 @@ from study.prepare import (
     audit_represented,
     begin,
     default_run,
-    encoder_of,
+    encoders_of,
     hold,
     read_source,
     repair,
@@ -85,9 +86,9 @@ def _run(
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
-    encoder = encoder_of(config)
+    encoders = encoders_of(config)
     study = partial(
-        _study, data=data, encoder=encoder, workers=workers, how=how, console=console,
+        _study, data=data, encoders=encoders, workers=workers, how=how, console=console,
         started=started,
     )  # fmt: skip
     if not factors:
@@ -98,7 +99,8 @@ def _run(
 
 def _study(
     config: StudyConfig, path: Path,
-    *, data: Dataset, encoder: Encoder, workers: Starter, how: Execution, console: Console,
+    *, data: Dataset, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
+    console: Console,
     started: float,
 ) -> int:  # fmt: skip
     """One run in one directory, from the audit to the report; returns the exit code."""
@@ -108,7 +110,7 @@ def _study(
         _log_to(folder)
         _say_assumptions(console, ready)
         try:
-            failures = _work(ready, encoder, workers, how, console, started)
+            failures = _work(ready, encoders, workers, how, console, started)
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
@@ -116,13 +118,13 @@ def _study(
 
 
 def _work(
-    ready: Ready, encoder: Encoder, workers: Starter, how: Execution, console: Console,
-    started: float,
+    ready: Ready, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
+    console: Console, started: float,
 ) -> dict[str, str]:  # fmt: skip
     devices = workers.devices
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
-    embeddings = _represent(ready, encoder, devices[0], None if how.quiet else console)
+    embeddings = _represent(ready, encoders, devices[0], None if how.quiet else console)
     _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
     place = Place(ready.folder.path, embeddings, how.storage or None)
     maximise = METRICS[ready.config.metric].direction == "maximize"
@@ -147,7 +149,9 @@ def _work(
         )  # fmt: skip
 
 
-def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | None) -> Embeddings:
+def _represent(
+    ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
+) -> Embeddings | ByEncoder:
     columns = (
         TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
@@ -155,7 +159,7 @@ def _represent(ready: Ready, encoder: Encoder, device: str, console: Console | N
     with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
         task = bar.add_task("", total=None)
         return represent(
-            ready, encoder, cache=cache_folder(), device=device,
+            ready, encoders, cache=cache_folder(), device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
 

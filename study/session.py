@@ -15,7 +15,7 @@ from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Choice, Ranges, Space, overridden, space
 from pipelines.augment import Views, scoring_views, view_number
-from pipelines.rows import ImageSource
+from pipelines.rows import Sources
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
@@ -32,12 +32,12 @@ class Place:
 
     Attributes:
         run: the run directory.
-        embeddings: handle of the frozen representations.
+        embeddings: handle of the frozen representations, by each encoder where there are several.
         storage: database URL for trials, or None for the run's journal.
     """
 
     run: Path
-    embeddings: ImageSource
+    embeddings: Sources
     storage: str | None = None
 
 
@@ -135,6 +135,8 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
                 "data have none; leave it out or name columns with --columns"
             )
         ranges["attention"] = Choice((False,))
+    if len(config.encoders) > 1:
+        ranges["encoder"] = Choice(config.encoders)
     if "augmentation" in config.space and not drawn_views(ranges):
         raise DataError(
             "[space.augmentation] has no effect where [space.augmented_views] is 0 alone; leave "

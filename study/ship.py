@@ -43,7 +43,8 @@ from study.session import STYLES
 SCHEMA = 1
 PREPROCESSING = "preprocessing.json"
 ENCODER_FILE = "encoder.json"
-"""In the run directory: the card of the encoder all studies read their images by."""
+"""In the run directory: the card of the encoder that studies read their images by; where they
+choose from several, the first one's, with the cards of the ``others`` in it."""
 PIPELINES: dict[str, Callable[..., Pipeline]] = {
     "dbt": DbtPipeline,
     "multimodal": MultimodalPipeline,
@@ -146,6 +147,20 @@ def same_encoder(name: str, weights: str, sha256: str, framing: Framing) -> Enco
             f"was trained on {sha256[:12]}...; give it those"
         )
     return encoder
+
+
+def write_encoder_cards(folder: RunFolder, cards: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the cards (``encoder_card``) of all encoders of a run."""
+    first, *others = cards
+    write_json(folder.path / ENCODER_FILE, {**first, **({"others": others} if others else {})})
+
+
+def read_encoder_card(folder: RunFolder, name: str) -> dict[str, Any]:
+    """The card of one encoder of a run; of its first where ``name`` is empty."""
+    first = read_json(folder.path / ENCODER_FILE)
+    cards = [{**first}, *first.get("others", [])]
+    cards[0].pop("others", None)
+    return next(card for card in cards if name in ("", card["name"]))
 
 
 def write_preprocessing(

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.files import write_json
+from pipelines.rows import Sources
 from storage.records import Column, Dataset, Features, Ids
 from storage.run_folder import RunFolder
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.prepare import Ready, cut, lay_out
 from study.session import Place
-from study.ship import ENCODER_FILE
+from study.ship import write_encoder_cards
 from study.splits import Splits
 
 WIDTH, TOKENS = 8, 4
@@ -104,18 +104,21 @@ def make_splits(data: Dataset, config: StudyConfig) -> Splits:
 
 
 def begin_run(
-    path: Path, data: Dataset, source: ArraySource, config: StudyConfig,
+    path: Path, data: Dataset, source: Sources, config: StudyConfig,
     splits: Splits | None = None,
 ) -> tuple[Ready, Place]:  # fmt: skip
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
     ready = lay_out(folder, config, data, splits or make_splits(data, config))
-    card = {
-        "name": config.encoder, "weights": "", "weights_sha256": "",
-        "fit": config.fit, "crop": config.crop,
-    }  # fmt: skip
-    write_json(path / ENCODER_FILE, card)
+    cards = [
+        {
+            "name": name, "weights": "", "weights_sha256": "",
+            "fit": config.fit, "crop": config.crop,
+        }
+        for name in config.encoders
+    ]  # fmt: skip
+    write_encoder_cards(folder, cards)
     place = Place(path, source)
     open_studies(ready, place)
     return ready, place
