@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from optuna.trial import BaseTrial
 
 from objectives.metrics import METRICS, decision_scores
 from objectives.spaces import Space
-from pipelines._base import Epoch, Pipeline
+from pipelines._base import Epoch, Pipeline, Training
 from pipelines.rows import ImageSource, Sources, TrainingRows, source_of
 from storage.records import EpochRow, FloatArray, Fold, TrainSide
 from storage.seeds import derive
@@ -82,25 +82,36 @@ class InnerObjective:
     def __call__(self, trial: optuna.Trial) -> float:
         """The best epoch's smoothed fold mean, in the metric's own unit.
 
-        Sets ``epochs`` (that epoch), ``length`` (epochs trained) and ``fold_scores`` on the trial.
+        Sets ``epochs`` (that epoch), ``length`` (epochs trained) and ``fold_scores`` on the trial,
+        and what the training remarks on itself.
 
         Raises:
             optuna.TrialPruned: given up on a fold mean.
             TrainingDiverged: a probability is no longer a number.
         """
+        training = self._start(trial)
+        try:
+            curve = self._train(trial, training)
+        finally:
+            for name, remark in training.remarks().items():
+                trial.set_user_attr(name, remark)
+        best, value = self._best(curve)
+        trial.set_user_attr("epochs", best)
+        trial.set_user_attr("length", len(curve))
+        trial.set_user_attr("fold_scores", curve[best - 1].tolist())
+        return value
+
+    def _train(self, trial: optuna.Trial, training: Training) -> list[FloatArray]:
+        """Fold scores of every epoch until patience ends."""
         curve: list[FloatArray] = []
-        for epoch in self._epochs(trial):
+        for epoch in training:
             curve.append(self._fold_scores(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
             if self._out_of_patience(curve):
                 break
             if epoch.number < self.protocol.epochs and trial.should_prune():
                 raise optuna.TrialPruned
-        best, value = self._best(curve)
-        trial.set_user_attr("epochs", best)
-        trial.set_user_attr("length", len(curve))
-        trial.set_user_attr("fold_scores", curve[best - 1].tolist())
-        return value
+        return curve
 
     def replay(self, trial: BaseTrial, *, length: int, networks: int = 1) -> Replay:
         """Run a finished trial's configuration again for ``length`` epochs.
@@ -110,7 +121,7 @@ class InnerObjective:
                 differ in nothing but their seeds.
         """
         own, curve, history, kept = [], [], [], []
-        for members in self._epochs(trial, networks):
+        for members in self._start(trial, networks):
             epoch = averaged(members, networks)
             own.append(self._fold_scores(members.probabilities[: len(self.folds)]))
             curve.append(self._fold_scores(epoch.probabilities))
@@ -135,15 +146,14 @@ class InnerObjective:
         """Where the images are represented as this pipeline reads them."""
         return source_of(self.source, pipeline.encoder)
 
-    def _epochs(self, trial: BaseTrial, networks: int = 1) -> Iterator[Epoch]:
+    def _start(self, trial: BaseTrial, networks: int = 1) -> Training:
         pipeline = self.space(trial)
-        training = pipeline.start(
+        return pipeline.start(
             self.rows(pipeline, networks),
             budget=self.protocol.epochs,
             seed=derive(self.seed, "trial", trial.number),
             device=self.device,
         )
-        return iter(training)
 
     def _fold_scores(self, probabilities: Sequence[FloatArray]) -> FloatArray:
         pairs = zip(self._labels, probabilities, strict=True)

@@ -12,8 +12,11 @@ from optuna.trial import BaseTrial
 from pipelines._base import Pipeline
 from pipelines.augment import STRENGTHS
 from pipelines.dbt import DbtPipeline
+from pipelines.encoders.divide import ALL, Blocks
+from pipelines.fine_tuned import TailPipeline
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from pipelines.tail_training import CHANGES
 from storage.errors import DataError, unknown
 
 Space = Callable[[BaseTrial], Pipeline]
@@ -75,6 +78,18 @@ RANGES: dict[str, dict[str, Interval | Choice]] = {
 }
 """Default ranges of each task."""
 
+TAIL_RANGES: dict[str, Interval | Choice] = {
+    "sampler": Choice(REAL_ROW_SAMPLERS),  # activations cannot be interpolated between images
+    "tail_rate": Interval(0.01, 1.0, log=True),
+}
+"""What a search draws besides, or otherwise, where blocks of the encoder are trained."""
+
+PIXEL_RANGES: dict[str, Interval | Choice] = {
+    "augmented_views": Choice((0,)),
+    "augment_strength": Interval(0.0, 1.0),
+}
+"""And where all of it is trained: images are changed as they are drawn, instead of beforehand."""
+
 LIMITS = {
     "learning_rate": (1e-9, 10.0),
     "dropout": (0.0, 0.95),
@@ -84,6 +99,8 @@ LIMITS = {
     "label_smoothing": (0.0, 0.95),
     "ens_beta": (0.0, 0.999999999),
     "augmented_views": (0.0, 100.0),
+    "tail_rate": (0.0, 100.0),
+    "augment_strength": (0.0, 1.0),
 }
 """Least and largest value that training can do anything with, by hyper-parameter."""
 
@@ -113,28 +130,75 @@ def _drawn(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict[str, 
 SPACES: dict[str, Callable[..., Pipeline]] = {"dbt": dbt_space, "multimodal": multimodal_space}
 
 
-def space(task: str, ranges: Ranges) -> Space:
+def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bool) -> Pipeline:
+    """A ``TailPipeline`` from ``trial``; one that ran out of memory is trained in its parts."""
+    head = SPACES[task](trial, ranges=ranges)
+    strength = ranges.get("augment_strength")
+    return TailPipeline(
+        head,  # type: ignore[arg-type]
+        ranges["tail_rate"].draw(trial, "tail_rate"),  # type: ignore[arg-type]
+        strength.draw(trial, "augment_strength") if strength else 0.0,  # type: ignore[arg-type]
+        checkpointing,
+        tuple(tuple(change) for change in trial.user_attrs.get(CHANGES, ())),
+    )
+
+
+def space(task: str, ranges: Ranges, *, checkpointing: bool = False) -> Space:
     """The search-space function of a task over ``ranges``."""
+    if "tail_rate" in ranges:
+        return partial(tail_space, task=task, ranges=ranges, checkpointing=checkpointing)
     return partial(SPACES[task], ranges=ranges)
 
 
-def overridden(task: str, overrides: Mapping[str, Mapping[str, object]]) -> Ranges:
+def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
+    """What a search draws from unless it is told otherwise.
+
+    Args:
+        blocks: of the encoder that are trained.
+    """
+    tail = TAIL_RANGES if blocks else {}
+    return {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
+
+
+def overridden(
+    task: str, overrides: Mapping[str, Mapping[str, object]], blocks: Blocks = 0
+) -> Ranges:
     """The task's ranges with some replaced, as a configuration file spells them.
 
     Args:
         task: ``dbt`` or ``multimodal``.
         overrides: name to ``{"low", "high"}`` (and ``log``, ``step``), or to ``{"values"}``.
+        blocks: of the encoder that are trained.
 
     Raises:
         DataError: an unknown name or key, or a range that is not one.
     """
-    ranges = dict(RANGES[task])
+    defaults = default_ranges(task, blocks)
+    ranges = dict(defaults)
     for name, given in overrides.items():
+        _refuse_inert(name, blocks)
         if name not in ranges:
             raise DataError(f"[space]: {unknown('hyper-parameter', name, ranges)}")
         ranges[name] = _parse(name, given)
-        _check(name, ranges[name], RANGES[task][name])
+        _check(name, ranges[name], defaults[name])
     return ranges
+
+
+def _refuse_inert(name: str, blocks: Blocks) -> None:
+    if name in ("tail_rate", "augment_strength") and not blocks:
+        raise DataError(
+            f"[space.{name}] has no effect while the encoder is frozen; add --trainable-blocks"
+        )
+    if name == "augment_strength" and blocks != ALL:
+        raise DataError(
+            f"[space.{name}] has no effect with --trainable-blocks {blocks}, which reads kept "
+            f"views; give [space.augmented_views], or --trainable-blocks {ALL}"
+        )
+    if name == "augmented_views" and blocks == ALL:
+        raise DataError(
+            f"[space.{name}] has no effect with --trainable-blocks {ALL}, which changes images as "
+            "it draws them; give [space.augment_strength]"
+        )
 
 
 def _parse(name: str, given: object) -> Interval | Choice:

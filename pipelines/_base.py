@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-from pipelines.fitted import FittedHead
 from pipelines.networks import Standardise, Widths
 from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
 from pipelines.stacked import Chance
+from pipelines.tabular import TabularEncoder
 from storage.records import Features, FloatArray
 
 
@@ -38,10 +38,36 @@ class Epoch:
 
 
 class Fitted(Protocol):
-    """A trained model of one fold."""
+    """A trained model of one fold, or the mean of several.
+
+    Attributes:
+        network: the stack of heads.
+        encoder: of clinical columns, fitted on the rows that trained it.
+        tokens: whether images are read as spatial tokens.
+        tta: augmented views over which, with the image itself, probabilities are averaged.
+    """
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def encoder(self) -> TabularEncoder: ...
+
+    @property
+    def tokens(self) -> bool: ...
+
+    @property
+    def tta(self) -> int: ...
+
+    @property
+    def networks(self) -> int:
+        """How many are averaged."""
 
     def predict(self, features: Features) -> FloatArray:
         """(n, classes) probabilities before calibration; it cannot see a label."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors by name, for ``torch.save``."""
 
 
 class Training(Protocol):
@@ -50,11 +76,14 @@ class Training(Protocol):
     def __iter__(self) -> Iterator[Epoch]:
         """Train one more epoch of every fold, then yield."""
 
-    def fitted(self, *members: int) -> FittedHead:
+    def fitted(self, *members: int) -> Fitted:
         """The model of one fold as it stands now, or the mean of several that share their rows."""
 
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""
+
+    def remarks(self) -> Mapping[str, object]:
+        """What a trial must keep of how it went, by name; empty where there is nothing."""
 
 
 class Pipeline(Protocol):

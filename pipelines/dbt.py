@@ -39,15 +39,21 @@ class DbtPipeline:
         """Attention reads spatial tokens."""
         return self.attention
 
-    def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
-        """See ``Pipeline.start``."""
-        recipe = Recipe(
+    @property
+    def recipe(self) -> Recipe:
+        """How the head is trained, alone or with a tail of the encoder."""
+        return Recipe(
             self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
             self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
             decoupled=False, restarts=False, clip_norm=None,
             strength=self.augmentation, every_row=False,
         )  # fmt: skip
-        return StackedTraining(recipe, self.network, rows, budget=budget, seed=seed, device=device)
+
+    def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
+        """See ``Pipeline.start``."""
+        return StackedTraining(
+            self.recipe, self.network, rows, budget=budget, seed=seed, device=device
+        )
 
     def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads, one a fold."""

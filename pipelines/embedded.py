@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -71,6 +71,11 @@ class Embeddings:
     def views(self) -> int:
         """One more than the largest number of a view; view 0 is the untouched image."""
         return self._table.views
+
+    def with_tokens(self, store: str, token_dim: int) -> Embeddings:
+        """The same rows, view 0 alone, whose tokens lie in another store of the same cache."""
+        changed = replace(self._table, tokens=store, token_dim=token_dim, views=1, augmentation="")
+        return keep(self.cache, changed)
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
         """Pooled embeddings (len(ids), dim), in the order of ``ids``.

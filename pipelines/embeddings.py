@@ -30,7 +30,7 @@ Kernels are chosen by shape, so with one shape a row's numbers do not depend on 
 two CPU cores 16 was as fast as 8 and 1.7 times as fast as 32.
 """
 
-__all__ = ["Embeddings", "embed"]
+__all__ = ["Embeddings", "count_missing", "embed", "embedded_squares"]
 
 Progress = Callable[[int, int], None]
 
@@ -93,6 +93,35 @@ def embed(
         contents=contents,
     )
     return keep(cache, table)
+
+
+def count_missing(
+    features: Features, encoder: Encoder, *, cache: Path, views: Views, device: str
+) -> int:
+    """Views that ``embed`` with tokens would have to encode."""
+    contents = _contents(features, os.cpu_count() or 1)
+    augmentation = augmentation_key(views.style) if max(views.numbers) else ""
+    jobs = _jobs(contents, _view_numbers(features, views), augmentation)
+    return len(_missing(_stores(cache, encoder, device), jobs))
+
+
+def embedded_squares(
+    features: Features, frozen: Embeddings, encoder: Encoder, *, progress: Progress | None = None
+) -> Embeddings:
+    """The same rows with their decoded 8-bit images (n, s, s, 3) in place of tokens."""
+    threads, cache = os.cpu_count() or 1, frozen.cache
+    contents = _contents(features, threads)
+    paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
+    store, done = open_squares(cache, encoder.image_size, encoder.framing), 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, len(paths))
+
+    squares = keep_squares(store, paths, encoder.framing, threads=threads, done=step)
+    return frozen.with_tokens(squares.folder.relative_to(cache).as_posix(), 3)
 
 
 @dataclass(frozen=True, eq=False)

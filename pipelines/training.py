@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +128,10 @@ class StackedTraining:
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""
         return self.batches.orders[fold].resampled
+
+    def remarks(self) -> Mapping[str, object]:
+        """Nothing is worth one."""
+        return {}
 
     def _alpha(self) -> FloatArray:
         classes = len(self.rows.train.classes)

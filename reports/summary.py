@@ -218,6 +218,8 @@ def _isolation(data: Json) -> str:
 
 def _blocks(protocol: Json) -> str:
     count = protocol["trainable_blocks"]
+    if count == "all":
+        return "trained as a whole"
     return f"{plural(int(count), 'trainable block')}" if count else "frozen"
 
 

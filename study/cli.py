@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +13,8 @@ from storage.errors import DataError, unknown
 from storage.framing import CROPS, FITS
 from study.config import (
     AGGREGATES,
+    ALL,
+    AUTO,
     ENGINES,
     FINALS,
     LEVELS,
@@ -148,6 +151,15 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
+def _number_or(text: str, *, word: str) -> int | str:
+    if text == word:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number or {word}, found {text!r}") from None
+
+
 def _data_options(parser: Parser, *, required: bool) -> None:
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -220,10 +232,18 @@ def _run(parser: Parser) -> None:
     model.add_argument(
         "--crop", choices=CROPS, help="cut away a mammogram's empty background first (none)"
     )
-    model.add_argument("--trainable-blocks", **number, help="of the encoder (0)")  # type: ignore[arg-type]
+    model.add_argument(
+        "--trainable-blocks", type=partial(_number_or, word=ALL), metavar="N",
+        help="last blocks of the encoder that are trained, or all (2 on a GPU, else 0)",
+    )  # fmt: skip
+    model.add_argument(
+        "--checkpointing", action="store_true", default=None,
+        help="with trainable blocks: compute activations twice instead of keeping them",
+    )  # fmt: skip
     model.add_argument(
         "--networks", **number,  # type: ignore[arg-type]
-        help="trained of the chosen configuration, their probabilities averaged (5)",
+        help="trained of the chosen configuration, their probabilities averaged (5; with "
+        "trainable blocks 1)",
     )  # fmt: skip
     model.add_argument(
         "--final", choices=FINALS,
@@ -236,7 +256,10 @@ def _run(parser: Parser) -> None:
     )  # fmt: skip
     model.add_argument("--epochs", **number, help="at most (dbt 30, multimodal 100)")  # type: ignore[arg-type]
     model.add_argument("--patience-epochs", **number, help="without a new best (20)")  # type: ignore[arg-type]
-    model.add_argument("--batch-size", **number, help="fixed instead of searched")  # type: ignore[arg-type]
+    model.add_argument(
+        "--batch-size", type=partial(_number_or, word=AUTO), metavar="N",
+        help="fixed instead of searched; auto: with trainable blocks, the largest that fits",
+    )  # fmt: skip
     model.add_argument("--config", type=Path, metavar="FILE", help="TOML; options here win over it")
     how = parser.add_argument_group("execution (changes no result)")
     how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")

@@ -28,6 +28,10 @@ LEVELS = ("image", "breast", "patient")
 AGGREGATES = ("mean", "max", "noisy-or")
 FINALS = ("refit", "ensemble")
 ENGINES = ("local",)
+ALL, AUTO = "all", "auto"
+"""Of --trainable-blocks and --batch-size."""
+GPU_BLOCKS, TAIL_NETWORKS = 2, 1
+"""Blocks trained where there is a GPU, and networks of the refit with a tail, unless said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,12 @@ class StudyConfig:
     weights: str = ""
     fit: str = "pad"
     crop: str = "none"
-    trainable_blocks: int = 0
+    trainable_blocks: int | str = 0
+    checkpointing: bool = False
     networks: int = 5
     epochs: int
     patience_epochs: int = 20
-    batch_size: int = 0
+    batch_size: int | str = 0
     pruner: str = "halving"
     threshold: str = "youden"
     threshold_target: float = 0.9
@@ -83,13 +88,16 @@ class StudyConfig:
         weights_by_encoder(self.encoders, self.weights)
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
-            "epochs": 1, "patience_epochs": 1, "batch_size": 0, "trainable_blocks": 0,
-            "networks": 1, "tta": 0,
+            "epochs": 1, "patience_epochs": 1, "networks": 1, "tta": 0,
         }  # fmt: skip
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)
+        for name, word in (("trainable_blocks", ALL), ("batch_size", AUTO)):
+            if getattr(self, name) != word:
+                _at_least(name, getattr(self, name), 0, f" (or {word})")
         self._refuse_a_search_without_effect()
         self._refuse_what_has_no_effect()
+        self._refuse_what_a_frozen_encoder_leaves_idle()
 
     def _refuse_a_search_without_effect(self) -> None:
         if self.patience and self.patience >= self.trials - 1:
@@ -109,16 +117,25 @@ class StudyConfig:
                 "leave one of them out"
             )
 
+    def _refuse_what_a_frozen_encoder_leaves_idle(self) -> None:
+        if self.tta and self.trainable_blocks == ALL:
+            raise DataError(
+                f"--tta averages over kept views, and --trainable-blocks {ALL} keeps none; leave "
+                "one of them out"
+            )
+        idle = {"checkpointing": self.checkpointing, "batch-size auto": self.batch_size == AUTO}
+        for name, given in idle.items():
+            if given and not self.trainable_blocks:
+                raise DataError(
+                    f"--{name} has no effect with --trainable-blocks 0, whose heads fit in any "
+                    "memory; leave it out or train blocks of the encoder"
+                )
+
     def _refuse_what_has_no_effect(self) -> None:
         if self.final == "ensemble" and len(self.encoders) > 1:
             raise DataError(
                 f"--final ensemble averages the outer models, and of {len(self.encoders)} encoders "
                 "each may have chosen another; name one with --encoder, or leave --final out"
-            )
-        if self.trainable_blocks:
-            raise DataError(
-                f"--trainable-blocks {self.trainable_blocks}: only 0 is available, the encoder "
-                "stays frozen; leave the option out"
             )
         if self.task == "dbt":
             for name, value in (("columns", self.columns), ("positive", self.positive)):
@@ -250,10 +267,10 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise DataError(f"--{_option(name)}: {unknown('value', value, list(known))}")
 
 
-def _at_least(name: str, value: object, bound: int) -> None:
+def _at_least(name: str, value: object, bound: int, other: str = "") -> None:
     if type(value) is not int or value < bound:
         raise DataError(
-            f"--{_option(name)} must be a whole number of at least {bound}, found {value!r}"
+            f"--{_option(name)} must be a whole number of at least {bound}, found {value!r}{other}"
         )
 
 

@@ -22,7 +22,7 @@ from storage.run_folder import RunFolder
 from storage.run_results import write_ensemble
 from study.ship import PREPROCESSING
 
-SHARED = ("schema", "task", "classes", "synthetic", "encoder", "augmentation")
+SHARED = ("schema", "task", "classes", "synthetic", "encoder", "augmentation", "trainable_blocks")
 """What the members' ``preprocessing.json`` have in common, said once."""
 
 

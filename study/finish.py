@@ -14,11 +14,11 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.inner import InnerObjective, Replay, copies
-from pipelines._base import Training
+from pipelines._base import Fitted, Training
 from pipelines.augment import augmentation_key
 from pipelines.decision import Decision
-from pipelines.fitted import FittedHead
 from pipelines.rows import TrainingRows
+from pipelines.tail_training import CHANGES
 from storage.records import (
     FINAL,
     Dataset,
@@ -47,7 +47,7 @@ class Chosen:
 
     replay: Replay
     decision: Decision
-    fitted: FittedHead
+    fitted: Fitted
     resampled: FloatArray
     notes: tuple[str, ...]
 
@@ -63,6 +63,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     fold = session.folds[name]
     objective = session.objective(name, device)
     chosen = choose(objective, best, session.config)
+    chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
     test = None if name == FINAL else _score(session.data, fold, chosen)
     cut = not limit_of(session.config, study).reached(history_of(study))
     result = replace(_result(session, fold, best, chosen, test, count_trials(study)),
@@ -97,6 +98,8 @@ def choose(
 ) -> Chosen:
     """Refit the best configuration on the whole training side, which is all that is seen here."""
     fixed = FixedTrial(best.params, number=best.number)
+    if CHANGES in best.user_attrs:  # so that it is trained in the same parts again
+        fixed.set_user_attr(CHANGES, best.user_attrs[CHANGES])
     count = config.networks
     replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
     labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
@@ -106,10 +109,10 @@ def choose(
     )  # fmt: skip
     training = refit(objective, fixed, replay.epochs, count)
     resampled = training.delivered(0)
+    notes = resampled.note, decision.note, _repeatable(best, replay), _in_parts(training)
     return Chosen(
         replay, decision, training.fitted(*range(count)),
-        resampled.seen(len(objective.train.classes)),
-        tuple(filter(None, (resampled.note, decision.note, _repeatable(best, replay)))),
+        resampled.seen(len(objective.train.classes)), tuple(filter(None, notes)),
     )  # fmt: skip
 
 
@@ -147,8 +150,31 @@ def _facts(session: Session, encoder: str) -> dict[str, Any]:
         "classes": list(session.data.classes),
         "synthetic": session.data.synthetic,
         "encoder": read_encoder_card(session.folder, encoder),
+        "trainable_blocks": session.config.trainable_blocks,
         "augmentation": augmentation_key(STYLES[session.config.task]) if session.config.tta else "",
     }
+
+
+def _in_parts(training: Training) -> str:
+    rows = training.remarks().get("micro_batch")
+    if rows is None:
+        return ""
+    return (
+        f"memory ran out in the refit, which took its batches in parts of down to {rows} "
+        "images, their gradients added; batch normalisation saw the parts"
+    )
+
+
+def _trials_in_parts(study: optuna.Study) -> list[str]:
+    trials = study.get_trials(deepcopy=False)
+    sizes = [trial.user_attrs["micro_batch"] for trial in trials if CHANGES in trial.user_attrs]
+    if not sizes:
+        return []
+    return [
+        f"memory ran out in {len(sizes)} of {len(trials)} trials, which took their batches in "
+        f"parts of down to {min(sizes)} images, their gradients added; batch normalisation saw "
+        "the parts"
+    ]
 
 
 def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:

@@ -64,6 +64,11 @@ def open_run(folder: RunFolder, device: str) -> Opened:
             f"{folder.path}: its outer models may read images by different ones of "
             f"{len(config.encoders)} encoders; explain a run of one encoder"
         )
+    if config.trainable_blocks:
+        raise DataError(
+            f"{folder.path}: blocks of the encoder were trained (--trainable-blocks "
+            f"{config.trainable_blocks}), and explain knows frozen encoders alone"
+        )
     refuse_moved(data)
     card = read_encoder_card(folder, config.encoders[0])
     framing = Framing(card["fit"], card["crop"])

@@ -14,6 +14,8 @@ from study.config import (
     DEMO_ENCODER,
     ENCODERS,
     EPOCHS,
+    GPU_BLOCKS,
+    TAIL_NETWORKS,
     TASKS,
     Execution,
     StudyConfig,
@@ -71,7 +73,17 @@ def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
+    chosen.setdefault("trainable_blocks", GPU_BLOCKS if _gpu() else 0)
+    if chosen["trainable_blocks"]:
+        chosen.setdefault("networks", TAIL_NETWORKS)
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
         chosen["weights"] = spelt_weights(encoders, files)
     return StudyConfig.from_toml(chosen)
+
+
+def _gpu() -> bool:
+    """Whether there is one; torch is loaded only to tell."""
+    import torch
+
+    return torch.cuda.is_available()

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from objectives.pruning import FIRST_RUNG_SHARE
 from storage.records import Dataset
-from study.config import StudyConfig
+from study.config import ALL, StudyConfig
 from study.session import ranges_of, views_of
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
@@ -95,7 +95,7 @@ def describe_plan(
         f"patients kept whole, search for the best {config.metric}"
         if nested
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
-        "encoder": f"{' or '.join(config.encoders)}, frozen (trainable blocks: 0)",
+        "encoder": f"{' or '.join(config.encoders)}, {_trained(config)}",
         "views": _views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
@@ -117,6 +117,15 @@ def _views(config: StudyConfig, data: Dataset) -> str:
     count = len(config.encoders)
     by = f", by each of {count} encoders" if count > 1 else ""
     return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} encoded{by}"
+
+
+def _trained(config: StudyConfig) -> str:
+    blocks = config.trainable_blocks
+    if not blocks:
+        return "frozen (trainable blocks: 0)"
+    what = "trained as a whole" if blocks == ALL else "its last blocks trained"
+    networks = f"{config.networks} network{'s' if config.networks > 1 else ''} for the refit"
+    return f"{what} (trainable blocks: {blocks}); {networks}"
 
 
 def _duration(seconds: float) -> str:

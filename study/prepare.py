@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 from pipelines.embedded import Embeddings
 from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
+from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
+from pipelines.trunk_source import Division, TrunkSource, room_for, trunk_source
 from storage.audit import audit, audit_embeddings
 from storage.framing import Framing
 from storage.overlaps import MANY
@@ -151,38 +153,84 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
 
 
 def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
-    """The encoders of a run by name; built before anything is written: weights may not be had."""
+    """The encoders of a run by name, before anything is written: weights may not be had.
+
+    Raises:
+        DataError: that, or an encoder that cannot be cut where blocks of it are to be trained.
+    """
     framing = Framing(config.fit, config.crop)
-    return {
+    found = {
         name: build(name, weights=Path(file) if file else None, framing=framing)
         for name, file in ((name, config.weights_of(name)) for name in config.encoders)
     }
+    for encoder in found.values():
+        if config.trainable_blocks:
+            divide(encoder, config.trainable_blocks)
+    return found
 
 
 def represent(
     ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
     progress: Callable[[int, int], None],
-) -> Embeddings | ByEncoder:  # fmt: skip
+) -> Sources:  # fmt: skip
     """Frozen representations of every image a search may read; computed once, kept in ``cache``.
 
     Args:
         encoders: by name, those of the run among them.
     """
     config = ready.config
-    ranges = ranges_of(config, ready.data)
     used = [encoders[name] for name in config.encoders]
     cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
     write_encoder_cards(ready.folder, cards)
-    found = [
-        embed(
-            ready.data.features, encoder, cache=cache, views=views_of(config, ranges),
-            tokens=tokens_needed(config, ranges), device=device, progress=progress,
-        )
-        for encoder in used
-    ]  # fmt: skip
+    found = [_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used]
     if len(found) == 1:
         return found[0]
     return ByEncoder(tuple(zip(config.encoders, found, strict=True)))
+
+
+def _by(
+    ready: Ready, encoder: Encoder, *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Embeddings | TrunkSource:  # fmt: skip
+    """What one encoder says of the images, with activations where blocks of it are trained."""
+    config, features = ready.config, ready.data.features
+    ranges = ranges_of(config, ready.data)
+    views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
+    if config.trainable_blocks:
+        return trunk_source(
+            features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+            device=device, progress=progress,
+        )  # fmt: skip
+    return embed(
+        features, encoder, cache=cache, views=views, tokens=tokens, device=device,
+        progress=progress,
+    )  # fmt: skip
+
+
+def division_of(config: StudyConfig, encoder: Encoder) -> Division:
+    """Where an encoder of a run is cut."""
+    return Division(encoder, config.weights_of(encoder.name), config.trainable_blocks)
+
+
+def room(ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str) -> list[str]:
+    """What ``represent`` will keep of trainable tails' trunks, in words; none for nothing.
+
+    Raises:
+        DataError: the disk lacks room for it.
+    """
+    config = ready.config
+    if not config.trainable_blocks:
+        return []
+    cache.mkdir(parents=True, exist_ok=True)
+    views = views_of(config, ranges_of(config, ready.data))
+    said = [
+        room_for(
+            ready.data.features, division_of(config, encoders[name]), cache=cache, device=device,
+            views=views,
+        )
+        for name in config.encoders
+    ]  # fmt: skip
+    return [text for text in said if text]
 
 
 def audit_represented(
@@ -201,6 +249,7 @@ def audit_represented(
     if ready.folder.audited_embeddings():
         return ()
     first = source_of(embeddings, ready.config.encoders[0])
+    first = first.embeddings if isinstance(first, TrunkSource) else first
     if len(ready.data) > MANY:
         found: tuple[str, ...] = (
             f"cropped copies under two patients were not looked for among {len(ready.data):,} "

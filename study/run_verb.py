@@ -17,15 +17,15 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from objectives.metrics import METRICS
-from pipelines.embedded import Embeddings
 from pipelines.encoders._base import Encoder
-from pipelines.rows import ByEncoder
+from pipelines.rows import Sources
 from reports.level_scores import refuse_inert
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from storage.trials import open_trials
 from study.ablation import ablate
+from study.batch_size import settled
 from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from study.config import Execution, StudyConfig
 from study.deadline import Deadline
@@ -44,6 +44,7 @@ from study.prepare import (
     read_source,
     repair,
     represent,
+    room,
 )
 from study.progress import StudyProgress
 from study.provenance import command_line, write_provenance
@@ -106,6 +107,10 @@ def _study(
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
     with hold(folder.path):
+        device = workers.devices[0]
+        config, why = settled(config, folder, encoders, images=len(data), device=device)
+        if why:
+            console.print(f"- {why}")
         ready = begin(folder, config, data, cache_folder())
         _log_to(folder)
         _say_assumptions(console, ready)
@@ -124,6 +129,8 @@ def _work(
     devices = workers.devices
     open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
+    for kept in room(ready, encoders, cache=cache_folder(), device=devices[0]):
+        console.print(f"- {kept}", soft_wrap=True)
     embeddings = _represent(ready, encoders, devices[0], None if how.quiet else console)
     _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
     place = Place(ready.folder.path, embeddings, how.storage or None)
@@ -151,7 +158,7 @@ def _work(
 
 def _represent(
     ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
-) -> Embeddings | ByEncoder:
+) -> Sources:
     columns = (
         TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),

@@ -20,7 +20,7 @@ from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
 from storage.trials import open_trials, study_name
-from study.config import StudyConfig
+from study.config import AUTO, StudyConfig
 
 STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
 """Which transforms augment each task's images."""
@@ -54,7 +54,10 @@ class Session:
             fold.name: fold for fold in self.folder.read_splits(self.data)
         }
         self.trials: BaseStorage = open_trials(self.folder, place.storage)
-        self.space: Space = space(self.config.task, ranges_of(self.config, self.data))
+        self.space: Space = space(
+            self.config.task, ranges_of(self.config, self.data),
+            checkpointing=self.config.checkpointing,
+        )  # fmt: skip
         self._objectives: dict[tuple[str, str], InnerObjective] = {}
 
     def objective(self, study: str, device: str) -> InnerObjective:
@@ -120,13 +123,13 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
     Raises:
         DataError: a range asks for what the data cannot give.
     """
-    ranges = dict(overridden(config.task, config.space))
+    ranges = dict(overridden(config.task, config.space, config.trainable_blocks))
     if config.threshold != "youden" and len(data.classes) > 2:
         raise DataError(
             f"--threshold {config.threshold} has no effect on {len(data.classes)} classes, which "
             "are decided by the largest probability; leave it out"
         )
-    if config.batch_size:
+    if config.batch_size and config.batch_size != AUTO:
         ranges["batch_size"] = Choice((config.batch_size,))
     if config.task == "multimodal" and not data.features.columns:
         if "attention" in config.space and ranges["attention"] != Choice((False,)):

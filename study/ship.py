@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines._base import Pipeline
+from pipelines._base import Fitted, Pipeline
 from pipelines.augment import Views, augmentation_key, scoring_views
 from pipelines.dbt import DbtPipeline
 from pipelines.decision import Decision, decide
 from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
+from pipelines.encoders.divide import Blocks
 from pipelines.encoders.registry import build
 from pipelines.fitted import FittedHead
+from pipelines.fitted_tail import FittedTail
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.networks import Standardise, Widths
 from pipelines.rows import ImageSource
 from pipelines.stacked import Chance
 from pipelines.tabular import FittedColumn, TabularEncoder
+from pipelines.trunk_source import Division, TrunkSource, trunk_source
 from storage.files import read_json, write_json
 from storage.framing import Framing
 from storage.readers.columns import encode_value
@@ -57,6 +60,7 @@ class Member:
 
     Attributes:
         decision: with the study's own temperature and threshold.
+        tails: weights of heads and tails, where blocks of the encoder were trained; else empty.
     """
 
     network: torch.nn.Module
@@ -64,11 +68,21 @@ class Member:
     tokens: bool
     tta: int
     decision: Decision
+    tails: Mapping[str, torch.Tensor]
 
     def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
         """Calibrated probabilities (n, classes)."""
-        head = FittedHead(self.network, self.columns, source, self.tokens, self.tta)
-        return self.decision.calibrate(head.predict(features))
+        return self.decision.calibrate(self._fitted(source).predict(features))
+
+    def _fitted(self, source: ImageSource) -> Fitted:
+        if not self.tails:
+            return FittedHead(self.network, self.columns, source, self.tokens, self.tta)
+        assert isinstance(source, TrunkSource)
+        networks = len(next(self.network.parameters()))
+        tails = torch.nn.ModuleList(source.tail() for _ in range(networks)).eval()
+        fitted = FittedTail(self.network, tails, self.columns, source, self.tokens, tta=self.tta)
+        fitted.load(self.tails)
+        return fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +90,13 @@ class Shipped:
     """The model of a finished run, without its data.
 
     Attributes:
-        encoder_name, weights, weights_sha256: the frozen encoder it was trained on.
+        encoder_name, weights, weights_sha256: the pretrained encoder it was trained on.
         framing: how images came to fill that encoder's square.
         members: one refitted model, or the outer models of an ensemble.
         threshold: on the mean of the members' calibrated probabilities; None for several classes.
         augmentation: what made the views that score (``augmentation_key``); empty where none do.
         synthetic: trained on synthetic data; good for nothing but a demonstration.
+        blocks: of the encoder that were trained.
     """
 
     task: str
@@ -94,6 +109,7 @@ class Shipped:
     threshold: float | None
     augmentation: str
     synthetic: bool
+    blocks: Blocks = 0
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -120,9 +136,14 @@ class Shipped:
                 "installed here make in another way than those it was fitted with; install the "
                 "versions of the run's provenance.json"
             )
+        encoder = self.encoder()
+        views = Views(scoring_views(self.members[0].tta), STYLES[self.task])
+        if self.blocks:
+            division = Division(encoder, self.weights, self.blocks)
+            cut = trunk_source(features, division, cache=cache, views=views)
+            return self.score_from(features, cut)
         source = embed(
-            features, self.encoder(), cache=cache,
-            views=Views(scoring_views(self.members[0].tta), STYLES[self.task]),
+            features, encoder, cache=cache, views=views,
             tokens=any(member.tokens for member in self.members),
         )  # fmt: skip
         return self.score_from(features, source)
@@ -164,7 +185,7 @@ def read_encoder_card(folder: RunFolder, name: str) -> dict[str, Any]:
 
 
 def write_preprocessing(
-    path: Path, pipeline: Pipeline, fitted: FittedHead,
+    path: Path, pipeline: Pipeline, fitted: Fitted,
     *, decision: Decision, facts: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write ``preprocessing.json`` of one study's folder; the weights are beside it.
@@ -226,6 +247,7 @@ def read_shipped(folder: RunFolder) -> Shipped:
         kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
         kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
         members, kept["threshold"], kept["augmentation"], kept["synthetic"],
+        kept["trainable_blocks"],
     )  # fmt: skip
 
 
@@ -284,17 +306,21 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 def _member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
     columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"])
-    return Member(_network(kept, columns, state), columns, kept["tokens"], kept["tta"], decision)
+    tails = state if kept["trainable_blocks"] else {}
+    network = _network(kept, columns, {} if tails else state)
+    return Member(network, columns, kept["tokens"], kept["tta"], decision, tails)
 
 
 def _network(
     kept: dict[str, Any], columns: TabularEncoder, state: Mapping[str, torch.Tensor]
 ) -> torch.nn.Module:
+    """The heads; untrained where ``state`` is empty."""
     width = kept["image_width"]
     widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
     networks = kept.get("networks", 1)
     empty = np.zeros((networks, width))
-    pipeline = PIPELINES[kept["task"]](**kept["pipeline"])
+    pipeline = PIPELINES[kept["task"]](**kept["pipeline"].get("head", kept["pipeline"]))
     network = pipeline.network(Chance([0] * networks), widths, Standardise(empty, empty))
-    network.load_state_dict(state)
+    if state:
+        network.load_state_dict(state)
     return network.eval()

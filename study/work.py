@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from study.session import Place, Session, open_session
 
 MEASURED_CONFIGURATIONS = 4
 MEASURED_EPOCHS = 2
+MEASURED_OF_A_TAIL = 1
+"""Configurations and epochs of one: each costs far more, and they cost alike."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def carry_out(job: Job) -> Outcome:
     started = time.perf_counter()
     if job.measure:
         seconds = _epoch_seconds(session, job.study, job.device)
-        trained = MEASURED_CONFIGURATIONS * min(MEASURED_EPOCHS, session.config.epochs)
+        trained = math.prod(_measured(session))
         return Outcome(job.study, None, "measured", seconds, epochs=trained)
     outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
     return replace(outcome, seconds=time.perf_counter() - started)
@@ -111,12 +114,20 @@ def _epoch_seconds(session: Session, study: str, device: str) -> float:
     objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     spent = 0.0
-    for _ in range(MEASURED_CONFIGURATIONS):
+    configurations, count = _measured(session)
+    for _ in range(configurations):
         pipeline = session.space(draw.ask())
         rows = objective.rows(pipeline)
         budget = session.config.epochs
         epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
         started = time.perf_counter()
-        trained = sum(1 for _ in islice(epochs, MEASURED_EPOCHS))
+        trained = sum(1 for _ in islice(epochs, count))
         spent += (time.perf_counter() - started) / trained
-    return spent / MEASURED_CONFIGURATIONS
+    return spent / configurations
+
+
+def _measured(session: Session) -> tuple[int, int]:
+    """How many configurations, and how many epochs of each."""
+    if session.config.trainable_blocks:
+        return MEASURED_OF_A_TAIL, MEASURED_OF_A_TAIL
+    return MEASURED_CONFIGURATIONS, min(MEASURED_EPOCHS, session.config.epochs)

@@ -19,8 +19,8 @@ from storage.framing import PADDED, Framing
 class FrozenEncoder:
     """A trunk that maps images (n, 3, s, s) to a pooled vector and a map.
 
-    ``trunk(x)`` returns (n, dim) and (n, token_dim, h, w), both float32. It is in evaluation mode
-    and takes no gradient.
+    ``trunk(x)`` returns (n, dim) and (n, token_dim, h, w), both float32; or (n, tokens, token_dim)
+    that are kept as they are. It is in evaluation mode and takes no gradient.
     """
 
     name: str
@@ -52,8 +52,7 @@ class FrozenEncoder:
         pooled, spatial = self.trunk(self.normalised(images))
         if spatial.device.type == "mps":
             spatial = spatial.cpu()  # Metal has no adaptive pooling of 7 cells to 4
-        grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
-        tokens = grid.flatten(2).transpose(1, 2).half()  # (n, 16, token_dim)
+        tokens = (spatial if spatial.ndim == 3 else to_grid(spatial)).half()
         return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
 
     def normalised(self, images: NDArray[np.uint8]) -> Tensor:
@@ -67,6 +66,12 @@ class FrozenEncoder:
         """This encoder on ``device``; its trunk is moved, not copied."""
         self.trunk.to(device)
         return self
+
+
+def to_grid(spatial: Tensor) -> Tensor:
+    """A map (n, token_dim, h, w) to the tokens (n, 16, token_dim) that heads read."""
+    grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
+    return grid.flatten(2).transpose(1, 2)
 
 
 def frozen(

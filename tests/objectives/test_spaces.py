@@ -12,7 +12,16 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial, TrialState
 
-from objectives.spaces import LIMITS, RANGES, Choice, Interval, Ranges, overridden, space
+from objectives.spaces import (
+    LIMITS,
+    RANGES,
+    Choice,
+    Interval,
+    Ranges,
+    default_ranges,
+    overridden,
+    space,
+)
 from pipelines._base import Pipeline
 from pipelines.dbt import DbtPipeline
 from pipelines.multimodal import MultimodalPipeline
@@ -94,7 +103,7 @@ def test_the_defaults_lie_within_the_limits_and_none_is_always_among_the_sampler
     task: str,
 ) -> None:
     for name, (least, most) in LIMITS.items():
-        default = RANGES[task][name]
+        default = default_ranges(task, "all")[name]
         ends = (default.low, default.high) if isinstance(default, Interval) else default.values
         assert all(least <= float(end) <= most for end in ends), name
     samplers = RANGES[task]["sampler"]
@@ -205,3 +214,40 @@ def test_a_search_can_tell_what_it_searched_of_a_trial_that_was_told(task: str) 
         space(task, RANGES[task])(trial)
         study.tell(trial, float(value))
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
+
+
+# -- trainable blocks ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_rate_of_the_tail_is_searched_where_blocks_are_trained_and_only_there(
+    task: str,
+) -> None:
+    assert "tail_rate" not in default_ranges(task)
+    assert default_ranges(task, 2)["tail_rate"] == Interval(0.01, 1.0, log=True)
+    assert set(default_ranges(task, "all")) - set(default_ranges(task, 2)) == {"augment_strength"}
+    for blocks in (0, 2, "all"):
+        trial = optuna.create_study().ask()
+        space(task, default_ranges(task, blocks))(trial)
+        assert ("tail_rate" in trial.params) == bool(blocks)
+
+
+@pytest.mark.parametrize("blocks", [2, "all"])
+def test_no_sampler_makes_rows_where_blocks_are_trained(blocks: int | str) -> None:
+    for task in TASKS:
+        assert default_ranges(task, blocks)["sampler"] == Choice(REAL_ROW_SAMPLERS)
+    with pytest.raises(DataError, match=r"\[space.sampler\]: .*smote.* does not fit"):
+        overridden("dbt", {"sampler": {"values": ["smote"]}}, blocks)
+
+
+@pytest.mark.parametrize(("name", "blocks", "message"), [
+    ("tail_rate", 0, r"\[space.tail_rate\] has no effect while the encoder is frozen"),
+    ("augment_strength", 0, "has no effect while the encoder is frozen; add --trainable-blocks"),
+    ("augment_strength", 2, "has no effect with --trainable-blocks 2, which reads kept views"),
+    ("augmented_views", "all", "has no effect with --trainable-blocks all, which changes images"),
+])  # fmt: skip
+def test_ranges_without_effect_on_a_tail_are_refused(
+    name: str, blocks: int | str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        overridden("dbt", {name: {"values": [1]}}, blocks)

@@ -119,7 +119,9 @@ def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], messag
     ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
     ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
     ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
-    ({"trainable_blocks": 2}, "--trainable-blocks 2: only 0 is available"),
+    ({"tta": 2, "trainable_blocks": "all"}, "--tta averages over kept views, and --trainable-bl"),
+    ({"checkpointing": True}, "--checkpointing has no effect with --trainable-blocks 0"),
+    ({"batch_size": "auto"}, "--batch-size auto has no effect with --trainable-blocks 0"),
     ({"batch_size": 32, "space": {"batch_size": {"values": [16]}}},
      r"--batch-size and \[space.batch_size\] both say the batch size; keep one"),
 ])  # fmt: skip

@@ -1,0 +1,197 @@
+"""The blocks of an encoder's network, and what comes before and after them, by family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+STEPS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
+    (("conv_stem", "bn1"), ("blocks",), ("conv_head", "bn2")),  # EfficientNet
+    (("conv_stem", "bn1"), ("blocks",), ()),  # MobileNetV3, whose head holds the rest
+    (("patch_embed", "_pos_embed", "patch_drop", "norm_pre"), ("blocks",), ("norm",)),  # ViT
+    (("conv1", "bn1", "act1", "maxpool"), ("layer1", "layer2", "layer3", "layer4"), ()),  # ResNet
+    (("stem",), ("stages",), ("norm_pre",)),  # ConvNeXt
+    (("patch_embed",), ("layers",), ("norm",)),  # Swin
+    (("stem",), ("s1", "s2", "s3", "s4"), ("final_conv",)),  # RegNet
+)
+"""Attributes of timm's models in the order they are called: before the blocks, blocks, after."""
+
+
+class Parts(Protocol):
+    """One network in its steps; an ``nn.Module`` as well, so that it is copied and kept whole."""
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Normalised images (n, 3, s, s) to what the first block takes, images first."""
+
+    def blocks(self) -> list[nn.Module]:
+        """In order; each takes what the one before it gives."""
+
+    def block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """One of them, images first on both sides."""
+
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last block gives, to (n, dim) and (n, token_dim, h, w)."""
+
+    def forget(self, before: int) -> None:
+        """Drop the stem and the blocks before this one; they are not called again."""
+
+
+def parts_of(trunk: nn.Module) -> Parts | None:
+    """The parts of an encoder's trunk; None where they are not known."""
+    visual, model = getattr(trunk, "visual", None), getattr(trunk, "model", None)
+    if visual is not None:
+        kind = ClipTransformer if hasattr(visual, "class_embedding") else ClipResNet
+        return kind(trunk)
+    for stem, blocks, after in STEPS:
+        if model is not None and all(hasattr(model, name) for name in (*stem, *blocks, *after)):
+            return Timm(trunk, stem, blocks, after)
+    return None
+
+
+class Timm(nn.Module):
+    """A timm model whose attributes are called one after the other."""
+
+    def __init__(
+        self, whole: nn.Module, before: Sequence[str], blocks: Sequence[str], after: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.whole, self.before, self.names, self.after = whole, before, blocks, after
+
+    def stem(self, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        return self._chain(self.before, x)
+
+    def blocks(self) -> list[nn.Module]:
+        """See ``Parts``."""
+        return _children(self.whole.model, self.names)
+
+    def block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        given: Tensor = block(x)
+        return given
+
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Parts``."""
+        features = self._chain(self.after, x)
+        pooled = self.whole.model.forward_head(features, pre_logits=True)  # type: ignore[union-attr,operator]
+        return pooled, self.whole._map(features)  # type: ignore[operator]
+
+    def forget(self, before: int) -> None:
+        """See ``Parts``."""
+        model = self.whole.model
+        for name in self.before:
+            if isinstance(getattr(model, name), nn.Module):
+                setattr(model, name, nn.Identity())
+        _forget_parameters(model)  # a ViT's class token and positions
+        _forget(model, self.names, before)
+
+    def _chain(self, names: Sequence[str], x: Tensor) -> Tensor:
+        for name in names:
+            x = getattr(self.whole.model, name)(x)
+        return x
+
+
+class ClipTransformer(nn.Module):
+    """The steps of ``clip_encoder.VisionTrunk.forward``; its blocks take patches first."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def stem(self, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        visual = self.whole.visual
+        patches = visual.conv1(x)  # type: ignore[union-attr,operator]
+        n, width = patches.shape[:2]
+        first = visual.class_embedding.expand(n, 1, width)  # type: ignore[union-attr,operator]
+        sequence = torch.cat([first, patches.flatten(2).transpose(1, 2)], dim=1)
+        placed = sequence + visual.positional_embedding  # type: ignore[union-attr,operator]
+        given: Tensor = visual.ln_pre(placed)  # type: ignore[union-attr,operator]
+        return given
+
+    def blocks(self) -> list[nn.Module]:
+        """See ``Parts``."""
+        return _children(self.whole.visual.transformer, ("resblocks",))  # type: ignore[union-attr]
+
+    def block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        given: Tensor = block(x.transpose(0, 1)).transpose(0, 1)
+        return given
+
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Parts``."""
+        visual = self.whole.visual
+        out: Tensor = visual.ln_post(x) @ visual.proj  # type: ignore[union-attr,operator]
+        side = round((out.shape[1] - 1) ** 0.5)
+        return out[:, 0], out[:, 1:].transpose(1, 2).reshape(len(out), -1, side, side)
+
+    def forget(self, before: int) -> None:
+        """See ``Parts``."""
+        visual = self.whole.visual
+        visual.conv1, visual.ln_pre = nn.Identity(), nn.Identity()  # type: ignore[union-attr]
+        for name in ("class_embedding", "positional_embedding"):
+            visual._parameters[name] = None  # type: ignore[union-attr]
+        _forget(visual.transformer, ("resblocks",), before)  # type: ignore[union-attr]
+
+
+class ClipResNet(nn.Module):
+    """The steps of CLIP's ``ModifiedResNet.forward``, its attention pooling last."""
+
+    LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
+    def __init__(self, whole: nn.Module) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def stem(self, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        visual = self.whole.visual
+        for i in (1, 2, 3):
+            x = getattr(visual, f"bn{i}")(getattr(visual, f"conv{i}")(x))
+            x = getattr(visual, f"relu{i}")(x)
+        pooled: Tensor = visual.avgpool(x)  # type: ignore[union-attr,operator]
+        return pooled
+
+    def blocks(self) -> list[nn.Module]:
+        """See ``Parts``."""
+        return _children(self.whole.visual, self.LAYERS)
+
+    def block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """See ``Parts``."""
+        given: Tensor = block(x)
+        return given
+
+    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Parts``."""
+        return self.whole.pooling(x), x  # type: ignore[operator]
+
+    def forget(self, before: int) -> None:
+        """See ``Parts``."""
+        for i in (1, 2, 3):
+            for layer in ("conv", "bn", "relu"):
+                setattr(self.whole.visual, f"{layer}{i}", nn.Identity())
+        _forget(self.whole.visual, self.LAYERS, before)
+
+
+def _children(holder: object, names: Sequence[str]) -> list[nn.Module]:
+    """Blocks that are one attribute each, or the children of the only one named."""
+    if len(names) == 1:
+        return list(getattr(holder, names[0]).children())
+    return [getattr(holder, name) for name in names]
+
+
+def _forget(holder: object, names: Sequence[str], before: int) -> None:
+    for i in range(before):
+        if len(names) == 1:
+            getattr(holder, names[0])[i] = nn.Identity()
+        else:
+            setattr(holder, names[i], nn.Identity())
+
+
+def _forget_parameters(model: object) -> None:
+    own: dict[str, object] = getattr(model, "_parameters")  # noqa: B009 - unknown to types here
+    for name in list(own):
+        own[name] = None
