@@ -44,7 +44,12 @@ class Opened:
 
 def open_run(folder: RunFolder, device: str) -> Opened:
     """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
-    folder.read_config()
+    config = StudyConfig.from_toml(folder.read_config())
+    if config.trainable_blocks:
+        raise DataError(
+            f"{folder.path}: blocks of the encoder were trained (--trainable-blocks "
+            f"{config.trainable_blocks}), and explain knows frozen encoders alone"
+        )
     run = read_run(folder)
     if biased(run.protocol):
         raise DataError(
@@ -53,7 +58,7 @@ def open_run(folder: RunFolder, device: str) -> Opened:
         )
     if not run.complete:
         raise DataError(f"{folder.path}: is not finished; give its command again, then explain")
-    config, data = StudyConfig.from_toml(folder.read_config()), folder.read_dataset()
+    data = folder.read_dataset()
     if config.tta:
         raise DataError(
             f"{folder.path}: scores are means over augmented views (--tta {config.tta}), and a "
@@ -63,11 +68,6 @@ def open_run(folder: RunFolder, device: str) -> Opened:
         raise DataError(
             f"{folder.path}: its outer models may read images by different ones of "
             f"{len(config.encoders)} encoders; explain a run of one encoder"
-        )
-    if config.trainable_blocks:
-        raise DataError(
-            f"{folder.path}: blocks of the encoder were trained (--trainable-blocks "
-            f"{config.trainable_blocks}), and explain knows frozen encoders alone"
         )
     refuse_moved(data)
     card = read_encoder_card(folder, config.encoders[0])

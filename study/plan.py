@@ -112,6 +112,8 @@ def describe_plan(
 
 def _views(config: StudyConfig, data: Dataset) -> str:
     views = len(views_of(config, ranges_of(config, data)).numbers)
+    if config.trainable_blocks == ALL:
+        return "each image is changed anew whenever it is drawn"
     if views == 1:
         return "no image is augmented"
     count = len(config.encoders)

@@ -24,7 +24,9 @@ from study.batch_size import CPU_CAP, settled
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna
+from study.ensemble import ship_ensemble
 from study.finish import choose
+from study.opened import open_run
 from study.options import study_config
 from study.prepare import Ready, cut, encoders_of, lay_out, represent, room
 from study.session import Place, Session
@@ -232,6 +234,32 @@ def outcome_params(ready: Ready) -> dict[str, Any]:
     return params
 
 
+def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_views(
+    tmp_path: Path, weights: Path
+) -> None:
+    ready, place = on_images(tmp_path, weights, final="ensemble", tta=1)
+    outer = [fold.name for fold in ready.studies]
+    for name in outer:
+        for number in (0, None):
+            outcome = carry_out(Job(place, name, number, "cpu"))
+            assert not outcome.trace, outcome.trace
+    ship_ensemble(ready.folder, outer)
+    shipped = read_shipped(ready.folder)
+    assert FINAL not in outer
+    assert len(shipped.members) == len(outer) == 2
+    new = write_picture(tmp_path / "new.png", 9999)
+    features = new_features(shipped, [new], {})
+    scores, _ = shipped.score(features, tmp_path / "other")
+    apart = [
+        replace(shipped, members=(member,)).score(features, tmp_path / "other")[0]
+        for member in shipped.members
+    ]
+    assert not np.allclose(*apart, atol=1e-5)
+    np.testing.assert_allclose(scores, np.mean(apart, axis=0), atol=1e-12)
+    once = replace(shipped, members=tuple(replace(m, tta=0) for m in shipped.members))
+    assert not np.allclose(once.score(features, tmp_path / "other")[0], scores, atol=1e-6)
+
+
 def test_the_weights_that_ship_are_not_the_pretrained_ones(tmp_path: Path, weights: Path) -> None:
     ready, place = on_images(tmp_path, weights)
     for number in (0, None):
@@ -250,6 +278,12 @@ def test_an_encoder_with_fewer_blocks_is_refused_before_anything_is_written(
     config = small(encoder="clip:ViT-B/32", weights=str(weights), trainable_blocks=3)
     with pytest.raises(DataError, match="--trainable-blocks 3: clip:ViT-B/32 has 2 blocks"):
         encoders_of(config)
+
+
+def test_explain_refuses_a_run_whose_encoder_was_trained(tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(small().to_toml())
+    with pytest.raises(DataError, match=r"blocks 1\), and explain knows frozen encoders alone"):
+        open_run(RunFolder(tmp_path), "cpu")
 
 
 # -- what is chosen where nothing is said ----------------------------------------------------
