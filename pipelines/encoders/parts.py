@@ -76,8 +76,7 @@ class Timm(nn.Module):
     def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Parts``."""
         features = self._chain(self.after, x)
-        pooled = self.whole.model.forward_head(features, pre_logits=True)  # type: ignore[union-attr,operator]
-        return pooled, self.whole._map(features)  # type: ignore[operator]
+        return self.whole.pool(features), self.whole.map(features)  # type: ignore[operator]
 
     def forget(self, before: int) -> None:
         """See ``Parts``."""

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipelines.dbt import DbtPipeline
+from pipelines.encoders import clip_encoder
 from pipelines.fine_tuned import TailPipeline
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.rows import TrainingRows
@@ -64,6 +66,13 @@ def save_clip(
         model = CLIP(width, side, layers, vision, patch, 8, 20, 64, 1, 1)  # type: ignore[arg-type]
         torch.save(model.state_dict(), folder / "clip.pt")
     return folder / "clip.pt"
+
+
+def small_towers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loader take the files of ``save_clip`` for what their names say."""
+    monkeypatch.setitem(clip_encoder.TOWERS, "ViT-B/32", clip_encoder.Tower(32, 32, 2, 64, 8))
+    resnet = clip_encoder.Tower(16, 64, (1, 1, 1, 1), 8)
+    monkeypatch.setitem(clip_encoder.TOWERS, "RN50", resnet)
 
 
 def with_tail(source: ArraySource) -> ArrayTailSource:

@@ -19,9 +19,14 @@ from pipelines.encoders.divide import ALL, Blocks, Divided, count_blocks, divide
 from pipelines.encoders.frozen import FrozenEncoder, to_grid
 from storage.records import DataError
 from tests.contracts.encoder_contract import pictures
-from tests.pipelines.tail_factories import save_clip
+from tests.pipelines.tail_factories import save_clip, small_towers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def _small_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_towers(monkeypatch)
 
 
 def timm_encoder(name: str, folder: Path) -> Encoder:

@@ -21,13 +21,18 @@ from pipelines.trunk_source import UNTOUCHED, Division, room_for, trunk_source
 from storage.framing import PADDED
 from storage.images import content_hash
 from storage.records import DataError, Features
-from tests.pipelines.tail_factories import save_clip
+from tests.pipelines.tail_factories import save_clip, small_towers
 from tests.storage.image_factories import write_picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TWO, THREE = (Views(tuple(range(n)), STYLES[0]) for n in (2, 3))
 Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def _small_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_towers(monkeypatch)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from study.session import Place, Session
 from study.ship import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
-from tests.pipelines.tail_factories import SmallTail, save_clip, with_tail
+from tests.pipelines.tail_factories import SmallTail, save_clip, small_towers, with_tail
 from tests.storage.image_factories import class_folders, write_picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +52,11 @@ def one_thread() -> Iterator[None]:
 def _one_session_a_test() -> None:
     study.session.open_session.cache_clear()
     quiet_optuna()
+
+
+@pytest.fixture(autouse=True)
+def _small_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_towers(monkeypatch)
 
 
 def small(task: str = "multimodal", **changes: Any) -> StudyConfig:
