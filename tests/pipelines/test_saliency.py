@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.decision import Decision
-from pipelines.encoders import registry
+from pipelines.encoders import clip_encoder, registry
 from pipelines.encoders.clip_encoder import VisionTrunk
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel, log_probabilities
@@ -62,7 +62,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> FrozenEncoder:
     model = CLIP(16, 64, 3, 64, 16, 8, 20, 64, 1, 1)
     path = tmp_path_factory.mktemp("clip") / "tiny.pt"
     torch.save(model.state_dict(), path)
-    return encoder_of("clip:ViT-B/32", path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(clip_encoder.TOWERS, "ViT-B/32", clip_encoder.Tower(16, 64, 3, 64, 16))
+        return encoder_of("clip:ViT-B/32", path)
 
 
 def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) -> FoldModel:
