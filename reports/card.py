@@ -83,7 +83,7 @@ def _encoder(numbers: Json) -> str:
     params = numbers["final"].get("params") or {}
     name = params.get("encoder", numbers["protocol"]["encoder"])
     found = numbers["provenance"].get("encoders", {}).get(name)
-    if not found or "weights_sha256" not in found:
+    if not found or not found["weights_sha256"]:
         return f"Encoder {name}"
     shape = {"pad": "padded to", "stretch": "stretched to"}[found["fit"]]
     cut = "cropped to the breast and " if found["crop"] == "breast" else ""
