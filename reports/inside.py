@@ -153,17 +153,19 @@ def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
 
 
 def case_table(inside: Inside, numbers: Json) -> Table:
-    """Every case by its full id."""
+    """Every case by its full id; a last column only where heat maps need a word each."""
     classes = inside.run.classes
+    alike = {described(one) for one in inside.shown} == {"Grad-CAM"}
     rows = tuple(
         (classes[one.case.label], one.case.kind, one.case.id, one.case.patient, one.case.fold,
-         called(one.case, classes).removeprefix("called "), described(one))
+         called(one.case, classes).removeprefix("called "), *(() if alike else (described(one),)))
         for one in inside.shown
     )  # fmt: skip
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return Table(
         f"The cases{marks}",
-        ("Class", "Kind", "Image", "Patient", "Fold", "Called", "Heat map"), rows,
+        ("Class", "Kind", "Image", "Patient", "Fold", "Called", *(() if alike else ("Heat map",))),
+        rows,
         ("Fold: whose model tested the image and explains it. Probabilities are calibrated, of one "
          "image each; they carry no interval.",),
     )  # fmt: skip

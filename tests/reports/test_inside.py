@@ -12,7 +12,7 @@ from pipelines.saliency import GRAD_CAM, POOLING, ROLL_OUT
 from reports.cases import Case, choose
 from reports.evidence import test_rows as joined_rows
 from reports.figures_inside import fitted
-from reports.inside import METHODS, Inside, Shown, called, described, figure_name
+from reports.inside import METHODS, Inside, Shown, called, case_table, described, figure_name
 from reports.inside_write import write_inside
 from reports.page import page, with_inside
 from reports.pages import width
@@ -54,6 +54,15 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
     assert text.count("SYNTHETIC DATA") >= 6
     for case in choose(joined_rows(make_run(FOUR)), {f"outer-{k}": None for k in range(5)}, 1):  # type: ignore[arg-type]
         assert case.id in text
+
+
+def test_the_cases_tell_of_heat_only_where_there_is_something_to_tell() -> None:
+    numbers = results(make_run(FOUR))
+    plain = case_table(inside_of(make_run(FOUR), method=GRAD_CAM, peak=None), numbers)
+    assert plain.header[-1] == "Called"
+    weights = case_table(inside_of(make_run(FOUR)), numbers)
+    assert weights.header[-1] == "Heat map"
+    assert weights.rows[0][-1] == "attention pooling, peak 1.4× even"
 
 
 def test_the_report_is_linked_once(tmp_path: Path) -> None:
