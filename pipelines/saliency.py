@@ -137,6 +137,11 @@ class _Whole(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             features = self.trunk.features(x)
+        if features.ndim != 4:
+            raise DataError(
+                "explain: this encoder's patches are neither a map for Grad-CAM nor seen by plain "
+                "attention that could be rolled out; choose another encoder"
+            )
         features = self.last_map(features.detach().requires_grad_())
         return log_probabilities(self.head, self.trunk.pool(features), self.columns)
 

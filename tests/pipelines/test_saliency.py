@@ -198,6 +198,15 @@ def test_a_transformer_with_another_pooling_is_refused(vit: FrozenEncoder) -> No
         model.global_pool = before  # type: ignore[union-attr,assignment]
 
 
+def test_patches_without_plain_attention_are_refused(
+    vit: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(vit.trunk.model.blocks[0].attn, "fused_attn")  # type: ignore[union-attr,index]
+    model = head_of(vit.dim, tokens=False)
+    with pytest.raises(DataError, match="neither a map for Grad-CAM nor"):
+        heat_of(vit, model, square(224), NO_COLUMNS, target=0)
+
+
 def test_clip_is_a_transformer_and_lite0_is_not(clip: FrozenEncoder, lite0: FrozenEncoder) -> None:
     assert isinstance(clip.trunk, VisionTrunk)
     assert not rolls_out(lite0.trunk)
