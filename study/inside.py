@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.embeddings import embed
+from pipelines.rows import ImageSource
 from pipelines.saliency import heat_of, method_of, require
 from pipelines.squares import read_square
 from reports.cases import Case, choose
@@ -36,8 +37,8 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     """
     refuse_device(device)
     opened = open_run(folder, device)
-    for model in opened.models.values():
-        require(method_of(opened.encoder, tokens=model.tokens))
+    for name, model in opened.models.items():
+        require(method_of(opened.encoders[name], tokens=model.tokens))
     thresholds = {name: model.decision.threshold for name, model in opened.models.items()}
     first = joined(rows for rows in opened.tests.values() if not rows.repeat.any())
     assert first is not None
@@ -47,16 +48,25 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     weighed = None
     if opened.data.features.columns:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
-        tokens = any(model.tokens for model in opened.models.values())
-        source = embed(
-            opened.data.features, opened.encoder, cache=cache, tokens=tokens, device=device
-        )  # fmt: skip
-        weighed = weigh(opened, source)
+        weighed = weigh(opened, represented(opened, cache=cache, device=device))
     network = next(iter(opened.models.values())).network
     return Inside(
         opened.run, shown, weighed, len(next(network.parameters())),
         several_repeats=opened.config.repeats > 1,
     )  # fmt: skip
+
+
+def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
+    """Embeddings of every image by what each outer model reads, by name of the fold."""
+    tokens = any(model.tokens for model in opened.models.values())
+    sources: dict[str, ImageSource] = {}
+    for encoder in opened.encoders.values():
+        if encoder.name not in sources:
+            features = opened.data.features
+            sources[encoder.name] = embed(
+                features, encoder, cache=cache, tokens=tokens, device=device
+            )
+    return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
 
 
 def show(opened: Opened, case: Case) -> Shown:
@@ -67,7 +77,7 @@ def show(opened: Opened, case: Case) -> Shown:
         )
     model = opened.models[case.fold]
     row = opened.data.features.select([case.id])
-    encoder = opened.encoder
+    encoder = opened.encoders[case.fold]
     square = read_square(str(row.images[0]), encoder.image_size, encoder.framing)
     columns = model.columns.transform(row.tabular)[0]
     heat = heat_of(encoder, model, square, columns, target=case.predicted)

@@ -13,13 +13,14 @@ from pipelines.decision import Decision
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
 from reports.words import biased
+from storage.files import read_json
 from storage.framing import Framing
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
 from study.rebuild import fold_model
-from study.ship import read_encoder_card, same_encoder
+from study.ship import PREPROCESSING, same_encoder
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""
@@ -30,13 +31,14 @@ class Opened:
     """A finished run with the models of its outer folds.
 
     Attributes:
-        models, folds, tests: by name of the outer fold; ``tests`` are its test predictions.
+        encoders, models, folds, tests: by name of the outer fold; ``encoders`` is what its model
+            reads images by, ``tests`` are its test predictions.
     """
 
     run: Run
     config: StudyConfig
     data: Dataset
-    encoder: FrozenEncoder
+    encoders: Mapping[str, FrozenEncoder]
     folds: Mapping[str, OuterFold]
     models: Mapping[str, FoldModel]
     tests: Mapping[str, Predictions]
@@ -64,24 +66,32 @@ def open_run(folder: RunFolder, device: str) -> Opened:
             f"{folder.path}: scores are means over augmented views (--tta {config.tta}), and a "
             "heat map shows one image; explain a run without --tta"
         )
-    if len(config.encoders) > 1:
-        raise DataError(
-            f"{folder.path}: its outer models may read images by different ones of "
-            f"{len(config.encoders)} encoders; explain a run of one encoder"
-        )
     refuse_moved(data)
-    card = read_encoder_card(folder, config.encoders[0])
-    framing = Framing(card["fit"], card["crop"])
-    encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
-    encoder = encoder.to(device)
-    if not isinstance(encoder, FrozenEncoder):
-        raise DataError(f"{card['name']}: explain knows frozen encoders alone")
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     models = {
         result.name: fold_model(folder, data, folds[result.name]).to(device) for result in run.outer
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
-    return Opened(run, config, data, encoder, folds, models, tests)
+    encoders = _encoders(folder, list(models), device)
+    return Opened(run, config, data, encoders, folds, models, tests)
+
+
+def _encoders(folder: RunFolder, studies: Sequence[str], device: str) -> dict[str, FrozenEncoder]:
+    """What each outer model reads images by; one that several share is built once."""
+    built: dict[str, FrozenEncoder] = {}
+    names = {}
+    for study in studies:
+        card = read_json(folder.study(study) / PREPROCESSING)["encoder"]
+        names[study] = card["name"]
+        if card["name"] in built:
+            continue
+        framing = Framing(card["fit"], card["crop"])
+        encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
+        encoder = encoder.to(device)
+        if not isinstance(encoder, FrozenEncoder):
+            raise DataError(f"{card['name']}: explain knows frozen encoders alone")
+        built[card["name"]] = encoder
+    return {study: built[name] for study, name in names.items()}
 
 
 def refuse_device(device: str) -> None:

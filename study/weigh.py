@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,16 +19,16 @@ PERMUTATIONS = 20
 """Of each column, averaged."""
 
 
-def weigh(opened: Opened, source: ImageSource) -> Json:
+def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
     """What image, columns and each column are worth on the outer test rows of all folds.
 
     Args:
-        source: of every row's embedding.
+        sources: embeddings of the test rows, by name of the outer fold.
     """
     names = [column.name for column in opened.data.features.columns]
     scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
     for name, rows in opened.tests.items():
-        model, ids = opened.models[name], rows.ids.tolist()
+        model, source, ids = opened.models[name], sources[name], rows.ids.tolist()
         images = source.tokens(ids) if model.tokens else source.pooled(ids)
         table = opened.data.features.select(ids).tabular
         probabilities = alterations(model, images, table, names, opened.config.seed, name)

@@ -201,7 +201,7 @@ def test_a_transformer_with_another_pooling_is_refused(vit: FrozenEncoder) -> No
 def test_patches_without_plain_attention_are_refused(
     vit: FrozenEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(vit.trunk.model.blocks[0].attn, "fused_attn")  # type: ignore[union-attr,index]
+    monkeypatch.delattr(vit.trunk.model.blocks[0].attn, "attn_drop")  # type: ignore[union-attr,index]
     model = head_of(vit.dim, tokens=False)
     with pytest.raises(DataError, match="neither a map for Grad-CAM nor"):
         heat_of(vit, model, square(224), NO_COLUMNS, target=0)

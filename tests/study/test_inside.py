@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
 from pipelines.embeddings import embed
+from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from reports.inside import TABLE
 from reports.write import write_report
@@ -28,7 +30,7 @@ from study.inside import show
 from study.opened import Opened, open_run
 from study.rebuild import fold_model
 from study.session import Place, open_session
-from study.ship import ENCODER_FILE, encoder_card
+from study.ship import encoder_card, write_encoder_cards
 from study.weigh import weigh
 from study.work import Job, carry_out
 from tests.factories import ArraySource, begin_run, make_config, make_rows
@@ -67,9 +69,14 @@ def place_of(number: int) -> tuple[int, int]:
     return (6, 6, far, far)[number // 2 % 4], (6, far, 6, far)[number // 2 % 4]
 
 
-def carried_out(path: Path, data: Dataset, source: object, **changes: object) -> Place:
+def carried_out(
+    path: Path, data: Dataset, source: object, encoder: Encoder | None = None, **changes: object
+) -> Place:
     open_session.cache_clear()
-    ready, place = begin_run(path, data, source, make_config(**changes))  # type: ignore[arg-type]
+    name = {"encoder": encoder.name} if encoder else {}
+    ready, place = begin_run(path, data, source, make_config(**name, **changes))  # type: ignore[arg-type]
+    if encoder:
+        write_encoder_cards(ready.folder, [encoder_card(encoder, "")])
     for study in ready.studies:
         for number in [*range(ready.config.trials), None]:
             assert carry_out(Job(place, study.name, number, "cpu")).state != "failed"
@@ -105,13 +112,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         run,
         data,
         source,
-        encoder=ENCODER,
+        encoder,
         columns=("age",),
         trials=1,
         epochs=12,
         space=SPACE,
     )
-    write_json(run / ENCODER_FILE, encoder_card(encoder, ""))
     (run / "report").mkdir()
     (run / "report" / "report.html").write_text("<nav><!-- inside --></nav>", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -235,6 +241,21 @@ def test_a_model_that_is_gone_or_another_versions_is_refused(
     assert "outer-0/preprocessing.json: is not there" in refused(capsys, copy)
 
 
+def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
+    copy: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "tiny.pt"
+    torch.save(timm.create_model("mobilenetv3_small_050", pretrained=False).state_dict(), weights)
+    other = build("timm:mobilenetv3_small_050", weights=weights)
+    path = copy / "outer-1" / "preprocessing.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**kept, "encoder": encoder_card(other, str(weights))})
+    encoders = open_run(RunFolder(copy), "cpu").encoders
+    assert encoders["outer-1"].name == other.name
+    assert encoders["outer-0"].name == ENCODER
+    assert encoders["outer-0"] is encoders["outer-2"]
+
+
 def test_moved_images_are_refused_in_one_sentence(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,7 +317,7 @@ def test_a_synthetic_run_is_stamped_everywhere(
 
 
 @pytest.fixture(scope="module")
-def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, ArraySource]:
+def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, dict[str, ArraySource]]:
     """A run in which age alone tells the classes."""
     quiet_optuna()
     data, source = make_rows(patients=60, images=1, signal=0.0)
@@ -313,12 +334,12 @@ def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, ArraySourc
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     models = {one.name: fold_model(folder, data, folds[one.name]) for one in run.outer}
     tests = {one.name: one.test for one in run.outer if one.test is not None}
-    encoder = build(ENCODER)
-    return Opened(run, config, data, encoder, folds, models, tests), source  # type: ignore[arg-type]
+    opened = Opened(run, config, data, {}, folds, models, tests)
+    return opened, dict.fromkeys(models, source)
 
 
 def test_the_only_column_with_a_signal_is_worth_something_and_noise_is_not(
-    by_age: tuple[Opened, ArraySource],
+    by_age: tuple[Opened, dict[str, ArraySource]],
 ) -> None:
     found = weigh(*by_age)
     losses = {one["what"]: one["loss"] for one in found["losses"]}
