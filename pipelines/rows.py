@@ -25,7 +25,7 @@ Float16 = NDArray[np.float16]
 ImageRows = StoredRows | Float32 | Float16
 """(n, dim) or (n, tokens, token_dim), on disk or in memory; positions give an array."""
 
-CHUNK_BYTES = 1 << 26
+CHUNK_BYTES = 1 << 23
 """Of rows read at once while statistics are taken."""
 MANY = 10_000
 """Training-side rows up to which a sampler's made rows are computed at once and held: neighbours

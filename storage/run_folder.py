@@ -19,6 +19,7 @@ from storage.records import (
     Dataset,
     Features,
     Fold,
+    IntArray,
     OuterFold,
 )
 
@@ -161,33 +162,44 @@ class RunFolder:
         kept = read_json(self.path / "splits.json")
         if kept["fingerprint"] != data.fingerprint:
             raise DataError(f"{self.path}: splits.json was made for other data; start a new --run")
-        return tuple(_outer_fold(data, study) for study in kept["studies"])
+        names = _Names(data)
+        return tuple(_outer_fold(names, study) for study in kept["studies"])
 
     def write_card(self, text: str) -> None:
         """Keep the model card beside the shipped model."""
         write_text(self.study(FINAL) / "MODEL_CARD.md", text)
 
 
-def _outer_fold(data: Dataset, kept: dict[str, Any]) -> OuterFold:
-    train, test = _sides(data, kept["test"])
+class _Names:
+    """Ids and patients of the rows, each text once, whatever number of folds names it."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data, self.ids = data, data.ids.tolist()
+        unique, self.person = np.unique(data.patients, return_inverse=True)
+        self.people = unique.tolist()
+
+    def ids_at(self, at: IntArray) -> tuple[str, ...]:
+        return tuple([self.ids[row] for row in at.tolist()])
+
+    def patients_at(self, at: IntArray) -> frozenset[str]:
+        return frozenset([self.people[person] for person in np.unique(self.person[at]).tolist()])
+
+    def sides(self, of: IntArray, held: list[str]) -> tuple[IntArray, IntArray]:
+        """Positions of the rows ``of`` that are not held, and of those that are."""
+        out = self.data.features.positions(held)
+        return of[~np.isin(of, out)], out
+
+
+def _outer_fold(names: _Names, kept: dict[str, Any]) -> OuterFold:
+    train, test = names.sides(np.arange(len(names.data)), kept["test"])
     inner = []
     for name, val in kept["inner"].items():
-        fit, held = _sides(train, val)
-        inner.append(Fold(name, _ids(fit), _ids(held), _patients(fit), _patients(held)))
+        fit, held = names.sides(train, val)
+        inner.append(
+            Fold(name, names.ids_at(fit), names.ids_at(held),
+                 names.patients_at(fit), names.patients_at(held))
+        )  # fmt: skip
     return OuterFold(
-        kept["name"], kept["repeat"], _ids(train), _ids(test),
-        _patients(train), _patients(test), tuple(inner),
+        kept["name"], kept["repeat"], names.ids_at(train), names.ids_at(test),
+        names.patients_at(train), names.patients_at(test), tuple(inner),
     )  # fmt: skip
-
-
-def _sides(data: Dataset, held: list[str]) -> tuple[Dataset, Dataset]:
-    apart = set(held)
-    return data.select([name for name in data.ids.tolist() if name not in apart]), data.select(held)
-
-
-def _ids(data: Dataset) -> tuple[str, ...]:
-    return tuple(data.ids.tolist())
-
-
-def _patients(data: Dataset) -> frozenset[str]:
-    return frozenset(data.patients.tolist())

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
             can be opened.
     """
     if url is None:
-        return _open_journal(folder.journal)
+        folder.journal.touch()
+        return _opened(folder.journal, folder.journal.stat().st_ino)
     if url.startswith("sqlite"):
         raise DataError(
             f"--storage {url}: SQLite can hand the same trial to two writers; leave --storage out "
@@ -72,7 +74,14 @@ class _Journal(JournalFileBackend):
             self.lock.release()
 
 
-def _open_journal(path: Path) -> JournalStorage:
+@lru_cache(maxsize=1)
+def _opened(path: Path, _file: int) -> JournalStorage:
+    """One a process and file: to read 10,000 trials takes seconds."""
+    return open_journal(path)
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """The trials in one journal file, read anew."""
     return JournalStorage(_Journal(path))
 
 
@@ -159,7 +168,7 @@ def _rewrite(journal: Path, studies: list[optuna.Study]) -> None:
     aside = journal.with_name(f"{journal.name}.rewritten")
     aside.unlink(missing_ok=True)
     unlock(aside)
-    storage = _open_journal(aside)
+    storage = open_journal(aside)
     for study in studies:
         _copy(study, storage, study.study_name)
     aside.replace(journal)

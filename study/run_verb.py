@@ -33,7 +33,7 @@ from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.duration import seconds_of
 from study.engines import Starter, local_devices, quiet_optuna
 from study.options import cache_folder, execution, gather, study_config
-from study.plan import REPORT_SECONDS, Cost, describe_plan
+from study.plan import REPORT_SECONDS, Cost, describe_plan, length
 from study.prepare import (
     Ready,
     audit_represented,
@@ -190,7 +190,7 @@ def _deadline(
     return Deadline(
         at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
         networks=ready.config.networks,
-        trial_seconds=cost.epoch_seconds * ready.config.epochs, report_seconds=REPORT_SECONDS,
+        trial_seconds=cost.epoch_seconds * length(ready.config), report_seconds=REPORT_SECONDS,
         clock=time.monotonic,
     )  # fmt: skip
 

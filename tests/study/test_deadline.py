@@ -102,13 +102,13 @@ def test_a_run_that_takes_less_than_its_time_is_not_cut() -> None:
 
 
 def test_the_expected_trial_counts_until_a_complete_one_was_seen() -> None:
-    deadline = Deadline(100.0, 1, 1, 30.0, 5.0, lambda: 10.0)
-    assert deadline.near([], ends=1), "10 + 30 + 2 x 30 + 5 is 105"
+    deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
+    assert deadline.near([], ends=1), "10 + 40 + 1.5 x 40 + 5 is 115"
     assert deadline.near([Ended("pruned", None, 1.0)], ends=1)
     assert not deadline.near([Ended("complete", 0.5, 20.0)], ends=1)
-    assert deadline.near([Ended("complete", 0.5, 20.0), Ended("pruned", None, 31.0)], ends=1)
+    assert deadline.near([Ended("complete", 0.5, 20.0), Ended("pruned", None, 35.0)], ends=1)
 
 
 def test_trials_of_an_earlier_call_do_not_say_how_long_one_takes() -> None:
-    deadline = Deadline(100.0, 1, 1, 30.0, 5.0, lambda: 10.0)
+    deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
     assert deadline.near([Ended("complete", 0.5)], ends=1)

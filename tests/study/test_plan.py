@@ -11,7 +11,7 @@ import pytest
 from objectives.pruning import PRUNERS
 from storage.files import read_json
 from storage.run_folder import RunFolder
-from study.plan import END_SHARE, TRIAL_SECONDS, Cost, epoch_share
+from study.plan import TRIAL_SECONDS, Cost, end_epochs, epoch_share, length
 from study.provenance import write_provenance
 from tests.factories import make_config
 
@@ -38,15 +38,25 @@ def test_the_share_of_epochs_is_what_halving_trains_of_random_scores(
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     mean = np.mean([halved(trials, epochs, seed) for seed in range(40)])
-    assert epoch_share(make_config(trials=trials, epochs=epochs)) == pytest.approx(mean, rel=0.12)
+    assert epoch_share(
+        make_config(trials=trials, epochs=epochs, patience_epochs=epochs)
+    ) == pytest.approx(mean, rel=0.12)
 
 
 def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> None:
     config = make_config(pruner="none", epochs=10)
-    work = 8 * (5.0 + TRIAL_SECONDS) + 2 * END_SHARE * config.networks * 5.0
+    work = 8 * (5.0 + TRIAL_SECONDS) + 2 * config.networks * 0.5 * end_epochs(config)
     cost = Cost(trials=8, ends=2, epoch_seconds=0.5, start_seconds=3.0)
     assert cost.seconds(config, 1) == pytest.approx(3.0 + work)
     assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)
+
+
+def test_patience_shortens_what_is_expected_of_trials_and_ends() -> None:
+    short = make_config(trials=30, epochs=100, patience_epochs=20)
+    long = make_config(trials=30, epochs=100, patience_epochs=100)
+    assert (length(short), length(long)) == (30, 100)
+    assert epoch_share(short) < epoch_share(long)
+    assert end_epochs(short) < end_epochs(long)
 
 
 def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None:
