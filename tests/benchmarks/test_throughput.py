@@ -1,0 +1,87 @@
+"""Both sides of the throughput comparison run the same study, and say what they ran."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import throughput
+from benchmarks.own_study import trial_by_trial, whole_study
+from benchmarks.pruners import WAYS, told
+from benchmarks.small_studies import Pool
+from objectives.pruning import PRUNERS
+from study.prepare import cut
+from study.session import ranges_of
+from tests.factories import make_config, make_rows
+
+CONFIG = make_config(
+    "dbt", trials=2, epochs=3, networks=1, outer_folds=2, inner_folds=2, space=throughput.FIXED
+)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    data, source = make_rows(patients=24)
+    return Pool(data, source, {"name": "array:test", "weights": ""})
+
+
+def test_the_watch_sees_every_trial_and_no_more_training_than_there_was(
+    pool: Pool, tmp_path: Path
+) -> None:
+    found = trial_by_trial(tmp_path / "run", pool, CONFIG)
+    assert found["trials"] == CONFIG.outer_folds * CONFIG.trials
+    assert 0 < found["training_cpu"] < found["cpu"]
+    assert 0 < found["training_wall"] < found["wall"]
+
+
+def test_both_studies_are_of_the_same_splits_and_number_of_trials(
+    pool: Pool, tmp_path: Path
+) -> None:
+    pytest.importorskip("skorch", reason="the extra `benchmarks` is not installed")
+    pytest.importorskip("optuna_integration", reason="the extra `benchmarks` is not installed")
+    from benchmarks.rival_study import inner_fold_of, rival_study
+
+    folds = list(cut(CONFIG, pool.data).outer)
+    inputs = pool.embeddings.pooled(pool.data.ids.tolist())
+    rival = rival_study(pool.data, inputs, folds, CONFIG, ranges_of(CONFIG, pool.data))
+    own = whole_study(tmp_path / "run", pool, replace(CONFIG, pruner="none"), workers=1)
+    assert own["trials"] == rival["trials"] == CONFIG.outer_folds * CONFIG.trials
+    assert own["inner"] == rival["inner"] == [CONFIG.inner_folds] * CONFIG.outer_folds
+    assert own["tested"] == rival["tested"] == [sorted(fold.test) for fold in folds]
+    assert own["epochs"] == CONFIG.epochs * own["trials"]
+    for fold in folds:
+        of = inner_fold_of(fold)
+        for k, inner in enumerate(fold.inner):
+            assert {fold.train[at] for at in np.flatnonzero(of == k)} == set(inner.val)
+    for one in (own, rival):
+        assert len(one["scores"]) == CONFIG.outer_folds
+        assert one["cpu"] > 0
+
+
+def test_a_search_that_is_told_again_gives_up_what_the_pruner_gives_up() -> None:
+    rising = np.linspace(0.5, 0.9, 20)
+    inner = np.stack([rising, rising - 0.2, rising + 0.05])
+    outer = inner - 0.1
+    order = np.arange(3)
+    every = told(inner, outer, order, WAYS["none"](20))
+    assert every.epochs == 60
+    assert every.score == pytest.approx(outer[2, -1])
+    halved = told(inner, outer, order, PRUNERS["halving"](20))
+    assert halved.epochs == 20 + 2 + 20
+    assert halved.score == every.score
+
+
+def test_a_search_that_is_told_again_ends_a_trial_that_no_longer_rises() -> None:
+    falling = np.linspace(0.9, 0.5, 40)[None]
+    assert told(falling, falling, np.arange(1), WAYS["none"](40)).epochs == 21
+
+
+def test_a_section_replaces_itself_and_leaves_the_others(tmp_path: Path) -> None:
+    page = tmp_path / "RESULTS.md"
+    throughput.put_section(page, "## Throughput", "first")
+    page.write_text(page.read_text() + "\n## Scaling\n\nthe other\n")
+    throughput.put_section(page, "## Throughput", "second")
+    assert page.read_text() == "# Results\n\n## Throughput\n\nsecond\n\n## Scaling\n\nthe other\n"
