@@ -31,7 +31,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(UV) --version >/dev/null 2>&1 || "$(PYTHON)" -m pip install --quiet --root-user-action ignore --target build/uv uv \
 		|| { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@test -x $(BIN)/python || { rm -rf .venv && $(UV) venv --quiet --python "$(PYTHON)" .venv; }
-	$(UV) pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev,dicom,explain]'
+	$(UV) pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
+		--editable '.[dev,dask,dicom,explain,postgresql]'
 	@touch $@
 
 clean:

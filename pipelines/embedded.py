@@ -52,10 +52,16 @@ class Embeddings:
         Raises:
             DataError: the cache has no such table.
         """
-        return _load(cache, name)
+        handle = _handle(cache, name)
+        _ = handle.dim
+        return handle
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Embeddings.load, (self.cache, self.name)
+        return _handle, (self.cache, self.name)
+
+    def is_there(self) -> bool:
+        """Whether this machine sees the table."""
+        return _table_path(self.cache, self.name).exists()
 
     @property
     def dim(self) -> int:
@@ -142,10 +148,8 @@ class Embeddings:
 
 
 @lru_cache(maxsize=64)
-def _load(cache: Path, name: str) -> Embeddings:
-    handle = Embeddings(cache, name)
-    _ = handle.dim
-    return handle
+def _handle(cache: Path, name: str) -> Embeddings:
+    return Embeddings(cache, name)
 
 
 def _table_path(cache: Path, name: str) -> Path:

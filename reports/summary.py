@@ -101,7 +101,7 @@ def _nested(numbers: Json) -> str:
         f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
         f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
         f"its inner folds; the chosen configuration was refitted on the whole training side and "
-        f"scored the outer test rows once.{_patience(numbers)}"
+        f"scored the outer test rows once.{_in_flight(numbers)}{_patience(numbers)}"
     )
 
 
@@ -111,7 +111,18 @@ def _non_nested(numbers: Json) -> str:
         f"Patient-grouped, stratified cross-validation that is not nested: one search of "
         f"{plural(int(p['trials']), 'trial')}, by {_metric(numbers)} on {p['outer_folds']} folds "
         f"of all rows, whose best trial's own scores on the same folds are reported."
-        f"{_patience(numbers)}"
+        f"{_in_flight(numbers)}{_patience(numbers)}"
+    )
+
+
+def _in_flight(numbers: Json) -> str:
+    """Empty where trials came one after the other."""
+    count = int(numbers["protocol"].get("in_flight", 1))
+    if count == 1:
+        return ""
+    return (
+        f" Up to {count} trials of a search ran at once, each suggested and pruned by the trials "
+        f"up to the {count}th before it."
     )
 
 

@@ -24,9 +24,10 @@ from storage.records import (
 from storage.run_folder import RunFolder
 
 PROTOCOL = (
-    "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "seed", "metric",
-    "encoder", "trainable_blocks", "networks", "epochs", "patience_epochs", "pruner", "threshold",
-    "threshold_target", "batch_size", "space", "level", "aggregate", "fit", "crop", "final", "tta",
+    "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "in_flight", "seed",
+    "metric", "encoder", "trainable_blocks", "networks", "epochs", "patience_epochs", "pruner",
+    "threshold", "threshold_target", "batch_size", "space", "level", "aggregate", "fit", "crop",
+    "final", "tta",
 )  # fmt: skip
 """Options that a report states; the path of the data, say, is no part of the protocol."""
 _TABLES = ("history", "validation", "test")

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
+from storage.database import patiently, without_password
+from storage.errors import first_line
 from storage.records import DataError
 from storage.run_folder import RunFolder
 
-_log = logging.getLogger(__name__)
 
-
-def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
+def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:
     """The trial storage of a run: its journal file, or a database of several machines.
+
+    Args:
+        wait: for a database that answered before and is being restarted.
 
     Raises:
         DataError: the URL names SQLite, which gives one trial to two writers, or no database that
@@ -37,14 +40,48 @@ def open_trials(folder: RunFolder, url: str | None = None) -> BaseStorage:
             f"--storage {url}: SQLite can hand the same trial to two writers; leave --storage out "
             "for the journal file, or name a PostgreSQL or MySQL server"
         )
+
+    def connect() -> RDBStorage:
+        # A connection that a restarted server has dropped is found out before it is used.
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+
     try:
-        return RDBStorage(url)
-    except (SQLAlchemyError, ImportError) as error:
-        named = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+        return patiently(connect) if wait else connect()
+    except ImportError as error:
         raise DataError(
-            f"--storage {named}: cannot be opened ({str(error).strip().splitlines()[0]}); name a "
-            "server that answers, as in postgresql://USER:PASSWORD@HOST/DATABASE"
+            f"--storage {without_password(url)}: cannot be opened "
+            f"({first_line(error.__cause__ or error)}); install the package that it needs, for "
+            "postgresql+psycopg:// with pip install 'outerfold[postgresql]'"
         ) from None
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise DataError(
+            f"--storage {without_password(url)}: cannot be opened ({first_line(error)}); name a "
+            "server that answers, as in postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        ) from None
+
+
+def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Add an ended trial as its study's next; one that is there already is not added again.
+
+    Raises:
+        RuntimeError: trials before it are missing, or another process adds some.
+        DataError: the database does not answer.
+    """
+    patiently(lambda: _keep(study, trial))
+
+
+def _keep(study: optuna.Study, trial: FrozenTrial) -> None:
+    held = len(study.get_trials(deepcopy=False))
+    if held > trial.number:
+        return
+    if held == trial.number:
+        study.add_trial(trial)
+        held = len(study.get_trials(deepcopy=False)) - 1
+    if held != trial.number:
+        raise RuntimeError(
+            f"{study.study_name}: trial {trial.number} does not come after the {held} there are; "
+            "is another process writing to this run? Give the same command again"
+        )
 
 
 class _Journal(JournalFileBackend):
@@ -119,9 +156,10 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
     """Take trials of this run that never ended out of the storage; returns their number by study.
 
     An interrupted trial says nothing, but its epochs would steer the pruner, and its number the
-    seeds. Without it the study goes on exactly as if it had not been stopped. A second
-    interruption loses nothing: the journal is rewritten beside itself and renamed; in a database
-    the study is first copied under another name.
+    seeds. Without it the study goes on exactly as if it had not been stopped. The same goes for
+    the second of two that are one, added twice since a server was restarted before it could say
+    that it had added the first. A second interruption loses nothing: the journal is rewritten
+    beside itself and renamed; in a database the study is first copied under another name.
     """
     storage = open_trials(folder, url)
     if url is not None:
@@ -130,7 +168,10 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
         name: optuna.load_study(study_name=name, storage=storage)
         for name in _names(storage, folder, url)
     }
-    stale = {name: len(_trials(study, ended=False)) for name, study in studies.items()}
+    stale = {
+        name: len(study.get_trials(deepcopy=False)) - len(_ended(study))
+        for name, study in studies.items()
+    }
     found = {name: count for name, count in stale.items() if count}
     if found and url is None:
         _rewrite(folder.journal, list(studies.values()))
@@ -143,8 +184,9 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
 def study_name(folder: RunFolder, study: str, url: str | None = None) -> str:
     """What a study is called in the storage: ``outer-0`` in a journal, which holds one run only.
 
-    Hyperband deals its brackets by this name, so that a run directory's own name has no part in
-    a result; in a database, where other runs are, it must: ``RUN/outer-0``.
+    In a database, where other runs are, it is ``RUN/outer-0``. A trial's own view of the study
+    goes by the short name: Hyperband deals its brackets by it, and where trials are kept is to
+    have no part in a result.
     """
     return study if url is None else f"{folder.name}/{study}"
 
@@ -154,14 +196,23 @@ def _names(storage: BaseStorage, folder: RunFolder, url: str | None) -> list[str
     return [name for name in names if name.startswith(study_name(folder, "", url))]
 
 
-def _trials(study: optuna.Study, *, ended: bool) -> list[optuna.trial.FrozenTrial]:
-    trials = study.get_trials(deepcopy=False)
-    return [trial for trial in trials if trial.state.is_finished() == ended]
+def _ended(study: optuna.Study) -> list[FrozenTrial]:
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    return [t for i, t in enumerate(ended) if i == 0 or not _twins(t, ended[i - 1])]
+
+
+def _twins(one: FrozenTrial, other: FrozenTrial) -> bool:
+    # No two trials begin and end at the same microsecond.
+    when = (one.datetime_start, one.datetime_complete)
+    return when == (other.datetime_start, other.datetime_complete) and one.params == other.params
 
 
 def _copy(study: optuna.Study, storage: BaseStorage, name: str) -> None:
     fresh = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
-    fresh.add_trials(_trials(study, ended=True))
+    for key, value in study.user_attrs.items():
+        if key != WHOLE:
+            fresh.set_user_attr(key, value)
+    fresh.add_trials(_ended(study))
 
 
 def _rewrite(journal: Path, studies: list[optuna.Study]) -> None:

@@ -201,6 +201,11 @@ def _run(parser: Parser) -> None:
         "score; the same for any number of workers (0: never)",
     )  # fmt: skip
     protocol.add_argument(
+        "--in-flight", **number,  # type: ignore[arg-type]
+        help="trials of a study at once, for more workers than studies; changes the search, the "
+        "same for any number of workers (1)",
+    )  # fmt: skip
+    protocol.add_argument(
         "--max-time", metavar="TIME",
         help="end the search so that refits and report are done by then (2h, 30m, 90s, 1h30m); "
         "how far it comes, and so the results, then depend on the machine",
@@ -263,12 +268,16 @@ def _run(parser: Parser) -> None:
     model.add_argument("--config", type=Path, metavar="FILE", help="TOML; options here win over it")
     how = parser.add_argument_group("execution (changes no result)")
     how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")
-    how.add_argument("--workers", **number, help="processes (one a GPU, else one a core)")  # type: ignore[arg-type]
+    how.add_argument(
+        "--workers", **number,  # type: ignore[arg-type]
+        help="processes (one a GPU, else one a core); with dask at most so many (all)",
+    )  # fmt: skip
     how.add_argument(
         "--workers-per-gpu", **number,  # type: ignore[arg-type]
         help="processes on each GPU instead; small heads leave most of a GPU idle (1)",
     )  # fmt: skip
     how.add_argument("--engine", choices=ENGINES, help="how work reaches processes (local)")
+    how.add_argument("--engine-address", metavar="URL", help="of a Dask scheduler, tcp://HOST:PORT")
     how.add_argument("--storage", metavar="URL", help="database for trials (a journal file)")
     how.add_argument("--quiet", action="store_true", default=None, help="no live progress")
 

@@ -27,7 +27,7 @@ RULES = ("youden", "sensitivity", "specificity")
 LEVELS = ("image", "breast", "patient")
 AGGREGATES = ("mean", "max", "noisy-or")
 FINALS = ("refit", "ensemble")
-ENGINES = ("local",)
+ENGINES = ("local", "dask")
 ALL, AUTO = "all", "auto"
 """Of --trainable-blocks and --batch-size."""
 GPU_BLOCKS, TAIL_NETWORKS = 2, 1
@@ -51,6 +51,7 @@ class StudyConfig:
     protocol: str = "nested"
     trials: int = 100
     patience: int = 0
+    in_flight: int = 1
     outer_folds: int = 5
     inner_folds: int = 4
     repeats: int = 1
@@ -88,7 +89,7 @@ class StudyConfig:
         weights_by_encoder(self.encoders, self.weights)
         least = {
             "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
-            "epochs": 1, "patience_epochs": 1, "networks": 1, "tta": 0,
+            "epochs": 1, "patience_epochs": 1, "networks": 1, "in_flight": 1, "tta": 0,
         }  # fmt: skip
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)
@@ -100,10 +101,17 @@ class StudyConfig:
         self._refuse_what_a_frozen_encoder_leaves_idle()
 
     def _refuse_a_search_without_effect(self) -> None:
-        if self.patience and self.patience >= self.trials - 1:
+        if self.in_flight > self.trials:
             raise DataError(
-                f"--patience {self.patience} has no effect with --trials {self.trials}, since no "
-                "trial is left after a first one and that many more; lower it or leave it out"
+                f"--in-flight {self.in_flight}: a study has only --trials {self.trials}, and more "
+                "than all of them cannot be under way at once; lower it"
+            )
+        if self.patience and self.patience >= self.trials - self.in_flight:
+            beside = f" and --in-flight {self.in_flight}" if self.in_flight > 1 else ""
+            raise DataError(
+                f"--patience {self.patience} has no effect with --trials {self.trials}{beside}, "
+                "since no trial is left after a first one and that many more; lower it or leave it "
+                "out"
             )
         if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
             raise DataError(
@@ -200,16 +208,18 @@ class Execution:
     Attributes:
         max_time: of one call, as in 1h30m, after which the search is cut; empty for none.
         run: directory of the run; None for one named after the task, data and options.
-        workers: processes; 0 for one a GPU, or one a core without.
+        workers: processes; 0 for one a GPU, or one a core without; of a cluster, all there are.
         workers_per_gpu: processes on each GPU instead; 0 leaves it to ``workers``.
         engine: how work reaches processes.
+        engine_address: of a Dask scheduler.
         storage: database URL for trials; empty for the journal file.
         quiet: no live progress.
     """
 
     run: Path | None = None
     workers: int = 0
-    engine: Literal["local"] = "local"
+    engine: Literal["local", "dask"] = "local"
+    engine_address: str = ""
     storage: str = ""
     quiet: bool = False
     max_time: str = ""
@@ -223,6 +233,21 @@ class Execution:
                 "--workers and --workers-per-gpu both say how many processes there are; keep one"
             )
         _one_of("engine", self.engine, ENGINES)
+        if self.engine == "dask" and not self.engine_address:
+            raise DataError(
+                "--engine dask needs --engine-address tcp://HOST:PORT, which `dask scheduler` "
+                "prints when it starts"
+            )
+        if self.engine == "dask" and self.workers_per_gpu:
+            raise DataError(
+                "--workers-per-gpu has no effect with --engine dask, whose workers say themselves "
+                "what they have; leave it out"
+            )
+        if self.engine != "dask" and self.engine_address:
+            raise DataError(
+                f"--engine-address {self.engine_address} has no effect with --engine "
+                f"{self.engine}; add --engine dask or leave it out"
+            )
         if self.max_time:
             seconds_of(self.max_time, option="max-time")
 

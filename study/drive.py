@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from types import FrameType
 
 import optuna
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from storage.run_results import finished
+from storage.trials import keep_trial
 from study.deadline import Deadline
-from study.engines import Engine
+from study.engines import Engine, WorkerLost
 from study.ensemble import ship_ensemble
 from study.finish import count_trials
 from study.patience import Ended, history_of, limit_of
-from study.prepare import Ready, repair
+from study.prepare import Ready
 from study.progress import StudyProgress
 from study.schedule import Schedule
 from study.session import Place, create_studies
@@ -26,8 +28,11 @@ from study.work import Job, Outcome
 
 _log = logging.getLogger("outerfold")
 
-RESTARTS = 3
-"""Times the workers are started anew after one died."""
+RETRIES = 3
+"""Times a job is submitted again after its worker was lost."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks at which workers there are."""
 
 
 def carry_out_run(
@@ -36,34 +41,23 @@ def carry_out_run(
 ) -> dict[str, str]:  # fmt: skip
     """Run every study to its end; returns the reasons of those that failed, by study.
 
-    A worker that dies (out of memory, say) takes its trial with it; the workers are started
-    again and the trial is run again.
+    A worker that dies (out of memory, say) takes its job with it, and the job is run again.
 
     Raises:
-        KeyboardInterrupt: stopped; workers are gone, finished trials are kept.
-        BrokenProcessPool: workers died ``RESTARTS`` times.
+        KeyboardInterrupt: stopped; workers are gone, ended trials are kept.
+        WorkerLost: workers died with one and the same job, ``RETRIES`` times and once more.
     """
-    failures: dict[str, str] = {}
-    for attempt in range(RESTARTS + 1):
-        engine = start()
-        try:
-            studies = open_studies(ready, place)
-            schedule = schedule_of(ready, studies, deadline)
-            _show(studies, progress)
-            with terminating():
-                _loop(schedule, place, engine, progress, failures)
-        except BrokenProcessPool as error:
-            engine.close(kill=True)
-            _log.warning("a worker died (%s)", str(error).splitlines()[0])
-            if attempt == RESTARTS:
-                raise
-            repair(ready.folder, _log.warning, place.storage)
-        except BaseException:
-            engine.close(kill=True)
-            raise
-        else:
-            engine.close(kill=False)
-            break
+    engine = start()
+    try:
+        studies = open_studies(ready, place)
+        schedule = schedule_of(ready, studies, deadline)
+        _show(studies, progress)
+        with terminating():
+            failures = _Drive(schedule, studies, place, engine, progress).run()
+    except BaseException:
+        engine.close(kill=True)
+        raise
+    engine.close(kill=False)
     if ready.config.final == "ensemble" and not failures:
         ship_ensemble(ready.folder, [fold.name for fold in ready.studies])
     return failures
@@ -102,23 +96,71 @@ def _show(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
         progress.add(name, counts, study.best_value if counts["complete"] else None)
 
 
-def _loop(
-    schedule: Schedule, place: Place, engine: Engine, progress: StudyProgress,
-    failures: dict[str, str],
-) -> None:  # fmt: skip
-    free = list(engine.devices)
-    running: dict[Future[Outcome], str] = {}
-    while not schedule.finished:
-        while free and (task := _take(schedule, progress)) is not None:
-            job = Job(place, *task, device=free.pop(0))
-            running[engine.submit(job)] = job.device
-        done, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-        for future in done:
-            free.append(running.pop(future))
-            outcome = future.result()
-            schedule.done(outcome.study, _ended(outcome))
-            progress.update(outcome)
-            _tell(outcome, failures)
+class _Drive:
+    """What is under way: jobs by device, and ended trials that wait for one before them."""
+
+    def __init__(
+        self, schedule: Schedule, studies: Mapping[str, optuna.Study], place: Place,
+        engine: Engine, progress: StudyProgress,
+    ) -> None:  # fmt: skip
+        self.schedule, self.studies, self.place = schedule, studies, place
+        self.engine, self.progress = engine, progress
+        self.failures: dict[str, str] = {}
+        self._running: dict[Future[Outcome], Job] = {}
+        self._lost: Counter[tuple[str, int | None]] = Counter()
+        self._next = {
+            name: len(study.get_trials(deepcopy=False)) for name, study in studies.items()
+        }
+        self._ahead: dict[tuple[str, int], Outcome] = {}
+
+    def run(self) -> dict[str, str]:
+        """Until nothing is left."""
+        while not self.schedule.finished:
+            self._submit()
+            if not self._running:  # a cluster without a worker for a while
+                time.sleep(LOOK_SECONDS)
+            done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = self._running.pop(future)
+                try:
+                    outcome = future.result()
+                except WorkerLost as error:
+                    self._again(job, error)
+                else:
+                    self._take_in(outcome)
+        return self.failures
+
+    def _submit(self) -> None:
+        busy = Counter(job.device for job in self._running.values())
+        free = list((Counter(self.engine.devices) - busy).elements())
+        while free and (task := _take(self.schedule, self.progress)) is not None:
+            job = Job(self.place, *task, device=free.pop(0))
+            self._running[self.engine.submit(job)] = job
+
+    def _again(self, job: Job, error: WorkerLost) -> None:
+        _log.warning("%s %s: its worker was lost (%s)", job.study, _what(job.number), error)
+        self._lost[job.study, job.number] += 1
+        if self._lost[job.study, job.number] > RETRIES:
+            raise error
+        self.schedule.lost(job.study, job.number)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        """Keep a trial, and those that waited for it, in order of their number."""
+        if outcome.number is None:
+            self._tell(outcome)
+            return
+        self._ahead[outcome.study, outcome.number] = outcome
+        study = outcome.study
+        while (ended := self._ahead.pop((study, self._next[study]), None)) is not None:
+            assert ended.trial is not None
+            keep_trial(self.studies[study], ended.trial)
+            self._next[study] += 1
+            self._tell(ended)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.schedule.done(outcome.study, _ended(outcome))
+        self.progress.update(outcome)
+        _tell(outcome, self.failures)
 
 
 def _take(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:
@@ -136,8 +178,12 @@ def _ended(outcome: Outcome) -> Ended | None:
     return Ended(outcome.state, outcome.value, outcome.seconds)
 
 
+def _what(number: int | None) -> str:
+    return "end" if number is None else f"trial {number}"
+
+
 def _tell(outcome: Outcome, failures: dict[str, str]) -> None:
-    what = "end" if outcome.number is None else f"trial {outcome.number}"
+    what = _what(outcome.number)
     value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
     _log.info("%s %s: %s after %d epochs%s, %.1f s", outcome.study, what, outcome.state,
               outcome.epochs, value, outcome.seconds)  # fmt: skip

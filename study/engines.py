@@ -7,15 +7,17 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from typing import Protocol
 
 import optuna
 from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from storage.errors import DataError
-from study.work import Job, Outcome, carry_out
+from storage.errors import DataError, first_line
+from study.work import Job, Outcome, work
 
 WATCH_SECONDS = 0.5
 """How long a worker may outlive the driver."""
@@ -31,15 +33,19 @@ ONE_THREAD = {
 """Small heads: two threads on a shared two-core machine were 25 times slower than one."""
 
 
+class WorkerLost(RuntimeError):
+    """A worker died, or was lost sight of, with the job it had; the job may be submitted again."""
+
+
 class Engine(Protocol):
     """Runs jobs elsewhere."""
 
     @property
     def devices(self) -> Sequence[str]:
-        """One token a worker; a token is lent to one job at a time."""
+        """One token a worker there is now; a token is lent to one job at a time."""
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job that holds one of ``devices``."""
+        """Start a job that holds one of ``devices``; its future may raise ``WorkerLost``."""
 
     def close(self, *, kill: bool) -> None:
         """Let go of the workers, at once if ``kill``."""
@@ -50,8 +56,11 @@ class LocalEngine:
 
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)
-        self._pool = ProcessPoolExecutor(
-            max_workers=len(devices), timeout=None, env=ONE_THREAD,
+        self._pool = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=len(self.devices), timeout=None, env=ONE_THREAD,
             initializer=begin_worker, initargs=(os.getpid(),),
         )  # fmt: skip
 
@@ -60,9 +69,14 @@ class LocalEngine:
         self._pool.submit(os.getpid)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See ``Engine.submit``."""
-        future: Future[Outcome] = self._pool.submit(carry_out, job)
-        return future
+        """See ``Engine.submit``; a worker that dies takes the others with it, all start anew."""
+        try:
+            future: Future[Outcome] = self._pool.submit(work, job)
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=True, kill_workers=True)
+            self._pool = self._start()
+            future = self._pool.submit(work, job)
+        return relayed(future, BrokenProcessPool)
 
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``."""
@@ -70,23 +84,25 @@ class LocalEngine:
 
 
 class Starter:
-    """Engines of this machine, the first of which loads while the data are read.
+    """Engines of one kind, the first of which loads while the data are read.
 
     Attributes:
-        devices: of each engine.
+        make: makes an engine.
+        devices: of the first.
+        own: device of this process, which computes the representations.
     """
 
-    def __init__(self, devices: Sequence[str]) -> None:
-        self.devices = tuple(devices)
-        self._waiting: LocalEngine | None = LocalEngine(devices)
-        self._waiting.warm()
+    def __init__(self, make: Callable[[], Engine], own: str) -> None:
+        self.make, self.own = make, own
+        self._waiting: Engine | None = make()
+        self.devices = tuple(self._waiting.devices)
 
-    def waiting(self) -> LocalEngine:
+    def waiting(self) -> Engine:
         """The engine that the next ``take`` hands over; to measure on."""
-        self._waiting = self._waiting or LocalEngine(self.devices)
+        self._waiting = self._waiting or self.make()
         return self._waiting
 
-    def take(self) -> LocalEngine:
+    def take(self) -> Engine:
         """An engine, which its taker closes."""
         engine, self._waiting = self.waiting(), None
         return engine
@@ -95,6 +111,24 @@ class Starter:
         """End the engine that no one took."""
         if self._waiting is not None:
             self._waiting.close(kill=True)
+
+
+def relayed(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:
+    """The same future, but raising ``WorkerLost`` in place of an engine's own words for it."""
+    told: Future[Outcome] = Future()
+
+    def tell(done: Future[Outcome]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if isinstance(error, lost):
+            error = WorkerLost(first_line(error))
+        with suppress(InvalidStateError):  # an engine may have given the job up meanwhile
+            if error is None:
+                told.set_result(done.result())
+            else:
+                told.set_exception(error)
+
+    future.add_done_callback(tell)
+    return told
 
 
 def local_devices(workers: int, per_gpu: int = 0) -> list[str]:

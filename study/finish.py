@@ -19,6 +19,7 @@ from pipelines.augment import augmentation_key
 from pipelines.decision import Decision
 from pipelines.rows import TrainingRows
 from pipelines.tail_training import CHANGES
+from storage.claim import refuse_a_former_driver
 from storage.records import (
     FINAL,
     Dataset,
@@ -71,6 +72,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     pipeline = session.space(FixedTrial(best.params))
+    refuse_a_former_driver(session.folder, session.place.driver)
     write_preprocessing(
         session.folder.study(name), pipeline, chosen.fitted,
         decision=chosen.decision, facts=_facts(session, pipeline.encoder),

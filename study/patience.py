@@ -34,17 +34,36 @@ class Limit:
         trials: most trials of a study.
         patience: trials in a row without a better inner score; 0 for no such limit.
         maximise: whether a higher inner score is the better one.
+        in_flight: trials of a study at once; one is begun on what all but so many showed.
     """
 
     trials: int
     patience: int = 0
     maximise: bool = True
+    in_flight: int = 1
 
-    def reached(self, history: Sequence[Ended]) -> bool:
-        """Whether a study with these trials, in order of their number, begins no other."""
-        if len(history) >= self.trials:
+    def reached(self, history: Sequence[Ended], begun: int | None = None) -> bool:
+        """Whether a study begins no other trial.
+
+        Args:
+            history: ended trials, in order of their number.
+            begun: trials begun; those that ended where None.
+        """
+        count = len(history) if begun is None else begun
+        if count >= self.trials:
             return True
-        return 0 < self.patience <= stale(history, maximise=self.maximise)
+        seen = history[: visible(count, self.in_flight)]
+        return 0 < self.patience <= stale(seen, maximise=self.maximise)
+
+
+def visible(number: int, in_flight: int) -> int:
+    """How many trials, the first ones, trial ``number`` may see and has to wait for.
+
+    With ``in_flight`` trials of a study at once, a trial may begin while the ``in_flight - 1``
+    before it are still under way. What it learns from must not depend on which of these happen to
+    be over, so it sees none of them.
+    """
+    return max(0, number - (in_flight - 1))
 
 
 def stale(history: Sequence[Ended], *, maximise: bool) -> int:
@@ -75,4 +94,5 @@ def history_of(study: optuna.Study) -> list[Ended]:
 
 def limit_of(config: StudyConfig, study: optuna.Study) -> Limit:
     """The limit of one study of a run."""
-    return Limit(config.trials, config.patience, study.direction == StudyDirection.MAXIMIZE)
+    maximise = study.direction == StudyDirection.MAXIMIZE
+    return Limit(config.trials, config.patience, maximise, config.in_flight)

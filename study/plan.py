@@ -54,7 +54,7 @@ class Cost:
         trial = self.epoch_seconds * config.epochs * epoch_share(config) + TRIAL_SECONDS
         end = self.epoch_seconds * config.networks * end_epochs(config)
         work = self.trials * trial + self.ends * end
-        return self.start_seconds + work / min(workers, self.ends)
+        return self.start_seconds + work / min(workers, self.ends * config.in_flight)
 
 
 def length(config: StudyConfig) -> int:

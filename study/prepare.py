@@ -173,7 +173,7 @@ def represent(
     ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
     progress: Callable[[int, int], None],
 ) -> Sources:  # fmt: skip
-    """Frozen representations of every image a search may read; computed once, kept in ``cache``.
+    """``embed_rows``, and the run directory says by which encoders.
 
     Args:
         encoders: by name, those of the run among them.
@@ -182,10 +182,19 @@ def represent(
     used = [encoders[name] for name in config.encoders]
     cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
     write_encoder_cards(ready.folder, cards)
+    return embed_rows(ready, encoders, cache=cache, device=device, progress=progress)
+
+
+def embed_rows(
+    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Sources:  # fmt: skip
+    """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
+    used = [encoders[name] for name in ready.config.encoders]
     found = [_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used]
     if len(found) == 1:
         return found[0]
-    return ByEncoder(tuple(zip(config.encoders, found, strict=True)))
+    return ByEncoder(tuple(zip(ready.config.encoders, found, strict=True)))
 
 
 def _by(

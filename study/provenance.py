@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from storage.database import without_password
 from storage.files import read_json, write_json
 from storage.run_folder import RunFolder
 
@@ -47,7 +48,7 @@ def write_provenance(
             "provenance": {
                 "versions": versions(),
                 "git": _commit(),
-                "command": " ".join(command),
+                "command": without_password(" ".join(command)),
                 "devices": list(devices),
             },
         },

@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +19,7 @@ from objectives.metrics import METRICS
 from pipelines.encoders._base import Encoder
 from pipelines.rows import Sources
 from reports.level_scores import refuse_inert
+from storage.claim import claim, take_over
 from storage.records import DataError, Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
@@ -31,7 +31,7 @@ from study.config import Execution, StudyConfig
 from study.deadline import Deadline
 from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.duration import seconds_of
-from study.engines import Starter, local_devices, quiet_optuna
+from study.engines import Starter, WorkerLost, local_devices, quiet_optuna
 from study.options import cache_folder, execution, gather, study_config
 from study.plan import REPORT_SECONDS, Cost, describe_plan, length
 from study.prepare import (
@@ -50,6 +50,7 @@ from study.progress import StudyProgress
 from study.provenance import command_line, write_provenance
 from study.session import Place
 from study.sources import Source, find_source
+from study.workers import starter_of
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     config = study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
-    workers = Starter(devices)
+    workers = starter_of(how, devices, lambda text: console.print(text, soft_wrap=True))
     try:
         return _run(config, source, factors, workers, how, console, started)
     finally:
@@ -107,7 +108,7 @@ def _study(
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
     with hold(folder.path):
-        device = workers.devices[0]
+        device = workers.own
         config, why = settled(config, folder, encoders, images=len(data), device=device)
         if why:
             console.print(f"- {why}")
@@ -127,13 +128,17 @@ def _work(
     console: Console, started: float,
 ) -> dict[str, str]:  # fmt: skip
     devices = workers.devices
-    open_trials(ready.folder, how.storage or None)  # refuses a bad --storage before the long part
+    # A bad --storage is refused before the long part.
+    claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
-    for kept in room(ready, encoders, cache=cache_folder(), device=devices[0]):
+    for kept in room(ready, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _represent(ready, encoders, devices[0], None if how.quiet else console)
+    embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
     _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
-    place = Place(ready.folder.path, embeddings, how.storage or None)
+    place = Place(
+        ready.folder.path, embeddings, how.storage or None, take_over(ready.folder),
+        encoded_on=workers.own.split(":")[0],
+    )  # fmt: skip
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
     expected, planned = 0.0, time.monotonic()
@@ -144,8 +149,8 @@ def _work(
         deadline = _deadline(ready, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
             return carry_out_run(ready, place, workers.take, progress, deadline)
-    except BrokenProcessPool as error:
-        return {"workers": f"died again and again; {str(error).splitlines()[0]}"}
+    except WorkerLost as error:
+        return {"workers": f"died again and again; {error}"}
     finally:
         write_provenance(
             ready.folder, devices=devices, command=command_line(),
@@ -166,7 +171,7 @@ def _represent(
     with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
         task = bar.add_task("", total=None)
         return represent(
-            ready, encoders, cache=cache_folder(), device=device,
+            ready, encoders, cache=cache_folder().absolute(), device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
 

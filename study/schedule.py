@@ -1,22 +1,25 @@
-"""Which piece of work comes next: the least advanced study first, one trial a study at a time.
+"""Which piece of work comes next: the least advanced study first.
 
-Each study stays sequential, so what it tries does not depend on how many workers there are; the
-studies run side by side.
+The studies run side by side. Each has one trial at a time, or up to ``Limit.in_flight``: trial k
+is begun once trials 0 to k - in_flight have ended and learns from these alone. So what a study
+tries depends on that number, but neither on how many workers there are nor on how fast they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from study.deadline import Deadline
-from study.patience import Ended, Limit
+from study.patience import Ended, Limit, visible
 
 
 @dataclass
 class _Study:
-    history: list[Ended]  # finished trials, in order of their number
-    busy: bool = False
+    history: list[Ended]  # ended trials, in order of their number
+    begun: int
+    lost: list[int] = field(default_factory=list)  # begun, and to be begun again
+    ending: bool = False
     ended: bool = False
 
 
@@ -24,7 +27,7 @@ class Schedule:
     """Work left in a run.
 
     Args:
-        done: finished trials of each study, in the order of preference among equals.
+        done: ended trials of each study, in the order of preference among equals.
         ended: studies that were refitted and scored already.
         limit: what ends a search.
         deadline: what cuts all searches, each with a complete trial at least; None for nothing.
@@ -37,33 +40,42 @@ class Schedule:
         self.limit, self.deadline = limit, deadline
         self.cut = False
         self._studies = {
-            name: _Study(list(history), ended=name in ended) for name, history in done.items()
+            name: _Study(list(history), len(history), ended=name in ended)
+            for name, history in done.items()
         }
 
     def take(self) -> tuple[str, int | None] | None:
         """A study and the number of its next trial, or None for its end; None when all wait."""
-        free = [
-            (len(study.history), name)
-            for name, study in self._studies.items()
-            if not study.busy and not study.ended
-        ]
-        if not free:
+        if not self._free():
             return None
         self.cut = self.cut or self._deadline_is_near()
-        least = min(trials for trials, _ in free)
-        name = next(name for trials, name in free if trials == least)
-        study = self._studies[name]
-        study.busy = True
-        return name, None if self._enough(study) else len(study.history)
+        free = self._free()  # a search that was cut just now waits for its trials to end
+        if not free:
+            return None
+        study = self._studies[name := min(free, key=self._next)]
+        if study.lost:
+            return name, study.lost.pop(0)
+        if self._enough(study):
+            study.ending = True
+            return name, None
+        study.begun += 1
+        return name, study.begun - 1
 
     def done(self, name: str, trial: Ended | None) -> None:
-        """A trial taken before has ended so, or, for None, a study."""
+        """The study's first trial under way has ended so, or, for None, the study itself."""
         study = self._studies[name]
-        study.busy = False
         if trial is None:
             study.ended = True
         else:
             study.history.append(trial)
+
+    def lost(self, name: str, number: int | None) -> None:
+        """A piece of work taken before came to nothing and is to be done again."""
+        study = self._studies[name]
+        if number is None:
+            study.ending = False
+        else:
+            study.lost = sorted([*study.lost, number])
 
     @property
     def finished(self) -> bool:
@@ -72,7 +84,7 @@ class Schedule:
 
     @property
     def left(self) -> int:
-        """Trials not yet finished; with patience, the most there may be."""
+        """Trials not yet ended; with patience, the most there may be."""
         return sum(
             self.limit.trials - len(study.history)
             for study in self._studies.values()
@@ -84,10 +96,27 @@ class Schedule:
         """Studies yet to be refitted and scored."""
         return sum(not study.ended for study in self._studies.values())
 
+    def _free(self) -> list[str]:
+        """Studies in which there is something to be done now."""
+        return [name for name, study in self._studies.items() if self._is_free(study)]
+
+    def _is_free(self, study: _Study) -> bool:
+        if study.lost:
+            return True
+        if study.ended or study.ending:
+            return False
+        if self._enough(study):
+            return len(study.history) == study.begun
+        return len(study.history) >= visible(study.begun, self.limit.in_flight)
+
+    def _next(self, name: str) -> int:
+        study = self._studies[name]
+        return study.lost[0] if study.lost else study.begun
+
     def _enough(self, study: _Study) -> bool:
         if self.cut and any(trial.state == "complete" for trial in study.history):
             return True
-        return self.limit.reached(study.history)
+        return self.limit.reached(study.history, study.begun)
 
     def _deadline_is_near(self) -> bool:
         if self.deadline is None or not self.left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from objectives.inner import InnerObjective, Protocol
 from objectives.metrics import METRICS
@@ -16,11 +18,18 @@ from objectives.pruning import PRUNERS
 from objectives.spaces import Choice, Ranges, Space, overridden, space
 from pipelines.augment import Views, scoring_views, view_number
 from pipelines.rows import Sources
+from storage.claim import RUN, claim
+from storage.database import patiently
+from storage.desk import Desk
 from storage.records import DataError, Dataset, OuterFold
 from storage.run_folder import RunFolder
 from storage.seeds import derive
 from storage.trials import open_trials, study_name
 from study.config import AUTO, StudyConfig
+from study.patience import visible
+
+SHOWN_SECONDS = 30.0
+"""How long a network file system may take to show a trial on another machine."""
 
 STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
 """Which transforms augment each task's images."""
@@ -34,11 +43,15 @@ class Place:
         run: the run directory.
         embeddings: handle of the frozen representations, by each encoder where there are several.
         storage: database URL for trials, or None for the run's journal.
+        driver: token of the command that works on the run; "" of none in particular.
+        encoded_on: kind of device that the representations were computed on.
     """
 
     run: Path
     embeddings: Sources
     storage: str | None = None
+    driver: str = ""
+    encoded_on: str = "cpu"
 
 
 class Session:
@@ -53,7 +66,7 @@ class Session:
         self.folds: dict[str, OuterFold] = {
             fold.name: fold for fold in self.folder.read_splits(self.data)
         }
-        self.trials: BaseStorage = open_trials(self.folder, place.storage)
+        self.trials: BaseStorage = open_trials(self.folder, place.storage, wait=True)
         self.space: Space = space(
             self.config.task, ranges_of(self.config, self.data),
             checkpointing=self.config.checkpointing,
@@ -77,7 +90,7 @@ class Session:
         return self._objectives[key]
 
     def study(self, name: str, number: int = 0) -> optuna.Study:
-        """One study, as it asks for trial ``number``.
+        """One study as it is kept, with the sampler and the pruner of trial ``number``.
 
         The sampler is seeded by (seed, study, trial), so a resumed study goes on as if it had
         never stopped. Bergstra et al. (2011); multivariate, and grouped so that parameters that
@@ -95,6 +108,37 @@ class Session:
             pruner=PRUNERS[self.config.pruner](self.config.epochs),
         )
 
+    def desk(self, name: str, number: int) -> optuna.Study:
+        """One study as trial ``number`` sees it, to be asked for that trial and for no other.
+
+        The trials are only read; what comes of the new one is for the driver to keep.
+
+        Raises:
+            RuntimeError: earlier trials that it has to see are not in the storage.
+        """
+        kept = patiently(lambda: self.study(name, number))
+        count = visible(number, self.config.in_flight)
+        seen = _first(kept, count)
+        desk = Desk(name, kept.direction, seen, number)
+        return optuna.load_study(
+            study_name=name, storage=desk, sampler=kept.sampler, pruner=kept.pruner
+        )
+
+
+def _first(study: optuna.Study, count: int) -> list[FrozenTrial]:
+    """The first ``count`` trials; waits for a shared file system to show what it was given."""
+    until = time.monotonic() + SHOWN_SECONDS
+    while True:
+        trials = patiently(lambda: study.get_trials(deepcopy=False))[:count]
+        if len(trials) == count and all(trial.state.is_finished() for trial in trials):
+            return trials
+        if time.monotonic() > until:
+            raise RuntimeError(
+                f"{study.study_name}: trial storage shows {len(trials)} ended trials where {count} "
+                "have ended; is another process writing to this run?"
+            )
+        time.sleep(0.2)
+
 
 @lru_cache(maxsize=1)
 def open_session(place: Place) -> Session:
@@ -103,18 +147,25 @@ def open_session(place: Place) -> Session:
 
 
 def create_studies(place: Place, config: StudyConfig, names: list[str]) -> dict[str, optuna.Study]:
-    """One fresh study an outer fold and one for all rows; none learns from another."""
+    """One fresh study an outer fold and one for all rows; none learns from another.
+
+    Raises:
+        DataError: the studies of these names are another run's, or this run's are elsewhere.
+    """
     folder = RunFolder(place.run)
     trials = open_trials(folder, place.storage)
-    return {
-        name: optuna.create_study(
-            study_name=study_name(folder, name, place.storage),
-            storage=trials,
-            direction=METRICS[config.metric].direction,
-            load_if_exists=True,
-        )
-        for name in names
-    }
+    run = claim(folder, trials, place.storage)
+    direction = METRICS[config.metric].direction
+    studies = {}
+    for name in names:
+        study = optuna.create_study(
+            study_name=study_name(folder, name, place.storage), storage=trials,
+            direction=direction, load_if_exists=True,
+        )  # fmt: skip
+        if place.storage is not None and study.user_attrs.get(RUN) is None:
+            study.set_user_attr(RUN, run)
+        studies[name] = study
+    return studies
 
 
 def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from storage.records import DataError
+from storage.trials import keep_trial
 from study.finish import StudyFailed, finish
 from study.session import Place, Session, open_session
 
@@ -50,6 +51,7 @@ class Outcome:
         epochs: trained.
         reason: why it failed, one line.
         trace: the traceback of a failure, for the log.
+        trial: as Optuna keeps it, ended; None where the job was no trial.
     """
 
     study: str
@@ -60,10 +62,22 @@ class Outcome:
     epochs: int = 0
     reason: str = ""
     trace: str = ""
+    trial: FrozenTrial | None = None
 
 
 def carry_out(job: Job) -> Outcome:
-    """Run a job in this process."""
+    """Run a job in this process and keep its trial, as the driver does for a worker."""
+    outcome = work(job)
+    if outcome.trial is not None:
+        keep_trial(open_session(job.place).study(job.study), outcome.trial)
+    return outcome
+
+
+def work(job: Job) -> Outcome:
+    """Run a job in this process; a trial is handed back and kept nowhere.
+
+    So a worker that dies, or goes on after its driver gave it up, leaves no half trial behind.
+    """
     session = open_session(job.place)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
     if job.measure:
@@ -75,13 +89,8 @@ def carry_out(job: Job) -> Outcome:
 
 
 def _trial(session: Session, job: Job, number: int) -> Outcome:
-    study = session.study(job.study, number)
+    study = session.desk(job.study, number)
     trial = study.ask()
-    if trial.number != number:
-        raise RuntimeError(
-            f"{job.study}: asked for trial {number} and got {trial.number}; "
-            "is another process writing to this run?"
-        )
     reason = trace = ""
     try:
         value = session.objective(job.study, job.device)(trial)
@@ -89,7 +98,6 @@ def _trial(session: Session, job: Job, number: int) -> Outcome:
     except optuna.TrialPruned:
         frozen = study.tell(trial, state=TrialState.PRUNED)
     except DataError:
-        study.tell(trial, state=TrialState.FAIL)
         raise
     except Exception as error:  # noqa: BLE001 - whatever a configuration broke on, it says so
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -98,7 +106,9 @@ def _trial(session: Session, job: Job, number: int) -> Outcome:
         frozen = study.tell(trial, state=TrialState.FAIL)
     state = frozen.state.name.lower().replace("fail", "failed")
     value_told = frozen.value if frozen.state == TrialState.COMPLETE else None
-    return Outcome(job.study, number, state, 0.0, value_told, frozen.last_step or 0, reason, trace)
+    return Outcome(
+        job.study, number, state, 0.0, value_told, frozen.last_step or 0, reason, trace, frozen
+    )
 
 
 def _end(session: Session, job: Job) -> Outcome:

@@ -105,7 +105,7 @@ def make_splits(data: Dataset, config: StudyConfig) -> Splits:
 
 def begin_run(
     path: Path, data: Dataset, source: Sources, config: StudyConfig,
-    splits: Splits | None = None,
+    splits: Splits | None = None, storage: str | None = None,
 ) -> tuple[Ready, Place]:  # fmt: skip
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
@@ -119,7 +119,7 @@ def begin_run(
         for name in config.encoders
     ]  # fmt: skip
     write_encoder_cards(folder, cards)
-    place = Place(path, source)
+    place = Place(path, source, storage)
     open_studies(ready, place)
     return ready, place
 

@@ -192,7 +192,7 @@ def _options(parser: Parser) -> set[str]:
 
 NUMBERS_AND_NAMES = (
     "--trials", "--outer-folds", "--inner-folds", "--repeats", "--metric", "--seed", "--pruner",
-    "--threshold", "--threshold-target", "--patience-epochs", "--patience",
+    "--threshold", "--threshold-target", "--patience-epochs", "--patience", "--in-flight",
 )  # fmt: skip
 """Options whose default is one value, whatever the task."""
 

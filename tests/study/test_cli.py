@@ -299,7 +299,30 @@ def test_a_storage_that_is_no_database_is_refused_without_its_password(
 ) -> None:
     said = refuse(*study(good, "--run", tmp_path / "run", "--storage", url))
     assert said.startswith(f"--storage {named}: cannot be opened (")
-    assert said.endswith("as in postgresql://USER:PASSWORD@HOST/DATABASE")
+    assert said.endswith("as in postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--engine", "dask"], "--engine dask needs --engine-address tcp://HOST:PORT, which `dask sch"),
+    (["--engine-address", "tcp://a:1"], "--engine-address tcp://a:1 has no effect with --engine l"),
+    (["--engine", "dask", "--engine-address", "head"], "--engine-address head: no Dask schedu"),
+])  # fmt: skip
+def test_an_engine_without_its_address_or_the_other_way_round_is_refused(
+    refuse: Refuse, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: list[str], message: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("study.engines_dask.CONNECT_SECONDS", 1.0)
+    assert refuse(*study(good, "--run", tmp_path / "run", *words)).startswith(message)
+
+
+def test_dask_that_is_not_installed_is_refused_with_how_to_have_it(
+    refuse: Refuse, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "study.engines_dask", raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    words = ["--engine", "dask", "--engine-address", "tcp://a:1"]
+    said = refuse(*study(good, "--run", tmp_path / "run", *words))
+    assert said == "--engine dask needs the package distributed; pip install 'outerfold[dask]'"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here it has an effect")

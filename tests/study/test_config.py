@@ -212,7 +212,7 @@ def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
     ("columns = [1, 2]", r"columns must be a list of texts, found \[1, 2\]"),
     ("threshold_target = '0.9'", "threshold_target must be a number, found '0.9'"),
     ("space = 3", "space must be a table, found 3"),
-    ("engine = 'dusk'", r"--engine: unknown value 'dusk'; known are \['local'\]"),
+    ("engine = 'cloud'", r"--engine: unknown value 'cloud'; known are \['dask', 'local'\]"),
     ("workers = -1", "--workers must be a whole number of at least 0, found -1"),
 ])  # fmt: skip
 def test_a_file_that_says_something_else_is_refused(
@@ -247,6 +247,7 @@ def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option(
         "workers",
         "workers_per_gpu",
         "engine",
+        "engine_address",
         "storage",
         "quiet",
         "max_time",

@@ -8,7 +8,7 @@ import pytest
 
 from storage.images import content_hash
 from storage.records import DataError
-from study.engines import Starter
+from study.engines import LocalEngine, Starter
 from study.known import known
 
 
@@ -41,7 +41,7 @@ def test_a_file_is_hashed_anew_once_its_contents_changed(tmp_path: Path) -> None
 
 
 def test_the_engine_that_was_measured_on_is_the_one_that_works() -> None:
-    starter = Starter(["cpu"])
+    starter = Starter(lambda: LocalEngine(["cpu"]), "cpu")
     measured_on = starter.waiting()
     taken = starter.take()
     try:

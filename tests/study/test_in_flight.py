@@ -1,0 +1,270 @@
+"""Several trials of a study at once: the search depends on how many, and on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+from rich.console import Console
+
+from reports.results import results
+from reports.summary import protocol_section
+from storage.desk import Desk
+from storage.files import write_json
+from storage.records import DataError
+from storage.run_results import read_run
+from storage.trials import keep_trial
+from study.drive import RETRIES, carry_out_run, open_studies
+from study.engines import LocalEngine, WorkerLost, quiet_optuna
+from study.patience import Ended, Limit, visible
+from study.prepare import Ready
+from study.progress import StudyProgress
+from study.schedule import Schedule
+from study.session import Place, Session, open_session
+from study.work import Job, Outcome, carry_out, work
+from tests.factories import begin_run, make_config, make_rows
+
+STUDIES = ("outer-0", "outer-1", "final")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    open_session.cache_clear()
+    quiet_optuna()
+
+
+class Unruly:
+    """An engine whose jobs end in any order, and whose workers die at random."""
+
+    def __init__(self, workers: int, seed: int, *, losses: int = 2, stop: int = 10**6) -> None:
+        self._tokens = ("cpu",) * workers
+        self._chance = np.random.default_rng(seed)
+        self._pending: list[tuple[Job, Future[Outcome]]] = []
+        self.losses, self.left = losses, stop
+        self.ended: list[tuple[str, int | None]] = []
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """See ``Engine.devices``; one job ends at each look."""
+        if self._pending:
+            job, future = self._pending.pop(int(self._chance.integers(len(self._pending))))
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            if self.losses and self._chance.random() < 0.3:
+                self.losses -= 1
+                future.set_exception(WorkerLost("died"))
+            else:
+                self.ended.append((job.study, job.number))
+                future.set_result(work(job))
+        return self._tokens
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """See ``Engine.submit``."""
+        future: Future[Outcome] = Future()
+        self._pending.append((job, future))
+        return future
+
+    def close(self, *, kill: bool) -> None:
+        """See ``Engine.close``."""
+
+
+def begun(path: Path, **changes: Any) -> tuple[Ready, Place]:
+    data, source = make_rows(patients=36, signal=0.3)
+    small = {"outer_folds": 2, "inner_folds": 2, "trials": 7, "networks": 1, "epochs": 4}
+    return begin_run(path, data, source, make_config(**{**small, **changes}))
+
+
+def drive(ready: Ready, place: Place, engine: Any) -> dict[str, list[Any]]:
+    open_session.cache_clear()
+    with StudyProgress(Console(quiet=True), trials=7, quiet=True, maximise=True) as progress:
+        assert carry_out_run(ready, place, lambda: engine, progress) == {}
+    return searched(ready, place)
+
+
+def searched(ready: Ready, place: Place) -> dict[str, list[Any]]:
+    return {
+        name: [
+            (t.number, t.state, t.params, t.value, t.intermediate_values)
+            for t in study.get_trials()
+        ]
+        for name, study in open_studies(ready, place).items()
+    }
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_a_search_depends_on_in_flight_but_not_on_workers_order_losses_or_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruner: str
+) -> None:
+    monkeypatch.setattr("study.drive.LOOK_SECONDS", 0.0)
+    alone = drive(*begun(tmp_path / "a" / "run", in_flight=3, pruner=pruner), Unruly(1, 0))
+    many = Unruly(6, 1)
+    assert drive(*begun(tmp_path / "b" / "run", in_flight=3, pruner=pruner), many) == alone
+    order = [number for name, number in many.ended if name == "final" and number is not None]
+    assert order != sorted(order), "nothing ended out of order, so nothing was tried"
+    ready, place = begun(tmp_path / "c" / "run", in_flight=3, pruner=pruner)
+    for stop in (5, 4, 7):
+        with pytest.raises(KeyboardInterrupt):
+            drive(ready, place, Unruly(4, stop, stop=stop))
+    assert drive(ready, place, Unruly(3, 2)) == alone
+    other = drive(*begun(tmp_path / "d" / "run", in_flight=1, pruner=pruner), Unruly(6, 3))
+    assert {name: len(trials) for name, trials in other.items()} == dict.fromkeys(STUDIES, 7)
+    assert pruner == "hyperband" or other != alone
+
+
+def test_a_job_that_takes_its_worker_along_again_and_again_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.drive.LOOK_SECONDS", 0.0)
+
+    class Deadly(Unruly):
+        def submit(self, job: Job) -> Future[Outcome]:
+            future: Future[Outcome] = Future()
+            self.ended.append((job.study, job.number))
+            future.set_exception(WorkerLost("out of memory"))
+            return future
+
+    engine = Deadly(1, 0)
+    with pytest.raises(WorkerLost, match="out of memory"):
+        drive(*begun(tmp_path / "run"), engine)
+    assert engine.ended == [("outer-0", 0)] * (RETRIES + 1)
+
+
+@pytest.mark.slow
+def test_a_local_worker_that_dies_is_replaced_and_its_trial_run_again(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run")
+    expected = drive(*begun(tmp_path / "other" / "run"), Unruly(1, 0, losses=0))
+    engine = LocalEngine(["cpu"])
+    killed = engine._pool.submit(_die)
+    with pytest.raises(Exception, match="terminated"):
+        killed.result()
+    assert drive(ready, place, engine) == expected
+
+
+def _die() -> None:
+    import os
+
+    os._exit(9)
+
+
+# -- the order of work -----------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 10**6), st.integers(0, 4))
+def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_way(
+    in_flight: int, workers: int, seed: int, patience: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    limit = Limit(9, patience, in_flight=in_flight)
+    values = {name: np.random.default_rng(i).random(9) for i, name in enumerate(STUDIES)}
+    schedule = Schedule({name: [] for name in STUDIES}, ended=frozenset(), limit=limit)
+    running: list[tuple[str, int | None]] = []
+    over: dict[str, set[int]] = {name: set() for name in STUDIES}
+    told = dict.fromkeys(STUDIES, 0)
+    while not schedule.finished:
+        while len(running) < workers and (task := schedule.take()) is not None:
+            name, number = task
+            if number is None:
+                assert told[name] == len(over[name])
+            else:
+                assert set(range(visible(number, in_flight))) <= set(range(told[name]))
+            running.append(task)
+            assert sum(n == name for n, _ in running) <= in_flight
+        name, number = running.pop(int(chance.integers(len(running))))
+        if chance.random() < 0.1:
+            schedule.lost(name, number)
+        elif number is None:
+            schedule.done(name, None)
+        else:
+            over[name].add(number)
+            while told[name] in over[name]:
+                schedule.done(name, Ended("complete", float(values[name][told[name]])))
+                told[name] += 1
+    for name in STUDIES:
+        history = [Ended("complete", float(value)) for value in values[name]]
+        ends = next(k for k in range(10) if limit.reached(history[: visible(k, in_flight)], k))
+        assert over[name] == set(range(ends))
+        assert limit.reached(history[:ends])
+
+
+def test_more_workers_than_studies_are_busy_with_several_trials_of_each() -> None:
+    schedule = Schedule(
+        {name: [] for name in STUDIES}, ended=frozenset(), limit=Limit(9, in_flight=2)
+    )
+    taken = [schedule.take() for _ in range(7)]
+    assert taken == [*((n, 0) for n in STUDIES), *((n, 1) for n in STUDIES), None]
+
+
+# -- what a trial sees, and what is kept -----------------------------------------------------
+
+
+def test_a_trial_has_its_number_and_sees_earlier_trials_and_itself_only() -> None:
+    seen = [optuna.trial.create_trial(value=0.5, state=TrialState.COMPLETE) for _ in range(3)]
+    desk = Desk("outer-0", optuna.study.StudyDirection.MAXIMIZE, seen, 5)
+    study = optuna.load_study(study_name="outer-0", storage=desk)
+    trial = study.ask()
+    trial.report(0.1, 1)
+    assert trial.number == 5
+    assert [t.value for t in study.get_trials()[:3]] == [0.5] * 3
+    assert [t.number for t in study.get_trials()[3:]] == [5]
+    assert study.tell(trial, 0.7).number == 5
+    assert len(study.get_trials(states=(TrialState.COMPLETE,))) == 4
+
+
+def test_a_worker_leaves_nothing_in_the_trial_storage(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run")
+    before = ready.folder.journal.read_bytes()
+    outcome = work(Job(place, "outer-0", 0, "cpu"))
+    assert ready.folder.journal.read_bytes() == before
+    assert outcome.trial is not None
+    study = open_studies(ready, place)["outer-0"]
+    for _ in range(2):
+        keep_trial(study, outcome.trial)
+    assert [t.params for t in study.get_trials()] == [outcome.trial.params]
+
+
+def test_a_trial_is_not_kept_before_those_ahead_of_it(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run", in_flight=2)
+    outcome = work(Job(place, "outer-0", 1, "cpu"))
+    assert outcome.trial is not None
+    with pytest.raises(RuntimeError, match="outer-0: trial 1 does not come after the 0 there are"):
+        keep_trial(open_studies(ready, place)["outer-0"], outcome.trial)
+
+
+def test_a_trial_whose_forerunners_are_missing_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.session.SHOWN_SECONDS", 0.0)
+    _, place = begun(tmp_path / "run")
+    carry_out(Job(place, "outer-0", 0, "cpu"))
+    with pytest.raises(RuntimeError, match="shows 1 ended trials where 3 have ended"):
+        Session(place).desk("outer-0", 3)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"in_flight": 0}, "--in-flight must be a whole number of at least 1"),
+    ({"in_flight": 5}, "--in-flight 5: a study has only --trials 4"),
+    ({"in_flight": 2, "patience": 2}, "has no effect with --trials 4 and --in-flight 2"),
+])  # fmt: skip
+def test_what_has_no_effect_is_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make_config(**changes)
+
+
+def test_the_report_says_how_many_ran_at_once(tmp_path: Path) -> None:
+    ready, place = begun(tmp_path / "run", trials=2, in_flight=2)
+    drive(ready, place, Unruly(2, 0, losses=0))
+    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    numbers = results(read_run(ready.folder))
+    assert numbers["protocol"]["in_flight"] == 2
+    words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
+    assert "Up to 2 trials of a search ran at once, each suggested and pruned by the tr" in words
