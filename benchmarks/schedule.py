@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import heapq
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -154,11 +155,11 @@ def draw(trial: optuna.Trial) -> dict[str, object]:
     return params
 
 
-def search(surrogate: Surrogate, in_flight: int, seed: int) -> list[tuple[float, int]]:
+def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list[tuple[float, int]]:
     """One search; for each trial what its configuration truly scores, 0 if pruned, and epochs."""
     ended: list[FrozenTrial] = []
     found = []
-    for number in range(COUNT):
+    for number in range(trials):
         seen = ended[: visible(number, in_flight)]
         study = optuna.load_study(
             study_name="outer-0", storage=Desk("outer-0", StudyDirection.MAXIMIZE, seen, number),
@@ -191,19 +192,19 @@ def chosen(found: Sequence[tuple[float, float, int]]) -> list[tuple[float, int]]
     return curve
 
 
-def search_table(seeds: Sequence[int], counts: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> str:
+def search_table(seeds: Sequence[int], trials: int, counts: Sequence[int]) -> str:
     surrogate = Surrogate()
     lines = [
         f"Surrogate: {surrogate.explained:.0%} of the variance out of bag, noise sd "
         f"{surrogate.noise:.4f}; {len(seeds)} seeds, the same for each row; in brackets the "
         "mean difference from one trial at a time, with its standard error.", "",
-        "| In flight | after 30 trials | after 60 | after 100 | epochs of 100 trials |",
-        "| --- | --- | --- | --- | --- |",
+        f"| In flight | after {trials // 2} trials | after {trials} | epochs of {trials} trials |",
+        "| --- | --- | --- | --- |",
     ]  # fmt: skip
     alone = None
     for count in counts:
-        curves = [search(surrogate, count, seed) for seed in seeds]
-        scores = np.array([[curve[n - 1][0] for n in (30, 60, 100)] for curve in curves])
+        curves = [search(surrogate, count, seed, trials) for seed in seeds]
+        scores = np.array([[curve[n - 1][0] for n in (trials // 2, trials)] for curve in curves])
         alone = scores if alone is None else alone
         away = scores - alone
         error = away.std(axis=0, ddof=1) / np.sqrt(len(seeds))
@@ -212,6 +213,7 @@ def search_table(seeds: Sequence[int], counts: Sequence[int] = (1, 2, 4, 8, 16, 
             for mean, delta, e in zip(scores.mean(0), away.mean(0), error, strict=True)
         ]
         epochs = np.mean([curve[-1][1] for curve in curves])
+        print(f"in flight {count}: done", file=sys.stderr, flush=True)
         lines.append(f"| {count} | {' | '.join(cells)} | {epochs:.0f} |")
     return "\n".join(lines)
 
@@ -220,12 +222,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("busy", "search"))
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 4, 8, 16])
     options = parser.parse_args()
     quiet_optuna()
     if options.part == "busy":
         print(busy_table())
     else:
-        print(search_table(range(options.seeds)))
+        print(search_table(range(options.seeds), options.trials, options.in_flight))
 
 
 if __name__ == "__main__":
