@@ -49,7 +49,7 @@ machine of two shared cores without a GPU: 3 outer and 2 inner folds, 3 trials, 
 one network, batches of {BATCH}; bus-bra cut to {PATIENTS} of 1,064 patients. With a search this
 small no difference shows what either way can reach."""
 KEPT = """Kept activations: 14 x 14 x 112 in float16 and their mean, 43.3 KiB an image and view.
-Times are of a machine that did much else, and no comparison of speed."""
+Times of studies, where there are any, are of a machine that did much else."""
 
 
 def main() -> None:
@@ -167,7 +167,7 @@ def page(out: Path, studies: dict[str, list[str]], speed: dict[str, float]) -> s
         ABOUT,
         *(found for name in studies for found in compared(name, out)),
         "## What it costs",
-        table(["Study", "Blocks", "Search and refits", "Peak memory of a process"], cost),
+        *([table(["Study", "Blocks", "Search and refits", "Peak memory"], cost)] if cost else []),
         KEPT,
         f"An epoch of training the two blocks: {speed['with']:.0f} images/s with kept activations, "
         f"{speed['without']:.0f} with the trunk computed each time, "
