@@ -1,4 +1,13 @@
-"""Probabilities to decisions: a temperature and a threshold learnt from out-of-fold rows."""
+"""Probabilities to decisions: temperature, shift and threshold learnt from out-of-fold rows.
+
+Class weights, samplers and focal loss move the probabilities of two classes to one side, which a
+temperature cannot undo: it keeps 1/2 where it is. So with two classes a shift of the log-odds is
+fitted beside it (Platt scaling). It keeps the order of rows, and so changes no ranking and, since
+the threshold is fitted after it, no decision.
+
+With several classes it would: moved to where they are calibrated, the largest probability is rarely
+that of a rare class, which is what weights and samplers were searched to prevent.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 
 from storage.records import FloatArray, IntArray
 
@@ -16,6 +25,8 @@ Rule = Literal["youden", "sensitivity", "specificity"]
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
 _NEAR = 0.01  # of a bound on the logarithm; the search stops short of the bound itself
 _TINY = 1e-12
+_RIDGE = 1e-4
+"""On the square of the shift, beside a mean log loss: rows of one class would drive it off."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,13 @@ class Decision:
         temperature: divides log-probabilities; above 1 softens.
         threshold: two classes decide for the second at or above it; None where several classes
             decide by the largest probability.
+        shift: of two classes, added to the log-odds of the second after that division; 0 for
+            several.
     """
 
     temperature: float
     threshold: float | None
+    shift: float = 0.0
 
     @classmethod
     def fit(
@@ -50,13 +64,14 @@ class Decision:
                 ``target`` sensitivity or specificity.
             target: of that rule, in (0, 1).
 
-        Reference: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2.
+        Reference: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2; of two
+        classes Platt (1999), Probabilistic outputs for support vector machines.
         """
-        temperature = _temperature(labels, probabilities)
         if probabilities.shape[1] != 2:
-            return cls(temperature, None)
-        score = cls(temperature, None).calibrate(probabilities)[:, 1]
-        return cls(temperature, fit_threshold(labels == 1, score, rule, target))
+            return cls(_temperature(labels, probabilities), None)
+        temperature, shift = _temperature_and_shift(labels, probabilities)
+        score = cls(temperature, None, shift).calibrate(probabilities)[:, 1]
+        return cls(temperature, fit_threshold(labels == 1, score, rule, target), shift)
 
     @property
     def note(self) -> str:
@@ -70,8 +85,9 @@ class Decision:
         )
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
-        """(n, classes) softened or sharpened; the order of the classes within a row is kept."""
+        """(n, classes) softened or sharpened, and shifted; the order of rows is kept."""
         scaled = np.log(np.clip(probabilities, _TINY, None)) / self.temperature
+        scaled[:, 1] += self.shift
         scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         calibrated: FloatArray = scaled / scaled.sum(axis=1, keepdims=True)
         return calibrated
@@ -111,6 +127,26 @@ def _temperature(labels: IntArray, probabilities: FloatArray) -> float:
 
     found = minimize_scalar(loss, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
+
+
+def _temperature_and_shift(labels: IntArray, probabilities: FloatArray) -> tuple[float, float]:
+    """Of least log loss; the loss is convex in 1 / temperature and the shift."""
+    logs = np.log(np.clip(probabilities, _TINY, None))
+    odds = logs[:, 1] - logs[:, 0]
+
+    def loss(sought: FloatArray) -> tuple[float, FloatArray]:
+        scaled = sought[0] * odds + sought[1]
+        wrong = 1 / (1 + np.exp(-scaled)) - labels
+        value = (np.logaddexp(0, scaled) - labels * scaled).mean() + _RIDGE * sought[1] ** 2
+        slope = np.array([(wrong * odds).mean(), wrong.mean() + 2 * _RIDGE * sought[1]])
+        return float(value), slope
+
+    sharpness = 1 / np.exp(np.array(_LOG_RANGE[::-1]))
+    found = minimize(
+        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B",
+        bounds=[tuple(sharpness), (None, None)], options={"ftol": 1e-15, "gtol": 1e-9},
+    )  # fmt: skip
+    return float(1 / found.x[0]), float(found.x[1])
 
 
 def fit_threshold(

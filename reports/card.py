@@ -17,7 +17,7 @@ from reports.summary import (
     stamp_paragraphs,
 )
 from reports.tables import overall_table, parameters_table, per_class_table
-from reports.words import procedure, stamps, views
+from reports.words import number, procedure, stamps, views
 from storage.records import Run
 
 
@@ -70,11 +70,14 @@ def _made(numbers: Json) -> str:
 def _chosen(numbers: Json) -> str:
     final = numbers["final"]
     if final["made"] == "ensemble":
-        return "Each member's probabilities are divided by its temperature on the logit scale."
+        return (
+            "Each member's probabilities are divided by its temperature on the logit scale"
+            f"{', then moved by its shift' if final['threshold'] is not None else ''}."
+        )
     chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
     return (
         f"Probabilities are divided by the temperature {final['temperature']:.3f} on the logit "
-        f"scale. Chosen by the search: {chosen}."
+        f"scale{_shift(final)}. Chosen by the search: {chosen}."
     )
 
 
@@ -91,6 +94,10 @@ def _encoder(numbers: Json) -> str:
         f"Encoder {name}, weights of SHA-256 {found['weights_sha256']}, images {cut}{shape} "
         f"{found['image_size']} x {found['image_size']} pixels"
     )
+
+
+def _shift(final: Json) -> str:
+    return "" if final["threshold"] is None else f", then moved by {number(final['shift'], 3)}"
 
 
 def _use() -> list[Block]:

@@ -108,7 +108,7 @@ def _chosen(study: FoldResult) -> Json:
     classes = study.validation.classes
     return {
         "params": study.params, "epochs": study.epochs, "inner_score": study.inner_score,
-        "temperature": study.temperature, "threshold": study.threshold,
+        "temperature": study.temperature, "shift": study.shift, "threshold": study.threshold,
         "original_by_class": images_per_class(study.validation, classes),
         "resampled_by_class": dict(zip(classes, study.resampled, strict=True)),
         "train_patients_by_class": patients_per_class(study.validation, classes),

@@ -49,7 +49,7 @@ def averaged(numbers: Json) -> str:
     return (
         f"An ensemble ({final['checkpoint']}): the mean of the calibrated probabilities of the "
         f"{plural(len(final['members']), 'outer model')}, each with the configuration that its "
-        f"own search chose and its own temperature; no search of all rows was made.{decision}"
+        f"own search chose and its own calibration; no search of all rows was made.{decision}"
     )
 
 

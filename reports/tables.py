@@ -95,11 +95,13 @@ def parameters_table(numbers: Json) -> Table:
         (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))
         for name in names
     ]
-    for key in ("epochs", "temperature", "threshold"):
+    two = len(numbers["dataset"]["classes"]) == 2
+    for key in ("epochs", "temperature", *(["shift"] if two else []), "threshold"):
         rows.append((key, *(_setting(study[key]) for _, study in studies)))
     return Table(
         "Chosen by each search", ("Parameter", *(name for name, _ in studies)), tuple(rows),
-        ("A dash: not part of that configuration. The temperature and the threshold were fitted "
+        ("A dash: not part of that configuration. The temperature"
+         f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
          "on out-of-fold probabilities of the inner folds.",),
     )  # fmt: skip
 

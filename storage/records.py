@@ -248,7 +248,7 @@ class Predictions:
         fold: (n,) outer fold name of each row.
         repeat: (n,) which repeat of the outer folds, from 0.
         labels: (n,) true class index.
-        probabilities: (n, classes), calibrated by that fold's own temperature.
+        probabilities: (n, classes), calibrated by that fold's own temperature and shift.
         predicted: (n,) class index by that fold's own decision rule.
         classes: class names.
     """
@@ -298,7 +298,8 @@ class FoldResult:
         params: chosen hyper-parameters.
         epochs: chosen number of epochs.
         inner_score: the search's own best value; never a performance figure.
-        temperature, threshold: fitted on out-of-fold probabilities of the inner folds; the
+        temperature, shift, threshold: fitted on out-of-fold probabilities of the inner folds; the
+            shift of the log-odds is 0 for several classes; the
             threshold is None where several classes decide by the largest probability.
         resampled: images a class (classes,) after resampling, one refit epoch.
         history: epochs of the chosen configuration, averaged over inner folds.
@@ -327,6 +328,7 @@ class FoldResult:
     trials: dict[str, int]
     notes: tuple[str, ...] = ()
     cut_by_time: bool = False
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)

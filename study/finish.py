@@ -226,6 +226,7 @@ def _result(
         epochs=chosen.replay.epochs,
         inner_score=float(best.value or 0.0),
         temperature=chosen.decision.temperature,
+        shift=chosen.decision.shift,
         threshold=chosen.decision.threshold,
         resampled=tuple(round(count) for count in chosen.resampled.tolist()),
         history=chosen.replay.history,

@@ -122,7 +122,8 @@ def refuse_other_scores(
     Probabilities that a temperature softened are compared as they were before it: at 20, those
     of any two images are within a few thousandths.
     """
-    before = Decision(1 / max(decision.temperature, 1.0), None)
+    softened = max(decision.temperature, 1.0)
+    before = Decision(1 / softened, None, -decision.shift * softened)
     apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
     other = ~(apart <= TOLERANCE)  # NaN is another score too
     if other.any():

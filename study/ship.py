@@ -59,7 +59,7 @@ class Member:
     """The model of one study, without its data.
 
     Attributes:
-        decision: with the study's own temperature and threshold.
+        decision: with the study's own temperature, shift and threshold.
         tails: weights of heads and tails, where blocks of the encoder were trained; else empty.
     """
 
@@ -206,6 +206,7 @@ def write_preprocessing(
             "image_width": int(fitted.network.scaler.mean.shape[-1]),  # type: ignore[union-attr,index]
             "columns": [asdict(column) for column in fitted.encoder.columns],
             "temperature": decision.temperature,
+            "shift": decision.shift,
             "threshold": decision.threshold,
         },
     )
@@ -305,7 +306,7 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 
 def _member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
     columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
-    decision = Decision(kept["temperature"], kept["threshold"])
+    decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept["trainable_blocks"] else {}
     network = _network(kept, columns, {} if tails else state)
     return Member(network, columns, kept["tokens"], kept["tta"], decision, tails)

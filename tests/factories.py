@@ -114,7 +114,7 @@ def begin_run(
     cards = [
         {
             "name": name, "weights": "", "weights_sha256": "",
-            "fit": config.fit, "crop": config.crop,
+            "fit": config.fit, "crop": config.crop, "image_size": 224,
         }
         for name in config.encoders
     ]  # fmt: skip

@@ -55,6 +55,52 @@ def test_the_temperature_is_the_one_of_least_log_loss() -> None:
     assert loss(found) <= min(grid) + 1e-7
 
 
+@pytest.mark.parametrize("shift", [-2.0, -0.5, 1.0])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_shift_that_class_weights_gave_two_classes_is_undone(
+    shift: float, temperature: float
+) -> None:
+    labels, honest = drawn(6000, 2)
+    odds = (np.log(honest[:, 1] / honest[:, 0]) - shift) * temperature
+    moved = two(1 / (1 + np.exp(-odds)))
+    found = Decision.fit(labels, moved)
+    assert found.shift == pytest.approx(shift, abs=0.1)
+    assert found.temperature == pytest.approx(temperature, rel=0.08)
+    np.testing.assert_allclose(found.calibrate(moved), honest, atol=0.03)
+    brier = [np.mean((p[:, 1] - labels) ** 2) for p in (found.calibrate(moved), moved)]
+    assert brier[0] < brier[1]
+
+
+def test_temperature_and_shift_are_those_of_least_log_loss() -> None:
+    labels, honest = drawn(300, 2)
+    p = two(honest[:, 1] ** 2)
+    found = Decision.fit(labels, p)
+
+    def loss(decision: Decision) -> float:
+        return float(-np.log(decision.calibrate(p)[np.arange(300), labels]).mean())
+
+    grid = [
+        loss(Decision(t, None, s)) for t in np.geomspace(0.2, 5, 60) for s in np.linspace(-3, 3, 61)
+    ]
+    assert loss(found) <= min(grid) + 1e-4  # the ridge's share
+
+
+def test_a_shift_changes_no_ranking_and_no_decision() -> None:
+    labels, honest = drawn(500, 2)
+    odds = np.log(honest[:, 1] / honest[:, 0])
+    plain, moved = two(1 / (1 + np.exp(-odds))), two(1 / (1 + np.exp(-(odds - 1.5))))
+    assert np.array_equal(
+        decisions(labels, plain, "youden", 0.9), decisions(labels, moved, "youden", 0.9)
+    )
+    calibrated = Decision.fit(labels, moved).calibrate(moved)[:, 1]
+    assert (np.diff(calibrated[np.argsort(honest[:, 1])]) >= 0).all()
+
+
+def test_several_classes_are_not_shifted() -> None:
+    labels, p = drawn(500, 3)
+    assert Decision.fit(labels, softmax(np.log(p) + np.array([0.0, 1.0, 2.0]))).shift == 0.0
+
+
 def test_a_temperature_of_one_changes_nothing() -> None:
     _, p = drawn(50, 4)
     np.testing.assert_allclose(Decision(1.0, None).calibrate(p), p, atol=1e-12)

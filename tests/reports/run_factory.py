@@ -130,6 +130,7 @@ def _study(
         },
         epochs=epochs, inner_score=float(0.9 + 0.02 * chance.random()),
         temperature=float(chance.uniform(0.8, 1.6)),
+        shift=-0.25 if len(cohort.classes) == 2 else 0.0,
         threshold=0.5 if len(cohort.classes) == 2 else None,
         resampled=tuple(resampled.tolist()),
         history=_history(epochs + 8, chance), validation=validation, test=scored,

@@ -278,7 +278,7 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     }  # fmt: skip
     assert run.protocol["trials"] == config.trials
     assert "data" not in run.protocol
-    assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x"})
+    assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x", "encoders": {}})
     write_result(folder, source.outer[1], b"w")
     assert not read_run(folder).complete, "the shipped model is missing"
     assert source.final is not None

@@ -68,7 +68,7 @@ def what_a_study_did(
             (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
             for t in trials
         ],
-        **{key: best[key] for key in ("params", "epochs", "inner_score", "temperature")},
+        **{key: best[key] for key in ("params", "epochs", "inner_score", "temperature", "shift")},
         "threshold": best["threshold"],
         "resampled": best["resampled"],
         "history": (ready.folder.study(FOLD) / "history.csv").read_text(),

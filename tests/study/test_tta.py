@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.augment import scoring_views
+from pipelines.decision import Decision
 from reports.card import model_card
 from reports.results import results
 from reports.summary import protocol_section
@@ -41,8 +42,11 @@ def test_test_rows_score_over_the_views_as_the_search_and_the_decision_did(tmp_p
         test = session.data.select(result.test.ids.tolist())
         found = member.calibrated(test.features, place.embeddings)
         np.testing.assert_allclose(found, result.test.probabilities, atol=1e-6)
-        alone = replace(member, tta=0).calibrated(test.features, place.embeddings)
-        assert not np.allclose(found, alone, atol=1e-4)
+        plain = replace(member, decision=Decision(1.0, None))
+        with_views, alone = (
+            replace(plain, tta=tta).calibrated(test.features, place.embeddings) for tta in (2, 0)
+        )
+        assert not np.allclose(with_views, alone, atol=1e-4)
 
 
 def test_a_search_scores_otherwise_with_the_views(tmp_path: Path) -> None:
