@@ -86,10 +86,23 @@ class Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.pipeline, name)
 
-    def start(self, rows: TrainingRows, **how: Any) -> Iterator[Epoch]:
+    def start(self, rows: TrainingRows, **how: Any) -> TimedTraining:
         with self.watch:
-            training: Training = self.pipeline.start(rows, **how)
-            epochs = iter(training)
+            return TimedTraining(self.pipeline.start(rows, **how), self.watch)
+
+
+@dataclass(frozen=True)
+class TimedTraining:
+    """A training whose epochs run under the watch; all else is the training's own."""
+
+    training: Training
+    watch: StopWatch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.training, name)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        epochs = iter(self.training)
         while True:
             with self.watch:
                 epoch = next(epochs, None)

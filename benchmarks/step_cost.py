@@ -83,7 +83,7 @@ def trial_cost(rows: TrainingRows, batch_size: int, epochs: int) -> Cost:
     ready = list(begin().batches.epoch())
     stacked = min(_stacked_steps(begin(), ready, epochs) for _ in range(REPEATS))
     plain = min(_plain_steps(ready, epochs) for _ in range(REPEATS))
-    width, logits = rows.images.shape[1], 1 if len(rows.train.classes) == 2 else 4
+    width, logits = rows.images.shape[-1], 1 if len(rows.train.classes) == 2 else 4
     fit = sum(len(fold.fit) for fold in rows.folds) * epochs
     val = sum(len(fold.val) for fold in rows.folds) * epochs
     steps = fit * _flops_a_row(width, logits, backward=True)
