@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from pipelines.embedded import Embeddings
 from storage.readers.read import read_sheet_only
 from storage.trials import open_journal
 from study.engines import quiet_optuna
@@ -73,10 +74,8 @@ def journals(run: Path, counts: Sequence[int]) -> None:
         run: a run directory that `split` and `cache` have left.
     """
     print("| trials | lines | MB | open | suggest and tell, sampler `TPE` |\n|---|---|---|---|---|")
-    cache = run.parent / "cache"
-    from pipelines.embedded import Embeddings
-
-    place = Place(run, Embeddings.load(cache, (run.parent / "embeddings").read_text()))
+    name = (run.parent / "embeddings").read_text()
+    place = Place(run, Embeddings.load(run.parent / "cache", name))
     for count in counts:
         lines = _write_journal(place, count)
         size = (run / "trials.journal").stat().st_size / 1e6
@@ -90,7 +89,7 @@ def journals(run: Path, counts: Sequence[int]) -> None:
 def _write_journal(place: Place, count: int) -> int:
     """A journal of ``count`` trials of one study; lines are those of real trials, repeated."""
     journal = place.run / "trials.journal"
-    journal.unlink(missing_ok=True)
+    _replace(journal, "")
     session = Session(place)
     study = optuna.create_study(study_name="final", storage=session.trials, direction="maximize")
     for _ in range(KEPT):
@@ -104,16 +103,19 @@ def _write_journal(place: Place, count: int) -> int:
     entries = [json.loads(line) for line in body]
     each = [[e for e in entries if e.get("trial_id", i) == i] for i in range(KEPT)]
     starts = [e for e in entries if "trial_id" not in e]
-    with journal.open("w") as file:
-        file.write(head + "\n")
-        lines = 1
-        for number in range(count):
-            i = number % KEPT
-            own = [e for e in each[i] if "trial_id" in e]
-            for entry in (starts[i], *({**e, "trial_id": number} for e in own)):
-                file.write(json.dumps(entry, separators=(",", ":")) + "\n")
-                lines += 1
-    return lines
+    lines = [head]
+    for number in range(count):
+        own = [{**e, "trial_id": number} for e in each[number % KEPT] if "trial_id" in e]
+        lines += [json.dumps(e, separators=(",", ":")) for e in (starts[number % KEPT], *own)]
+    _replace(journal, "\n".join(lines) + "\n")
+    return len(lines)
+
+
+def _replace(journal: Path, text: str) -> None:
+    """Put another file in its place, as a journal that is open is told by its file."""
+    aside = journal.with_name("aside")
+    aside.write_text(text)
+    aside.replace(journal)
 
 
 def _one_trial(session: Session, number: int) -> float:
