@@ -248,7 +248,7 @@ def read_shipped(folder: RunFolder) -> Shipped:
         kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
         kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
         members, kept["threshold"], kept["augmentation"], kept["synthetic"],
-        kept["trainable_blocks"],
+        kept.get("trainable_blocks", 0),
     )  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 def _member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
     columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
-    tails = state if kept["trainable_blocks"] else {}
+    tails = state if kept.get("trainable_blocks", 0) else {}
     network = _network(kept, columns, {} if tails else state)
     return Member(network, columns, kept["tokens"], kept["tta"], decision, tails)
 
