@@ -20,7 +20,6 @@ from study.ablation import ablate, fixed, levels
 from study.config import StudyConfig
 from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder
 from study.engines import quiet_optuna
-from study.opened import open_run
 from study.session import Place, Session, open_session, ranges_of
 from study.ship import read_encoder_card
 from study.work import Job, carry_out
@@ -141,14 +140,6 @@ def test_ablation_gives_each_encoder_a_study_of_its_own_with_its_weights(tmp_pat
 def test_an_ensemble_of_models_that_read_by_different_encoders_is_refused() -> None:
     with pytest.raises(DataError, match="of 2 encoders each may have chosen another"):
         config_of(final="ensemble")
-
-
-def test_a_run_of_several_encoders_is_not_explained(tmp_path: Path) -> None:
-    data, source = make_rows(patients=36, images=1)
-    config = config_of(trials=1, epochs=2, outer_folds=2, inner_folds=2, networks=1)
-    searched(tmp_path / "run", data, config, both(source))
-    with pytest.raises(DataError, match="different ones of 2 encoders; explain a run of one"):
-        open_run(RunFolder(tmp_path / "run"), "cpu")
 
 
 def test_one_encoder_cannot_be_ablated() -> None:
