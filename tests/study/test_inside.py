@@ -289,6 +289,7 @@ def test_a_run_that_is_not_nested_is_refused(
 ) -> None:
     config = (copy / "config.toml").read_text(encoding="utf-8")
     flat = config.replace('protocol = "nested"', 'protocol = "non-nested"')
+    flat = flat.replace("inner_folds = 3", "inner_folds = 4")
     (copy / "config.toml").write_text(flat, encoding="utf-8")
     assert "is not nested and keeps no outer models" in refused(capsys, copy)
 
