@@ -68,7 +68,7 @@ class Decision:
         classes Platt (1999), Probabilistic outputs for support vector machines.
         """
         if probabilities.shape[1] != 2:
-            return cls(_temperature(labels, probabilities), None)
+            return cls(least_temperature(labels, probabilities), None)
         temperature, shift = _temperature_and_shift(labels, probabilities)
         score = cls(temperature, None, shift).calibrate(probabilities)[:, 1]
         return cls(temperature, fit_threshold(labels == 1, score, rule, target), shift)
@@ -118,7 +118,8 @@ def middle_threshold(thresholds: Sequence[float]) -> float:
     return float(1 / (1 + np.exp(-np.median(np.log(near / (1 - near))))))
 
 
-def _temperature(labels: IntArray, probabilities: FloatArray) -> float:
+def least_temperature(labels: IntArray, probabilities: FloatArray) -> float:
+    """The temperature of least log loss."""
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
