@@ -16,7 +16,7 @@ from storage.records import IntArray
 
 HELD_BYTES = 1 << 29
 """Largest bank that is laid on a GPU whole. In main memory nothing would be gained: 256 rows of
-1280 numbers are gathered from a memory map that was read before in the same 130 us of one core as
+1280 numbers are gathered from a memory map that was read before in 130 us of one core, and in 170
 from an array."""
 
 
