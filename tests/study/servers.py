@@ -44,7 +44,7 @@ class Cluster:
     """A scheduler and workers, each a process of its own that can be killed.
 
     Args:
-        cache: of workers that are started as README says; None for workers that also know the
+        cache: of workers that, as their scheduler, are started as README says; None for workers that also know the
             tests, whose arrays are sent to them.
     """
 
@@ -61,7 +61,7 @@ class Cluster:
         self.start_scheduler()
 
     def start_scheduler(self) -> None:
-        self.scheduler = self._start("scheduler", "--port", str(self.port))
+        self.scheduler = self._start("scheduler", "--port", str(self.port), *self._preload)
         until(lambda: answers(self.port))
 
     def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
