@@ -44,8 +44,8 @@ class Cluster:
     """A scheduler and workers, each a process of its own that can be killed.
 
     Args:
-        cache: of workers that, as their scheduler, are started as README says; None for workers that also know the
-            tests, whose arrays are sent to them.
+        cache: of workers that, as their scheduler, are started as README says; None for workers
+            that also know the tests, whose arrays are sent to them.
     """
 
     def __init__(self, folder: Path, *, cache: Path | None = None) -> None:
