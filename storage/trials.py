@@ -64,15 +64,16 @@ def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Add an ended trial as its study's next; one that is there already is not added again.
 
     Raises:
-        RuntimeError: trials before it are missing, or another process adds some.
+        RuntimeError: trials before it are missing, or in its place is another study's or process's.
         DataError: the database does not answer.
     """
     patiently(lambda: _keep(study, trial))
 
 
 def _keep(study: optuna.Study, trial: FrozenTrial) -> None:
-    held = len(study.get_trials(deepcopy=False))
-    if held > trial.number:
+    kept = study.get_trials(deepcopy=False)
+    held = len(kept)
+    if held > trial.number and _same(kept[trial.number], trial):
         return
     if held == trial.number:
         study.add_trial(trial)
@@ -82,6 +83,11 @@ def _keep(study: optuna.Study, trial: FrozenTrial) -> None:
             f"{study.study_name}: trial {trial.number} does not come after the {held} there are; "
             "is another process writing to this run? Give the same command again"
         )
+
+
+def _same(kept: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Whether a trial was kept before, by a call whose answer was lost."""
+    return (kept.state, kept.params) == (trial.state, trial.params)
 
 
 class _Journal(JournalFileBackend):

@@ -108,9 +108,7 @@ class _Drive:
         self.failures: dict[str, str] = {}
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[tuple[str, int | None]] = Counter()
-        self._next = {
-            name: len(study.get_trials(deepcopy=False)) for name, study in studies.items()
-        }
+        self._next = {name: len(history_of(study)) for name, study in studies.items()}
         self._ahead: dict[tuple[str, int], Outcome] = {}
 
     def run(self) -> dict[str, str]:

@@ -41,7 +41,9 @@ def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def pool() -> Pool:
     data, source = make_rows(patients=50, images=2, signal=0.5)
-    return Pool(data, source, {"name": "array:test", "weights": "", "weights_sha256": ""})
+    return Pool(data, source, {
+        "name": "array:test", "weights": "", "weights_sha256": "", "fit": "pad", "crop": "none",
+    })  # fmt: skip
 
 
 def chunk(folder: Path, first: int = 0, count: int = 1) -> Chunk:
