@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 
 import pytest
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 from storage.errors import DataError
-from study.engines import device_tokens
+from study.engines import begin_worker, device_tokens
 
 
 def test_without_a_gpu_there_is_a_worker_a_core_or_as_many_as_were_asked_for() -> None:
@@ -38,3 +41,17 @@ def test_a_number_of_workers_is_dealt_out_over_the_gpus() -> None:
 def test_workers_per_gpu_without_a_gpu_are_refused() -> None:
     with pytest.raises(DataError, match=r"--workers-per-gpu 2 has no effect: .* no GPU"):
         device_tokens(gpus=0, cores=8, per_gpu=2)
+
+
+def leak_limit() -> int:
+    return int(process_executor._MAX_MEMORY_LEAK_SIZE)
+
+
+def test_a_worker_that_keeps_much_is_not_started_anew() -> None:
+    """loky's own limit, 300 MB, is less than what a session and its mapped rows come to."""
+    assert leak_limit() == 300_000_000
+    pool = ProcessPoolExecutor(max_workers=1, initializer=begin_worker, initargs=(os.getpid(),))
+    try:
+        assert pool.submit(leak_limit).result() == sys.maxsize
+    finally:
+        pool.shutdown(kill_workers=True)
