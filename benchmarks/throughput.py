@@ -99,7 +99,8 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)
     before = matrix_rate()
     found = [asdict(trial_cost(rows, size, config.epochs)) for size in BATCHES]
-    paths = train.features.images[:images].tolist()
+    # A training side knows no image files.
+    paths = pool.data.features.select(list(fold.train)[:images]).images.tolist()
     return {
         "rate": max(before, matrix_rate()), "costs": found, "encoded": len(paths),
         "image_seconds": seconds_an_image(paths, build(DEMO_ENCODER)) if paths else 0.0,
