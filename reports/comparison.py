@@ -13,7 +13,7 @@ from reports.evidence import Json, test_rows
 from reports.intervals import overall, paired_difference
 from reports.results import plain
 from reports.scores import TUNED, entry
-from reports.words import OVERALL, biased, metric_name, metric_phrase, number, plural
+from reports.words import OVERALL, biased, metric_name, metric_phrase, number, plural, signed
 from storage.records import DataError, Predictions, Run
 
 NOT_TOLD_APART = "not told apart"
@@ -91,7 +91,7 @@ def sentence(found: Comparison) -> str:
     words = in_words(found, found.metric)
     if words == NOT_TOLD_APART:
         words = "these data do not tell the two apart"
-    size = f"{found.a} minus {found.b} in {name}: {_signed(change)}"
+    size = f"{found.a} minus {found.b} in {name}: {signed(change, '95 % CI ')}"
     return f"{size}. {words[0].upper()}{words[1:]}."
 
 
@@ -101,7 +101,7 @@ def comparison_table(found: Comparison) -> Table:
         (
             metric_name(metric, found.classes),
             *(number(each[side]) if each[side] is not None else "–" for side in "ab"),
-            _signed(each["difference"], ""),
+            signed(each["difference"]),
             in_words(found, metric),
         )
         for metric, each in found.entries.items()
@@ -159,13 +159,3 @@ def _warnings(runs: tuple[Run, Run], names: tuple[str, str]) -> list[str]:
     if runs[0].dataset["fingerprint"] != runs[1].dataset["fingerprint"]:
         said.append("The two read other images or columns of the same rows.")
     return said
-
-
-def _signed(change: Json, level: str = "95 % CI ") -> str:
-    """``+0.03 (95 % CI −0.01 to 0.07)``."""
-    if change["estimate"] is None:
-        return "–"
-    size = f"{'+' if change['estimate'] > 0 else ''}{number(change['estimate'], 3)}"
-    if change["low"] is None:
-        return f"{size} (no interval)"
-    return f"{size} ({level}{number(change['low'], 3)} to {number(change['high'], 3)})"

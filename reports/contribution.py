@@ -18,7 +18,7 @@ from reports.leave_out import LeaveOut, auc_leave_out
 from reports.results import plain
 from reports.rows import Rows, read
 from reports.scores import TUNED, entry
-from reports.words import metric_name, number, plural, value
+from reports.words import metric_name, plural, signed, value
 from storage.records import Predictions
 
 IMAGE, COLUMNS = "image", "columns"
@@ -114,16 +114,6 @@ def in_words(loss: Json) -> str:
     if loss["low"] > 0:
         return "the models use it"
     return "better without it" if loss["high"] < 0 else "not told apart from no loss"
-
-
-def signed(loss: Json) -> str:
-    """``+0.031 (−0.010 to 0.072)``."""
-    if loss["estimate"] is None:
-        return "–"
-    size = f"{'+' if loss['estimate'] > 0 else ''}{number(loss['estimate'], 3)}"
-    if loss["low"] is None:
-        return f"{size} (no interval)"
-    return f"{size} ({number(loss['low'], 3)} to {number(loss['high'], 3)})"
 
 
 def _mean(found: Sequence[LeaveOut]) -> LeaveOut:

@@ -101,6 +101,16 @@ def value(entry: Json | None) -> str:
     return f"{number(entry['estimate'])} {span(entry)}"
 
 
+def signed(change: Json, level: str = "") -> str:
+    """``+0.031 (−0.010 to 0.072)``, a difference; ``level`` goes before its interval."""
+    if change["estimate"] is None:
+        return "–"
+    size = f"{'+' if change['estimate'] > 0 else ''}{number(change['estimate'], 3)}"
+    if change["low"] is None:
+        return f"{size} (no interval)"
+    return f"{size} ({level}{number(change['low'], 3)} to {number(change['high'], 3)})"
+
+
 def sentence_value(entry: Json) -> str:
     """``0.86 (95 % CI 0.68–0.94, patients)``, for running text."""
     if entry["estimate"] is None:
