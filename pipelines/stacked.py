@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
+from pipelines.backward import BATCH_NORM_EPS, Normalise, Product, Sink
 from storage.seeds import derive
 
-BATCH_NORM_EPS = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
+BETAS = (0.9, 0.999)
 EPS = 1e-6
 """Of Adam: torch's 1e-8 blows rounding noise of a vanishing gradient up to a full-size step."""
 
@@ -76,12 +78,12 @@ class Linear(nn.Module):
         bound = 1 / math.sqrt(fan_in)
         self.weight = nn.Parameter((chance.uniform(fan_in, fan_out) * 2 - 1) * bound)
         self.bias = nn.Parameter((chance.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
+        self.sink: Sink | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """One batched matrix product for all folds."""
-        if self.bias is None:
-            return torch.bmm(x, self.weight)
-        return torch.baddbmm(self.bias, x, self.weight)
+        product: Tensor = Product.apply(x, self.weight, self.sink)
+        return product if self.bias is None else product + self.bias
 
 
 class BatchNorm(nn.Module):
@@ -103,11 +105,10 @@ class BatchNorm(nn.Module):
             scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
             return x * scale + (self.bias - self.running_mean * scale)
         count = mask.sum(1, keepdim=True).clamp_min(1.0)
-        mean = (x * mask).sum(1, keepdim=True) / count
-        centred = x - mean
-        var = (centred.square() * mask).sum(1, keepdim=True) / count
+        given = x, mask / count, self.weight, self.bias
+        normal, mean, var = Normalise.apply(*given)
         self._remember(mean, var, count)
-        return torch.addcmul(self.bias, centred, torch.rsqrt(var + BATCH_NORM_EPS) * self.weight)
+        return torch.as_tensor(normal)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
@@ -167,38 +168,59 @@ class StackedAdam:
     def __init__(
         self, module: nn.Module, *, weight_decay: float, decoupled: bool, clip_norm: float | None
     ) -> None:
-        self.clip_norm = clip_norm
-        self.values, self.gradients = _flatten(module)
-        self.rows = [nn.Parameter(row) for row in self.values]  # each shares its row's memory
-        kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-        self.optimiser = kind(self.rows, weight_decay=weight_decay, eps=EPS, fused=True)
+        self.weight_decay, self.decoupled, self.clip_norm = weight_decay, decoupled, clip_norm
+        parameters = list(module.parameters())
+        self.values = torch.cat([p.data.reshape(len(p), -1) for p in parameters], dim=1)
+        self.gradients = torch.zeros_like(self.values)
+        self.means, self.squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self.steps = list(torch.zeros(len(self.values), device=self.values.device))
+        _share(parameters, self.values, self.gradients)
+        self.sinks = _sinks(module) if self.values.device.type == "cpu" else []
+        sunk = {id(sink.weight) for sink in self.sinks}
+        self._zeroed = [p.grad for p in parameters if p.grad is not None and id(p) not in sunk]
 
+    @torch.no_grad()
     def step(self, learning_rate: float, active: Tensor) -> None:
         """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
+        for sink in self.sinks:
+            sink.settle()
         if self.clip_norm is not None:
             norm = self.gradients.norm(dim=1, keepdim=True)
             self.gradients.mul_((self.clip_norm / (norm + 1e-6)).clamp_max_(1.0))
-        for row, gradient, takes_part in zip(
-            self.rows, self.gradients, active.tolist(), strict=True
-        ):
-            row.grad = gradient if takes_part else None
-        self.optimiser.param_groups[0]["lr"] = learning_rate
-        self.optimiser.step()
-        self.gradients.zero_()
+        moved = [k for k, takes_part in enumerate(active.tolist()) if takes_part]
+        buffers = self.values, self.gradients, self.means, self.squares
+        values, gradients, means, squares = ([each[k] for k in moved] for each in buffers)
+        adam(
+            values, gradients, means, squares, [], [self.steps[k] for k in moved],
+            fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=learning_rate,
+            weight_decay=self.weight_decay, eps=EPS, maximize=False,
+            decoupled_weight_decay=self.decoupled,
+        )  # fmt: skip
+        for gradient in self._zeroed:
+            gradient.zero_()
+        for sink in self.sinks:
+            sink.stale = True
 
 
-def _flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
+def _share(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
+    """Make parameters and their gradients views of the buffers."""
     # The views are spread over the folds' rows; torch warns that gradients are copied to them,
     # which is the point.
     warnings.filterwarnings("ignore", message="grad and param do not obey")
-    parameters = list(module.parameters())
-    folds = len(parameters[0])
-    values = torch.cat([p.data.reshape(folds, -1) for p in parameters], dim=1)
-    gradients = torch.zeros_like(values)
     for parameter, (start, stop) in zip(parameters, _spans(parameters), strict=True):
         parameter.data = values[:, start:stop].view(parameter.shape)
         parameter.grad = gradients[:, start:stop].view(parameter.shape)
-    return values, gradients
+
+
+def _sinks(module: nn.Module) -> list[Sink]:
+    """Let the backward pass write the weights' gradients where they are now."""
+    sinks = []
+    for layer in module.modules():
+        if isinstance(layer, Linear) and layer.weight.grad is not None:
+            layer.sink = Sink(layer.weight, layer.weight.grad)
+            layer.weight.grad = None
+            sinks.append(layer.sink)
+    return sinks
 
 
 def _spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:

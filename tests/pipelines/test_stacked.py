@@ -413,11 +413,22 @@ def test_a_fold_whose_epoch_is_over_keeps_weights_and_moments() -> None:
 
 
 def test_gradients_are_gone_after_a_step_also_of_folds_that_did_not_take_it() -> None:
+    stacks = [net([1, 2]) for _ in range(2)]
+    first, second = (
+        StackedAdam(stack, weight_decay=0.0, decoupled=True, clip_norm=None) for stack in stacks
+    )
+    loss_of(stacks[0], 0, [0, 1]).backward()
+    first.step(1e-2, torch.tensor([False, False]))
+    for stack, optimiser in zip(stacks, (first, second), strict=True):
+        loss_of(stack, 1, [0, 1]).backward()
+        optimiser.step(1e-2, torch.tensor([True, True]))
+    for one, other in zip(state(first), state(second), strict=True):
+        assert all(map(torch.equal, one, other))
+
+
+def test_nothing_moves_where_no_fold_takes_a_step() -> None:
     stack = net([1, 2])
-    optimiser = StackedAdam(stack, weight_decay=0.0, decoupled=True, clip_norm=None)
-    loss_of(stack, 0, [0, 1]).backward()
-    optimiser.step(1e-2, torch.tensor([True, False]))
-    assert not optimiser.gradients.any()
+    optimiser = StackedAdam(stack, weight_decay=0.1, decoupled=True, clip_norm=None)
     kept = deepcopy(state(optimiser))
     loss_of(stack, 1, [0, 1]).backward()
     optimiser.step(1e-2, torch.tensor([False, False]))
@@ -427,10 +438,48 @@ def test_gradients_are_gone_after_a_step_also_of_folds_that_did_not_take_it() ->
 
 def state(optimiser: StackedAdam) -> tuple[Sequence[Tensor], ...]:
     """Weights and moments, each by fold."""
-    moments = [optimiser.optimiser.state[row] for row in optimiser.rows]
-    names = ("exp_avg", "exp_avg_sq", "step")
-    blank = torch.zeros(())  # a fold that never took a step has no moments yet
-    return optimiser.values, *([kept.get(name, blank) for kept in moments] for name in names)
+    return optimiser.values, optimiser.means, optimiser.squares, optimiser.steps
+
+
+def forward_loss(layers: nn.Module, step: int, times: int = 1) -> Tensor:
+    """A loss that reaches the weights through the layers' products, each used ``times`` times."""
+    assert isinstance(layers, nn.ModuleList)
+    chance = torch.Generator().manual_seed(step)
+    total = torch.zeros(())
+    for _ in range(times):
+        x = torch.randn(3, 7, 4, generator=chance)
+        for layer in layers:
+            x = torch.tanh(layer(x))
+        total = total + x.square().sum()
+    return total
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_products_gradient_reaches_the_optimiser_as_autograds_would(times: int) -> None:
+    """Once and twice in a step, over several backward passes, in steps that leave it out, and
+    beside a gradient that comes by another way."""
+    stack, plain = net([1, 2, 3]), net([1, 2, 3])
+    optimiser = StackedAdam(stack, weight_decay=0.1, decoupled=True, clip_norm=0.5)
+    every = torch.ones(3, dtype=torch.bool)
+    assert len(optimiser.sinks) == 2
+    for step in range(6):
+        plain.load_state_dict(stack.state_dict())
+        plain.zero_grad()
+        losses = [forward_loss, loss_of][: 1 + step % 2] if step != 3 else [loss_of]
+        for module in (stack, plain):
+            for loss in losses:
+                given = times if loss is forward_loss else [0, 1, 2]
+                loss(module, step, given).backward()  # type: ignore[operator]
+        if step == 4:
+            forward_loss(stack, 9).backward()
+            forward_loss(plain, 9).backward()
+        wanted = [p.grad for p in plain.parameters() if p.grad is not None]
+        for sink in optimiser.sinks:
+            sink.settle()
+        found = torch.cat([g.reshape(3, -1) for g in wanted], dim=1)
+        torch.testing.assert_close(optimiser.gradients, found, atol=1e-6, rtol=1e-5)
+        optimiser.step(1e-2, every)
+    assert optimiser.means.abs().sum() > 0
 
 
 def test_the_parameters_of_the_module_are_what_the_optimiser_moves() -> None:
