@@ -1,7 +1,7 @@
 """How long a user waits: for `--help`, and for the first trial of a run whose data are cached.
 
 `python -m benchmarks.startup --data demo`: the same run is begun twice in new directories, the
-first time to fill the cache. The first trial has begun when its line is in the trials' journal.
+first time to fill the cache. A trial's line, written once it has ended, says when it began.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600
-BEGUN = 4
-"""Code of Optuna's journal for a trial that is begun."""
+TRIAL = 4
+"""Code of Optuna's journal for a trial."""
 
 
 def wait_for_help(times: int = 5) -> tuple[float, float, bool]:
@@ -55,10 +56,10 @@ def first_trial(words: list[str], run: Path) -> tuple[float, float]:
 def _begun(journal: Path) -> float | None:
     if not journal.exists():
         return None
-    for line in journal.read_text().splitlines(keepends=True):
-        if line.endswith("\n") and json.loads(line)["op_code"] == BEGUN:
-            return time.time()
-    return None
+    lines = [line for line in journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    trials = [kept for kept in map(json.loads, lines) if kept["op_code"] == TRIAL]
+    began = [datetime.fromisoformat(kept["datetime_start"]).timestamp() for kept in trials]
+    return min(began, default=None)
 
 
 def _cpu(process: int) -> float:

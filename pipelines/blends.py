@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 
 from storage.records import IntArray
 
@@ -78,6 +77,8 @@ def blend(
 def _between_neighbours(
     inputs: Float32, rows: IntArray, want: int, neighbours: int, rng: np.random.Generator
 ) -> Pairs:
+    from sklearn.neighbors import NearestNeighbors
+
     search = NearestNeighbors(n_neighbors=min(neighbours, len(rows) - 1)).fit(inputs)
     near = search.kneighbors(return_distance=False)  # without the row itself
     first = rng.integers(0, len(rows), want)

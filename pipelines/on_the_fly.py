@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from torch import Tensor
-from torchvision.transforms import v2
+from torch import Tensor, nn
 
 ROTATION = 10.0
 """Degrees, at strength 1."""
@@ -34,9 +33,11 @@ def vary(images: Tensor, *, strength: float, seed: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _changes(strength: float, side: int) -> v2.Compose:
+def _changes(strength: float, side: int) -> nn.Module:
+    from torchvision.transforms import v2  # a second to load, which no frozen encoder needs
+
     colour = 0.2 * strength
-    return v2.Compose(
+    changes: nn.Module = v2.Compose(
         [
             v2.RandomResizedCrop(side, scale=(1 - 0.3 * strength, 1.0), ratio=(0.9, 1.1)),
             v2.RandomHorizontalFlip(0.5),
@@ -45,3 +46,4 @@ def _changes(strength: float, side: int) -> v2.Compose:
             v2.RandomErasing(p=0.25 * strength, scale=(0.02, 0.02 + 0.1 * strength)),
         ]
     )
+    return changes

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from imblearn.over_sampling import SMOTE, RandomOverSampler
-from imblearn.under_sampling import TomekLinks
 from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
@@ -95,6 +93,10 @@ def _repeat(
 ) -> Resampled:
     if len(np.unique(labels)) < 2:
         return Resampled(every, nothing, labels, note=note)
+    from imblearn.over_sampling import (
+        RandomOverSampler,  # a second to load: no trial but such waits
+    )
+
     chosen = RandomOverSampler(random_state=seed % 2**32)
     chosen.fit_resample(every[:, None], labels)
     rows = np.asarray(chosen.sample_indices_, dtype=np.int64)
@@ -102,6 +104,9 @@ def _repeat(
 
 
 def _interpolate(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> Resampled:
+    from imblearn.over_sampling import SMOTE
+    from imblearn.under_sampling import TomekLinks
+
     n = len(labels)
     every, nothing = np.arange(n, dtype=np.int64), inputs[:0]
     counts = np.bincount(labels)

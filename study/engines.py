@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import optuna
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from storage.errors import DataError, first_line
-from study.work import Job, Outcome, work
+
+if TYPE_CHECKING:
+    from study.work import Job, Outcome
 
 WATCH_SECONDS = 0.5
 """How long a worker may outlive the driver."""
@@ -71,6 +73,8 @@ class LocalEngine:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See ``Engine.submit``; a worker that dies takes the others with it, all start anew."""
+        from study.work import work
+
         try:
             future: Future[Outcome] = self._pool.submit(work, job)
         except BrokenProcessPool:
@@ -167,8 +171,13 @@ def quiet_optuna() -> None:
 
 
 def begin_worker(driver: int) -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C (the driver hears it), gone with the driver."""
+    """Set up a worker: one thread, deaf to Ctrl-C (the driver hears it), gone with the driver.
+
+    What its jobs need is loaded here, while the driver loads the same and reads the data.
+    """
     import torch
+
+    import study.work  # noqa: F401
 
     torch.set_num_threads(1)
     quiet_optuna()

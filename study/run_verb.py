@@ -1,55 +1,17 @@
-"""`outerfold run`: from what was typed to the report."""
+"""`outerfold run`: what was typed, workers that load meanwhile, then the run itself."""
 
 from __future__ import annotations
 
 import argparse
-import logging
-import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from objectives.metrics import METRICS
-from pipelines.encoders._base import Encoder
-from pipelines.rows import Sources
-from reports.level_scores import refuse_inert
-from storage.claim import claim, take_over
-from storage.records import DataError, Dataset
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
-from storage.trials import open_trials
-from study.ablation import ablate
-from study.batch_size import settled
-from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
-from study.config import Execution, StudyConfig
-from study.deadline import Deadline
-from study.drive import carry_out_run, measure, open_studies, schedule_of
-from study.duration import seconds_of
-from study.engines import Starter, WorkerLost, local_devices, quiet_optuna
+from storage.errors import DataError
+from study.engines import local_devices, quiet_optuna
 from study.options import cache_folder, execution, gather, study_config
-from study.plan import REPORT_SECONDS, Cost, describe_plan, length
-from study.prepare import (
-    Ready,
-    audit_represented,
-    begin,
-    default_run,
-    encoders_of,
-    hold,
-    read_source,
-    repair,
-    represent,
-    room,
-)
-from study.progress import StudyProgress
-from study.provenance import command_line, write_provenance
-from study.session import Place
-from study.sources import Source, find_source
+from study.sources import find_source
 from study.workers import starter_of
 
 
@@ -74,176 +36,9 @@ def run(options: argparse.Namespace) -> int:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     workers = starter_of(how, devices, lambda text: console.print(text, soft_wrap=True))
     try:
-        return _run(config, source, factors, workers, how, console, started)
+        # Loaded only now: the workers load what they need at the same time.
+        from study.one_run import carry_out
+
+        return carry_out(config, source, factors, workers, how, console, started)
     finally:
         workers.close()
-
-
-def _run(
-    config: StudyConfig, source: Source, factors: Sequence[str], workers: Starter, how: Execution,
-    console: Console, started: float,
-) -> int:  # fmt: skip
-    """One run, or one a level of each factor; returns the exit code."""
-    data = read_source(source, config)
-    levels = {"level": config.level, "aggregate": config.aggregate}
-    refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
-    path = (how.run or default_run(config, data.name)).resolve()
-    encoders = encoders_of(config)
-    study = partial(
-        _study, data=data, encoders=encoders, workers=workers, how=how, console=console,
-        started=started,
-    )  # fmt: skip
-    if not factors:
-        return study(config, path)
-    root = path if how.run else path.with_name(f"{path.name}-ablation")
-    return ablate(factors, config, data, root, study, console)
-
-
-def _study(
-    config: StudyConfig, path: Path,
-    *, data: Dataset, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
-    console: Console,
-    started: float,
-) -> int:  # fmt: skip
-    """One run in one directory, from the audit to the report; returns the exit code."""
-    folder = RunFolder(path)
-    with hold(folder.path):
-        device = workers.own
-        config, why = settled(config, folder, encoders, images=len(data), device=device)
-        if why:
-            console.print(f"- {why}")
-        ready = begin(folder, config, data, cache_folder())
-        _log_to(folder)
-        _say_assumptions(console, ready)
-        try:
-            failures = _work(ready, encoders, workers, how, console, started)
-        except KeyboardInterrupt:
-            _say_resume(console, folder)
-            return EXIT_INTERRUPTED
-        return _close(ready, console, failures)
-
-
-def _work(
-    ready: Ready, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
-    console: Console, started: float,
-) -> dict[str, str]:  # fmt: skip
-    devices = workers.devices
-    # A bad --storage is refused before the long part.
-    claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
-    repair(ready.folder, lambda text: console.print(text), how.storage or None)
-    for kept in room(ready, encoders, cache=cache_folder(), device=workers.own):
-        console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
-    _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
-    place = Place(
-        ready.folder.path, embeddings, how.storage or None, take_over(ready.folder),
-        encoded_on=workers.own.split(":")[0],
-    )  # fmt: skip
-    maximise = METRICS[ready.config.metric].direction == "maximize"
-    trials = ready.config.trials
-    expected, planned = 0.0, time.monotonic()
-    try:
-        cost = _plan(ready, place, workers, console)
-        expected = cost.seconds(ready.config, len(devices)) if cost else 0.0
-        planned = time.monotonic()
-        deadline = _deadline(ready, how, cost, started, len(devices))
-        with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
-            return carry_out_run(ready, place, workers.take, progress, deadline)
-    except WorkerLost as error:
-        return {"workers": f"died again and again; {error}"}
-    finally:
-        write_provenance(
-            ready.folder, devices=devices, command=command_line(),
-            timing={
-                "wall_seconds": time.monotonic() - started,
-                "expected_seconds": expected, "search_seconds": time.monotonic() - planned,
-            },
-        )  # fmt: skip
-
-
-def _represent(
-    ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
-) -> Sources:
-    columns = (
-        TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
-        task = bar.add_task("", total=None)
-        return represent(
-            ready, encoders, cache=cache_folder().absolute(), device=device,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
-
-
-def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cost | None:
-    schedule = schedule_of(ready, open_studies(ready, place))
-    if schedule.finished:
-        return None
-    measured = measure(place, ready.studies[-1].name, workers.waiting(), time.monotonic)
-    cost = Cost(schedule.left, schedule.ends, *measured)
-    console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
-    console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
-    return cost
-
-
-def _deadline(
-    ready: Ready, how: Execution, cost: Cost | None, started: float, workers: int
-) -> Deadline | None:
-    if not how.max_time or cost is None:
-        return None
-    return Deadline(
-        at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
-        networks=ready.config.networks,
-        trial_seconds=cost.epoch_seconds * length(ready.config), report_seconds=REPORT_SECONDS,
-        clock=time.monotonic,
-    )  # fmt: skip
-
-
-def _say_assumptions(console: Console, ready: Ready) -> None:
-    for text in ready.data.assumptions:
-        console.print(f"- {text}")
-    _say_warnings(console, ready.folder.read_audit())
-
-
-def _say_warnings(console: Console, texts: Iterable[str]) -> None:
-    for text in texts:
-        console.print(f"- [yellow]warning:[/yellow] {text}")
-
-
-def _say_resume(console: Console, folder: RunFolder) -> None:
-    command = shlex.join(["python", *command_line()])
-    console.print(
-        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: "
-        f"{command}", soft_wrap=True,
-    )  # fmt: skip
-
-
-def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
-    # What draws and writes is loaded only now: the first trial need not wait for it.
-    from reports.card import model_card
-    from reports.closing import closing_table
-    from reports.write import write_report
-
-    try:
-        finished_run = read_run(ready.folder)
-    except DataError:
-        finished_run = None
-    if finished_run is not None:
-        if finished_run.ships:
-            ready.folder.write_card(model_card(finished_run))
-        write_report(finished_run, ready.folder.report)
-        console.print(closing_table(finished_run))
-        console.print(f"report: {ready.folder.report / 'report.html'}", soft_wrap=True)
-    for study, reason in failures.items():
-        console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
-    return EXIT_FAILED if failures else 0
-
-
-def _log_to(folder: RunFolder) -> None:
-    handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("outerfold")
-    log.setLevel(logging.INFO)
-    log.handlers = [handler]
-    log.propagate = False

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
 from storage.framing import PADDED, Framing
@@ -58,9 +57,11 @@ class FrozenEncoder:
     def normalised(self, images: NDArray[np.uint8]) -> Tensor:
         """Images (n, s, s, 3) as the trunk takes them, (n, 3, s, s)."""
         pixels = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)
-        scaled = to_dtype(pixels, torch.float32, scale=True)  # (n, 3, s, s) in [0, 1]
-        normalised: Tensor = normalize(scaled, list(self.mean), list(self.std))
-        return normalised.contiguous()
+        scaled = pixels.float().mul_(1 / 255)  # (n, 3, s, s) in [0, 1]
+        mean, std = (
+            torch.tensor(each, device=self.device).view(3, 1, 1) for each in (self.mean, self.std)
+        )
+        return scaled.sub_(mean).div_(std).contiguous()
 
     def to(self, device: str) -> Encoder:
         """This encoder on ``device``; its trunk is moved, not copied."""
