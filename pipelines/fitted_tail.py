@@ -82,9 +82,14 @@ class FittedTail:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over what ``state`` gave."""
-        for part, module in (("head.", self.network), ("tails.", self.tails)):
-            own = {k[len(part) :]: value for k, value in state.items() if k.startswith(part)}
-            module.load_state_dict(own)
+        load(state, self.network, self.tails)
+
+
+def load(state: Mapping[str, Tensor], head: nn.Module, tails: nn.Module) -> None:
+    """Give a stack of heads and their tails the weights of ``FittedTail.state``."""
+    for part, module in (("head.", head), ("tails.", tails)):
+        own = {k[len(part) :]: value for k, value in state.items() if k.startswith(part)}
+        module.load_state_dict(own)
 
 
 def logits_of(
@@ -99,16 +104,35 @@ def logits_of(
         mask: (1, n, 1) while training.
         products: the context in which tails multiply; heads always do in float32.
     """
-    seen = torch.stack([_seen(tail, images, tokens, products) for tail in tails])
+    seen = read_by(tails, images, tokens=tokens, products=products)
     columns = tabular.expand(len(tails), *tabular.shape)
     return class_logits(head(seen, columns, mask))
 
 
-def _seen(tail: nn.Module, images: Tensor, tokens: bool, products: Products) -> Tensor:
+def read_by(
+    tails: Sequence[nn.Module], images: Tensor, *, tokens: bool, products: Products = nullcontext
+) -> Tensor:
+    """(networks, n, ...) float32, what each head reads of images as the tails take them."""
+    return torch.stack([_read(tail, images, tokens, products) for tail in tails])
+
+
+def _read(tail: nn.Module, images: Tensor, tokens: bool, products: Products) -> Tensor:
     with products():
         pooled, spatial = tail(images)
     read: Tensor = to_grid(spatial) if tokens else pooled
     return read.float()
+
+
+@torch.inference_mode()
+def readings(
+    tails: Sequence[nn.Module], source: TailRows, ids: Sequence[str],
+    *, tokens: bool, device: torch.device, view: int = 0,
+) -> Iterator[Tensor]:  # fmt: skip
+    """(networks, some rows, ...) what each head reads of one view, by tails in evaluation mode."""
+    for start in range(0, len(ids), SCORED):
+        names = ids[start : start + SCORED]
+        images = filled(source.activations(names, view)).to(device)
+        yield read_by(tails, images, tokens=tokens)[:, : len(names)]
 
 
 @torch.inference_mode()

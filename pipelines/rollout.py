@@ -7,7 +7,7 @@ Abnar & Zuidema (2020), Quantifying Attention Flow in Transformers, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from pipelines.encoders._base import TOKEN_GRID
 from pipelines.encoders.clip_encoder import VisionTrunk
+from pipelines.encoders.divide import Tail
+from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.encoders.timm_encoder import Trunk
 from storage.records import DataError
 
@@ -46,16 +48,51 @@ def patch_shares(trunk: nn.Module, x: Tensor, tokens: Tensor | None) -> Tensor:
     """
     with _kept_attention(trunk) as layers:
         _, spatial = trunk(x)
+    return _whole(_reaching(trunk, layers, spatial.shape[-2:], tokens))
+
+
+@torch.inference_mode()
+def tail_shares(
+    trunk: FrozenEncoder | None, tails: Sequence[Tail], x: Tensor, taken: Tensor,
+    tokens: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """The same where each of several networks trained the last blocks: their mean.
+
+    Args:
+        trunk: the frozen part; None where the tails take 8-bit images.
+        taken: (n, ...) what the tails take of the images.
+        tokens: (networks, n, grid * grid) or None, as above, of each network's head.
+    """
+    first: list[Tensor] = []
+    if trunk is not None:
+        with _kept_attention(trunk.trunk.whole) as first:  # type: ignore[arg-type]
+            trunk.trunk(x)
+    shares = []
+    for number, tail in enumerate(tails):
+        whole: nn.Module = tail.parts.whole  # type: ignore[attr-defined]
+        with _kept_attention(whole) as last:
+            _, spatial = tail(taken)
+        own = None if tokens is None else tokens[number]
+        shares.append(_reaching(whole, [*first, *last], spatial.shape[-2:], own))
+    return _whole(torch.stack(shares).mean(dim=0))
+
+
+def _reaching(
+    trunk: nn.Module, layers: Sequence[Tensor], shape: Sequence[int], tokens: Tensor | None
+) -> Tensor:
+    """(n, h, w) of what is read; the rest is the class token's and its like."""
     rolled = roll_out(layers)
-    height, width = spatial.shape[-2:]
+    height, width = shape
     prefix = rolled.shape[-1] - height * width
     read = _pooled_by(trunk, rolled, prefix)
     if tokens is not None:
         read = tokens.to(rolled) @ cells(height, width).to(rolled)
         read = functional.pad(read, (prefix, 0))
-    shares = torch.bmm(read[:, None], rolled)[:, 0, prefix:]
-    shares = shares / shares.sum(dim=1, keepdim=True)
-    return shares.reshape(len(x), height, width)
+    return torch.bmm(read[:, None], rolled)[:, 0, prefix:].reshape(-1, height, width)
+
+
+def _whole(shares: Tensor) -> Tensor:
+    return shares / shares.sum(dim=(1, 2), keepdim=True)
 
 
 def roll_out(layers: Sequence[Tensor]) -> Tensor:
@@ -83,8 +120,8 @@ def _kept_attention(trunk: nn.Module) -> Iterator[list[Tensor]]:
     handles: list[_Handle] = []
     fused: list[nn.Module] = []
     if isinstance(trunk, VisionTrunk):
-        for block in trunk.visual.transformer.resblocks:  # type: ignore[union-attr]
-            handles += _listen_to_torch(block.attn, layers)
+        for block in _present(trunk.visual.transformer.resblocks):  # type: ignore[union-attr,arg-type]
+            handles += _listen_to_torch(block.attn, layers)  # type: ignore[arg-type]
     else:
         for attention in _timm_attentions(trunk):
             handles.append(attention.attn_drop.register_forward_hook(  # type: ignore[union-attr]
@@ -121,7 +158,7 @@ def _listen_to_torch(attention: nn.Module, layers: list[Tensor]) -> list[_Handle
 
 def _timm_attentions(trunk: nn.Module) -> list[nn.Module]:
     """Attention of each block where all of them attend over the whole sequence of patches."""
-    blocks = getattr(trunk.model, "blocks", ())
+    blocks = _present(getattr(trunk.model, "blocks", ()))
     found = [getattr(block, "attn", None) for block in blocks]
     plain = all(
         isinstance(one, nn.Module) and hasattr(one, "attn_drop") and hasattr(one, "fused_attn")
@@ -129,6 +166,11 @@ def _timm_attentions(trunk: nn.Module) -> list[nn.Module]:
     )
     whole = hasattr(trunk.model, "num_prefix_tokens") and hasattr(trunk.model, "patch_embed")
     return [one for one in found if one is not None] if plain and whole else []
+
+
+def _present(blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """Those that a tail, which is without the blocks before it, has."""
+    return [block for block in blocks if not isinstance(block, nn.Identity)]
 
 
 def _pooled_by(trunk: nn.Module, rolled: Tensor, prefix: int) -> Tensor:

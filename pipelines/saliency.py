@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.encoders._base import TOKEN_GRID
+from pipelines.encoders.divide import Tail
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel, log_probabilities
 from pipelines.networks import AttentionPool, Standardise
-from pipelines.rollout import patch_shares, rolls_out
+from pipelines.rollout import patch_shares, rolls_out, tail_shares
 from storage.records import DataError, FloatArray
 
 GRAD_CAM = "Grad-CAM"
@@ -48,7 +50,7 @@ class Heat:
             that is more, for the peak: weights that are even everywhere are hot nowhere.
         method: ``GRAD_CAM``, ``ROLL_OUT`` or ``POOLING``.
         peak: of weights, the largest over what an even share would be; None for Grad-CAM.
-        probabilities: (classes,) calibrated, computed from the pixels on the way.
+        probabilities: (classes,) calibrated, computed from the pixels of all views.
     """
 
     shares: NDArray[np.float32]
@@ -71,47 +73,91 @@ def require(method: str) -> None:
 
 
 def heat_of(
-    encoder: FrozenEncoder, model: FoldModel, square: NDArray[np.uint8], tabular: FloatArray,
+    encoder: FrozenEncoder, model: FoldModel, squares: NDArray[np.uint8], tabular: FloatArray,
     *, target: int,
 ) -> Heat:  # fmt: skip
-    """Where one image's score for a class is sensitive.
+    """Where one image's score for a class is sensitive, as an untouched image.
 
     Args:
-        square: (s, s, 3), as the encoder takes it.
+        encoder: the pretrained one.
+        squares: (views, s, s, 3), the image as the encoder takes it, then the augmented views
+            over which the model averages.
         tabular: (k,) the row's encoded columns.
         target: index of the class whose log-odds are followed; only Grad-CAM depends on it.
     """
     method = method_of(encoder, tokens=model.tokens)
-    x = encoder.normalised(square[None])
-    columns = torch.tensor(tabular[None]).float()
+    found = model.readings_of(encoder, squares)
+    scores = model.probabilities(found, tabular[None])[0]
+    image = Untouched.of(encoder, model, squares[0])
     if method == GRAD_CAM:
-        shares, logs = _class_map(encoder.trunk, model.network, x, columns, target)
-        scores = model.decision.calibrate(np.exp(logs))
-        return Heat(shares, method, None, scores[0])
-    encoded = encoder.encode(square[None])
-    images = encoded.tokens if model.tokens else encoded.pooled
-    scores = model.probabilities(images, tabular[None])
-    weights = pooling_weights(model, images) if model.tokens else None
+        return Heat(_class_map(image, model.network, tabular, target), method, None, scores)
+    weights = pooling_weights(model, found[0]) if model.tokens else None
     if method == ROLL_OUT:
-        map_ = patch_shares(encoder.trunk, x, weights)[0]
+        map_ = image.rolled_out(weights)[0]
     else:
         assert weights is not None
-        map_ = weights[0].reshape(TOKEN_GRID, TOKEN_GRID)
+        map_ = weights.mean(dim=0)[0].reshape(TOKEN_GRID, TOKEN_GRID)
     peak = float(map_.max()) * map_.numel()
     shares = _above_even(map_ * map_.numel(), peak, encoder.image_size)
-    return Heat(shares, method, peak, scores[0])
+    return Heat(shares, method, peak, scores)
 
 
 @torch.inference_mode()
 def pooling_weights(model: FoldModel, tokens: np.ndarray) -> Tensor:
-    """(n, t) mean over heads and networks of what each spatial token is given; sums to 1."""
+    """(networks, n, t) mean over heads of what each spatial token is given; sums to 1.
+
+    Args:
+        tokens: (networks or 1, n, t, width).
+    """
     pool, scaler = model.network.pool, model.network.scaler
     if not (isinstance(pool, AttentionPool) and isinstance(scaler, Standardise)):
         raise TypeError(f"{type(model.network).__name__} does not pool its tokens by attention")
-    networks = len(scaler.scale)
     rows = torch.tensor(tokens).float().to(scaler.scale.device)
-    weights = pool.weights(rows.expand(networks, *rows.shape).contiguous(), scaler.scale)
-    return weights.mean(dim=-1).reshape(networks, *rows.shape[:2]).mean(dim=0)
+    rows = rows.expand(model.networks, *rows.shape[1:]).contiguous()
+    weights = pool.weights(rows, scaler.scale)
+    return weights.mean(dim=-1).reshape(rows.shape[:3])
+
+
+@dataclass(frozen=True, eq=False)
+class Untouched:
+    """An image on its way to the heads.
+
+    Attributes:
+        x: (1, 3, s, s), normalised.
+        trunk: the whole frozen encoder; of ``tails`` the frozen part, if any.
+        tails: trained ends, one a network; none where the encoder is frozen.
+        taken: what the tails take of the image, or ``x``.
+    """
+
+    x: Tensor
+    trunk: FrozenEncoder | None
+    tails: tuple[Tail, ...]
+    taken: Tensor
+
+    @classmethod
+    def of(cls, encoder: FrozenEncoder, model: FoldModel, square: NDArray[np.uint8]) -> Untouched:
+        """Of its square (s, s, 3)."""
+        x = encoder.normalised(square[None])
+        if model.tails is None:
+            return cls(x, encoder, (), x)
+        tails: tuple[Tail, ...] = tuple(model.tails.each)  # type: ignore[arg-type]
+        return cls(x, model.tails.trunk, tails, model.tails.taken(square[None]))
+
+    @property
+    def ends(self) -> Sequence[MapTrunk]:
+        """What gives the last map: one for all networks, or one each."""
+        if self.tails:
+            return self.tails
+        assert self.trunk is not None
+        return [self.trunk.trunk]  # type: ignore[list-item]
+
+    def rolled_out(self, weights: Tensor | None) -> Tensor:
+        """Shares of patches (1, h, w); see ``pooling_weights`` for the weights."""
+        if self.tails:
+            return tail_shares(self.trunk, self.tails, self.x, self.taken, weights)
+        assert self.trunk is not None
+        mean = None if weights is None else weights.mean(dim=0)
+        return patch_shares(self.trunk.trunk, self.x, mean)
 
 
 class _LogOdds:
@@ -126,35 +172,45 @@ class _LogOdds:
 
 
 class _Whole(nn.Module):
-    """Frozen trunk and head as one module whose last map can be listened to."""
+    """From one image to the heads' score, as one module whose last map can be listened to."""
 
-    def __init__(self, trunk: MapTrunk, head: nn.Module, columns: Tensor) -> None:
+    def __init__(self, image: Untouched, head: nn.Module, columns: Tensor) -> None:
         super().__init__()
         self.head, self.last_map = head, nn.Identity()
-        self.trunk = trunk
-        self.columns = columns
+        self.image, self.columns = image, columns
 
     def forward(self, x: Tensor) -> Tensor:
+        """(1, classes); ``x`` says how large the map is to be drawn."""
+        ends = self.image.ends
         with torch.no_grad():
-            features = self.trunk.features(x)
+            features = torch.cat([end.features(self.image.taken) for end in ends])
         if features.ndim != 4:
             raise DataError(
                 "explain: this encoder's patches are neither a map for Grad-CAM nor seen by plain "
                 "attention that could be rolled out; choose another encoder"
             )
         features = self.last_map(features.detach().requires_grad_())
-        return log_probabilities(self.head, self.trunk.pool(features), self.columns)
+        pooled = [end.pool(one[None]) for end, one in zip(ends, features, strict=True)]
+        return log_probabilities(self.head, torch.stack(pooled)[None], self.columns)
+
+    def map(self, features: Tensor) -> Tensor:
+        """The maps of all ends as the channels of one, (1, ends * channels, h, w)."""
+        return self.image.ends[0].map(features).flatten(0, 1)[None]
 
 
 def _class_map(
-    trunk: nn.Module, head: nn.Module, x: Tensor, columns: Tensor, target: int
-) -> tuple[NDArray[np.float32], FloatArray]:
+    image: Untouched, head: nn.Module, tabular: FloatArray, target: int
+) -> NDArray[np.float32]:
+    """(s, s) in [0, 1].
+
+    Networks that share a map share its gradient; where each has its own, they are the channels of
+    one map, which is the same where tails are alike.
+    """
     grad_cam = _grad_cam()
-    whole = _Whole(trunk, head, columns)  # type: ignore[arg-type]
-    with torch.enable_grad(), grad_cam(whole, [whole.last_map], trunk.map) as cam:
-        shares = cam(input_tensor=x, targets=[_LogOdds(target)])[0]
-        logs = cam.outputs.detach().cpu().numpy()
-    return np.clip(shares, 0.0, 1.0).astype(np.float32), np.asarray(logs, dtype=np.float64)
+    whole = _Whole(image, head, torch.tensor(tabular[None]).float())
+    with torch.enable_grad(), grad_cam(whole, [whole.last_map], whole.map) as cam:
+        shares = cam(input_tensor=image.x, targets=[_LogOdds(target)])[0]
+    return np.asarray(np.clip(shares, 0.0, 1.0), dtype=np.float32)
 
 
 def _above_even(times: Tensor, peak: float, side: int) -> NDArray[np.float32]:

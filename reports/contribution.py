@@ -143,8 +143,9 @@ def _name(one: Json) -> str:
 def _how(found: Json) -> str:
     times = {one["permutations"] for one in found["losses"]} - {None}
     return (
-        "The image is replaced by the mean embedding, all columns by their mean encoding, each of "
-        "the fold's training side. A column is permuted among the test rows of its own fold, "
+        "The image is replaced by the mean embedding of untouched images, each network's own where "
+        "it trained blocks of the encoder, all columns by their mean encoding, each of the fold's "
+        "training side. A column is permuted among the test rows of its own fold, "
         f"{plural(max(times, default=0), 'time')}, and the mean taken; columns that tell the same "
         "share what they are worth, so that each may seem dispensable."
     )

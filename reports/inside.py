@@ -122,20 +122,36 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
     """What must be read before any picture."""
     used = dict.fromkeys(one.method for one in inside.shown)
     first = " Of several repeats, the first is shown." if inside.several_repeats else ""
-    mean = (
-        f"The explained score is that of the mean of {inside.networks} networks. "
-        if inside.networks > 1 else ""
-    )  # fmt: skip
     return [
         *(Paragraph(f"{mark}. {_STAMPS[mark]}" if mark in _STAMPS else mark, strong=True)
           for mark in stamps(numbers)),
         Paragraph(READING),
         Paragraph(
-            f"{mean}Outer test rows only: {counted(numbers, 'tested')}; {finished(numbers)}.{first}"
+            f"{explained(inside)}Outer test rows only: {counted(numbers, 'tested')}; "
+            f"{finished(numbers)}.{first}"
         ),
         *(Paragraph(METHODS[method]) for method in used),
         Paragraph(RESEARCH_ONLY),
     ]  # fmt: skip
+
+
+def explained(inside: Inside) -> str:
+    """Sentences on what is averaged in the score and in its map; none where nothing is."""
+    networks, tta = inside.networks, int(str(inside.run.protocol.get("tta", 0)))
+    found = ""
+    if networks > 1:
+        found += f"The explained score is that of the mean of {networks} networks. "
+    if networks > 1 and inside.run.protocol.get("trainable_blocks", 0):
+        found += (
+            "Each of them trained its own last blocks of the encoder: Grad-CAM adds up their last "
+            "maps, roll-out and pooling weights are means over them. "
+        )
+    if tta:
+        found += (
+            f"The score is the mean over the image and {plural(tta, 'augmented view')} of it, and "
+            "the heat map is of the untouched image. "
+        )
+    return found
 
 
 _STAMPS = {"SYNTHETIC DATA": "No image or number here is of people."}
@@ -198,6 +214,7 @@ def inside_numbers(inside: Inside, numbers: Json) -> Json:
         "synthetic_data": inside.run.synthetic, "reading": READING,
         "tested": {key: numbers["tested"][key] for key in ("patients", "images")},
         "networks": inside.networks,
+        **{key: inside.run.protocol.get(key, 0) for key in ("trainable_blocks", "tta")},
         "cases": [_case_entry(inside, one) for one in inside.shown],
         "contribution": inside.contribution,
     })  # fmt: skip

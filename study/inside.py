@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.augment import Views, scoring_views, view_of
 from pipelines.embeddings import embed
 from pipelines.rows import ImageSource
 from pipelines.saliency import heat_of, method_of, require
 from pipelines.squares import read_square
+from pipelines.trunk_source import trunk_source
 from reports.cases import Case, choose
 from reports.evidence import joined
 from reports.inside import Inside, Shown
+from storage.images import content_hash
 from storage.records import LeakError
 from storage.run_folder import RunFolder
 from study.opened import Opened, open_run, refuse_device, refuse_other_scores
+from study.prepare import division_of
+from study.session import STYLES
 from study.weigh import PERMUTATIONS, weigh
 
 Say = Callable[[str], None]
@@ -49,22 +54,28 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     if opened.data.features.columns:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
         weighed = weigh(opened, represented(opened, cache=cache, device=device))
-    network = next(iter(opened.models.values())).network
     return Inside(
-        opened.run, shown, weighed, len(next(network.parameters())),
+        opened.run, shown, weighed, next(iter(opened.models.values())).networks,
         several_repeats=opened.config.repeats > 1,
     )  # fmt: skip
 
 
 def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
-    """Embeddings of every image by what each outer model reads, by name of the fold."""
+    """Every image in all views that score, by what each outer model reads, by name of the fold."""
+    config, features = opened.config, opened.data.features
     tokens = any(model.tokens for model in opened.models.values())
+    views = Views(scoring_views(config.tta), STYLES[config.task])
     sources: dict[str, ImageSource] = {}
     for encoder in opened.encoders.values():
-        if encoder.name not in sources:
-            features = opened.data.features
+        if encoder.name in sources:
+            continue
+        if config.trainable_blocks:
+            sources[encoder.name] = trunk_source(
+                features, division_of(config, encoder), cache=cache, views=views, device=device
+            )
+        else:
             sources[encoder.name] = embed(
-                features, encoder, cache=cache, tokens=tokens, device=device
+                features, encoder, cache=cache, views=views, tokens=tokens, device=device
             )
     return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
 
@@ -78,9 +89,11 @@ def show(opened: Opened, case: Case) -> Shown:
     model = opened.models[case.fold]
     row = opened.data.features.select([case.id])
     encoder = opened.encoders[case.fold]
-    square = read_square(str(row.images[0]), encoder.image_size, encoder.framing)
+    path, style = str(row.images[0]), STYLES[opened.config.task]
+    square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
+    views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
     columns = model.columns.transform(row.tabular)[0]
-    heat = heat_of(encoder, model, square, columns, target=case.predicted)
+    heat = heat_of(encoder, model, np.stack(views), columns, target=case.predicted)
     refuse_other_scores(
         [case.id], np.array([case.probabilities]), heat.probabilities[None], model.decision
     )

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.decision import Decision
+from pipelines.encoders.divide import Divided, divide
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
 from reports.words import biased
-from storage.files import read_json
 from storage.framing import Framing
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
 from study.rebuild import fold_model
-from study.ship import PREPROCESSING, same_encoder
+from study.ship import read_preprocessing, refuse_other_views, same_encoder
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""
@@ -47,11 +48,6 @@ class Opened:
 def open_run(folder: RunFolder, device: str) -> Opened:
     """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
     config = StudyConfig.from_toml(folder.read_config())
-    if config.trainable_blocks:
-        raise DataError(
-            f"{folder.path}: blocks of the encoder were trained (--trainable-blocks "
-            f"{config.trainable_blocks}), and explain knows frozen encoders alone"
-        )
     run = read_run(folder)
     if biased(run.protocol):
         raise DataError(
@@ -61,37 +57,47 @@ def open_run(folder: RunFolder, device: str) -> Opened:
     if not run.complete:
         raise DataError(f"{folder.path}: is not finished; give its command again, then explain")
     data = folder.read_dataset()
-    if config.tta:
-        raise DataError(
-            f"{folder.path}: scores are means over augmented views (--tta {config.tta}), and a "
-            "heat map shows one image; explain a run without --tta"
-        )
     refuse_moved(data)
     folds = {fold.name: fold for fold in folder.read_splits(data)}
+    names = [result.name for result in run.outer]
+    kept = {name: read_preprocessing(folder, name) for name in names}
+    for one in kept.values():
+        refuse_other_views(one["augmentation"], config.task)
+    encoders = _encoders({name: one["encoder"] for name, one in kept.items()}, device)
+    divided = _divided(encoders, config)
     models = {
-        result.name: fold_model(folder, data, folds[result.name]).to(device) for result in run.outer
+        name: fold_model(folder, data, folds[name], divided.get(encoders[name].name)).to(device)
+        for name in names
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
-    encoders = _encoders(folder, list(models), device)
     return Opened(run, config, data, encoders, folds, models, tests)
 
 
-def _encoders(folder: RunFolder, studies: Sequence[str], device: str) -> dict[str, FrozenEncoder]:
-    """What each outer model reads images by; one that several share is built once."""
+def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:
+    """What each outer model reads images by; one that several share is built once.
+
+    Args:
+        cards: of each model's encoder, by name of the outer fold.
+    """
     built: dict[str, FrozenEncoder] = {}
-    names = {}
-    for study in studies:
-        card = read_json(folder.study(study) / PREPROCESSING)["encoder"]
-        names[study] = card["name"]
+    for card in cards.values():
         if card["name"] in built:
             continue
         framing = Framing(card["fit"], card["crop"])
         encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
         encoder = encoder.to(device)
         if not isinstance(encoder, FrozenEncoder):
-            raise DataError(f"{card['name']}: explain knows frozen encoders alone")
+            raise DataError(f"{card['name']}: is not one network, and explain knows no other")
         built[card["name"]] = encoder
-    return {study: built[name] for study, name in names.items()}
+    return {study: built[card["name"]] for study, card in cards.items()}
+
+
+def _divided(encoders: Mapping[str, FrozenEncoder], config: StudyConfig) -> dict[str, Divided]:
+    """Encoders by their own name, cut where their last blocks were trained; none if none were."""
+    if not config.trainable_blocks:
+        return {}
+    own = {encoder.name: encoder for encoder in encoders.values()}
+    return {name: divide(encoder, config.trainable_blocks) for name, encoder in own.items()}
 
 
 def refuse_device(device: str) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pipelines.explained import FoldModel
+from pipelines.encoders.divide import Divided
+from pipelines.explained import FoldModel, Tails
 from storage.records import Dataset, OuterFold
 from storage.run_folder import RunFolder
 from study.ship import read_member
 
 
-def fold_model(folder: RunFolder, data: Dataset, fold: OuterFold) -> FoldModel:
+def fold_model(
+    folder: RunFolder, data: Dataset, fold: OuterFold, divided: Divided | None = None
+) -> FoldModel:
     """The model that scored the test rows of ``fold``, as it was kept.
 
     Only the mean of the encoded columns is computed anew, from the fold's training side.
 
     Args:
         data: every row of the run.
+        divided: the pretrained encoder where it was cut, if blocks of it were trained.
 
     Raises:
         DataError: the model is gone, or another version's.
@@ -22,4 +26,9 @@ def fold_model(folder: RunFolder, data: Dataset, fold: OuterFold) -> FoldModel:
     kept = read_member(folder, fold.name)
     table = fold.train_side(data).features.tabular
     mean = kept.columns.transform(table).mean(axis=0)
-    return FoldModel(kept.network, kept.columns, mean, kept.decision, kept.tokens)
+    tails = None
+    if divided is not None:
+        tails = Tails(kept.tails_like(divided.tail).requires_grad_(False), divided.trunk)
+    return FoldModel(
+        kept.network, kept.columns, mean, kept.decision, kept.tokens, kept.tta, tails
+    )  # fmt: skip

@@ -6,6 +6,7 @@ Every study's folder holds the same of its own model; `final/` of an ensemble ho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import Blocks
 from pipelines.encoders.registry import build
 from pipelines.fitted import FittedHead
-from pipelines.fitted_tail import FittedTail
+from pipelines.fitted_tail import FittedTail, load
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.networks import Standardise, Widths
 from pipelines.rows import ImageSource
@@ -78,11 +79,15 @@ class Member:
         if not self.tails:
             return FittedHead(self.network, self.columns, source, self.tokens, self.tta)
         assert isinstance(source, TrunkSource)
+        tails = self.tails_like(source.tail())
+        return FittedTail(self.network, tails, self.columns, source, self.tokens, tta=self.tta)
+
+    def tails_like(self, pretrained: torch.nn.Module) -> torch.nn.ModuleList:
+        """The trained tails, one a network, in evaluation mode; the heads get their weights too."""
         networks = len(next(self.network.parameters()))
-        tails = torch.nn.ModuleList(source.tail() for _ in range(networks)).eval()
-        fitted = FittedTail(self.network, tails, self.columns, source, self.tokens, tta=self.tta)
-        fitted.load(self.tails)
-        return fitted
+        tails = torch.nn.ModuleList(deepcopy(pretrained) for _ in range(networks)).eval()
+        load(self.tails, self.network, tails)
+        return tails
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +135,7 @@ class Shipped:
         Raises:
             DataError: the encoder's weights cannot be had, or other code makes the views here.
         """
-        if self.augmentation and self.augmentation != augmentation_key(STYLES[self.task]):
-            raise DataError(
-                "this model averages over augmented views (--tta), which the code or libraries "
-                "installed here make in another way than those it was fitted with; install the "
-                "versions of the run's provenance.json"
-            )
+        refuse_other_views(self.augmentation, self.task)
         encoder = self.encoder()
         views = Views(scoring_views(self.members[0].tta), STYLES[self.task])
         if self.blocks:
@@ -153,6 +153,20 @@ class Shipped:
         each = [member.calibrated(features, source) for member in self.members]
         calibrated: FloatArray = np.mean(each, axis=0)
         return calibrated, decide(calibrated, self.threshold)
+
+
+def refuse_other_views(augmentation: str, task: str) -> None:
+    """``DataError`` where views that score come from something else than ``augmentation``.
+
+    Args:
+        augmentation: what a model keeps of it; empty where no views score.
+    """
+    if augmentation and augmentation != augmentation_key(STYLES[task]):
+        raise DataError(
+            "this model averages over augmented views (--tta), which the code or libraries "
+            "installed here make in another way than those it was fitted with; install the "
+            "versions of the run's provenance.json"
+        )
 
 
 def same_encoder(name: str, weights: str, sha256: str, framing: Framing) -> Encoder:
@@ -252,11 +266,11 @@ def read_shipped(folder: RunFolder) -> Shipped:
     )  # fmt: skip
 
 
-def read_member(folder: RunFolder, study: str) -> Member:
-    """The model that one finished study kept.
+def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
+    """``preprocessing.json`` of one finished study.
 
     Raises:
-        DataError: it is gone, or another version's.
+        DataError: it or the weights are gone.
     """
     path = folder.study(study)
     for name in (PREPROCESSING, "model.pt"):
@@ -265,7 +279,17 @@ def read_member(folder: RunFolder, study: str) -> Member:
                 f"{path / name}: is not there, and the study's model cannot be had without it; "
                 "run the study again with this version"
             )
-    kept = read_json(path / PREPROCESSING)
+    found: dict[str, Any] = read_json(path / PREPROCESSING)
+    return found
+
+
+def read_member(folder: RunFolder, study: str) -> Member:
+    """The model that one finished study kept.
+
+    Raises:
+        DataError: it is gone, or another version's.
+    """
+    path, kept = folder.study(study), read_preprocessing(folder, study)
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     try:
         return _member(kept, state)

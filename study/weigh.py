@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.explained import FoldModel
+from pipelines.explained import FoldModel, Readings
 from pipelines.rows import ImageSource
 from reports.contribution import COLUMNS, IMAGE, Altered, contribution
 from reports.evidence import Json, joined
@@ -23,15 +23,17 @@ def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
     """What image, columns and each column are worth on the outer test rows of all folds.
 
     Args:
-        sources: embeddings of the test rows, by name of the outer fold.
+        sources: of every row's image, by name of the outer fold.
     """
     names = [column.name for column in opened.data.features.columns]
     scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
     for name, rows in opened.tests.items():
         model, source, ids = opened.models[name], sources[name], rows.ids.tolist()
-        images = source.tokens(ids) if model.tokens else source.pooled(ids)
-        table = opened.data.features.select(ids).tabular
-        probabilities = alterations(model, images, table, names, opened.config.seed, name)
+        rest = model.mean_image(source, opened.folds[name].train)
+        images, table = model.readings(source, ids), opened.data.features.select(ids).tabular
+        probabilities = alterations(
+            model, Taken(images, rest, table, names), seed=opened.config.seed, fold=name
+        )
         refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
         for key, found in probabilities.items():
             scored[key].append([_rescored(rows, one, model) for one in found])
@@ -48,30 +50,42 @@ def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
     )
 
 
-def alterations(
-    model: FoldModel, images: np.ndarray, table: FloatArray, names: Sequence[str],
-    seed: int, fold: str,
-) -> dict[str, list[FloatArray]]:  # fmt: skip
-    """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What is taken away of one fold's test rows, and what stands for an image.
 
-    Args:
-        images: (n, ...) as the model reads them.
+    Attributes:
+        images: readings of n rows (``pipelines.explained``).
+        mean_image: ``FoldModel.mean_image``.
         table: (n, k) columns, NaN where missing.
         names: (k,) of the columns.
+    """
+
+    images: Readings
+    mean_image: Readings
+    table: FloatArray
+    names: Sequence[str]
+
+
+def alterations(
+    model: FoldModel, rows: Taken, *, seed: int, fold: str
+) -> dict[str, list[FloatArray]]:
+    """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
 
     Returns:
         Lists by what is taken away: nothing (``""``), the image, all columns, each column; one
         entry, or ``PERMUTATIONS`` of a column.
     """
+    images, table = rows.images, rows.table
     columns = model.columns.transform(table)
-    mean_image = np.broadcast_to(model.image_mean, images.shape)
+    mean_image = np.broadcast_to(rows.mean_image, images.shape)
     mean_columns = np.broadcast_to(model.columns_mean, columns.shape)
     found = {
         "": [model.probabilities(images, columns)],
         IMAGE: [model.probabilities(mean_image, columns)],
         COLUMNS: [model.probabilities(images, mean_columns)],
     }
-    for at, name in enumerate(names):
+    for at, name in enumerate(rows.names):
         found[name] = []
         for turn in range(PERMUTATIONS):
             chance = np.random.default_rng(derive(seed, fold, "permute", name, turn))

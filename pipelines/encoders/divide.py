@@ -69,6 +69,11 @@ class Tail(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
+        features = self.features(x)
+        return self.pool(features), self.map(features)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the tail takes, to what its pooled vector is made of, in the model's own shape."""
         parts = self.parts
         if self.since is None:
             x = parts.stem(((x.float() - self.mean) / self.std).permute(0, 3, 1, 2))
@@ -78,7 +83,15 @@ class Tail(nn.Module):
             x = x.float()
         for block in parts.blocks()[self.since or 0 :]:
             x = self._through(block, x)
-        return parts.finish(x)
+        return parts.features(x)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Those features to (n, dim)."""
+        return self.parts.pool(features)
+
+    def map(self, features: Tensor) -> Tensor:
+        """Those features to (n, token_dim, h, w)."""
+        return self.parts.map(features)
 
     def _through(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):

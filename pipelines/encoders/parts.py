@@ -32,8 +32,14 @@ class Parts(Protocol):
     def block(self, block: nn.Module, x: Tensor) -> Tensor:
         """One of them, images first on both sides."""
 
-    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last block gives, to (n, dim) and (n, token_dim, h, w)."""
+    def features(self, x: Tensor) -> Tensor:
+        """What the last block gives, to what the pooled vector is made of."""
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Those features to (n, dim)."""
+
+    def map(self, features: Tensor) -> Tensor:
+        """Those features to (n, token_dim, h, w)."""
 
     def forget(self, before: int) -> None:
         """Drop the stem and the blocks before this one; they are not called again."""
@@ -73,10 +79,19 @@ class Timm(nn.Module):
         given: Tensor = block(x)
         return given
 
-    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> Tensor:
         """See ``Parts``."""
-        features = self._chain(self.after, x)
-        return self.whole.pool(features), self.whole.map(features)  # type: ignore[operator]
+        return self._chain(self.after, x)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        pooled: Tensor = self.whole.pool(features)  # type: ignore[operator]
+        return pooled
+
+    def map(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        spatial: Tensor = self.whole.map(features)  # type: ignore[operator]
+        return spatial
 
     def forget(self, before: int) -> None:
         """See ``Parts``."""
@@ -120,12 +135,20 @@ class ClipTransformer(nn.Module):
         given: Tensor = block(x.transpose(0, 1)).transpose(0, 1)
         return given
 
-    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> Tensor:
         """See ``Parts``."""
         visual = self.whole.visual
         out: Tensor = visual.ln_post(x) @ visual.proj  # type: ignore[union-attr,operator]
-        side = round((out.shape[1] - 1) ** 0.5)
-        return out[:, 0], out[:, 1:].transpose(1, 2).reshape(len(out), -1, side, side)
+        return out
+
+    def pool(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        return features[:, 0]
+
+    def map(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        side = round((features.shape[1] - 1) ** 0.5)
+        return features[:, 1:].transpose(1, 2).reshape(len(features), -1, side, side)
 
     def forget(self, before: int) -> None:
         """See ``Parts``."""
@@ -163,9 +186,18 @@ class ClipResNet(nn.Module):
         given: Tensor = block(x)
         return given
 
-    def finish(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, x: Tensor) -> Tensor:
         """See ``Parts``."""
-        return self.whole.pooling(x), x  # type: ignore[operator]
+        return x
+
+    def pool(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        pooled: Tensor = self.whole.pooling(features)  # type: ignore[operator]
+        return pooled
+
+    def map(self, features: Tensor) -> Tensor:
+        """See ``Parts``."""
+        return features
 
     def forget(self, before: int) -> None:
         """See ``Parts``."""

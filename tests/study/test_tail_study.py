@@ -16,7 +16,7 @@ from torch import Tensor
 import study.session
 from pipelines.encoders import registry
 from pipelines.encoders.divide import Tail
-from storage.files import read_json
+from storage.files import read_json, write_json
 from storage.readers.read import read
 from storage.records import FINAL, DataError
 from storage.run_folder import RunFolder
@@ -26,7 +26,7 @@ from study.drive import open_studies
 from study.engines import quiet_optuna
 from study.ensemble import ship_ensemble
 from study.finish import choose
-from study.opened import open_run
+from study.inside import look_inside
 from study.options import study_config
 from study.prepare import Ready, cut, encoders_of, lay_out, represent, room
 from study.session import Place, Session
@@ -285,10 +285,26 @@ def test_an_encoder_with_fewer_blocks_is_refused_before_anything_is_written(
         encoders_of(config)
 
 
-def test_explain_refuses_a_run_whose_encoder_was_trained(tmp_path: Path) -> None:
-    RunFolder(tmp_path).write_config(small().to_toml())
-    with pytest.raises(DataError, match=r"blocks 1\), and explain knows frozen encoders alone"):
-        open_run(RunFolder(tmp_path), "cpu")
+@pytest.mark.parametrize(("blocks", "tta"), [(1, 1), ("all", 0)])
+def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had(
+    tmp_path: Path, weights: Path, blocks: int | str, tta: int
+) -> None:
+    ready, place = on_images(
+        tmp_path, weights, trainable_blocks=blocks, tta=tta, networks=2, final="ensemble"
+    )
+    outer = [fold.name for fold in ready.studies]
+    for name in outer:
+        for number in (0, None):
+            outcome = carry_out(Job(place, name, number, "cpu"))
+            assert not outcome.trace, outcome.trace
+    ship_ensemble(ready.folder, outer)
+    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    inside = look_inside(
+        ready.folder, cases=2, device="cpu", cache=tmp_path / "cache", say=lambda text: None
+    )
+    assert len(inside.shown) >= 4
+    assert {shown.method for shown in inside.shown} == {"attention roll-out"}
+    assert all((shown.peak or 0) > 1 for shown in inside.shown)
 
 
 # -- what is chosen where nothing is said ----------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from storage.records import FINAL, DataError
 from storage.run_folder import RunFolder
 from storage.run_results import read_result
 from study.cli import main
-from study.inside import open_run
 from study.session import Session, open_session, ranges_of, views_of
 from study.ship import new_features, read_shipped
 from tests.factories import make_config, make_rows
@@ -94,14 +94,6 @@ def test_fewer_than_no_views_are_refused() -> None:
         make_config(tta=-1)
 
 
-def test_a_run_that_averages_over_views_is_not_explained_by_one_image(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", tta=1, **SMALL)
-    drive(ready, place, OneProcess())
-    read(ready)
-    with pytest.raises(DataError, match=r"scores are means over augmented views \(--tta 1\)"):
-        open_run(ready.folder, "cpu")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run of images in files: an ensemble that averages over one view."""
@@ -132,6 +124,20 @@ def test_a_new_image_scores_as_the_same_image_did_in_the_run(
         probabilities, decided = alone.score(features, tmp_path / "cache")
         np.testing.assert_allclose(probabilities, test.probabilities, atol=1e-6)
         assert decided.tolist() == test.predicted.tolist()
+
+
+def test_explain_shows_the_untouched_image_and_says_that_the_score_is_a_mean_over_views(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(finished.path, copy)
+    assert main(["explain", str(copy), "--cases", "1", "--device", "cpu"]) == 0
+    page = (copy / "report" / "inside.html").read_text(encoding="utf-8")
+    assert (
+        "The score is the mean over the image and 1 augmented view of it, and the heat map is of "
+        "the untouched image."
+    ) in page
+    assert "trained its own last blocks" not in page
 
 
 def test_predict_prints_the_mean_of_the_members(
