@@ -44,7 +44,8 @@ from study.engines import quiet_optuna
 from study.prepare import cut, lay_out
 from study.provenance import write_provenance
 from study.session import Place
-from study.ship import ENCODER_FILE, encoder_card, read_shipped
+from study.ship import ENCODER_FILE, encoder_card
+from study.shipped import read_shipped
 from study.work import Job, carry_out
 
 ROOT = Path(__file__).resolve().parents[1]

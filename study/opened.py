@@ -20,8 +20,9 @@ from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictio
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
+from study.member import read_preprocessing, same_encoder
 from study.rebuild import fold_model
-from study.ship import read_preprocessing, refuse_other_views, same_encoder
+from study.shipped import refuse_other_views
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""

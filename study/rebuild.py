@@ -6,7 +6,7 @@ from pipelines.encoders.divide import Divided
 from pipelines.explained import FoldModel, Tails
 from storage.records import Dataset, OuterFold
 from storage.run_folder import RunFolder
-from study.ship import read_member
+from study.member import read_member
 
 
 def fold_model(

@@ -19,7 +19,7 @@ from storage.run_results import read_result, read_run
 from study.drive import open_studies
 from study.prepare import Ready
 from study.session import Place, Session, open_session
-from study.ship import read_shipped
+from study.shipped import read_shipped
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.test_drive import OneProcess, drive, read
 

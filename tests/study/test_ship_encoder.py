@@ -24,7 +24,8 @@ from study.drive import open_studies
 from study.engines import quiet_optuna
 from study.prepare import cut, encoders_of, lay_out, represent
 from study.session import Place, open_session
-from study.ship import new_features, read_encoder_card, read_shipped
+from study.ship import read_encoder_card
+from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import make_config
 from tests.storage.image_factories import class_folders, write_picture

@@ -30,7 +30,7 @@ from study.inside import look_inside
 from study.options import study_config
 from study.prepare import Ready, cut, encoders_of, lay_out, represent, room
 from study.session import Place, Session
-from study.ship import new_features, read_shipped
+from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
 from tests.pipelines.tail_factories import SmallTail, save_clip, small_towers, with_tail

@@ -21,7 +21,7 @@ from storage.run_folder import RunFolder
 from storage.run_results import read_result
 from study.cli import main
 from study.session import Session, open_session, ranges_of, views_of
-from study.ship import new_features, read_shipped
+from study.shipped import new_features, read_shipped
 from tests.factories import make_config, make_rows
 from tests.storage.image_factories import class_folders
 from tests.study.test_drive import OneProcess, begun, drive, read

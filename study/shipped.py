@@ -1,0 +1,157 @@
+"""Kept models, read back: so that a new image can be scored with nothing but a run's `final/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.augment import Views, augmentation_key, scoring_views
+from pipelines.decision import decide
+from pipelines.embeddings import embed
+from pipelines.encoders._base import Encoder
+from pipelines.encoders.divide import Blocks
+from pipelines.rows import ImageSource
+from pipelines.trunk_source import Division, trunk_source
+from storage.files import read_json
+from storage.framing import Framing
+from storage.readers.columns import encode_value
+from storage.records import (
+    FINAL,
+    Column,
+    DataError,
+    Features,
+    FloatArray,
+    IntArray,
+)
+from storage.run_folder import RunFolder
+from study.member import Member, member_of, same_encoder
+from study.session import STYLES
+from study.ship import PREPROCESSING, SCHEMA
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """The model of a finished run, without its data.
+
+    Attributes:
+        encoder_name, weights, weights_sha256: the pretrained encoder it was trained on.
+        framing: how images came to fill that encoder's square.
+        members: one refitted model, or the outer models of an ensemble.
+        threshold: on the mean of the members' calibrated probabilities; None for several classes.
+        augmentation: what made the views that score (``augmentation_key``); empty where none do.
+        synthetic: trained on synthetic data; good for nothing but a demonstration.
+        blocks: of the encoder that were trained.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    encoder_name: str
+    weights: str
+    weights_sha256: str
+    framing: Framing
+    members: tuple[Member, ...]
+    threshold: float | None
+    augmentation: str
+    synthetic: bool
+    blocks: Blocks = 0
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Clinical columns it reads."""
+        return tuple(fitted.column for fitted in self.members[0].columns.columns)
+
+    def encoder(self) -> Encoder:
+        """The very encoder it was trained on.
+
+        Raises:
+            DataError: its weights cannot be had, or are others by now.
+        """
+        return same_encoder(self.encoder_name, self.weights, self.weights_sha256, self.framing)
+
+    def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
+        """Calibrated probabilities (n, classes) and decisions (n,) for images and columns.
+
+        Raises:
+            DataError: the encoder's weights cannot be had, or other code makes the views here.
+        """
+        refuse_other_views(self.augmentation, self.task)
+        encoder = self.encoder()
+        views = Views(scoring_views(self.members[0].tta), STYLES[self.task])
+        if self.blocks:
+            division = Division(encoder, self.weights, self.blocks)
+            cut = trunk_source(features, division, cache=cache, views=views)
+            return self.score_from(features, cut)
+        source = embed(
+            features, encoder, cache=cache, views=views,
+            tokens=any(member.tokens for member in self.members),
+        )  # fmt: skip
+        return self.score_from(features, source)
+
+    def score_from(self, features: Features, source: ImageSource) -> tuple[FloatArray, IntArray]:
+        """The same of images that are represented already: the mean over the members."""
+        each = [member.calibrated(features, source) for member in self.members]
+        calibrated: FloatArray = np.mean(each, axis=0)
+        return calibrated, decide(calibrated, self.threshold)
+
+
+def refuse_other_views(augmentation: str, task: str) -> None:
+    """``DataError`` where views that score come from something else than ``augmentation``.
+
+    Args:
+        augmentation: what a model keeps of it; empty where no views score.
+    """
+    if augmentation and augmentation != augmentation_key(STYLES[task]):
+        raise DataError(
+            "this model averages over augmented views (--tta), which the code or libraries "
+            "installed here make in another way than those it was fitted with; install the "
+            "versions of the run's provenance.json"
+        )
+
+
+def read_shipped(folder: RunFolder) -> Shipped:
+    """The shipped model of a run; a run that is not finished raises ``DataError``."""
+    path = folder.study(FINAL)
+    if not (path / "model.pt").exists():
+        raise DataError(
+            f"{folder.path}: holds no shipped model ({FINAL}/model.pt); "
+            "let `outerfold run` finish first"
+        )
+    kept = read_json(path / PREPROCESSING)
+    if kept["schema"] != SCHEMA:
+        raise DataError(f"{path}: schema {kept['schema']} is not known here, only {SCHEMA}")
+    state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
+    members = (
+        tuple(member_of({**kept, **each}, state[each["name"]]) for each in kept["members"])
+        if "members" in kept
+        else (member_of(kept, state),)
+    )
+    return Shipped(
+        kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
+        kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
+        members, kept["threshold"], kept["augmentation"], kept["synthetic"],
+        kept.get("trainable_blocks", 0),
+    )  # fmt: skip
+
+
+def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:
+    """Rows for new images that share the clinical columns ``given`` as text; absent is missing.
+
+    Raises:
+        DataError: a column the model does not know, or a value that cannot be read.
+    """
+    columns = shipped.columns
+    known = [column.name for column in columns]
+    strangers = [name for name in given if name not in known]
+    if strangers:
+        raise DataError(f"--{strangers[0]}: the model has no such column; it has {known}")
+    values = [_value(column, given.get(column.name)) for column in columns]
+    paths = np.array([str(path.resolve()) for path in images])
+    return Features(paths, paths, np.tile(np.array([values]), (len(paths), 1)), columns)
+
+
+def _value(column: Column, text: str | None) -> float:
+    return float("nan") if text is None else encode_value(column, text)
