@@ -82,9 +82,19 @@ def _chosen(numbers: Json) -> str:
 
 
 def _encoder(numbers: Json) -> str:
-    """The encoder that the model reads images by, and the file its weights are from."""
-    params = numbers["final"].get("params") or {}
-    name = params.get("encoder", numbers["protocol"]["encoder"])
+    """The encoder that the model reads images by, and the file its weights are from.
+
+    Of an ensemble, those of its members.
+    """
+    final = numbers["final"]
+    models = numbers["outer"] if final["made"] == "ensemble" else [final]
+    all_of_them = numbers["protocol"]["encoder"]
+    names = dict.fromkeys(model["params"].get("encoder", all_of_them) for model in models)
+    each = "; ".join(_described(name, numbers) for name in names)
+    return f"{each}; each member by the one its search chose" if len(names) > 1 else each
+
+
+def _described(name: str, numbers: Json) -> str:
     found = numbers["provenance"].get("encoders", {}).get(name)
     if not found or not found["weights_sha256"]:
         return f"Encoder {name}"

@@ -140,11 +140,6 @@ class StudyConfig:
                 )
 
     def _refuse_what_has_no_effect(self) -> None:
-        if self.final == "ensemble" and len(self.encoders) > 1:
-            raise DataError(
-                f"--final ensemble averages the outer models, and of {len(self.encoders)} encoders "
-                "each may have chosen another; name one with --encoder, or leave --final out"
-            )
         if self.task == "dbt":
             for name, value in (("columns", self.columns), ("positive", self.positive)):
                 if value:

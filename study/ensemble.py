@@ -1,11 +1,12 @@
 """`--final ensemble`: the outer models, averaged, as the model that ships.
 
 After nnU-Net (Isensee et al. 2021), which ships the mean of its five cross-validation models. Each
-member keeps what its own study chose and learnt: configuration, encoder of the clinical columns,
-scaler, temperature. Their calibrated probabilities are averaged with equal weight. No study of all
-rows is searched, which saves one search of six with five outer folds. The Brier score and the log
-loss of a mean are never above the mean of the members' own (both are convex); of other metrics that
-is expected, and none is measured: every row has trained most members.
+member keeps what its own study chose and learnt: configuration, encoder of the images and of the
+clinical columns, scaler, temperature. Their calibrated probabilities are averaged with equal
+weight. No study of all rows is searched, which saves one search of six with five outer folds. The
+Brier score and the log loss of a mean are never above the mean of the members' own (both are
+convex); of other metrics that is expected, and none is measured: every row has trained most
+members.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from storage.run_folder import RunFolder
 from storage.run_results import write_ensemble
 from study.ship import PREPROCESSING
 
-SHARED = ("schema", "task", "classes", "synthetic", "encoder", "augmentation", "trainable_blocks")
+SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")
 """What the members' ``preprocessing.json`` have in common, said once."""
 
 

@@ -41,6 +41,42 @@ PIPELINES: dict[str, Callable[..., Pipeline]] = {
 }
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The pretrained encoder that a model reads images by.
+
+    Attributes:
+        weights: file it was built from; empty for its own.
+        framing: how images came to fill its square.
+    """
+
+    name: str
+    weights: str
+    weights_sha256: str
+    framing: Framing
+
+    @classmethod
+    def of(cls, card: Mapping[str, Any]) -> Origin:
+        """What a card (``study.ship.encoder_card``) names."""
+        framing = Framing(card["fit"], card["crop"])
+        return cls(card["name"], card["weights"], card["weights_sha256"], framing)
+
+    def built(self) -> Encoder:
+        """The very encoder.
+
+        Raises:
+            DataError: its weights cannot be had, or are others by now.
+        """
+        weights = Path(self.weights) if self.weights else None
+        encoder = build(self.name, weights=weights, framing=self.framing)
+        if encoder.weights_sha256 != self.weights_sha256:
+            raise DataError(
+                f"{self.name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., the "
+                f"model was trained on {self.weights_sha256[:12]}...; give it those"
+            )
+        return encoder
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """The model of one study, without its data.
@@ -56,6 +92,7 @@ class Member:
     tta: int
     decision: Decision
     tails: Mapping[str, torch.Tensor]
+    origin: Origin
 
     def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
         """Calibrated probabilities (n, classes)."""
@@ -74,21 +111,6 @@ class Member:
         tails = torch.nn.ModuleList(deepcopy(pretrained) for _ in range(networks)).eval()
         load(self.tails, self.network, tails)
         return tails
-
-
-def same_encoder(name: str, weights: str, sha256: str, framing: Framing) -> Encoder:
-    """The encoder that a run's card names.
-
-    Raises:
-        DataError: its weights cannot be had, or are others by now.
-    """
-    encoder = build(name, weights=Path(weights) if weights else None, framing=framing)
-    if encoder.weights_sha256 != sha256:
-        raise DataError(
-            f"{name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., the model "
-            f"was trained on {sha256[:12]}...; give it those"
-        )
-    return encoder
 
 
 def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
@@ -139,7 +161,9 @@ def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept.get("trainable_blocks", 0) else {}
     network = _network(kept, columns, {} if tails else state)
-    return Member(network, columns, kept["tokens"], kept["tta"], decision, tails)
+    return Member(
+        network, columns, kept["tokens"], kept["tta"], decision, tails, Origin.of(kept["encoder"])
+    )  # fmt: skip
 
 
 def _network(

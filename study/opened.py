@@ -15,12 +15,11 @@ from pipelines.encoders.divide import Divided, divide
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
 from reports.words import biased
-from storage.framing import Framing
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
-from study.member import read_preprocessing, same_encoder
+from study.member import Origin, read_preprocessing
 from study.rebuild import fold_model
 from study.shipped import refuse_other_views
 
@@ -84,9 +83,7 @@ def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, 
     for card in cards.values():
         if card["name"] in built:
             continue
-        framing = Framing(card["fit"], card["crop"])
-        encoder = same_encoder(card["name"], card["weights"], card["weights_sha256"], framing)
-        encoder = encoder.to(device)
+        encoder = Origin.of(card).built().to(device)
         if not isinstance(encoder, FrozenEncoder):
             raise DataError(f"{card['name']}: is not one network, and explain knows no other")
         built[card["name"]] = encoder

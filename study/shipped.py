@@ -12,12 +12,10 @@ import torch
 from pipelines.augment import Views, augmentation_key, scoring_views
 from pipelines.decision import decide
 from pipelines.embeddings import embed
-from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import Blocks
-from pipelines.rows import ImageSource
+from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
 from pipelines.trunk_source import Division, trunk_source
 from storage.files import read_json
-from storage.framing import Framing
 from storage.readers.columns import encode_value
 from storage.records import (
     FINAL,
@@ -28,7 +26,7 @@ from storage.records import (
     IntArray,
 )
 from storage.run_folder import RunFolder
-from study.member import Member, member_of, same_encoder
+from study.member import Member, Origin, member_of
 from study.session import STYLES
 from study.ship import PREPROCESSING, SCHEMA
 
@@ -38,9 +36,8 @@ class Shipped:
     """The model of a finished run, without its data.
 
     Attributes:
-        encoder_name, weights, weights_sha256: the pretrained encoder it was trained on.
-        framing: how images came to fill that encoder's square.
-        members: one refitted model, or the outer models of an ensemble.
+        members: one refitted model, or the outer models of an ensemble, each with the encoder that
+            its own study chose.
         threshold: on the mean of the members' calibrated probabilities; None for several classes.
         augmentation: what made the views that score (``augmentation_key``); empty where none do.
         synthetic: trained on synthetic data; good for nothing but a demonstration.
@@ -49,10 +46,6 @@ class Shipped:
 
     task: str
     classes: tuple[str, ...]
-    encoder_name: str
-    weights: str
-    weights_sha256: str
-    framing: Framing
     members: tuple[Member, ...]
     threshold: float | None
     augmentation: str
@@ -64,38 +57,39 @@ class Shipped:
         """Clinical columns it reads."""
         return tuple(fitted.column for fitted in self.members[0].columns.columns)
 
-    def encoder(self) -> Encoder:
-        """The very encoder it was trained on.
-
-        Raises:
-            DataError: its weights cannot be had, or are others by now.
-        """
-        return same_encoder(self.encoder_name, self.weights, self.weights_sha256, self.framing)
-
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
         """Calibrated probabilities (n, classes) and decisions (n,) for images and columns.
 
         Raises:
-            DataError: the encoder's weights cannot be had, or other code makes the views here.
+            DataError: an encoder's weights cannot be had, or other code makes the views here.
         """
         refuse_other_views(self.augmentation, self.task)
-        encoder = self.encoder()
-        views = Views(scoring_views(self.members[0].tta), STYLES[self.task])
-        if self.blocks:
-            division = Division(encoder, self.weights, self.blocks)
-            cut = trunk_source(features, division, cache=cache, views=views)
-            return self.score_from(features, cut)
-        source = embed(
-            features, encoder, cache=cache, views=views,
-            tokens=any(member.tokens for member in self.members),
-        )  # fmt: skip
-        return self.score_from(features, source)
+        origins = dict.fromkeys(member.origin for member in self.members)
+        sources = [(one.name, self._represented(features, one, cache)) for one in origins]
+        return self.score_from(features, ByEncoder(tuple(sources)))
 
-    def score_from(self, features: Features, source: ImageSource) -> tuple[FloatArray, IntArray]:
-        """The same of images that are represented already: the mean over the members."""
-        each = [member.calibrated(features, source) for member in self.members]
+    def score_from(self, features: Features, sources: Sources) -> tuple[FloatArray, IntArray]:
+        """The same of images that are represented already: the mean over the members.
+
+        Args:
+            sources: one for each encoder by which a member reads images.
+        """
+        each = [
+            member.calibrated(features, source_of(sources, member.origin.name))
+            for member in self.members
+        ]
         calibrated: FloatArray = np.mean(each, axis=0)
         return calibrated, decide(calibrated, self.threshold)
+
+    def _represented(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
+        """Images as the members of one encoder read them."""
+        own, encoder = [one for one in self.members if one.origin == origin], origin.built()
+        views = Views(scoring_views(own[0].tta), STYLES[self.task])
+        if self.blocks:
+            division = Division(encoder, origin.weights, self.blocks)
+            return trunk_source(features, division, cache=cache, views=views)
+        tokens = any(one.tokens for one in own)
+        return embed(features, encoder, cache=cache, views=views, tokens=tokens)
 
 
 def refuse_other_views(augmentation: str, task: str) -> None:
@@ -130,10 +124,8 @@ def read_shipped(folder: RunFolder) -> Shipped:
         else (member_of(kept, state),)
     )
     return Shipped(
-        kept["task"], tuple(kept["classes"]), kept["encoder"]["name"], kept["encoder"]["weights"],
-        kept["encoder"]["weights_sha256"], Framing(kept["encoder"]["fit"], kept["encoder"]["crop"]),
-        members, kept["threshold"], kept["augmentation"], kept["synthetic"],
-        kept.get("trainable_blocks", 0),
+        kept["task"], tuple(kept["classes"]), members, kept["threshold"],
+        kept["augmentation"], kept["synthetic"], kept.get("trainable_blocks", 0),
     )  # fmt: skip
 
 

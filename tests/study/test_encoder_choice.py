@@ -137,11 +137,6 @@ def test_ablation_gives_each_encoder_a_study_of_its_own_with_its_weights(tmp_pat
     assert float(auc[3]) > float(auc[4])
 
 
-def test_an_ensemble_of_models_that_read_by_different_encoders_is_refused() -> None:
-    with pytest.raises(DataError, match="of 2 encoders each may have chosen another"):
-        config_of(final="ensemble")
-
-
 def test_one_encoder_cannot_be_ablated() -> None:
     data, _ = make_rows()
     with pytest.raises(DataError, match=r"name several with --encoder A,B"):

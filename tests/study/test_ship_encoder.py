@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +16,28 @@ from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
 from pipelines.encoders.weights import sha256_of
 from pipelines.rows import ByEncoder
+from reports.card import model_card
+from storage.files import write_json
 from storage.framing import Framing
 from storage.readers.read import read
 from storage.records import DataError, Features
 from storage.run_folder import RunFolder
+from storage.run_results import read_run
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna
-from study.prepare import cut, encoders_of, lay_out, represent
+from study.inside import look_inside
+from study.prepare import Ready, cut, encoders_of, lay_out, represent
 from study.session import Place, open_session
 from study.ship import read_encoder_card
 from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import make_config
 from tests.storage.image_factories import class_folders, write_picture
+from tests.study.test_drive import OneProcess, drive
 
+SEED = 0
+"""With which the outer folds draw different encoders."""
 NAMES = ("timm:mobilenetv3_small_050", "timm:mobilenetv3_small_075")
 
 
@@ -59,18 +67,28 @@ def config(tmp_path: Path) -> StudyConfig:
     )  # fmt: skip
 
 
+def begun(root: Path, config: StudyConfig) -> tuple[Ready, Place]:
+    """A run on image files, up to where its workers begin."""
+    data = read(class_folders(root / "data", {"a": 8, "b": 8}), task="dbt")
+    folder = RunFolder(root / "run")
+    folder.path.mkdir()
+    ready = lay_out(folder, config, data, cut(config, data))
+    found = represent(
+        ready, encoders_of(config), cache=root / "cache", device="cpu",
+        progress=lambda done, total: None,
+    )  # fmt: skip
+    place = Place(folder.path, found)
+    open_studies(ready, place)
+    return ready, place
+
+
 def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     tmp_path: Path, config: StudyConfig
 ) -> None:
-    data = read(class_folders(tmp_path / "data", {"a": 8, "b": 8}), task="dbt")
-    folder = RunFolder(tmp_path / "run")
-    folder.path.mkdir()
-    ready = lay_out(folder, config, data, cut(config, data))
-    encoders = encoders_of(config)
-    found = represent(
-        ready, encoders, cache=tmp_path / "cache", device="cpu", progress=lambda done, total: None
-    )
+    ready, place = begun(tmp_path, config)
+    data, folder, found = ready.data, ready.folder, place.embeddings
     assert isinstance(found, ByEncoder)
+    encoders = encoders_of(config)
     ids = data.ids.tolist()
     for name in NAMES:
         source = found.of(name)
@@ -78,17 +96,16 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
         assert not np.array_equal(source.pooled(ids, 2), source.pooled(ids))
         with pytest.raises(DataError, match=r"view 1 of .* was not embedded"):
             source.pooled(ids, 1)  # a light view, which this search does not draw
-    place = Place(folder.path, found)
-    open_studies(ready, place)
     for number in [*range(config.trials), None]:
         outcome = carry_out(Job(place, "final", number, "cpu"))
         assert not outcome.trace, outcome.trace
     chosen = json.loads((folder.study("final") / "best.json").read_text())["params"]["encoder"]
     shipped = read_shipped(folder)
-    assert shipped.encoder_name == chosen
-    assert shipped.framing == Framing("stretch", "breast")
-    assert shipped.weights_sha256 == sha256_of(Path(config.weights_of(chosen)))
-    assert shipped.weights_sha256 == read_encoder_card(folder, chosen)["weights_sha256"]
+    origin = shipped.members[0].origin
+    assert origin.name == chosen
+    assert origin.framing == Framing("stretch", "breast")
+    assert origin.weights_sha256 == sha256_of(Path(config.weights_of(chosen)))
+    assert origin.weights_sha256 == read_encoder_card(folder, chosen)["weights_sha256"]
     new = write_picture(tmp_path / "new.png", 999)
     scores, decided = shipped.score(new_features(shipped, [new], {}), tmp_path / "cache")
     assert scores.shape == (1, 2)
@@ -96,7 +113,37 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     other = next(name for name in NAMES if name != chosen)
     Path(config.weights_of(chosen)).write_bytes(Path(config.weights_of(other)).read_bytes())
     with pytest.raises(DataError, match="not the weights of"):
-        shipped.encoder()
+        origin.built()
+
+
+def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
+    tmp_path: Path, config: StudyConfig
+) -> None:
+    config = replace(config, final="ensemble", trials=1, seed=SEED)
+    ready, place = begun(tmp_path, config)
+    outer = [fold.name for fold in ready.studies]
+    drive(ready, place, OneProcess())
+    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    run, shipped = read_run(ready.folder), read_shipped(ready.folder)
+    chosen = [str(fold.params["encoder"]) for fold in run.outer]
+    assert [member.origin.name for member in shipped.members] == chosen
+    assert set(chosen) == set(NAMES)
+    for fold, member in zip(run.outer, shipped.members, strict=True):
+        assert fold.test is not None
+        rows = ready.data.features.select(fold.test.ids.tolist())
+        alone, _ = replace(shipped, members=(member,)).score(rows, tmp_path / "elsewhere")
+        np.testing.assert_allclose(alone, fold.test.probabilities, atol=1e-5)
+    new = new_features(shipped, [write_picture(tmp_path / "new.png", 999)], {})
+    each = [replace(shipped, members=(one,)).score(new, tmp_path / "c")[0] for one in
+            shipped.members]  # fmt: skip
+    np.testing.assert_allclose(shipped.score(new, tmp_path / "c")[0], np.mean(each, axis=0))
+    card = model_card(run)
+    assert "each member by the one its search chose" in card
+    assert all(f"Encoder {name}" in card for name in NAMES)
+    inside = look_inside(
+        ready.folder, cases=1, device="cpu", cache=tmp_path / "c", say=lambda text: None
+    )
+    assert {shown.case.fold for shown in inside.shown} == set(outer)
 
 
 def test_another_way_of_framing_gives_other_numbers_and_keeps_its_own_cache(
