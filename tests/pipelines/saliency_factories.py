@@ -1,0 +1,43 @@
+"""Untrained models to be explained, and what every heat map is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.decision import Decision
+from pipelines.explained import FoldModel
+from pipelines.networks import EmbeddingMLP, Standardise, Widths
+from pipelines.saliency import (
+    GRAD_CAM,
+    Heat,
+)
+from pipelines.stacked import Chance
+from pipelines.tabular import TabularEncoder
+
+NO_COLUMNS = np.zeros(0)
+
+
+def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) -> FoldModel:
+    """Untrained networks whose attention, if any, does not look everywhere alike."""
+    scaler = Standardise(np.zeros((networks, width)), np.ones((networks, width)))
+    chance = Chance(range(networks))
+    network = EmbeddingMLP(chance, Widths(width, tokens, 0, classes), scaler, dropout=0.1).eval()
+    if network.pool is not None:
+        torch.nn.init.normal_(network.pool.query, generator=torch.Generator().manual_seed(1))
+    return FoldModel(network, TabularEncoder(()), np.zeros(0), Decision(1.3, None), tokens)
+
+
+def square(side: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def sound(heat: Heat, side: int) -> None:
+    assert heat.shares.shape == (side, side)
+    assert np.isfinite(heat.shares).all()
+    assert heat.shares.min() >= 0
+    assert heat.shares.max() <= 1
+    if heat.method == GRAD_CAM:
+        assert heat.shares.max() == pytest.approx(1.0, abs=1e-3)
+    assert heat.probabilities.sum() == pytest.approx(1.0)
