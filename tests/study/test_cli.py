@@ -454,3 +454,17 @@ def test_help_is_given_without_loading_torch(words: list[str]) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "outerfold" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "left"),
+    [
+        ("study.run_verb", {"torch", "sklearn", "timm"}),
+        ("study.work", {"torchvision", "imblearn", "sklearn", "timm", "matplotlib", "pandas"}),
+    ],
+)
+def test_what_the_first_trial_need_not_wait_for_is_not_loaded(module: str, left: set[str]) -> None:
+    """Before its workers load the command loads little, and a worker what most trials need."""
+    code = f"import sys, {module}; print(sorted({left!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
