@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from pipelines.batches import Batch
 from pipelines.dbt import DbtPipeline
 from pipelines.encoders._base import Encoder
-from pipelines.networks import class_logits
 from pipelines.rows import TrainingRows
 from pipelines.stacked import EPS
 from pipelines.training import StackedTraining
@@ -48,14 +47,14 @@ class Cost:
 
     Attributes:
         training: the trial as outerfold trains it, with validation.
-        stacked, plain: its bare steps on batches that lie ready, all folds in one product, and
-            fold after fold in torch's own layers.
+        bare, plain: its steps on batches that lie ready, by the code of the trial, and in torch's
+            own layers.
         step_flops, trial_flops: of the steps, and with the validation.
     """
 
     batch_size: int
     training: float
-    stacked: float
+    bare: float
     plain: float
     step_flops: float
     trial_flops: float
@@ -81,14 +80,15 @@ def trial_cost(rows: TrainingRows, batch_size: int, epochs: int) -> Cost:
     begin()  # opens memory maps
     training = min(_cpu(lambda: list(begin())) for _ in range(REPEATS))
     ready = list(begin().batches.epoch())
-    stacked = min(_stacked_steps(begin(), ready, epochs) for _ in range(REPEATS))
-    plain = min(_plain_steps(ready, epochs) for _ in range(REPEATS))
+    kept = _kept(ready)
+    bare = min(_bare_steps(begin(), kept, epochs) for _ in range(REPEATS))
+    plain = min(_plain_steps(kept, epochs) for _ in range(REPEATS))
     width, logits = rows.images.shape[-1], 1 if len(rows.train.classes) == 2 else 4
     fit = sum(len(fold.fit) for fold in rows.folds) * epochs
     val = sum(len(fold.val) for fold in rows.folds) * epochs
     steps = fit * _flops_a_row(width, logits, backward=True)
     scored = val * _flops_a_row(width, logits, backward=False)
-    return Cost(batch_size, training, stacked, plain, steps, steps + scored)
+    return Cost(batch_size, training, bare, plain, steps, steps + scored)
 
 
 def _flops_a_row(width: int, logits: int, *, backward: bool) -> float:
@@ -98,44 +98,43 @@ def _flops_a_row(width: int, logits: int, *, backward: bool) -> float:
     return 3 * sum(products) - products[0] if backward else sum(products)
 
 
-def _stacked_steps(training: StackedTraining, batches: Sequence[Batch], epochs: int) -> float:
-    network, optimiser, cross = training.network.train(), training.optimiser, _cross
+def _kept(batches: Sequence[Batch]) -> list[list[tuple[Tensor, Tensor]]]:
+    """Images and labels of each fold's batches, without the rows that only pad."""
+    return [
+        [(b.images[k][m], b.labels[k][m]) for b in batches if (m := b.mask[k, :, 0].bool()).any()]
+        for k in range(len(batches[0].images))
+    ]
 
+
+def _bare_steps(
+    training: StackedTraining, kept: Sequence[Sequence[tuple[Tensor, Tensor]]], epochs: int
+) -> float:
     def run() -> None:
         for _ in range(epochs):
-            for batch in batches:
-                logits = class_logits(network(batch.images, batch.tabular, batch.mask))
-                mask = batch.mask.squeeze(-1)
-                loss = (cross(logits, batch.labels) * mask).sum(1) / mask.sum(1).clamp_min(1.0)
-                loss.sum().backward()
-                optimiser.step(1e-3, batch.active)
+            for steps, own in zip(training.steps, kept, strict=True):
+                for x, y in own:
+                    steps.step(x, y, 1e-3)
 
     return _cpu(run)
 
 
-def _plain_steps(batches: Sequence[Batch], epochs: int) -> float:
-    folds, classes = len(batches[0].images), int(max(b.labels.max() for b in batches)) + 1
+def _plain_steps(kept: Sequence[Sequence[tuple[Tensor, Tensor]]], epochs: int) -> float:
+    classes = int(max(y.max() for own in kept for _, y in own)) + 1
     each = []
-    for k in range(folds):
-        kept = [(b.images[k][m], b.labels[k][m]) for b in batches
-                if (m := b.mask[k, :, 0].bool()).any()]  # fmt: skip
-        model = Mlp(batches[0].images.shape[-1], classes)
+    for own in kept:
+        model = Mlp(own[0][0].shape[-1], classes)
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, eps=EPS, fused=True)
-        each.append((model, optimiser, kept))
+        each.append((model, optimiser, own))
 
     def run() -> None:
-        for model, optimiser, kept in each:
+        for model, optimiser, own in each:
             for _ in range(epochs):
-                for x, y in kept:
+                for x, y in own:
                     optimiser.zero_grad()
                     nn.functional.cross_entropy(model(x), y).backward()
                     optimiser.step()
 
     return _cpu(run)
-
-
-def _cross(logits: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
 
 def seconds_an_image(paths: Sequence[str], encoder: Encoder, batch: int = 16) -> float:

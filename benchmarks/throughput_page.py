@@ -41,7 +41,7 @@ def aims(found: Sequence[Mapping[str, Any]]) -> str:
     inside, cpu = (sum(one["each"][key] for one in found) for key in ("training_cpu", "cpu"))
     shares = [
         (f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
-         one["step_flops"] / one["stacked"] / found[0]["rate"], 0.5)
+         one["step_flops"] / one["bare"] / found[0]["rate"], 0.5)
         for one in found[0]["costs"]
     ] + [
         (f"a trial's at least 40 %, batches of {one['batch_size']}",
@@ -147,20 +147,20 @@ def steps(costs: Mapping[str, Any]) -> str:
     rate, rows = costs["rate"], []
     for one in costs["costs"]:
         rows.append([
-            str(one["batch_size"]), f"{one['training']:.2f}", f"{one['stacked']:.2f}",
+            str(one["batch_size"]), f"{one['training']:.2f}", f"{one['bare']:.2f}",
             f"{one['plain']:.2f}", f"{one['training'] / one['plain'] - 1:+.0%}",
-            f"{one['training'] / one['stacked'] - 1:+.0%}",
-            f"{one['step_flops'] / one['stacked'] / rate:.0%}",
+            f"{one['training'] / one['bare'] - 1:+.0%}",
+            f"{one['step_flops'] / one['bare'] / rate:.0%}",
             f"{one['trial_flops'] / one['training'] / rate:.0%}",
         ])  # fmt: skip
-    head = ["batch", "trial's training, CPU s", "bare stacked steps", "bare torch loop",
-            "over the torch loop", "over stacked steps", "of the matrix rate, a step",
+    head = ["batch", "trial's training, CPU s", "its bare steps", "bare torch loop",
+            "over the torch loop", "over its bare steps", "of the matrix rate, a step",
             "of the matrix rate, a trial"]  # fmt: skip
     return "\n\n".join([
         "### A trial beside its bare steps",
         "The same optimiser steps (all inner folds and epochs, no pruning) on batches that lie "
-        "ready in memory, without order, gathering, validation, scores or Optuna: all folds in one "
-        "stacked product, or fold after fold in torch's own layers and fused Adam. The matrix rate "
+        "ready in memory, without order, gathering, validation, scores or Optuna: by the code of "
+        "the trial, or in torch's own layers and fused Adam. The matrix rate "
         f"is that of a 1024 x 1024 fp32 product on one thread in the same call, {rate / 1e9:.0f} "
         "GFLOP/s; counted are the matrix products of rows that are no padding. The quickest of "
         "three is taken of each.",

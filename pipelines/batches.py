@@ -94,6 +94,11 @@ class Batches:
         for step in range(max(len(fold) for fold in chunks)):
             yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
 
+    def epoch_of(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same of one fold alone: images (rows, ...) and labels (rows,) of each batch."""
+        for image_at, _, labels in self._chunks(self.orders[fold]):
+            yield self._images(image_at), torch.from_numpy(labels).to(self.device)
+
     def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
         """Rows that validate, at most ``limit`` a fold at a time, all their views counted.
 

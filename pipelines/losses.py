@@ -43,6 +43,31 @@ def focal_loss(
     return per_row * alpha.gather(1, labels)
 
 
+def focal_gradient(
+    logits: Tensor, labels: Tensor, alpha: Tensor, *, gamma: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """``focal_loss`` and the gradient of each row's loss by its logits, (folds, rows, classes)."""
+    log_p = torch.log_softmax(logits, dim=-1)
+    p = log_p.exp()
+    classes = logits.shape[-1]
+    target = torch.full_like(log_p, label_smoothing / classes)
+    target.scatter_add_(
+        -1, labels.unsqueeze(-1), torch.full_like(log_p[..., :1], 1 - label_smoothing)
+    )
+    slope = target  # of minus the loss by log p
+    if gamma > 0:
+        rest = -torch.expm1(log_p)
+        within = rest.clamp_min(_ROOM)
+        slope = target * within.pow(gamma)
+        # Where the factor is clamped it does not change.
+        change = within.pow(gamma - 1).mul_(rest >= _ROOM).mul_(p).mul_(log_p).mul_(gamma)
+        target, slope = slope, slope - target * change
+    weight = alpha.gather(1, labels)
+    loss = -(target * log_p).sum(-1) * weight
+    gradient = (p * slope.sum(-1, keepdim=True)).sub_(slope).mul_(weight.unsqueeze(-1))
+    return loss, gradient
+
+
 def effective_number_alpha(counts: FloatArray, beta: float) -> FloatArray:
     """Class weights (classes,) with mean 1 over the classes present; absent classes get 0.
 

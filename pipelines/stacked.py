@@ -64,10 +64,14 @@ class Chance:
         ``torch.rand``, which was 9 % of a trial. Numbers are drawn for ``self.rows`` rows, so that
         a row's do not depend on how many rows a neighbour has at this step.
         """
+        each = [self.kept_of(fold, rows, width, rate) for fold in range(len(self.seeds))]
+        return torch.stack(each)
+
+    def kept_of(self, fold: int, rows: int, width: int, rate: float) -> Tensor:
+        """The same of one fold, (rows, width)."""
         words = -(-max(self.rows, rows) * width // 4)
-        drawn = np.stack([stream.random_raw(words) for stream in self.masks]).view(np.uint16)
-        kept = drawn[:, : rows * width] >= round(rate * 2**16)
-        return torch.from_numpy(kept).view(len(self.seeds), rows, width)
+        drawn = self.masks[fold].random_raw(words).view(np.uint16)
+        return torch.from_numpy(drawn[: rows * width] >= round(rate * 2**16)).view(rows, width)
 
 
 class Linear(nn.Module):
@@ -175,6 +179,7 @@ class StackedAdam:
         self.means, self.squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.steps = list(torch.zeros(len(self.values), device=self.values.device))
         _share(parameters, self.values, self.gradients)
+        self._views = {id(p): p.grad for p in parameters if p.grad is not None}
         self.sinks = _sinks(module) if self.values.device.type == "cpu" else []
         sunk = {id(sink.weight) for sink in self.sinks}
         self._zeroed = [p.grad for p in parameters if p.grad is not None and id(p) not in sunk]
@@ -184,22 +189,34 @@ class StackedAdam:
         """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
         for sink in self.sinks:
             sink.settle()
-        if self.clip_norm is not None:
-            norm = self.gradients.norm(dim=1, keepdim=True)
-            self.gradients.mul_((self.clip_norm / (norm + 1e-6)).clamp_max_(1.0))
-        moved = [k for k, takes_part in enumerate(active.tolist()) if takes_part]
-        buffers = self.values, self.gradients, self.means, self.squares
-        values, gradients, means, squares = ([each[k] for k in moved] for each in buffers)
-        adam(
-            values, gradients, means, squares, [], [self.steps[k] for k in moved],
-            fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=learning_rate,
-            weight_decay=self.weight_decay, eps=EPS, maximize=False,
-            decoupled_weight_decay=self.decoupled,
-        )  # fmt: skip
+        self._update(
+            [k for k, takes_part in enumerate(active.tolist()) if takes_part], learning_rate
+        )
         for gradient in self._zeroed:
             gradient.zero_()
         for sink in self.sinks:
             sink.stale = True
+
+    def step_of(self, fold: int, learning_rate: float) -> None:
+        """The same of one fold whose gradients were all written where ``gradient_of`` says."""
+        self._update([fold], learning_rate)
+
+    def gradient_of(self, parameter: nn.Parameter) -> Tensor:
+        """Where a step reads the gradient of a parameter of the module, in its shape."""
+        return self._views[id(parameter)]
+
+    def _update(self, folds: Sequence[int], learning_rate: float) -> None:
+        buffers = self.values, self.gradients, self.means, self.squares
+        values, gradients, means, squares = ([each[k] for k in folds] for each in buffers)
+        if self.clip_norm is not None:
+            for gradient in gradients:
+                gradient.mul_((self.clip_norm / (gradient.norm() + 1e-6)).clamp_max_(1.0))
+        adam(
+            values, gradients, means, squares, [], [self.steps[k] for k in folds],
+            fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=learning_rate,
+            weight_decay=self.weight_decay, eps=EPS, maximize=False,
+            decoupled_weight_decay=self.decoupled,
+        )  # fmt: skip
 
 
 def _share(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:

@@ -14,6 +14,7 @@ from pipelines._base import Epoch, TrainingDiverged
 from pipelines.batches import Batch, Batches
 from pipelines.fitted import ROWS_AT_ONCE, FittedHead, mean_probability
 from pipelines.losses import effective_number_alpha, focal_loss
+from pipelines.mlp_steps import Loss, MlpSteps
 from pipelines.networks import Standardise, Widths, class_logits
 from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
@@ -102,6 +103,8 @@ class StackedTraining:
             clip_norm=recipe.clip_norm,
         )  # fmt: skip
         self.alpha = torch.tensor(self._alpha(), dtype=torch.float32, device=device)
+        loss = Loss(self.alpha, recipe.gamma, recipe.label_smoothing)
+        self.steps = MlpSteps.of(self.network, self.optimiser, self.chance, loss)
 
     def __iter__(self) -> Iterator[Epoch]:
         for number in range(1, self.budget + 1):
@@ -147,7 +150,10 @@ class StackedTraining:
         self.chance.begin(done)
         rate = self.recipe.rate(done, self.budget)
         total = torch.zeros(len(self.rows.folds))
-        for batch in self.batches.epoch():
+        for steps in self.steps:
+            for images, labels in self.batches.epoch_of(steps.fold):
+                total[steps.fold] += steps.step(images, labels, rate)
+        for batch in () if self.steps else self.batches.epoch():
             total += self._step(batch, rate).cpu()
         rows = np.array([len(order.labels) for order in self.batches.orders], dtype=np.float64)
         return np.asarray(total.numpy() / rows)

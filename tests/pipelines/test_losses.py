@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipelines.losses import effective_number_alpha, focal_loss
+from pipelines.losses import effective_number_alpha, focal_gradient, focal_loss
 
 GAMMAS = (0.0, 0.3, 0.5, 1.0, 2.0, 3.0)
 
@@ -140,3 +140,23 @@ def test_counts_need_not_be_whole_since_weighted_draws_are_expected_values() -> 
         effective_number_alpha(np.array([100.0, n]), 0.99)[1] for n in (10.0, 10.5, 11.0)
     )
     assert low > middle > high
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.15])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_gradient_written_out_is_autograds(
+    gamma: float, smoothing: float, classes: int
+) -> None:
+    logits, labels, alpha = some_rows(classes, seed=2)
+    logits[0, 0], labels[0, 0] = 0.0, 0
+    logits[0, 0, 0] = 40.0  # where the focal factor is clamped
+    logits[0, 1], labels[0, 1] = 0.0, 1
+    logits[0, 1, 0] = 40.0
+    given = {"gamma": gamma, "label_smoothing": smoothing}
+    leaf = logits.clone().requires_grad_()
+    wanted = focal_loss(leaf, labels, alpha, **given)
+    wanted.sum().backward()
+    loss, gradient = focal_gradient(logits, labels, alpha, **given)
+    torch.testing.assert_close(loss, wanted.detach())
+    torch.testing.assert_close(gradient, leaf.grad)

@@ -73,6 +73,51 @@ def test_a_fold_learns_in_a_stack_what_it_learns_alone(
             assert "scaler" in name or not torch.equal(start[name], end[name]), name
 
 
+@pytest.mark.parametrize(
+    ("sampler", "gamma", "smoothing", "dropout"),
+    [("none", 0.0, 0.0, 0.0), ("weighted", 0.5, 0.1, 0.4), ("smote", 2.0, 0.2, 0.1)],
+)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_steps_written_out_for_one_fold_teach_what_the_stack_teaches(
+    classes: int, sampler: str, gamma: float, smoothing: float, dropout: float
+) -> None:
+    rows = prepared("dbt" if classes == 4 else "multimodal")
+    chosen = {
+        "sampler": sampler, "focal_gamma": gamma, "label_smoothing": smoothing,
+        "dropout": dropout, "learning_rate": 1e-4, "batch_size": 28, "ens_beta": 0.9,
+    }  # fmt: skip
+    alone, stacked = (begin(rows, "dbt", **chosen) for _ in range(2))
+    assert [steps.fold for steps in alone.steps] == list(range(len(rows.folds)))
+    stacked.steps = []
+    start = stacked.fitted(0).state()
+    for one, other in zip(train(alone), train(stacked), strict=True):
+        np.testing.assert_allclose(one.fit_loss, other.fit_loss, rtol=1e-4)
+        np.testing.assert_allclose(one.val_loss, other.val_loss, rtol=1e-4)
+        for p, q in zip(one.probabilities, other.probabilities, strict=True):
+            np.testing.assert_allclose(p, q, atol=1e-4)
+    end, twin = alone.fitted(0).state(), stacked.fitted(0).state()
+    for name in start:
+        moved, apart = ((one[name] - end[name]).norm() for one in (start, twin))
+        assert "scaler" in name or apart < 0.05 * moved, name
+
+
+def test_a_batch_of_one_row_leaves_the_running_statistics_numbers() -> None:
+    training = begin(prepared("dbt"), "dbt")
+    [steps, *_] = training.steps
+    training.network.train()
+    training.chance.begin(0)
+    images, labels = next(training.batches.epoch_of(0))
+    for rows in (1, 2):
+        steps.step(images[:rows], labels[:rows], 1e-3)
+        assert all(value.isfinite().all() for value in training.network.state_dict().values())
+
+
+@pytest.mark.parametrize(("task", "attention"), [("multimodal", False), ("dbt", True)])
+def test_other_networks_are_trained_as_a_stack(task: str, attention: bool) -> None:
+    rows = prepared(task, tokens=task == "dbt")
+    assert begin(rows, task, attention=attention).steps == []
+
+
 def test_the_folds_of_a_stack_do_learn_different_models() -> None:
     """Else the comparison above would hold for a stack that trains one model four times."""
     last = train(begin(prepared(), "multimodal"))[-1]
@@ -176,6 +221,7 @@ def test_what_pads_a_batch_changes_nothing(task: str, attention: bool) -> None:
         training = begin(
             prepared(task, tokens=task == "dbt" and attention), task, attention=attention
         )
+        training.steps = []  # which pad nothing
         if spoilt:
             training.batches = Garbage.over(training.batches)
         results.append((train(training), training))
