@@ -112,8 +112,7 @@ def _bare_steps(
     def run() -> None:
         for _ in range(epochs):
             for steps, own in zip(training.steps, kept, strict=True):
-                for x, y in own:
-                    steps.step(x, y, 1e-3)
+                steps.train(own, 1e-3)
 
     return _cpu(run)
 

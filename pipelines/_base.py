@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from pipelines.chance import Chance
 from pipelines.networks import Standardise, Widths
 from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
-from pipelines.stacked import Chance
 from pipelines.tabular import TabularEncoder
 from storage.records import Features, FloatArray
 

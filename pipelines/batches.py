@@ -19,6 +19,9 @@ from storage.seeds import derive
 
 BoolArray = NDArray[np.bool_]
 
+GATHERED = 512
+"""Rows of one fold that are read at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -94,10 +97,19 @@ class Batches:
         for step in range(max(len(fold) for fold in chunks)):
             yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
 
-    def epoch_of(self, fold: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same of one fold alone: images (rows, ...) and labels (rows,) of each batch."""
-        for image_at, _, labels in self._chunks(self.orders[fold]):
-            yield self._images(image_at), torch.from_numpy(labels).to(self.device)
+    def epoch_of(self, fold: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """The same of one fold alone, some batches at a time, which are gathered at once.
+
+        Yields: images (rows, ...) and labels (rows,) of each batch.
+        """
+        chunks = self._chunks(self.orders[fold])
+        many = max(1, GATHERED // self.batch_size)
+        for start in range(0, len(chunks), many):
+            some = chunks[start : start + many]
+            sizes = [len(labels) for _, _, labels in some]
+            images = torch.split(self._images(np.concatenate([at for at, _, _ in some])), sizes)
+            labels = torch.from_numpy(np.concatenate([labels for _, _, labels in some]))
+            yield list(zip(images, torch.split(labels.to(self.device), sizes), strict=True))
 
     def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
         """Rows that validate, at most ``limit`` a fold at a time, all their views counted.

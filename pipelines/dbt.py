@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pipelines.chance import Chance
 from pipelines.networks import EmbeddingMLP, Standardise, Widths
 from pipelines.rows import TrainingRows
-from pipelines.stacked import Chance
 from pipelines.training import Recipe, StackedTraining
 
 

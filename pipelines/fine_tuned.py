@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pipelines.chance import Chance
 from pipelines.dbt import DbtPipeline
 from pipelines.micro_batches import MicroBatches
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.networks import Standardise, Widths
 from pipelines.rows import TrainingRows
-from pipelines.stacked import Chance
 from pipelines.tail_fold import TailRecipe
 from pipelines.tail_training import TailTraining
 from pipelines.trunk_source import TailRows

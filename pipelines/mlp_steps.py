@@ -7,15 +7,18 @@ torch's own kernels and gradients written where Adam reads them, a step is nearl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipelines.backward import BATCH_NORM_EPS
+from pipelines.chance import Chance
 from pipelines.losses import focal_gradient
 from pipelines.networks import EmbeddingMLP, class_logits
-from pipelines.stacked import BATCH_NORM_MOMENTUM, Block, Chance, StackedAdam
+from pipelines.stacked import BATCH_NORM_MOMENTUM, Block, StackedAdam
 
 NORMALISE = torch.ops.aten.native_batch_norm.default
 NORMALISE_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
@@ -30,8 +33,7 @@ class Loss:
     label_smoothing: float
 
 
-@dataclass(frozen=True, eq=False)
-class Passed:
+class Passed(NamedTuple):
     """What a block keeps of the way forwards, for the way back.
 
     Attributes:
@@ -52,8 +54,7 @@ class Passed:
 class BlockSteps:
     """One fold of a ``Block``."""
 
-    def __init__(self, block: Block, fold: int, optimiser: StackedAdam, chance: Chance) -> None:
-        self.fold, self.chance, self.rate = fold, chance, block.dropout.rate
+    def __init__(self, block: Block, fold: int, optimiser: StackedAdam) -> None:
         norm = block.norm
         self.weight = block.linear.weight.data[fold]
         self.scale, self.shift = norm.weight.data[fold, 0], norm.bias.data[fold, 0]
@@ -63,8 +64,8 @@ class BlockSteps:
         )
         self.running = norm.running_mean[fold, 0], norm.running_var[fold, 0]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Passed]:
-        """``x (rows, fan_in)`` to (rows, fan_out)."""
+    def forward(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Passed]:
+        """``x (rows, fan_in)`` to (rows, fan_out); ``kept`` is what dropout multiplies by."""
         hidden = torch.mm(x, self.weight)
         # One row has no variance to remember.
         remembered = self.running if len(x) > 1 else (None, None)
@@ -72,11 +73,8 @@ class BlockSteps:
             hidden, self.scale, self.shift, *remembered,
             True, BATCH_NORM_MOMENTUM, BATCH_NORM_EPS,
         )  # fmt: skip
-        kept = None
         out = normal.clamp_min(0)
-        if self.rate:
-            kept = self.chance.kept_of(self.fold, len(x), hidden.shape[1], self.rate)
-            kept = kept.to(x.dtype).div_(1 - self.rate)
+        if kept is not None:
             out.mul_(kept)
         return out, Passed(x, hidden, normal, mean, spread, kept)
 
@@ -105,13 +103,14 @@ class MlpSteps:
     def __init__(
         self, network: EmbeddingMLP, fold: int, optimiser: StackedAdam, chance: Chance, loss: Loss
     ) -> None:
-        self.fold, self.optimiser, self.loss = fold, optimiser, loss
+        self.fold, self.optimiser, self.loss, self.chance = fold, optimiser, loss, chance
         self.alpha = loss.alpha[fold : fold + 1]
         self.factor = 1.0 / network.scaler.scale[fold]
         self.offset = -network.scaler.mean[fold] * self.factor
-        self.blocks = [
-            BlockSteps(block, fold, optimiser, chance) for block in (network.first, network.second)
-        ]
+        layers = network.first, network.second
+        self.blocks = [BlockSteps(block, fold, optimiser) for block in layers]
+        self.widths = [block.linear.weight.shape[-1] for block in layers]
+        self.rate = network.first.dropout.rate
         out = network.out
         assert out.bias is not None
         self.weight, self.bias = out.weight.data[fold], out.bias.data[fold]
@@ -130,20 +129,44 @@ class MlpSteps:
         return [cls(network, fold, optimiser, chance, loss) for fold in range(len(chance.seeds))]
 
     @torch.inference_mode()
-    def step(self, images: Tensor, labels: Tensor, rate: float) -> Tensor:
-        """One update from ``images (rows, width)``, ``labels (rows,)``; the sum of their losses."""
+    def train(self, batches: Sequence[tuple[Tensor, Tensor]], rate: float) -> Tensor:
+        """One update from each of ``images (rows, width)``, ``labels (rows,)``.
+
+        Returns: the sum of their losses.
+        """
+        sizes = [len(labels) for _, labels in batches]
+        images = torch.cat([images for images, _ in batches])
+        scaled = torch.split(torch.addcmul(self.offset, images, self.factor), sizes)
+        kept = self._kept(sizes)
+        losses = [
+            self._step(x, labels, masks, rate)
+            for x, (_, labels), masks in zip(scaled, batches, kept, strict=True)
+        ]
+        return torch.cat(losses).sum()
+
+    def _kept(self, sizes: Sequence[int]) -> list[tuple[Tensor | None, Tensor | None]]:
+        """What dropout multiplies by in each step, behind either block."""
+        if not self.rate:
+            return [(None, None)] * len(sizes)
+        steps = self.chance.steps_of(self.fold, sizes, self.widths, self.rate)
+        return [(first, second) for first, second in steps]
+
+    def _step(
+        self, x: Tensor, labels: Tensor, kept: tuple[Tensor | None, Tensor | None], rate: float
+    ) -> Tensor:
+        """One update; the losses (rows,) before it."""
         first, second = self.blocks
-        hidden, kept_first = first.forward(torch.addcmul(self.offset, images, self.factor))
-        hidden, kept_second = second.forward(hidden)
+        hidden, passed_first = first.forward(x, kept[0])
+        hidden, passed_second = second.forward(hidden, kept[1])
         logits = torch.addmm(self.bias, hidden, self.weight)
         losses, slope = focal_gradient(
             class_logits(logits)[None], labels[None], self.alpha,
             gamma=self.loss.gamma, label_smoothing=self.loss.label_smoothing,
         )  # fmt: skip
-        slope = slope[0, :, -logits.shape[1] :].div(len(images))
+        slope = slope[0, :, -logits.shape[1] :].div(len(x))
         torch.mm(hidden.t(), slope, out=self.to_weight)
         torch.sum(slope, 0, keepdim=True, out=self.to_bias)
-        slope = second.backward(torch.mm(slope, self.weight.t()), kept_second)
-        first.backward(torch.mm(slope, second.weight.t()), kept_first)
+        slope = second.backward(torch.mm(slope, self.weight.t()), passed_second)
+        first.backward(torch.mm(slope, second.weight.t()), passed_first)
         self.optimiser.step_of(self.fold, rate)
-        return losses.sum()
+        return losses[0]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.chance import Chance
 from pipelines.rows import FoldRows
-from pipelines.stacked import Block, Chance, Linear
+from pipelines.stacked import Block, Linear
 from storage.records import FloatArray
 
 ATTENTION_HEADS = 4

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.augment import view_number
+from pipelines.chance import Chance
 from pipelines.encoders.divide import Tail
 from pipelines.fitted import mean_probability
 from pipelines.fitted_tail import logits_of, score
@@ -20,7 +21,7 @@ from pipelines.networks import Standardise, Widths
 from pipelines.on_the_fly import vary
 from pipelines.precision import Precision
 from pipelines.rows import FoldRows, TrainingRows
-from pipelines.stacked import EPS, Chance
+from pipelines.stacked import EPS
 from pipelines.training import TINY, Recipe
 from pipelines.trunk_source import TailRows
 from storage.records import FloatArray, IntArray

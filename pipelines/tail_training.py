@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from pipelines._base import Epoch, TrainingDiverged
+from pipelines.chance import Chance
 from pipelines.fitted_tail import FittedTail
 from pipelines.micro_batches import MicroBatches
 from pipelines.networks import Standardise
 from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
-from pipelines.stacked import Chance
 from pipelines.tail_fold import Build, TailFold, TailRecipe
 from pipelines.trunk_source import TailRows
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
 from pipelines.batches import Batch, Batches
+from pipelines.chance import Chance
 from pipelines.fitted import ROWS_AT_ONCE, FittedHead, mean_probability
 from pipelines.losses import effective_number_alpha, focal_loss
 from pipelines.mlp_steps import Loss, MlpSteps
 from pipelines.networks import Standardise, Widths, class_logits
 from pipelines.resample import Resampled
 from pipelines.rows import TrainingRows
-from pipelines.stacked import Chance, StackedAdam
+from pipelines.stacked import StackedAdam
 from storage.records import FloatArray
 from storage.seeds import derive
 
@@ -151,8 +152,8 @@ class StackedTraining:
         rate = self.recipe.rate(done, self.budget)
         total = torch.zeros(len(self.rows.folds))
         for steps in self.steps:
-            for images, labels in self.batches.epoch_of(steps.fold):
-                total[steps.fold] += steps.step(images, labels, rate)
+            for some in self.batches.epoch_of(steps.fold):
+                total[steps.fold] += steps.train(some, rate)
         for batch in () if self.steps else self.batches.epoch():
             total += self._step(batch, rate).cpu()
         rows = np.array([len(order.labels) for order in self.batches.orders], dtype=np.float64)

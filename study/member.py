@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pipelines._base import Fitted, Pipeline
+from pipelines.chance import Chance
 from pipelines.dbt import DbtPipeline
 from pipelines.decision import Decision
 from pipelines.encoders._base import Encoder
@@ -21,7 +22,6 @@ from pipelines.fitted_tail import FittedTail, load
 from pipelines.multimodal import MultimodalPipeline
 from pipelines.networks import Standardise, Widths
 from pipelines.rows import ImageSource
-from pipelines.stacked import Chance
 from pipelines.tabular import FittedColumn, TabularEncoder
 from pipelines.trunk_source import TrunkSource
 from storage.files import read_json

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.chance import Chance
 from pipelines.decision import Decision
 from pipelines.explained import FoldModel
 from pipelines.networks import EmbeddingMLP, Standardise, Widths
@@ -13,7 +14,6 @@ from pipelines.saliency import (
     GRAD_CAM,
     Heat,
 )
-from pipelines.stacked import Chance
 from pipelines.tabular import TabularEncoder
 
 NO_COLUMNS = np.zeros(0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.chance import Chance
 from pipelines.networks import (
     ATTENTION_HEADS,
     AttentionFusion,
@@ -17,7 +18,6 @@ from pipelines.networks import (
     Widths,
     class_logits,
 )
-from pipelines.stacked import Chance
 
 FOLDS, ROWS, TOKENS, WIDTH = 3, 6, 5, 8
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
 from pipelines.batches import Batch, Batches
+from pipelines.chance import Chance
 from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
 from pipelines.rows import TrainingRows
-from pipelines.stacked import EPS, BatchNorm, Block, Chance, Dropout, Linear, StackedAdam
+from pipelines.stacked import EPS, BatchNorm, Block, Dropout, Linear, StackedAdam
 from pipelines.training import StackedTraining
 from tests.pipelines.fold_factories import only, pipeline, prepared
 
@@ -106,9 +107,9 @@ def test_a_batch_of_one_row_leaves_the_running_statistics_numbers() -> None:
     [steps, *_] = training.steps
     training.network.train()
     training.chance.begin(0)
-    images, labels = next(training.batches.epoch_of(0))
+    [(images, labels), *_] = next(training.batches.epoch_of(0))
     for rows in (1, 2):
-        steps.step(images[:rows], labels[:rows], 1e-3)
+        steps.train([(images[:rows], labels[:rows])], 1e-3)
         assert all(value.isfinite().all() for value in training.network.state_dict().values())
 
 
