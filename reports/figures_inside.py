@@ -66,11 +66,17 @@ def _draw(image: Axes, heat: Axes, one: Shown) -> None:
 
 
 def _tell(axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: float) -> None:
-    lines = (fitted(one.case.id, room, end=True), fitted(called(one.case, classes), room),
+    lines = (fitted(one.case.id, room, end=True), whole(called(one.case, classes), room),
              fitted(f"{one.case.fold} · {described(one)}", room))  # fmt: skip
     for number, line in enumerate(lines):
         axes.text(0, -(0.04 + number * 0.115) / side, line, transform=axes.transAxes, va="top",
                   fontsize=_SIZE, color=QUIET if number != 1 else INK)  # fmt: skip
+
+
+def whole(text: str, room: float) -> str:
+    """``called``, without its first words where they leave the numbers no room."""
+    shorter = (text, text.removeprefix("called "), text.rsplit(": ", 1)[-1])
+    return next((one for one in shorter if text_width(one, _SIZE) <= room), fitted(text, room))
 
 
 def fitted(text: str, room: float, *, end: bool = False) -> str:

@@ -11,7 +11,7 @@ import pytest
 from pipelines.saliency import GRAD_CAM, POOLING, ROLL_OUT
 from reports.cases import Case, choose
 from reports.evidence import test_rows as joined_rows
-from reports.figures_inside import fitted
+from reports.figures_inside import fitted, whole
 from reports.inside import METHODS, Inside, Shown, called, case_table, described, figure_name
 from reports.inside_write import write_inside
 from reports.page import page, with_inside
@@ -91,6 +91,14 @@ def test_a_map_without_heat_says_so() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     assert described(Shown(case, image, cold, GRAD_CAM, None)) == "Grad-CAM: nothing speaks for it"
     assert described(Shown(case, image, cold, POOLING, 1.0)) == "attention pooling, peak 1.0× even"
+
+
+def test_a_decision_loses_words_before_it_loses_numbers() -> None:
+    told = "called malignant: p(malignant) 0.447 ≥ 0.446"
+    assert whole(told, 3.0) == told
+    assert whole(told, width(told, 6.0) - 0.01) == "malignant: p(malignant) 0.447 ≥ 0.446"
+    assert whole(told, 1.3) == "p(malignant) 0.447 ≥ 0.446"
+    assert whole(told, 0.8).endswith("…")
 
 
 @pytest.mark.parametrize("end", [True, False])
