@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.batches import Batch
+from pipelines.batches import Batch, BatchRun
 from pipelines.dbt import DbtPipeline
 from pipelines.encoders._base import Encoder
 from pipelines.rows import TrainingRows
@@ -98,17 +98,21 @@ def _flops_a_row(width: int, logits: int, *, backward: bool) -> float:
     return 3 * sum(products) - products[0] if backward else sum(products)
 
 
-def _kept(batches: Sequence[Batch]) -> list[list[tuple[Tensor, Tensor]]]:
-    """Images and labels of each fold's batches, without the rows that only pad."""
-    return [
-        [(b.images[k][m], b.labels[k][m]) for b in batches if (m := b.mask[k, :, 0].bool()).any()]
-        for k in range(len(batches[0].images))
-    ]
+def _kept(batches: Sequence[Batch]) -> list[BatchRun]:
+    """Each fold's batches, without the rows that only pad."""
+    runs = []
+    for k in range(len(batches[0].images)):
+        masks = [batch.mask[k, :, 0].bool() for batch in batches]
+        images, labels = (
+            torch.cat([rows[k][mask] for rows, mask in zip(each, masks, strict=True)])
+            for each in ([b.images for b in batches], [b.labels for b in batches])
+        )
+        sizes = [int(mask.sum()) for mask in masks]
+        runs.append(BatchRun(images, labels, [size for size in sizes if size]))
+    return runs
 
 
-def _bare_steps(
-    training: StackedTraining, kept: Sequence[Sequence[tuple[Tensor, Tensor]]], epochs: int
-) -> float:
+def _bare_steps(training: StackedTraining, kept: Sequence[BatchRun], epochs: int) -> float:
     def run() -> None:
         for _ in range(epochs):
             for steps, own in zip(training.steps, kept, strict=True):
@@ -117,13 +121,14 @@ def _bare_steps(
     return _cpu(run)
 
 
-def _plain_steps(kept: Sequence[Sequence[tuple[Tensor, Tensor]]], epochs: int) -> float:
-    classes = int(max(y.max() for own in kept for _, y in own)) + 1
+def _plain_steps(kept: Sequence[BatchRun], epochs: int) -> float:
+    classes = int(max(own.labels.max() for own in kept)) + 1
     each = []
     for own in kept:
-        model = Mlp(own[0][0].shape[-1], classes)
+        model = Mlp(own.images.shape[-1], classes)
         optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, eps=EPS, fused=True)
-        each.append((model, optimiser, own))
+        parts = (torch.split(rows, own.sizes) for rows in (own.images, own.labels))
+        each.append((model, optimiser, list(zip(*parts, strict=True))))
 
     def run() -> None:
         for model, optimiser, own in each:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.coverage_report import markdown
+from storage.records import FloatArray
 from study.provenance import versions
 
 SIZES = ("patients", "trials", "epochs", "outer_folds", "inner_folds", "workers")
@@ -29,16 +30,11 @@ def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
 
 def aims(found: Sequence[Mapping[str, Any]]) -> str:
     """What was aimed at beside what was found."""
-    apart = np.mean([np.mean(one["own"]["scores"]) - np.mean(one["rival"]["scores"])
-                     for one in found])  # fmt: skip
-    wall = np.mean([one["rival"]["wall"] / one["own"]["wall"] for one in found])
-    rival, each = (
-        np.array([one[key]["cpu"] / one[key]["trials"] for one in found])
-        for key in ("rival", "each")
-    )
-    once = found[0]["image_seconds"] * found[0]["train_images"] * found[0]["inner_folds"]
-    loop = (once + each.mean()) / each.mean()
-    inside, cpu = (sum(one["each"][key] for one in found) for key in ("training_cpu", "cpu"))
+    apart, wall = _apart(found).mean(), _ratio(found, "wall")
+    quicker = np.mean(_trial_cpu(found, "rival") / _trial_cpu(found, "each"))
+    each = _trial_cpu(found, "each").mean()
+    loop = (_anew(found[0]) + each) / each
+    outside = _outside(found, "cpu")
     shares = [
         (f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
          one["step_flops"] / one["bare"] / found[0]["rate"], 0.5)
@@ -51,12 +47,10 @@ def aims(found: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         ["the skorch study's wall clock over outerfold's at least 10", f"{wall:.1f}", wall >= 10],
         ["outer ROC-AUC not lower by more than 0.01", f"{apart:+.3f}", apart >= -0.01],
-        ["a trial's CPU time, pruning off, one third", f"1 / {np.mean(rival / each):.1f}",
-         np.mean(rival / each) >= 3],
+        ["a trial's CPU time, pruning off, one third", f"1 / {quicker:.1f}", quicker >= 3],
         ["at least 50 times the image loop, from the second trial on (extrapolated)",
          f"{loop:.0f}", loop >= 50],
-        ["study, storage and scheduling under 5 % of a trial", f"{1 - inside / cpu:.1%}",
-         inside / cpu > 0.95],
+        ["study, storage and scheduling under 5 % of a trial", f"{outside:.1%}", outside < 0.05],
         *([text, f"{share:.0%}", share >= least] for text, share, least in shares),
     ]  # fmt: skip
     told = [[text, value, "met" if met else "**missed**"] for text, value, met in rows]
@@ -66,16 +60,12 @@ def aims(found: Sequence[Mapping[str, Any]]) -> str:
 def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
     """The nested study by both."""
     own, rival = ([one[name] for one in found] for name in ("own", "rival"))
-    apart = np.array([np.mean(a["scores"]) - np.mean(b["scores"])
-                      for a, b in zip(own, rival, strict=True)])  # fmt: skip
+    apart = _apart(found)
     error = " (one seed: no error can be told)"
     if len(apart) > 1:
         error = f" (standard error over seeds {apart.std(ddof=1) / len(apart) ** 0.5:.4f})"
     rows = [_study("outerfold", own), _study("OptunaSearchCV + skorch", rival)]
-    wall, cpu = (
-        np.mean([b[key] / a[key] for a, b in zip(own, rival, strict=True)])
-        for key in ("wall", "cpu")
-    )
+    wall, cpu = (_ratio(found, key) for key in ("wall", "cpu"))
     rows.append(["ratio, mean over seeds", f"{wall:.1f}", f"{cpu:.1f}", f"{wall:.1f}", "", ""])
     epochs = sum(one["epochs"] for one in own) / sum(one["trials"] for one in own)
     head = ["", "wall s", "CPU s", "trials/min", "outer ROC-AUC", "sd over outer folds"]
@@ -98,21 +88,18 @@ f"outerfold's outer ROC-AUC minus the other's: {apart.mean():+.4f}{error}. Of it
 
 def trials(found: Sequence[Mapping[str, Any]]) -> str:
     """A trial by both, without pruning, on one thread."""
-    each = [one["each"]["cpu"] / one["each"]["trials"] for one in found]
-    rival = [one["rival"]["cpu"] / one["rival"]["trials"] for one in found]
-    inside = sum(one["each"]["training_cpu"] for one in found)
-    cpu, wall = (sum(one["each"][key] for one in found) for key in ("cpu", "wall"))
-    waiting = sum(one["each"]["training_wall"] for one in found)
-    pruned = [_trials_cpu(one) / one["own"]["trials"] for one in found]
+    each, rival = _trial_cpu(found, "each"), _trial_cpu(found, "rival")
+    pruned = np.array([_trials_cpu(one) / one["own"]["trials"] for one in found])
     rows = [
         ["CPU s a trial, skorch (search and refit)", f"{np.mean(rival):.2f}"],
         ["CPU s a trial, outerfold, pruning off, one thread", f"{np.mean(each):.2f}"],
-        ["ratio", f"{np.mean(np.array(rival) / np.array(each)):.1f}"],
+        ["ratio", f"{np.mean(rival / each):.1f}"],
         ["CPU s a trial, outerfold, of as many epochs as with pruning", f"{np.mean(pruned):.2f}"],
-        ["ratio", f"{np.mean(np.array(rival) / np.array(pruned)):.1f}"],
+        ["ratio", f"{np.mean(rival / pruned):.1f}"],
         ["of its CPU time outside training (Optuna, journal, scores, once a study: rows)",
-         f"{1 - inside / cpu:.1%}"],
-        ["of its wall time outside training (the same, and the disk)", f"{1 - waiting / wall:.1%}"],
+         f"{_outside(found, 'cpu'):.1%}"],
+        ["of its wall time outside training (the same, and the disk)",
+         f"{_outside(found, 'wall'):.1%}"],
         ["of its time away from the driver but not at work (median)",
          f"{np.median([one['own']['waited'] for one in found]):.1%}"],
     ]  # fmt: skip
@@ -121,9 +108,8 @@ def trials(found: Sequence[Mapping[str, Any]]) -> str:
 
 def image_loop(costs: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
     """Images encoded anew against the cache."""
-    trial = float(np.mean([one["each"]["cpu"] / one["each"]["trials"] for one in found]))
-    once = costs["image_seconds"] * costs["train_images"]
-    anew = once * costs["inner_folds"]
+    trial = _trial_cpu(found, "each").mean()
+    once, anew = costs["image_seconds"] * costs["train_images"], _anew(costs)
     epochs = anew * costs["epochs"]
     rows = [
         ["cached, from the second trial on", f"{trial:.2f}", ""],
@@ -166,6 +152,33 @@ def steps(costs: Mapping[str, Any]) -> str:
         "three is taken of each.",
         markdown(head, rows),
     ])  # fmt: skip
+
+
+def _ratio(found: Sequence[Mapping[str, Any]], key: str) -> float:
+    """The other study's ``wall`` or ``cpu`` seconds over outerfold's, mean over seeds."""
+    return float(np.mean([one["rival"][key] / one["own"][key] for one in found]))
+
+
+def _apart(found: Sequence[Mapping[str, Any]]) -> FloatArray:
+    """(seeds,) outerfold's outer ROC-AUC minus the other's."""
+    means = ([np.mean(one[key]["scores"]) for one in found] for key in ("own", "rival"))
+    return np.subtract(*means)
+
+
+def _trial_cpu(found: Sequence[Mapping[str, Any]], key: str) -> FloatArray:
+    """(seeds,) CPU seconds of a trial of ``each`` (outerfold's without pruning) or ``rival``."""
+    return np.array([one[key]["cpu"] / one[key]["trials"] for one in found])
+
+
+def _outside(found: Sequence[Mapping[str, Any]], key: str) -> float:
+    """Share of all trials' ``cpu`` or ``wall`` time that is not training."""
+    inside, whole = (sum(one["each"][k] for one in found) for k in (f"training_{key}", key))
+    return float(1 - inside / whole)
+
+
+def _anew(costs: Mapping[str, Any]) -> float:
+    """CPU seconds of encoding the images anew in every inner fold."""
+    return float(costs["image_seconds"] * costs["train_images"] * costs["inner_folds"])
 
 
 def _trials_cpu(one: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 Left to itself, autograd makes a weight's gradient, adds it to the one that is there, and has it
 zeroed before the next step; and it takes batch normalisation apart into some twenty operations.
+Heads are never under autocast, so nothing here heeds it.
 """
 
 from __future__ import annotations
@@ -48,10 +49,9 @@ class Sink:
 
 
 class Product(torch.autograd.Function):
-    """``x (folds, rows, fan_in) @ weight (folds, fan_in, fan_out)``, in float32 under autocast."""
+    """``x (folds, rows, fan_in) @ weight (folds, fan_in, fan_out)``."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(ctx: Any, x: Tensor, weight: Tensor, sink: Sink | None) -> Tensor:
         """One batched product; ``sink`` takes the weight's gradient, if given."""
         ctx.save_for_backward(x, weight)
@@ -59,7 +59,6 @@ class Product(torch.autograd.Function):
         return torch.bmm(x, weight)
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         """Both inputs' gradients, where they are asked for."""
         x, weight = ctx.saved_tensors
@@ -73,13 +72,12 @@ class Product(torch.autograd.Function):
 
 
 class Normalise(torch.autograd.Function):
-    """Batch normalisation of each fold by the rows that count, in float32 under autocast.
+    """Batch normalisation of each fold by the rows that count.
 
     Reference: Ioffe & Szegedy (2015), Batch Normalization, the gradients of section 3.
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any, x: Tensor, share: Tensor, weight: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,10 +96,7 @@ class Normalise(torch.autograd.Function):
         return torch.addcmul(bias, centred, spread * weight), mean, var
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
-    def backward(
-        ctx: Any, gradient: Tensor, *_: Tensor
-    ) -> tuple[Tensor, None, Tensor, Tensor]:  # fmt: skip
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         """Of rows, weight and bias; the gradient of a row that only pads must be 0."""
         centred, share, spread, weight = ctx.saved_tensors
         to_bias = gradient.sum(1, keepdim=True)

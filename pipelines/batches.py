@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,20 @@ class Batch:
     labels: Tensor
     mask: Tensor
     active: Tensor
+
+
+class BatchRun(NamedTuple):
+    """Batches of one fold that follow each other.
+
+    Attributes:
+        images: (rows, ...) of all of them.
+        labels: (rows,).
+        sizes: rows of each batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sizes: list[int]
 
 
 @dataclass(eq=False)
@@ -97,19 +112,16 @@ class Batches:
         for step in range(max(len(fold) for fold in chunks)):
             yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
 
-    def epoch_of(self, fold: int) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """The same of one fold alone, some batches at a time, which are gathered at once.
-
-        Yields: images (rows, ...) and labels (rows,) of each batch.
-        """
+    def epoch_of(self, fold: int) -> Iterator[BatchRun]:
+        """The same of one fold alone, some batches at a time, which are gathered at once."""
         chunks = self._chunks(self.orders[fold])
         many = max(1, GATHERED // self.batch_size)
         for start in range(0, len(chunks), many):
             some = chunks[start : start + many]
             sizes = [len(labels) for _, _, labels in some]
-            images = torch.split(self._images(np.concatenate([at for at, _, _ in some])), sizes)
+            images = self._images(np.concatenate([at for at, _, _ in some]))
             labels = torch.from_numpy(np.concatenate([labels for _, _, labels in some]))
-            yield list(zip(images, torch.split(labels.to(self.device), sizes), strict=True))
+            yield BatchRun(images, labels.to(self.device), sizes)
 
     def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
         """Rows that validate, at most ``limit`` a fold at a time, all their views counted.

@@ -50,10 +50,9 @@ class Chance:
         ``torch.rand``, which was 9 % of a trial. Numbers are drawn for ``self.rows`` rows, so that
         a row's do not depend on how many rows a neighbour has at this step.
         """
-        each = [stream.random_raw(self._words(rows, width)) for stream in self.masks]
-        drawn = np.stack(each).view(np.uint16)
-        kept = drawn[:, : rows * width] >= round(rate * 2**16)
-        return torch.from_numpy(kept).view(len(self.seeds), rows, width)
+        words = self._words(rows, width)
+        each = [self._drawn(fold, words, rate)[: rows * width] for fold in range(len(self.seeds))]
+        return torch.stack(each).view(len(self.seeds), rows, width)
 
     def steps_of(
         self, fold: int, sizes: Sequence[int], widths: Sequence[int], rate: float
@@ -67,8 +66,7 @@ class Chance:
             widths: of the layers that draw, in their order.
         """
         words = [[self._words(rows, width) for width in widths] for rows in sizes]
-        drawn = self.masks[fold].random_raw(sum(map(sum, words))).view(np.uint16)
-        kept = torch.from_numpy(drawn >= round(rate * 2**16)).float().div_(1 - rate)
+        kept = self._drawn(fold, sum(map(sum, words)), rate).float().div_(1 - rate)
         start = 0
         for rows, own in zip(sizes, words, strict=True):
             masks = []
@@ -76,6 +74,11 @@ class Chance:
                 masks.append(kept[start : start + rows * width].view(rows, width))
                 start += 4 * count
             yield masks
+
+    def _drawn(self, fold: int, words: int, rate: float) -> Tensor:
+        """(4 * words,) True with a chance of 1 - ``rate``, the next of a fold's stream."""
+        drawn = self.masks[fold].random_raw(words).view(np.uint16)
+        return torch.from_numpy(drawn >= round(rate * 2**16))
 
     def _words(self, rows: int, width: int) -> int:
         """Of 64 bits, for at least ``self.rows`` rows of masks."""

@@ -6,7 +6,7 @@ where the encoder is frozen. A score is the mean probability over views and netw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +141,7 @@ class FoldModel:
         shared = source.tokens(ids, view) if self.tokens else source.pooled(ids, view)
         return np.asarray(shared)[None]
 
-    def _by_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Any:
+    def _by_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Iterator[Tensor]:
         assert self.tails is not None
         return readings(
             list(self.tails.each), source, ids,  # type: ignore[arg-type]

@@ -31,11 +31,7 @@ def focal_loss(
     Reference: Lin et al. (2017), Focal Loss for Dense Object Detection, equation 5.
     """
     log_p = torch.log_softmax(logits, dim=-1)
-    classes = logits.shape[-1]
-    target = torch.full_like(log_p, label_smoothing / classes)
-    target.scatter_add_(
-        -1, labels.unsqueeze(-1), torch.full_like(log_p[..., :1], 1 - label_smoothing)
-    )
+    target = _smoothed(labels, log_p, label_smoothing)
     if gamma > 0:
         # expm1 keeps 1 - p exact where p is close to 1.
         target = target * (-torch.expm1(log_p)).clamp_min(_ROOM).pow(gamma)
@@ -49,11 +45,7 @@ def focal_gradient(
     """``focal_loss`` and the gradient of each row's loss by its logits, (folds, rows, classes)."""
     log_p = torch.log_softmax(logits, dim=-1)
     p = log_p.exp()
-    classes = logits.shape[-1]
-    target = torch.full_like(log_p, label_smoothing / classes)
-    target.scatter_add_(
-        -1, labels.unsqueeze(-1), torch.full_like(log_p[..., :1], 1 - label_smoothing)
-    )
+    target = _smoothed(labels, log_p, label_smoothing)
     slope = target  # of minus the loss by log p
     if gamma > 0:
         rest = -torch.expm1(log_p)
@@ -66,6 +58,13 @@ def focal_gradient(
     loss = -(target * log_p).sum(-1) * weight
     gradient = (p * slope.sum(-1, keepdim=True)).sub_(slope).mul_(weight.unsqueeze(-1))
     return loss, gradient
+
+
+def _smoothed(labels: Tensor, like: Tensor, smoothing: float) -> Tensor:
+    """Targets of the shape of ``like (folds, rows, classes)``; each row's sum to 1."""
+    target = torch.full_like(like, smoothing / like.shape[-1])
+    one = torch.full_like(like[..., :1], 1 - smoothing)
+    return target.scatter_add_(-1, labels.unsqueeze(-1), one)
 
 
 def effective_number_alpha(counts: FloatArray, beta: float) -> FloatArray:

@@ -7,7 +7,7 @@ torch's own kernels and gradients written where Adam reads them, a step is nearl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pipelines.backward import BATCH_NORM_EPS
+from pipelines.batches import BatchRun
 from pipelines.chance import Chance
 from pipelines.losses import focal_gradient
 from pipelines.networks import EmbeddingMLP, class_logits
@@ -129,30 +130,24 @@ class MlpSteps:
         return [cls(network, fold, optimiser, chance, loss) for fold in range(len(chance.seeds))]
 
     @torch.inference_mode()
-    def train(self, batches: Sequence[tuple[Tensor, Tensor]], rate: float) -> Tensor:
-        """One update from each of ``images (rows, width)``, ``labels (rows,)``.
-
-        Returns: the sum of their losses.
-        """
-        sizes = [len(labels) for _, labels in batches]
-        images = torch.cat([images for images, _ in batches])
-        scaled = torch.split(torch.addcmul(self.offset, images, self.factor), sizes)
-        kept = self._kept(sizes)
+    def train(self, run: BatchRun, rate: float) -> Tensor:
+        """One update from each batch; the sum of their rows' losses."""
+        scaled = torch.addcmul(self.offset, run.images, self.factor)
+        parts = (torch.split(rows, run.sizes) for rows in (scaled, run.labels))
         losses = [
-            self._step(x, labels, masks, rate)
-            for x, (_, labels), masks in zip(scaled, batches, kept, strict=True)
+            self._step(x, labels, kept, rate)
+            for x, labels, kept in zip(*parts, self._kept(run.sizes), strict=True)
         ]
         return torch.cat(losses).sum()
 
-    def _kept(self, sizes: Sequence[int]) -> list[tuple[Tensor | None, Tensor | None]]:
+    def _kept(self, sizes: Sequence[int]) -> Iterable[Sequence[Tensor | None]]:
         """What dropout multiplies by in each step, behind either block."""
         if not self.rate:
             return [(None, None)] * len(sizes)
-        steps = self.chance.steps_of(self.fold, sizes, self.widths, self.rate)
-        return [(first, second) for first, second in steps]
+        return self.chance.steps_of(self.fold, sizes, self.widths, self.rate)
 
     def _step(
-        self, x: Tensor, labels: Tensor, kept: tuple[Tensor | None, Tensor | None], rate: float
+        self, x: Tensor, labels: Tensor, kept: Sequence[Tensor | None], rate: float
     ) -> Tensor:
         """One update; the losses (rows,) before it."""
         first, second = self.blocks

@@ -131,8 +131,7 @@ class StackedAdam:
         _share(parameters, self.values, self.gradients)
         self._views = {id(p): p.grad for p in parameters if p.grad is not None}
         self.sinks = _sinks(module) if self.values.device.type == "cpu" else []
-        sunk = {id(sink.weight) for sink in self.sinks}
-        self._zeroed = [p.grad for p in parameters if p.grad is not None and id(p) not in sunk]
+        self._zeroed = [p.grad for p in parameters if p.grad is not None]  # none of a sink's
 
     @torch.no_grad()
     def step(self, learning_rate: float, active: Tensor) -> None:

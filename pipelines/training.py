@@ -152,10 +152,11 @@ class StackedTraining:
         rate = self.recipe.rate(done, self.budget)
         total = torch.zeros(len(self.rows.folds))
         for steps in self.steps:
-            for some in self.batches.epoch_of(steps.fold):
-                total[steps.fold] += steps.train(some, rate)
-        for batch in () if self.steps else self.batches.epoch():
-            total += self._step(batch, rate).cpu()
+            for run in self.batches.epoch_of(steps.fold):
+                total[steps.fold] += steps.train(run, rate)
+        if not self.steps:
+            for batch in self.batches.epoch():
+                total += self._step(batch, rate).cpu()
         rows = np.array([len(order.labels) for order in self.batches.orders], dtype=np.float64)
         return np.asarray(total.numpy() / rows)
 

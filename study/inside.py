@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.augment import Views, scoring_views, view_of
-from pipelines.embeddings import embed
 from pipelines.rows import ImageSource
 from pipelines.saliency import heat_of, method_of, require
 from pipelines.squares import read_square
-from pipelines.trunk_source import trunk_source
+from pipelines.trunk_source import image_source
 from reports.cases import Case, choose
 from reports.evidence import joined
 from reports.inside import Inside, Shown
@@ -63,20 +62,16 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
 def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
     """Every image in all views that score, by what each outer model reads, by name of the fold."""
     config, features = opened.config, opened.data.features
-    tokens = any(model.tokens for model in opened.models.values())
+    frozen = not config.trainable_blocks  # else tails make the tokens
+    tokens = frozen and any(model.tokens for model in opened.models.values())
     views = Views(scoring_views(config.tta), STYLES[config.task])
     sources: dict[str, ImageSource] = {}
     for encoder in opened.encoders.values():
-        if encoder.name in sources:
-            continue
-        if config.trainable_blocks:
-            sources[encoder.name] = trunk_source(
-                features, division_of(config, encoder), cache=cache, views=views, device=device
-            )
-        else:
-            sources[encoder.name] = embed(
-                features, encoder, cache=cache, views=views, tokens=tokens, device=device
-            )
+        if encoder.name not in sources:
+            sources[encoder.name] = image_source(
+                features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+                device=device,
+            )  # fmt: skip
     return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
 
 

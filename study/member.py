@@ -84,6 +84,7 @@ class Member:
     Attributes:
         decision: with the study's own temperature, shift and threshold.
         tails: weights of heads and tails, where blocks of the encoder were trained; else empty.
+        origin: what it reads images by.
     """
 
     network: torch.nn.Module

@@ -13,12 +13,11 @@ import tomli_w
 from filelock import FileLock, Timeout
 
 from pipelines.embedded import Embeddings
-from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
-from pipelines.trunk_source import Division, TrunkSource, room_for, trunk_source
+from pipelines.trunk_source import Division, TrunkSource, image_source, room_for
 from storage.audit import audit, audit_embeddings
 from storage.framing import Framing
 from storage.overlaps import MANY
@@ -205,14 +204,9 @@ def _by(
     config, features = ready.config, ready.data.features
     ranges = ranges_of(config, ready.data)
     views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
-    if config.trainable_blocks:
-        return trunk_source(
-            features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
-            device=device, progress=progress,
-        )  # fmt: skip
-    return embed(
-        features, encoder, cache=cache, views=views, tokens=tokens, device=device,
-        progress=progress,
+    return image_source(
+        features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+        device=device, progress=progress,
     )  # fmt: skip
 
 

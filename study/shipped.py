@@ -11,10 +11,9 @@ import torch
 
 from pipelines.augment import Views, augmentation_key, scoring_views
 from pipelines.decision import decide
-from pipelines.embeddings import embed
 from pipelines.encoders.divide import Blocks
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
-from pipelines.trunk_source import Division, trunk_source
+from pipelines.trunk_source import Division, image_source
 from storage.files import read_json
 from storage.readers.columns import encode_value
 from storage.records import (
@@ -85,11 +84,9 @@ class Shipped:
         """Images as the members of one encoder read them."""
         own, encoder = [one for one in self.members if one.origin == origin], origin.built()
         views = Views(scoring_views(own[0].tta), STYLES[self.task])
-        if self.blocks:
-            division = Division(encoder, origin.weights, self.blocks)
-            return trunk_source(features, division, cache=cache, views=views)
-        tokens = any(one.tokens for one in own)
-        return embed(features, encoder, cache=cache, views=views, tokens=tokens)
+        division = Division(encoder, origin.weights, self.blocks)
+        tokens = not self.blocks and any(one.tokens for one in own)  # else tails make the tokens
+        return image_source(features, division, cache=cache, views=views, tokens=tokens)
 
 
 def refuse_other_views(augmentation: str, task: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
-from pipelines.batches import Batch, Batches
+from pipelines.batches import Batch, Batches, BatchRun
 from pipelines.chance import Chance
 from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
 from pipelines.rows import TrainingRows
@@ -107,9 +107,9 @@ def test_a_batch_of_one_row_leaves_the_running_statistics_numbers() -> None:
     [steps, *_] = training.steps
     training.network.train()
     training.chance.begin(0)
-    [(images, labels), *_] = next(training.batches.epoch_of(0))
+    run = next(training.batches.epoch_of(0))
     for rows in (1, 2):
-        steps.train([(images[:rows], labels[:rows])], 1e-3)
+        steps.train(BatchRun(run.images[:rows], run.labels[:rows], [rows]), 1e-3)
         assert all(value.isfinite().all() for value in training.network.state_dict().values())
 
 

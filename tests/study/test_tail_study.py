@@ -234,6 +234,17 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
     np.testing.assert_allclose(scores[0], expected[0], atol=1e-6)
 
 
+def shipped_together(ready: Ready, place: Place) -> list[str]:
+    """Carry out a trial and the end of every study; the names of those that ship as an ensemble."""
+    outer = [fold.name for fold in ready.studies]
+    for name in outer:
+        for number in (0, None):
+            outcome = carry_out(Job(place, name, number, "cpu"))
+            assert not outcome.trace, outcome.trace
+    ship_ensemble(ready.folder, outer)
+    return outer
+
+
 def outcome_params(ready: Ready) -> dict[str, Any]:
     params: dict[str, Any] = read_json(ready.folder.study(FINAL) / "best.json")["params"]
     return params
@@ -243,12 +254,7 @@ def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_v
     tmp_path: Path, weights: Path
 ) -> None:
     ready, place = on_images(tmp_path, weights, final="ensemble", tta=1)
-    outer = [fold.name for fold in ready.studies]
-    for name in outer:
-        for number in (0, None):
-            outcome = carry_out(Job(place, name, number, "cpu"))
-            assert not outcome.trace, outcome.trace
-    ship_ensemble(ready.folder, outer)
+    outer = shipped_together(ready, place)
     shipped = read_shipped(ready.folder)
     assert FINAL not in outer
     assert len(shipped.members) == len(outer) == 2
@@ -292,12 +298,7 @@ def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had
     ready, place = on_images(
         tmp_path, weights, trainable_blocks=blocks, tta=tta, networks=2, final="ensemble"
     )
-    outer = [fold.name for fold in ready.studies]
-    for name in outer:
-        for number in (0, None):
-            outcome = carry_out(Job(place, name, number, "cpu"))
-            assert not outcome.trace, outcome.trace
-    ship_ensemble(ready.folder, outer)
+    shipped_together(ready, place)
     write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
     inside = look_inside(
         ready.folder, cases=2, device="cpu", cache=tmp_path / "cache", say=lambda text: None
