@@ -30,7 +30,7 @@ from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.duration import seconds_of
 from study.engines import Starter, WorkerLost
 from study.options import cache_folder
-from study.plan import REPORT_SECONDS, Cost, describe_plan, length
+from study.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
 from study.prepare import (
     Ready,
     audit_represented,
@@ -152,8 +152,10 @@ def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cos
     schedule = schedule_of(ready, open_studies(ready, place))
     if schedule.finished:
         return None
-    measured = measure(place, ready.studies[-1].name, workers.waiting(), time.monotonic)
-    cost = Cost(schedule.left, schedule.ends, *measured)
+    fold = ready.studies[-1]
+    seconds, start = measure(place, fold.name, workers.waiting(), time.monotonic)
+    mean = seconds * mean_rows(ready.studies) / len(fold.train)
+    cost = Cost(schedule.left, schedule.ends, mean, start)
     console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
     console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
     return cost

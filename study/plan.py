@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from rich.table import Table
 
 from objectives.pruning import FIRST_RUNG_SHARE
-from storage.records import Dataset
+from storage.records import Dataset, OuterFold
 from study.config import ALL, StudyConfig
 from study.session import ranges_of, views_of
 
@@ -21,13 +21,16 @@ BEST_EPOCH = 10
 """After which an inner score is at its best: with a patience of 20 epochs of 100, the complete
 trials of two searches (165 trials of two data sets) ended after 28 and 32 epochs on average."""
 
-STACKED, REFIT = 0.9, 0.3
+STACKED, REFIT = 0.8, 0.3
 """Of an epoch of all inner folds, a network: one of several networks in the same stack (0.7 to 1.1,
 by batch size), and one of the refit on all rows (0.26 to 0.30)."""
 
-TRIAL_SECONDS = 0.2
-"""Of a trial besides its epochs: suggesting, journal, preparation."""
+LEARNT = 1.2
+"""Epochs of a search by halving over those of random ones: later trials do better than earlier ones
+and so go on more often (1.0 to 1.4 times as many, of 6, 10 and 100 trials)."""
 
+TRIAL_SECONDS = 0.05
+"""Of a trial besides its epochs: suggesting, journal, preparation."""
 
 REPORT_SECONDS = 20.0
 """Figures, tables and documents of a finished run, with the import of what draws them."""
@@ -40,7 +43,8 @@ class Cost:
     Attributes:
         trials: left, of all studies.
         ends: studies yet to be refitted and scored.
-        epoch_seconds: measured, for one epoch of all inner folds in step.
+        epoch_seconds: measured, for one epoch of all inner folds of a study, by the mean of
+            the studies.
         start_seconds: measured, until a worker begins to train.
     """
 
@@ -55,6 +59,11 @@ class Cost:
         end = self.epoch_seconds * config.networks * end_epochs(config)
         work = self.trials * trial + self.ends * end
         return self.start_seconds + work / min(workers, self.ends * config.in_flight)
+
+
+def mean_rows(studies: Sequence[OuterFold]) -> float:
+    """Training rows of a study, which its epochs take as long as; that of all rows has most."""
+    return sum(len(fold.train) for fold in studies) / len(studies)
 
 
 def length(config: StudyConfig) -> int:
@@ -73,7 +82,8 @@ def end_epochs(config: StudyConfig) -> float:
 def epoch_share(config: StudyConfig) -> float:
     """Share of the epochs that a search is expected to train."""
     if config.pruner == "halving":
-        return _halving_share(config.trials, config.epochs, length(config))
+        share = LEARNT * _halving_share(config.trials, config.epochs, length(config))
+        return min(share, length(config) / config.epochs)
     return EPOCH_SHARE[config.pruner] * length(config) / config.epochs
 
 

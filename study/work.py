@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -16,10 +14,10 @@ from storage.trials import keep_trial
 from study.finish import StudyFailed, finish
 from study.session import Place, Session, open_session
 
-MEASURED_CONFIGURATIONS = 4
-MEASURED_EPOCHS = 2
-MEASURED_OF_A_TAIL = 1
-"""Configurations and epochs of one: each costs far more, and they cost alike."""
+MEASURED_CONFIGURATIONS = 5
+"""Random ones, for the plan; one where blocks are trained, as they cost alike."""
+MEASURED_SECONDS = 5.0
+"""After which no other is measured; with more rows, batches of several sizes cost more alike."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,7 @@ def work(job: Job) -> Outcome:
     session = open_session(job.place)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
     if job.measure:
-        seconds = _epoch_seconds(session, job.study, job.device)
-        trained = math.prod(_measured(session))
+        seconds, trained = _epoch_seconds(session, job.study, job.device)
         return Outcome(job.study, None, "measured", seconds, epochs=trained)
     outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
     return replace(outcome, seconds=time.perf_counter() - started)
@@ -119,25 +116,27 @@ def _end(session: Session, job: Job) -> Outcome:
     return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
 
 
-def _epoch_seconds(session: Session, study: str, device: str) -> float:
-    """Mean seconds of an epoch of all inner folds, over random configurations of one study."""
+def _epoch_seconds(session: Session, study: str, device: str) -> tuple[float, int]:
+    """Mean seconds of an epoch of all inner folds, and how many epochs were trained for it.
+
+    Where heads alone are trained, the second epoch of some random configurations counts: the first
+    finds neither code nor rows in memory.
+    """
     objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    spent = 0.0
-    configurations, count = _measured(session)
-    for _ in range(configurations):
+    frozen = not session.config.trainable_blocks
+    length = min(2, session.config.epochs) if frozen else 1
+    means: list[float] = []
+    began = time.perf_counter()
+    for _ in range(MEASURED_CONFIGURATIONS if frozen else 1):
         pipeline = session.space(draw.ask())
         rows = objective.rows(pipeline)
         budget = session.config.epochs
         epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
-        started = time.perf_counter()
-        trained = sum(1 for _ in islice(epochs, count))
-        spent += (time.perf_counter() - started) / trained
-    return spent / configurations
-
-
-def _measured(session: Session) -> tuple[int, int]:
-    """How many configurations, and how many epochs of each."""
-    if session.config.trainable_blocks:
-        return MEASURED_OF_A_TAIL, MEASURED_OF_A_TAIL
-    return MEASURED_CONFIGURATIONS, min(MEASURED_EPOCHS, session.config.epochs)
+        for _ in range(length):
+            started = time.perf_counter()
+            next(epochs)
+        means.append(time.perf_counter() - started)
+        if time.perf_counter() - began > MEASURED_SECONDS:
+            break
+    return sum(means) / len(means), length * len(means)

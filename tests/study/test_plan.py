@@ -11,9 +11,11 @@ import pytest
 from objectives.pruning import PRUNERS
 from storage.files import read_json
 from storage.run_folder import RunFolder
-from study.plan import TRIAL_SECONDS, Cost, end_epochs, epoch_share, length
+from study.drive import open_studies
+from study.plan import LEARNT, TRIAL_SECONDS, Cost, end_epochs, epoch_share, length, mean_rows
 from study.provenance import write_provenance
-from tests.factories import make_config
+from study.work import Job, work
+from tests.factories import begin_run, make_config, make_rows
 
 
 def halved(trials: int, epochs: int, seed: int) -> float:
@@ -33,14 +35,14 @@ def halved(trials: int, epochs: int, seed: int) -> float:
 
 
 @pytest.mark.parametrize(("trials", "epochs"), [(10, 20), (6, 15), (24, 30)])
-def test_the_share_of_epochs_is_what_halving_trains_of_random_scores(
+def test_the_share_of_epochs_is_what_halving_trains_of_random_scores_and_a_little_more(
     trials: int, epochs: int
 ) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     mean = np.mean([halved(trials, epochs, seed) for seed in range(40)])
     assert epoch_share(
         make_config(trials=trials, epochs=epochs, patience_epochs=epochs)
-    ) == pytest.approx(mean, rel=0.12)
+    ) == pytest.approx(LEARNT * mean, rel=0.12)
 
 
 def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> None:
@@ -68,3 +70,26 @@ def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None
     assert read_json(tmp_path / "provenance.json")["timing"] == {
         "wall_seconds": 10.0, "search_seconds": 6.0, "expected_seconds": 9.0, "calls": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "trained"), [(1, 1e9, 5), (2, 1e9, 10), (9, 1e9, 10), (9, 0.0, 2)]
+)
+def test_the_second_epoch_of_a_few_configurations_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, seconds: float, trained: int
+) -> None:
+    monkeypatch.setattr("study.work.MEASURED_SECONDS", seconds)
+    data, source = make_rows(patients=24)
+    config = make_config(epochs=epochs, outer_folds=2, inner_folds=2)
+    ready, place = begin_run(tmp_path / "run", data, source, config)
+    open_studies(ready, place)
+    outcome = work(Job(place, "outer-0", None, "cpu", measure=True))
+    assert (outcome.state, outcome.epochs) == ("measured", trained)
+    assert outcome.seconds > 0
+
+
+def test_an_epoch_is_of_the_mean_study_and_that_of_all_rows_has_most(tmp_path: Path) -> None:
+    data, source = make_rows(patients=30)
+    ready, _ = begin_run(tmp_path / "run", data, source, make_config(outer_folds=3))
+    assert len(ready.studies) == 4
+    assert mean_rows(ready.studies) == pytest.approx((3 * 2 / 3 + 1) / 4 * len(data))
