@@ -115,9 +115,10 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
     """The studies of the outer folds by the driver and its worker processes.
 
     Returns:
-        ``wall`` and ``cpu`` seconds with the start of the workers, ``trials``, ``epochs``,
-        ``scores`` and ``tested`` of each outer fold, ``waited``: median share of a trial's time
-        that its job was away from the driver but not at work.
+        ``wall`` and ``cpu`` seconds with the start of the workers, ``worked`` seconds of all
+        trials on their worker's one thread, ``trials``, ``epochs``, ``scores`` and ``tested`` of
+        each outer fold, ``waited``: median share of a trial's time that its job was away from the
+        driver but not at work.
     """
     ready, at = laid_out(place, pool, config)
     watched: list[Watched] = []
@@ -136,7 +137,7 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
     late = [1 - worked / away for away, worked in zip(found.away, found.worked, strict=True)]
     return {
         "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu,
-        "trials": len(found.worked), "epochs": found.epochs,
+        "worked": sum(found.worked), "trials": len(found.worked), "epochs": found.epochs,
         "waited": float(np.median(late[workers:])), **outer_scores(ready),
     }  # fmt: skip
 

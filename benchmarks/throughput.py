@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ FIXED: dict[str, dict[str, object]] = {
     "ens_beta": {"values": [0.0]},
 }  # fmt: skip
 """What the other study cannot draw; left are rate, dropout, weight decay, batch and smoothing."""
+CONFIGURATION = {
+    "learning_rate": 1e-3, "dropout": 0.3, "weight_decay": 1e-4, "label_smoothing": 0.1,
+}  # fmt: skip
+"""Of the trials that both carry out alike."""
 
 
 def main() -> None:
@@ -60,23 +64,21 @@ def main() -> None:
 
 
 def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
-    """One network of the chosen configuration, since the other study refits but one."""
+    """As users have it by default, but for ranges, epochs, patience and encoder."""
     return StudyConfig(
         task="dbt", trials=options.trials, epochs=options.epochs, outer_folds=options.outer_folds,
-        inner_folds=options.inner_folds, patience_epochs=options.epochs, seed=seed, networks=1,
+        inner_folds=options.inner_folds, patience_epochs=options.epochs, seed=seed,
         encoder=DEMO_ENCODER, space=FIXED,
     )  # fmt: skip
 
 
 def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
-    """Both studies of the same rows, and outerfold's trials one by one."""
+    """Both studies of the same rows."""
     from benchmarks.rival_study import quicker_threads, rival_study
 
     folds = list(cut(config, pool.data).outer)
     with tempfile.TemporaryDirectory(prefix="throughput-") as place:
         own = whole_study(Path(place) / "whole", pool, config, workers)
-        torch.set_num_threads(1)
-        each = trial_by_trial(Path(place) / "each", pool, config)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
     threads = quicker_threads(inputs.shape[1])
     torch.set_num_threads(threads)
@@ -87,13 +89,38 @@ def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     size = {"images": len(pool.data), "patients": len(set(pool.data.patients.tolist()))}
     for one in (own, rival):
         del one["tested"]
-    return {**size, "workers": workers, "threads": threads, "own": own, "each": each,
-            "rival": rival}  # fmt: skip
+    return {**size, "workers": workers, "threads": threads, "own": own, "rival": rival}
+
+
+def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
+    """CPU seconds of trials of one configuration, by batch size, by both on one thread."""
+    from benchmarks.rival_study import seconds_a_trial
+
+    torch.set_num_threads(1)
+    inputs = pool.embeddings.pooled(pool.data.ids.tolist())
+    found = []
+    for size in (32, 64, 128):
+        values = {**CONFIGURATION, "batch_size": size}
+        space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
+        one = replace(config, trials=1, space=space)
+        with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+            own = trial_by_trial(Path(place) / "each", pool, one)
+        folds, ranges = list(cut(one, pool.data).outer), ranges_of(one, pool.data)
+        rival = seconds_a_trial(pool.data, inputs, folds, one, ranges)
+        found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
+    return found
 
 
 def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
-    """The machine's matrix rate, a trial's steps bare and not, and an image's way to its vector."""
+    """What is told of the first seed alone.
+
+    Returns:
+        The machine's matrix rate, a trial's steps bare and not, an image's way to its vector,
+        ``each``: all trials without pruning, ``alike``: see there.
+    """
     torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+        each = trial_by_trial(Path(place) / "each", pool, config)
     fold = cut(config, pool.data).outer[0]
     train = fold.train_side(pool.data)
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)
@@ -105,6 +132,7 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
         "rate": max(before, matrix_rate()), "costs": found, "encoded": len(paths),
         "image_seconds": seconds_an_image(paths, build(DEMO_ENCODER)) if paths else 0.0,
         "train_images": len(train), "inner_folds": len(fold.inner), "epochs": config.epochs,
+        "each": each, "alike": alike(pool, config),
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
     return "\n\n".join([
         f"`python -m benchmarks.throughput --data DATA/bus-bra {size} --seeds {seeds} --page`; "
         + ", ".join(f"{name} {known[name]}" for name in KNOWN) + ".",
-        studies(found, options), trials(found), image_loop(found[0], found), steps(found[0]),
+        studies(found, options), trials(found), image_loop(found[0]), steps(found[0]),
         aims(found),
     ])  # fmt: skip
 
@@ -31,10 +31,9 @@ def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
 def aims(found: Sequence[Mapping[str, Any]]) -> str:
     """What was aimed at beside what was found."""
     apart, wall = _apart(found).mean(), _ratio(found, "wall")
-    quicker = np.mean(_trial_cpu(found, "rival") / _trial_cpu(found, "each"))
-    each = _trial_cpu(found, "each").mean()
+    quicker, each = _quicker(found[0]), _each(found[0])
     loop = (_anew(found[0]) + each) / each
-    outside = _outside(found, "cpu")
+    outside = _outside(found[0], "cpu")
     shares = [
         (f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
          one["step_flops"] / one["bare"] / found[0]["rate"], 0.5)
@@ -47,7 +46,8 @@ def aims(found: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         ["the skorch study's wall clock over outerfold's at least 10", f"{wall:.1f}", wall >= 10],
         ["outer ROC-AUC not lower by more than 0.01", f"{apart:+.3f}", apart >= -0.01],
-        ["a trial's CPU time, pruning off, one third", f"1 / {quicker:.1f}", quicker >= 3],
+        ["a trial of one configuration, pruning off, one thread: a third of skorch's CPU time",
+         f"1 / {quicker:.1f}", quicker >= 3],
         ["at least 50 times the image loop, from the second trial on (extrapolated)",
          f"{loop:.0f}", loop >= 50],
         ["study, storage and scheduling under 5 % of a trial", f"{outside:.1%}", outside < 0.05],
@@ -76,39 +76,57 @@ def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
         f"{options['trials']} trials a study, at most {options['epochs']} epochs; learning rate, "
         "dropout, weight decay, batch size (32, 64, 128) and label smoothing searched. outerfold: "
         f"{found[0]['workers']} workers, whose start is counted, pruner `halving` "
-        f"({epochs:.1f} epochs a trial), one network refitted. skorch: "
+        f"({epochs:.1f} epochs a trial), five networks refitted and averaged, as is its default. "
+        "skorch: "
         f"{_threads(found)}, whichever was quicker, no pruning, as is its default. The first ten "
         "trials of both samplers are random, and differ.",
         markdown(head, rows),
 f"outerfold's outer ROC-AUC minus the other's: {apart.mean():+.4f}{error}. Of its CPU time "
-        f"{np.mean([one['own']['cpu'] - _trials_cpu(one) for one in found]):.0f} s are the start "
-        "of the workers, replays and refits, which more trials do not add to.",
+        f"{np.mean([one['cpu'] - one['worked'] for one in own]):.0f} s are the start of the "
+        "workers, replays and refits, which more trials do not add to. By seed: " + "; ".join(
+            f"{o['wall']:.0f} s against {r['wall']:.0f} s, {np.mean(o['scores']):.4f} against "
+            f"{np.mean(r['scores']):.4f}" for o, r in zip(own, rival, strict=True)
+        ) + ".",
     ])  # fmt: skip
 
 
 def trials(found: Sequence[Mapping[str, Any]]) -> str:
-    """A trial by both, without pruning, on one thread."""
-    each, rival = _trial_cpu(found, "each"), _trial_cpu(found, "rival")
-    pruned = np.array([_trials_cpu(one) / one["own"]["trials"] for one in found])
+    """A trial by both: of one configuration to its last epoch, and as the searches had them."""
+    first = found[0]
     rows = [
-        ["CPU s a trial, skorch (search and refit)", f"{np.mean(rival):.2f}"],
-        ["CPU s a trial, outerfold, pruning off, one thread", f"{np.mean(each):.2f}"],
-        ["ratio", f"{np.mean(rival / each):.1f}"],
-        ["CPU s a trial, outerfold, of as many epochs as with pruning", f"{np.mean(pruned):.2f}"],
-        ["ratio", f"{np.mean(rival / pruned):.1f}"],
-        ["of its CPU time outside training (Optuna, journal, scores, once a study: rows)",
-         f"{_outside(found, 'cpu'):.1%}"],
+        [f"of one configuration to its last epoch, batches of {one['batch_size']}, one thread",
+         f"{one['rival']:.2f}", f"{one['own']:.2f}", f"{one['rival'] / one['own']:.1f}"]
+        for one in first["alike"]
+    ]  # fmt: skip
+    rival, own = (
+        np.array([one[key][of] / one[key]["trials"] for one in found])
+        for key, of in (("rival", "cpu"), ("own", "worked"))
+    )
+    rows.append(["of the searches, outerfold's with pruning", f"{rival.mean():.2f}",
+                 f"{own.mean():.2f}", f"{np.mean(rival / own):.1f}"])  # fmt: skip
+    outside = [
+        ["of a trial's CPU time outside training (Optuna, journal, scores, once a study: rows)",
+         f"{_outside(first, 'cpu'):.1%}"],
         ["of its wall time outside training (the same, and the disk)",
-         f"{_outside(found, 'wall'):.1%}"],
+         f"{_outside(first, 'wall'):.1%}"],
         ["of its time away from the driver but not at work (median)",
          f"{np.median([one['own']['waited'] for one in found]):.1%}"],
     ]  # fmt: skip
-    return "\n\n".join(["### A trial", markdown(["", ""], rows)])
+    return "\n\n".join([
+        "### A trial",
+        markdown(["CPU s a trial", "skorch", "outerfold", "ratio"], rows),
+        "In a search the batch size is drawn, the two samplers settle on different ones, and "
+        "skorch's threads wait for each other; the first rows are free of that. The matrix "
+        "products of such a trial alone, at the machine's matrix rate, would take "
+        f"{first['costs'][0]['trial_flops'] / first['rate']:.2f} s. Of outerfold's trials without "
+        "pruning:",
+        markdown(["share", ""], outside),
+    ])  # fmt: skip
 
 
-def image_loop(costs: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
+def image_loop(costs: Mapping[str, Any]) -> str:
     """Images encoded anew against the cache."""
-    trial = _trial_cpu(found, "each").mean()
+    trial = _each(costs)
     once, anew = costs["image_seconds"] * costs["train_images"], _anew(costs)
     epochs = anew * costs["epochs"]
     rows = [
@@ -165,26 +183,25 @@ def _apart(found: Sequence[Mapping[str, Any]]) -> FloatArray:
     return np.subtract(*means)
 
 
-def _trial_cpu(found: Sequence[Mapping[str, Any]], key: str) -> FloatArray:
-    """(seeds,) CPU seconds of a trial of ``each`` (outerfold's without pruning) or ``rival``."""
-    return np.array([one[key]["cpu"] / one[key]["trials"] for one in found])
+def _each(costs: Mapping[str, Any]) -> float:
+    """CPU seconds of outerfold's trial without pruning, as its sampler draws them."""
+    return float(costs["each"]["cpu"] / costs["each"]["trials"])
 
 
-def _outside(found: Sequence[Mapping[str, Any]], key: str) -> float:
+def _quicker(costs: Mapping[str, Any]) -> float:
+    """The other's CPU seconds of a trial over outerfold's, mean over batch sizes."""
+    return float(np.mean([one["rival"] / one["own"] for one in costs["alike"]]))
+
+
+def _outside(costs: Mapping[str, Any], key: str) -> float:
     """Share of all trials' ``cpu`` or ``wall`` time that is not training."""
-    inside, whole = (sum(one["each"][k] for one in found) for k in (f"training_{key}", key))
-    return float(1 - inside / whole)
+    each = costs["each"]
+    return float(1 - each[f"training_{key}"] / each[key])
 
 
 def _anew(costs: Mapping[str, Any]) -> float:
     """CPU seconds of encoding the images anew in every inner fold."""
     return float(costs["image_seconds"] * costs["train_images"] * costs["inner_folds"])
-
-
-def _trials_cpu(one: Mapping[str, Any]) -> float:
-    """CPU seconds of the epochs that the study with pruning trained."""
-    each: float = one["each"]["cpu"] / one["each"]["epochs"]
-    return each * int(one["own"]["epochs"])
 
 
 def _study(name: str, each: Sequence[Mapping[str, Any]]) -> list[str]:
