@@ -86,12 +86,13 @@ class Watch:
             self._peak = max(self._peak, anonymous())
 
 
-def anonymous() -> int:
+def anonymous(process: int | str = "self") -> int:
     """Bytes of anonymous resident memory: what is held, without files that are mapped."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    status = Path(f"/proc/{process}/status")
+    for line in status.read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no RssAnon; this needs Linux")
+    raise ProcessLookupError(f"{status} has no RssAnon; the process has ended, or no Linux is here")
 
 
 def rows(n: int) -> Dataset:
@@ -153,18 +154,24 @@ def split_and_keep(n: int, folder: Path, watch: Watch) -> None:
 
 def fill_cache(n: int, folder: Path, watch: Watch) -> None:
     """Random embeddings in the cache's own format, a chunk at a time, and their table."""
-    data, rng = rows(n), np.random.default_rng(2)
-    store = RowCache.open(folder / "cache" / "pooled", {"of": "noise"}, (DIM,), np.float32)
+    data = rows(n)
+    with watch.part("cache"):
+        made = embedded(data, folder / "cache", DIM)
+    write_text(folder / "embeddings", made)
+
+
+def embedded(data: Dataset, cache: Path, dim: int) -> str:
+    """Keep ``dim`` random numbers a row; the name of their table."""
+    rng = np.random.default_rng(2)
+    store = RowCache.open(cache / "pooled", {"of": "noise"}, (dim,), np.float32)
     contents = {name: digest({"of": name}) for name in data.ids.tolist()}
     names = list(contents.values())
-    with watch.part("cache"):
-        with store.writing() as writer:
-            for start in range(0, n, CHUNK):
-                some = names[start : start + CHUNK]
-                writer.append(some, rng.standard_normal((len(some), DIM), dtype=np.float32))
-        place = store.folder.relative_to(folder / "cache").as_posix()
-        made = keep(folder / "cache", Table(place, None, DIM, 0, 1, "", contents))
-    write_text(folder / "embeddings", made.name)
+    with store.writing() as writer:
+        for start in range(0, len(data), CHUNK):
+            some = names[start : start + CHUNK]
+            writer.append(some, rng.standard_normal((len(some), dim), dtype=np.float32))
+    place = store.folder.relative_to(cache).as_posix()
+    return keep(cache, Table(place, None, dim, 0, 1, "", contents)).name
 
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
