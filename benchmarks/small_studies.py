@@ -138,6 +138,11 @@ def pathology_pool(root: Path, cache: Path) -> Pool:
         return _pool(read(sheet, task="multimodal", columns=()), cache)
 
 
+def ultrasound_pool(root: Path, cache: Path) -> Pool:
+    """BrEaST-Lesions-USG with its clinical columns, benign and normal against malignant."""
+    return _pool(read(root, task="multimodal"), cache)
+
+
 def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
     """Rows of ``patients`` patients at random, and the rows of all others."""
     names = np.unique(data.patients)

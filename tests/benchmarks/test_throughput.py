@@ -61,6 +61,14 @@ def test_both_studies_are_of_the_same_splits_and_number_of_trials(
         assert one["cpu"] > 0
 
 
+def test_both_carry_out_a_trial_of_the_same_configuration(pool: Pool) -> None:
+    pytest.importorskip("skorch", reason="the extra `benchmarks` is not installed")
+    pytest.importorskip("optuna_integration", reason="the extra `benchmarks` is not installed")
+    found = throughput.alike(pool, CONFIG)
+    assert [one["batch_size"] for one in found] == [32, 64, 128]
+    assert all(one["own"] > 0 and one["rival"] > 0 for one in found)
+
+
 def test_a_search_that_is_told_again_gives_up_what_the_pruner_gives_up() -> None:
     rising = np.linspace(0.5, 0.9, 20)
     inner = np.stack([rising, rising - 0.2, rising + 0.05])
@@ -70,7 +78,7 @@ def test_a_search_that_is_told_again_gives_up_what_the_pruner_gives_up() -> None
     assert every.epochs == 60
     assert every.score == pytest.approx(outer[2, -1])
     halved = told(inner, outer, order, PRUNERS["halving"](20))
-    assert halved.epochs == 20 + 2 + 20
+    assert halved.epochs == 20 + 1 + 20
     assert halved.score == every.score
 
 

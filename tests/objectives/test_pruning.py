@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from objectives.pruning import PRUNERS
+from objectives.pruning import FIRST_RUNG_SHARE, PRUNERS, WARM_UP_SHARE
 from study.config import PRUNER_NAMES
 
 
@@ -63,7 +63,8 @@ def test_a_trial_that_is_behind_is_given_up_and_one_ahead_never_is(
     assert {state for state, _ in ends[:9]} == {TrialState.COMPLETE}
     late = [epochs for state, epochs in ends[9:] if state == TrialState.PRUNED]
     assert len(late) >= 6, "hyperband's longest bracket prunes nothing early"
-    assert min(late) >= 3, "before a tenth of the epochs a fold mean says little"
+    first = 30 // (FIRST_RUNG_SHARE if name == "halving" else WARM_UP_SHARE)
+    assert min(late) >= first, "before that share of the epochs none is given up"
 
 
 def test_none_gives_up_nothing() -> None:
@@ -71,9 +72,9 @@ def test_none_gives_up_nothing() -> None:
     assert set(ends) == {(TrialState.COMPLETE, 20)}
 
 
-def test_halving_looks_at_a_tenth_and_then_at_three_times_as_many_epochs() -> None:
+def test_halving_looks_at_a_twentieth_and_then_at_three_times_as_many_epochs() -> None:
     ends = trained("halving", 100, [0.5, 0.6, 0.7, 0.4, 0.3])
     assert ends == [
         (TrialState.COMPLETE, 100), (TrialState.COMPLETE, 100), (TrialState.COMPLETE, 100),
-        (TrialState.PRUNED, 10), (TrialState.PRUNED, 10),
+        (TrialState.PRUNED, 5), (TrialState.PRUNED, 5),
     ]  # fmt: skip
