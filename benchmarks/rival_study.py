@@ -46,15 +46,11 @@ def rival_study(
         ``wall`` and ``cpu`` seconds, ``trials``, ``scores`` (of each outer fold), ``inner`` (the
         number of inner folds of each search) and ``tested`` (rows of each outer fold).
     """
-    searched = {NAMES[name]: _distribution(ranges[name]) for name in NAMES}
     wall, cpu = time.perf_counter(), time.process_time()
     scores, trials, inner = [], [], []
     for fold in folds:
-        train, test = (data.features.positions(ids) for ids in (fold.train, fold.test))
-        search = _search(searched, data, fold, config, inputs.shape[1])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            search.fit(inputs[train], data.labels[train])
+        search = _searched(data, inputs, fold, config, ranges)
+        test = data.features.positions(fold.test)
         probabilities = search.predict_proba(inputs[test]).astype(np.float64)
         scores.append(METRICS[config.metric].score(data.labels[test], probabilities))
         trials.append(search.n_trials_)
@@ -70,18 +66,10 @@ def seconds_a_trial(
     data: Dataset, inputs: FloatArray, folds: list[OuterFold], config: StudyConfig, ranges: Ranges
 ) -> float:
     """CPU seconds of a trial of the same search, without its refit."""
-    searched = {NAMES[name]: _distribution(ranges[name]) for name in NAMES}
-    spent = 0.0
+    before = time.process_time()
     for fold in folds:
-        train = data.features.positions(fold.train)
-        search = _search(searched, data, fold, config, inputs.shape[1])
-        search.refit = False
-        before = time.process_time()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            search.fit(inputs[train], data.labels[train])
-        spent += time.process_time() - before
-    return spent / (config.trials * len(folds))
+        _searched(data, inputs, fold, config, ranges, refit=False)
+    return (time.process_time() - before) / (config.trials * len(folds))
 
 
 def quicker_threads(width: int, rows: int = 512) -> int:
@@ -110,19 +98,25 @@ def network(width: int, classes: int, *, epochs: int) -> NeuralNetClassifier:
     )  # fmt: skip
 
 
-def _search(
-    searched: dict[str, BaseDistribution], data: Dataset, fold: OuterFold, config: StudyConfig,
-    width: int,
+def _searched(
+    data: Dataset, inputs: FloatArray, fold: OuterFold, config: StudyConfig, ranges: Ranges,
+    *, refit: bool = True,
 ) -> OptunaSearchCV:  # fmt: skip
     torch.manual_seed(config.seed)
     pipeline = Pipeline([
         ("scale", StandardScaler()),
-        ("net", network(width, len(data.classes), epochs=config.epochs)),
+        ("net", network(inputs.shape[1], len(data.classes), epochs=config.epochs)),
     ])  # fmt: skip
-    return OptunaSearchCV(
-        pipeline, searched, cv=PredefinedSplit(inner_fold_of(fold)), n_trials=config.trials,
-        scoring=config.metric, random_state=config.seed, refit=True, error_score="raise",
+    search = OptunaSearchCV(
+        pipeline, {NAMES[name]: _distribution(ranges[name]) for name in NAMES},
+        cv=PredefinedSplit(inner_fold_of(fold)), n_trials=config.trials, scoring=config.metric,
+        random_state=config.seed, refit=refit, error_score="raise",
     )  # fmt: skip
+    train = data.features.positions(fold.train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(inputs[train], data.labels[train])
+    return search
 
 
 def inner_fold_of(fold: OuterFold) -> IntArray:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.coverage_report import markdown
+from benchmarks.own_study import cpu_with_children
 from benchmarks.scaling_stages import anonymous, embedded, rows
 from pipelines.embedded import Embeddings
 from reports.write import write_report
@@ -94,7 +94,7 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
     embeddings = Embeddings.load(folder / "cache", embedded(data, folder / "cache", DIM))
     run = RunFolder(folder / "run")
     run.path.mkdir(parents=True)
-    wall, cpu = time.perf_counter(), _cpu()
+    wall, cpu = time.perf_counter(), cpu_with_children()
     with Peaks() as peaks:
         ready = lay_out(run, chosen, data, cut(chosen, data))
         write_json(run.path / ENCODER_FILE, {"name": chosen.encoder, "weights": ""})
@@ -116,18 +116,12 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
         write_report(found, run.report)
     counts = [one.trials for one in found.outer]
     return {
-        "wall": time.perf_counter() - wall, "cpu": _cpu() - cpu, "search": searched,
+        "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu, "search": searched,
         "driver_mb": peaks.driver / 2**20, "worker_mb": peaks.worker / 2**20,
         "journal_mb": (run.path / "trials.journal").stat().st_size / 1e6,
         "trials": sum(sum(one.values()) for one in counts),
         "pruned": sum(one["pruned"] for one in counts),
     }  # fmt: skip
-
-
-def _cpu() -> float:
-    """CPU seconds of this process and of those that it started and that have ended."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def table(found: dict[tuple[int, int], dict[str, float]]) -> str:

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.pruners import SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sklearn.ensemble import RandomForestRegressor
 
+from benchmarks.pruners import halving
 from objectives.spaces import RANGES, Interval
 from storage.desk import Desk
 from storage.seeds import derive
@@ -164,7 +164,7 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
         study = optuna.load_study(
             study_name="outer-0", storage=Desk("outer-0", StudyDirection.MAXIMIZE, seen, number),
             sampler=TPESampler(seed=derive(seed, "sampler", number) % 2**32, group=True),
-            pruner=SuccessiveHalvingPruner(min_resource=EPOCHS // 10, reduction_factor=3),
+            pruner=halving(10, 3)(EPOCHS),
         )  # fmt: skip
         trial = study.ask()
         true = surrogate.score(draw(trial))

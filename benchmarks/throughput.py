@@ -98,15 +98,14 @@ def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
 
     torch.set_num_threads(1)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
-    found = []
+    folds, found = list(cut(config, pool.data).outer), []
     for size in (32, 64, 128):
         values = {**CONFIGURATION, "batch_size": size}
         space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
         one = replace(config, trials=1, space=space)
         with tempfile.TemporaryDirectory(prefix="throughput-") as place:
             own = trial_by_trial(Path(place) / "each", pool, one)
-        folds, ranges = list(cut(one, pool.data).outer), ranges_of(one, pool.data)
-        rival = seconds_a_trial(pool.data, inputs, folds, one, ranges)
+        rival = seconds_a_trial(pool.data, inputs, folds, one, ranges_of(one, pool.data))
         found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
     return found
 

@@ -153,9 +153,9 @@ def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cos
     if schedule.finished:
         return None
     fold = ready.studies[-1]
-    seconds, start = measure(place, fold.name, workers.waiting(), time.monotonic)
-    mean = seconds * mean_rows(ready.studies) / len(fold.train)
-    cost = Cost(schedule.left, schedule.ends, mean, start)
+    measured = measure(place, fold.name, workers.waiting(), time.monotonic)
+    share = mean_rows(ready.studies) / len(fold.train)
+    cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share)
     console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
     console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
     return cost

@@ -43,20 +43,22 @@ class Cost:
     Attributes:
         trials: left, of all studies.
         ends: studies yet to be refitted and scored.
-        epoch_seconds: measured, for one epoch of all inner folds of a study, by the mean of
-            the studies.
+        epoch_seconds: measured, for one epoch of all inner folds in step.
         start_seconds: measured, until a worker begins to train.
+        rows_share: training rows of the mean study over those of the measured one.
     """
 
     trials: int
     ends: int
     epoch_seconds: float
     start_seconds: float = 0.0
+    rows_share: float = 1.0
 
     def seconds(self, config: StudyConfig, workers: int) -> float:
         """Expected time of the search and the refits, without the report."""
-        trial = self.epoch_seconds * config.epochs * epoch_share(config) + TRIAL_SECONDS
-        end = self.epoch_seconds * config.networks * end_epochs(config)
+        epoch = self.epoch_seconds * self.rows_share
+        trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
+        end = epoch * config.networks * end_epochs(config)
         work = self.trials * trial + self.ends * end
         return self.start_seconds + work / min(workers, self.ends * config.in_flight)
 

@@ -126,7 +126,7 @@ def _epoch_seconds(session: Session, study: str, device: str) -> tuple[float, in
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     frozen = not session.config.trainable_blocks
     length = min(2, session.config.epochs) if frozen else 1
-    means: list[float] = []
+    seconds: list[float] = []
     began = time.perf_counter()
     for _ in range(MEASURED_CONFIGURATIONS if frozen else 1):
         pipeline = session.space(draw.ask())
@@ -136,7 +136,7 @@ def _epoch_seconds(session: Session, study: str, device: str) -> tuple[float, in
         for _ in range(length):
             started = time.perf_counter()
             next(epochs)
-        means.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
         if time.perf_counter() - began > MEASURED_SECONDS:
             break
-    return sum(means) / len(means), length * len(means)
+    return sum(seconds) / len(seconds), length * len(seconds)
