@@ -1,0 +1,60 @@
+"""The runs that two versions of the code make: what is typed, and what is asked of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENCODER = ("--encoder", "bundled:efficientnet_lite0")
+SMALL = (
+    "--trials", "4", "--epochs", "6", "--outer-folds", "3", "--inner-folds", "2",
+    "--networks", "2", "--quiet",
+)  # fmt: skip
+"""Options of a run that takes some ten seconds once its embeddings are kept."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run and what is asked of it afterwards.
+
+    Attributes:
+        name: of the case, and of its run directory.
+        task: of the run.
+        data: ``demo``, or the name of a folder of real images.
+        options: of the run, beside the task, the data and the directory.
+        explain: whether ``explain`` is asked of it.
+        killed: whether the old version begins it, is killed, and the new version finishes it.
+    """
+
+    name: str
+    task: str
+    options: tuple[str, ...]
+    data: str = "demo"
+    explain: bool = False
+    killed: bool = False
+
+
+QUICK = (
+    Case("multimodal", "multimodal", (*ENCODER, *SMALL), explain=True),
+    Case(
+        "other", "multimodal", (*ENCODER, *SMALL, "--pruner", "none", "--threshold", "sensitivity")
+    ),
+    Case("dbt", "dbt", (*ENCODER, *SMALL)),
+)
+"""A minute; ``compare`` is asked of the first two."""
+
+FULL = (
+    *QUICK,
+    Case(
+        "blocks", "multimodal",
+        (*ENCODER, *SMALL, "--trials", "2", "--epochs", "2", "--trainable-blocks", "1",
+         "--tta", "2", "--final", "ensemble"),
+        explain=True,
+    ),
+    Case("factors", "multimodal", (*ENCODER, *SMALL, "--ablate", "attention")),
+    Case("killed", "multimodal", (*ENCODER, *SMALL, "--trials", "12"), killed=True),
+    Case(
+        "real", "multimodal",
+        (*ENCODER, *SMALL, "--columns", "age,tissue_composition", "--level", "patient"),
+        data="breast-usg", explain=True,
+    ),
+)  # fmt: skip
