@@ -33,7 +33,8 @@ from storage.breast import breast_box
 from storage.cache import RowCache
 from storage.files import write_text
 from storage.framing import Framing
-from storage.images import ByteArray, content_hash, read_image
+from storage.images import content_hash, read_image
+from storage.pixels import ByteArray
 from storage.readers.read import read
 from storage.records import Dataset, OuterFold, Predictions
 from study.options import cache_folder

@@ -46,7 +46,7 @@ from study.engines import quiet_optuna
 from study.options import cache_folder
 from study.prepare import cut
 from study.provenance import versions
-from study.session import ranges_of
+from study.search_space import ranges_of
 
 HERE = Path(__file__).parent
 FOLDS = 1

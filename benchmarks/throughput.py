@@ -33,7 +33,7 @@ from study.config import DEMO_ENCODER, StudyConfig
 from study.engines import ONE_THREAD, quiet_optuna
 from study.options import cache_folder
 from study.prepare import cut
-from study.session import ranges_of
+from study.search_space import ranges_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 STRENGTHS = ("light", "strong")
 STYLES = ("albumentations", "torchvision")
 """Sets of transforms, each in a file of its own, with a setting for each strength."""
+TASK_STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
+"""Which transforms augment each task's images."""
 
 
 @dataclass(frozen=True)

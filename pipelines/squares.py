@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from storage.cache import RowCache
 from storage.framing import Framing
-from storage.images import WINDOW, read_image
+from storage.images import read_image
+from storage.pixels import WINDOW
 
 CHUNK = 256
 """Rows written at once: what a kill can cost, some seconds of work."""

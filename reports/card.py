@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.evidence import Json
 from reports.level_tables import level_tables
 from reports.results import results
 from reports.shipping import averaged, not_made, refitted
@@ -17,7 +16,7 @@ from reports.summary import (
     stamp_paragraphs,
 )
 from reports.tables import overall_table, parameters_table, per_class_table
-from reports.words import number, procedure, stamps, views
+from reports.words import Json, number, procedure, stamps, views
 from storage.records import Run
 
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports import pages
 from reports.comparison import (
     Comparison,
-    comparison_blocks,
     comparison_table,
-    comparisons_csv,
     sentence,
 )
-from reports.documents import document
-from reports.evidence import Json
 from reports.level_scores import leading_level
 from reports.level_tables import beside, leading
 from reports.results import results
 from reports.summary import optimism_value
-from reports.words import OVERALL, biased, counted, cut, finished, metric_name, stamps, value
-from storage.files import write_bytes
+from reports.words import OVERALL, Json, biased, counted, cut, finished, metric_name, stamps, value
 from storage.records import Run
 
 
@@ -64,14 +55,6 @@ def comparison_lines(found: Comparison) -> list[RenderableType]:
     for row in block.rows:
         table.add_row(*row)
     return [*(Text(text, style="bold red") for text in found.warnings), table, sentence(found)]
-
-
-def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:
-    """``comparison.csv``, ``.docx`` and ``.jpg`` in ``out``; returns the document's path."""
-    blocks = [block for one in found for block in comparison_blocks(one)]
-    write_bytes(out / "comparison.csv", comparisons_csv(found).encode())
-    write_bytes(out / "comparison.jpg", pages.draw(blocks, "Comparison"))
-    return write_bytes(out / "comparison.docx", document(blocks, title="Comparison"))
 
 
 def _remark(entry: Json) -> str:

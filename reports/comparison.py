@@ -9,11 +9,11 @@ from io import StringIO
 
 from objectives.metrics import METRICS
 from reports.blocks import Paragraph, Table
-from reports.evidence import Json, test_rows
+from reports.evidence import test_rows
 from reports.intervals import overall, paired_difference
 from reports.results import plain
 from reports.scores import TUNED, entry
-from reports.words import OVERALL, biased, metric_name, metric_phrase, number, plural, signed
+from reports.words import OVERALL, Json, biased, metric_name, metric_phrase, number, plural, signed
 from storage.records import DataError, Predictions, Run
 
 NOT_TOLD_APART = "not told apart"

@@ -12,13 +12,12 @@ import numpy as np
 from reports.bases import overall_basis
 from reports.blocks import Table
 from reports.comparison import PAIRED
-from reports.evidence import Json
 from reports.jackknife import jackknife_interval, paired_interval
 from reports.leave_out import LeaveOut, auc_leave_out
 from reports.results import plain
 from reports.rows import Rows, read
 from reports.scores import TUNED, entry
-from reports.words import metric_name, plural, signed, value
+from reports.words import Json, metric_name, plural, signed, value
 from storage.records import Predictions
 
 IMAGE, COLUMNS = "image", "columns"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from reports.words import Json
 from storage.records import Predictions, Run
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.blocks import Picture
-from reports.evidence import Json
 from reports.figures_counts import (
     class_distribution_all,
     class_distribution_train,
@@ -21,7 +20,7 @@ from reports.figures_scores import (
 from reports.figures_summary import comprehensive
 from reports.figures_training import training_loss
 from reports.style import Draw
-from reports.words import COVERS, OPTIMISTIC, Rows, counted, covers, finished, stamps
+from reports.words import COVERS, OPTIMISTIC, Json, Rows, counted, covers, finished, stamps
 
 
 @dataclass(frozen=True)

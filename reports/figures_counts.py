@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.evidence import Evidence, Json
-from reports.style import CLASS_COLOURS, INK, empty, panel, sheet, titled
-from reports.words import searched
+from reports.evidence import Evidence
+from reports.palette import CLASS_COLOURS, INK
+from reports.style import empty, panel, sheet, titled
+from reports.words import Json, searched
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from reports.cases import KINDS, Kind
 from reports.inside import Inside, Shown, called, described
 from reports.pages import width as text_width
-from reports.style import FOOTER, HEADER, INK, QUIET, WIDTH
+from reports.palette import INK, QUIET, WIDTH
+from reports.style import FOOTER, HEADER
 
 _LEFT, _RIGHT = 0.34, 0.62  # inches for the names of the rows and for the colour bar
 _BETWEEN, _WITHIN, _LARGEST = 0.14, 0.03, 1.45

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from reports.evidence import Evidence, Json
-from reports.style import CLASS_COLOURS, INK, QUIET, empty, keyed, panel, sheet, titled
-from reports.words import number, span, value
+from reports.evidence import Evidence
+from reports.palette import CLASS_COLOURS, INK, QUIET
+from reports.style import empty, keyed, panel, sheet, titled
+from reports.words import Json, number, span, value
 from storage.records import FloatArray, IntArray, Predictions
 
 Curve = Callable[[IntArray, FloatArray], FloatArray]

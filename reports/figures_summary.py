@@ -11,18 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.evidence import Evidence
 from reports.figures_scores import draw_confusion, draw_roc, shown_classes
-from reports.style import (
-    CLASS_COLOURS,
-    INK,
-    QUIET,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    empty,
-    panel,
-    sheet,
-    titled,
-)
+from reports.palette import CLASS_COLOURS, INK, QUIET, TEST, TRAIN, VALIDATION
+from reports.style import empty, panel, sheet, titled
 from reports.words import metric_name, value
 from storage.records import EpochRow
 

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.evidence import Evidence
-from reports.style import INK, QUIET, TRAIN, VALIDATION, empty, keyed, panel, sheet, titled
+from reports.palette import INK, QUIET, TRAIN, VALIDATION
+from reports.style import empty, keyed, panel, sheet, titled
 from storage.records import FoldResult
 
 _KEYS = (

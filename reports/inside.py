@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
 from reports.cases import Case
 from reports.contribution import contribution_table
-from reports.evidence import Json
 from reports.results import plain
-from reports.words import RESEARCH_ONLY, counted, finished, number, plural, stamps
+from reports.words import RESEARCH_ONLY, Json, counted, finished, number, plural, stamps
 from storage.records import Run
 
 SCHEMA = 1

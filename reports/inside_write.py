@@ -13,7 +13,7 @@ from reports import pages
 from reports.blocks import Block, Heading, Picture, Table
 from reports.contribution import contribution_csv, contribution_table
 from reports.documents import document
-from reports.evidence import Evidence, Json
+from reports.evidence import Evidence
 from reports.figures_inside import case_figure
 from reports.inside import (
     TABLE,
@@ -28,7 +28,7 @@ from reports.inside import (
 from reports.page import INSIDE, blocks_html, figure_html, framed, with_inside
 from reports.results import gather, results_text
 from reports.style import render
-from reports.words import stamps
+from reports.words import Json, stamps
 from storage.files import write_bytes
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reports.evidence import Json, confusion, distinct, images_per_class, patients_per_class
+from reports.evidence import confusion, distinct, images_per_class, patients_per_class
 from reports.levels import NO_SIDES, Aggregate, Level, LevelRows, by_level, refuse_aggregate
 from reports.scores import by_class, overall_entries
+from reports.words import Json
 from storage.records import DataError, Predictions, Run
 
 ONE_IMAGE = "each patient has one image, so that images and patients are the same rows"

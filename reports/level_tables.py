@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.blocks import Block, Paragraph, Table
-from reports.evidence import Json
 from reports.level_scores import ONE_IMAGE, leading_level
 from reports.tables import Footnotes, class_cell, metric_rows, percent
 from reports.words import (
     COVERS,
     PER_CLASS,
+    Json,
     class_metric_name,
     counted,
     finished,

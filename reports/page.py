@@ -1,4 +1,4 @@
-"""``report.html``: the whole report as one file that opens without a network."""
+"""Blocks and figures as HTML: a page is one file that opens without a network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from io import BytesIO
 from PIL import Image
 
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.evidence import Json
-from reports.figures import pictures
-from reports.level_tables import level_class_table
-from reports.style import DPI, WIDTH
-from reports.summary import summary
-from reports.tables import overall_table, per_class_table
-from reports.words import stamps
+from reports.palette import DPI, WIDTH
+from reports.words import Json, stamps
 
 _SCREEN = 1500  # pixels: sharp at 750 CSS pixels on a doubled display
 
@@ -59,22 +54,13 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 
 INSIDE = "inside.html"
 """The page beside this one that ``outerfold explain`` makes."""
-_INSIDE_PLACE = "<!-- inside -->"
-
-
-def page(numbers: Json, images: dict[str, bytes]) -> str:
-    """The report as HTML; ``images`` holds the file contents of every figure by name."""
-    name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
-    body = "\n".join([
-        f"<header><h1>{name}</h1>{_nav()}</header>", blocks_html(summary(numbers)),
-        *_sections(numbers, images),
-    ])  # fmt: skip
-    return framed(name, body, numbers)
+INSIDE_PLACE = "<!-- inside -->"
+"""What ``with_inside`` puts a link in place of."""
 
 
 def with_inside(report: str) -> str:
     """The report with a link to the page of ``outerfold explain``; once, however often asked."""
-    return report.replace(_INSIDE_PLACE, f'<a href="{INSIDE}">Looking inside</a>')
+    return report.replace(INSIDE_PLACE, f'<a href="{INSIDE}">Looking inside</a>')
 
 
 def framed(name: str, body: str, numbers: Json) -> str:
@@ -89,40 +75,16 @@ def framed(name: str, body: str, numbers: Json) -> str:
     )
 
 
-def _nav() -> str:
-    links = ("Results on the outer test rows", "Figures", "Tables", "Provenance")
-    anchors = (f'<a href="#{_anchor(link)}">{escape(link)}</a>' for link in links)
-    return f"<nav>{''.join(anchors)}{_INSIDE_PLACE}</nav>"
-
-
-def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
-    yield _block(Heading("Figures"))
-    ordered = pictures(numbers)
-    for name in ("comprehensive_results", *(n for n in ordered if n != "comprehensive_results")):
-        if name in images:
-            yield figure_html(ordered[name], images[name])
-    yield _block(Heading("Tables"))
-    if numbers["overall"]:
-        yield blocks_html([
-            per_class_table(numbers, "test"),
-            *(level_class_table(numbers, level) for level in numbers["levels"]),
-            overall_table(numbers, "validation"),
-            per_class_table(numbers, "validation"),
-        ])  # fmt: skip
-    yield _block(Heading("Provenance"))
-    yield _definitions({**numbers["provenance"], "timing": numbers["timing"]})
-    yield '<p class="note">Every number on this page is in results.json beside it.</p>'
-
-
 def blocks_html(blocks: Iterable[Block]) -> str:
     """Blocks from top to bottom."""
-    return "\n".join(_block(block) for block in blocks)
+    return "\n".join(block_html(block) for block in blocks)
 
 
-def _block(block: Block) -> str:
+def block_html(block: Block) -> str:
+    """One block."""
     match block:
         case Heading(text):
-            return f'<h2 id="{_anchor(text)}">{escape(text)}</h2>'
+            return f'<h2 id="{anchor(text)}">{escape(text)}</h2>'
         case Paragraph(text, strong):
             return f'<p class="stamp">{escape(text)}</p>' if strong else f"<p>{escape(text)}</p>"
         case Table():
@@ -169,7 +131,8 @@ def _css_width(image: bytes) -> float:
         return 750 * opened.width / (WIDTH * DPI)
 
 
-def _definitions(things: Json) -> str:
+def definitions_html(things: Json) -> str:
+    """A list of names, each with its value."""
     lines = (
         f"<dt>{escape(key)}</dt><dd>{_definition(value)}</dd>" for key, value in things.items()
     )
@@ -190,5 +153,6 @@ def _short(value: object) -> str:
     return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _anchor(text: str) -> str:
+def anchor(text: str) -> str:
+    """The name that a link to a heading uses."""
     return text.lower().replace(" ", "-")

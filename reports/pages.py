@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
 from reports.blocks import Block, Heading, Paragraph, Table
-from reports.style import ALARM, INK, QUIET, WIDTH, encode
+from reports.palette import ALARM, INK, QUIET, WIDTH, encode
 
 _MARGIN = 0.3  # inches
 _LEADING = 1.42  # line height over font size

@@ -12,7 +12,6 @@ import numpy as np
 
 from reports.evidence import (
     Evidence,
-    Json,
     confusion,
     distinct,
     images_per_class,
@@ -24,7 +23,7 @@ from reports.evidence import (
 from reports.level_scores import aggregate_of, level_entry, level_rows
 from reports.levels import LevelRows
 from reports.scores import by_class, fold_scores, optimism_entry, overall_entries
-from reports.words import OPTIMISTIC
+from reports.words import OPTIMISTIC, Json
 from storage.records import FoldResult, Predictions, Run
 
 SCHEMA = 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from objectives.metrics import METRICS, all_scores
-from reports.evidence import Json
 from reports.intervals import Interval, corrected_t, optimism, overall, per_class
-from reports.words import biased
+from reports.words import Json, biased
 from storage.records import FoldResult, Predictions, Run
 
 TUNED = True

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.blocks import Block, Heading, Paragraph
-from reports.evidence import Json
-from reports.words import biased, plural, procedure
+from reports.words import Json, biased, plural, procedure
 
 
 def final_section(numbers: Json) -> Iterator[Block]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 from matplotlib import rc_context
@@ -12,18 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.evidence import Evidence
+from reports.palette import ALARM, INK, QUIET, WIDTH, encode
 from reports.words import Rows, counted, stamps
 
 Draw = Callable[[Evidence], Figure]
 
-WIDTH = 7.2
-"""Inches: the two-column width of most journals."""
-DPI = 300
-
-# Okabe & Ito (2008): distinguishable with every common colour blindness and in greyscale order.
-CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-TRAIN, VALIDATION, TEST = "#7F7F7F", "#D55E00", "#0072B2"
-INK, QUIET, ALARM = "#1A1A1A", "#6B6B6B", "#B3261E"
 
 _ROWS: dict[Rows, str] = {
     "dataset": "all data",
@@ -57,18 +49,6 @@ def compose(draw: Draw, evidence: Evidence, *, rows: Rows = "dataset") -> Figure
     """The stamped figure itself, in the report's style."""
     with rc_context(_RC):
         return _framed(draw(evidence), evidence, rows)
-
-
-def encode(fig: Figure, kind: str) -> bytes:
-    """File contents; free of any date, so that equal figures are equal files."""
-    target = BytesIO()
-    if kind == "jpg":
-        # 4:4:4 chroma and quality 95: coloured hairlines stay crisp.
-        options = {"quality": 95, "subsampling": 0}
-        fig.savefig(target, format="jpg", dpi=DPI, pil_kwargs=options)
-    else:
-        fig.savefig(target, format=kind, dpi=DPI, metadata={"Software": None})
-    return target.getvalue()
 
 
 def sheet(height: float, *, width: float = WIDTH) -> Figure:

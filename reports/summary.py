@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.blocks import Block, Heading, Paragraph
-from reports.evidence import Json
 from reports.level_tables import beside, headline_value, leading, level_tables
 from reports.shipping import final_section
 from reports.tables import data_table, overall_table, parameters_table, trials_table
 from reports.words import (
     BIASED,
     RESEARCH_ONLY,
+    Json,
     biased,
     counted,
     covers,

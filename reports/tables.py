@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from reports.blocks import Table
-from reports.evidence import Json
 from reports.words import (
     OPTIMISTIC,
     OVERALL,
     PER_CLASS,
+    Json,
     Rows,
     class_metric_name,
     counted,

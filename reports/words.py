@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from reports.evidence import Json
+Json = dict[str, Any]
+"""A part of ``results.json``."""
 
 Rows = Literal["dataset", "tested", "validation"]
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from reports import pages
 from reports.blocks import Block, Table
 from reports.documents import document
-from reports.evidence import Evidence, Json
+from reports.evidence import Evidence
 from reports.figures import PLATES, pictures
 from reports.level_tables import level_table
 from reports.levels import LEVELS
-from reports.page import INSIDE, page, with_inside
+from reports.page import INSIDE, with_inside
+from reports.report_page import page
 from reports.results import gather, results_text
 from reports.style import render
 from reports.summary import summary, title
 from reports.tables import Side, overall_table, per_class_table
+from reports.words import Json
 from storage.files import write_bytes
 from storage.records import Run
 from storage.run_results import predictions_csv

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.errors import first_three
 from storage.images import content_hash
 from storage.leaks import column_errors, column_warnings
 from storage.lookalikes import Signatures, find_pairs, sign
 from storage.overlaps import Float32, find_overlaps
-from storage.readers._base import first_three
 from storage.records import DataError, Dataset, IntArray
 
 FLAT = 2

@@ -24,3 +24,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says, in one line; its name where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'age'?)`` or nothing, to end a message with."""
+    by_lower = {k.lower(): k for k in known}
+    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def first_three(names: Iterable[str]) -> str:
+    """``['a', 'b', 'c'] (12 in all)`` for messages."""
+    every = list(names)
+    return f"{every[:3]} ({len(every)} in all)"

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from storage.records import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
-
-ByteArray = NDArray[np.uint8]
+from storage.pixels import DECODE_ERRORS, ByteArray, window
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
 """Lower-case suffixes of files that count as images."""
-
-WINDOW = (0.1, 99.9)
-"""Percentiles that deeper-than-8-bit grey values are stretched between; the rest is clipped.
-
-Minimum and maximum would let one hot pixel or a burned-in marker darken the whole breast.
-"""
-
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
-"""What Pillow raises for files that are no images, empty, cut short or damaged."""
 
 
 def is_image(path: Path) -> bool:
@@ -123,21 +111,6 @@ def _as_bytes(image: PilImage) -> ByteArray:
         return window(np.asarray(upright, dtype=np.float64))
     mode = "L" if upright.mode in {"1", "L"} else "RGB"
     return np.array(upright.convert(mode), dtype=np.uint8)
-
-
-def window(values: NDArray[np.float64], among: NDArray[np.float64] | None = None) -> ByteArray:
-    """Deep grey values (h, w) as 0..255 between the ``WINDOW`` percentiles.
-
-    Args:
-        among: the values that the percentiles are of, all of ``values`` when None; a constant
-            image becomes 0.
-    """
-    counted = values if among is None else among
-    low, high = np.percentile(counted, WINDOW)
-    if high <= low:
-        low, high = float(counted.min()), float(counted.max())
-    scaled = (np.clip(values, low, high) - low) / ((high - low) or 1.0)
-    return np.asarray(np.round(scaled * 255), dtype=np.uint8)
 
 
 def _rgb(pixels: ByteArray) -> ByteArray:

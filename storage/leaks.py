@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.readers._base import normalise
+from storage.names import normalise
 from storage.records import Column, Dataset, FloatArray, IntArray
 
 ERROR_AUC = 0.95

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.images import ByteArray, read_thumbnail
+from storage.images import read_thumbnail
+from storage.pixels import ByteArray
 from storage.records import DataError, FloatArray, IntArray
 
 HASH_SIZE = 16

@@ -10,14 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from objectives.spaces import Choice, Ranges
-from reports.closing import comparison_lines, write_comparisons
+from reports.closing import comparison_lines
 from reports.comparison import compare
+from reports.write_comparison import write_comparisons
 from storage.errors import DataError, unknown
 from storage.records import Dataset
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from study.config import StudyConfig
-from study.session import ranges_of, tokens_needed
+from study.search_space import ranges_of, tokens_needed
 
 Level = bool | int | float | str
 

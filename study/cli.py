@@ -24,8 +24,7 @@ from study.config import (
     RULES,
     TASKS,
 )
-
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+from study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 VERBS = (
     "run", "report", "compare", "explain", "audit", "predict", "dashboard", "doctor", "data",

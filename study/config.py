@@ -16,6 +16,8 @@ from study.encoder_choice import encoder_names, weights_by_encoder
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
 ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
+DEMO = "demo"
+"""Of --data: the phantoms, which need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
 METRIC_NAMES = (
     "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall",

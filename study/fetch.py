@@ -12,7 +12,8 @@ from storage.records import DataError
 from storage.run_folder import RunFolder
 from study.config import StudyConfig
 from study.options import cache_folder
-from study.prepare import Ready, embed_rows, encoders_of
+from study.prepare import Ready
+from study.represent import embed_rows, encoders_of
 from study.session import Place
 
 

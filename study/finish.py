@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.inner import InnerObjective, Replay, copies
 from pipelines._base import Fitted, Training
-from pipelines.augment import augmentation_key
+from pipelines.augment import TASK_STYLES, augmentation_key
 from pipelines.decision import Decision
 from pipelines.rows import TrainingRows
 from pipelines.tail_training import CHANGES
@@ -34,7 +34,7 @@ from storage.run_results import write_result
 from storage.seeds import derive
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
-from study.session import STYLES, Session
+from study.session import Session
 from study.ship import read_encoder_card, write_preprocessing
 
 
@@ -153,7 +153,9 @@ def _facts(session: Session, encoder: str) -> dict[str, Any]:
         "synthetic": session.data.synthetic,
         "encoder": read_encoder_card(session.folder, encoder),
         "trainable_blocks": session.config.trainable_blocks,
-        "augmentation": augmentation_key(STYLES[session.config.task]) if session.config.tta else "",
+        "augmentation": augmentation_key(TASK_STYLES[session.config.task])
+        if session.config.tta
+        else "",
     }
 
 

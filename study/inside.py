@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.augment import Views, scoring_views, view_of
+from pipelines.augment import TASK_STYLES, Views, scoring_views, view_of
 from pipelines.rows import ImageSource
 from pipelines.saliency import heat_of, method_of, require
 from pipelines.squares import read_square
@@ -19,8 +19,7 @@ from storage.images import content_hash
 from storage.records import LeakError
 from storage.run_folder import RunFolder
 from study.opened import Opened, open_run, refuse_device, refuse_other_scores
-from study.prepare import division_of
-from study.session import STYLES
+from study.represent import division_of
 from study.weigh import PERMUTATIONS, weigh
 
 Say = Callable[[str], None]
@@ -64,7 +63,7 @@ def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageS
     config, features = opened.config, opened.data.features
     frozen = not config.trainable_blocks  # else tails make the tokens
     tokens = frozen and any(model.tokens for model in opened.models.values())
-    views = Views(scoring_views(config.tta), STYLES[config.task])
+    views = Views(scoring_views(config.tta), TASK_STYLES[config.task])
     sources: dict[str, ImageSource] = {}
     for encoder in opened.encoders.values():
         if encoder.name not in sources:
@@ -84,7 +83,7 @@ def show(opened: Opened, case: Case) -> Shown:
     model = opened.models[case.fold]
     row = opened.data.features.select([case.id])
     encoder = opened.encoders[case.fold]
-    path, style = str(row.images[0]), STYLES[opened.config.task]
+    path, style = str(row.images[0]), TASK_STYLES[opened.config.task]
     square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
     views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
     columns = model.columns.transform(row.tabular)[0]

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from storage import audit, images, leaks, lookalikes, overlaps
+from storage import audit, images, leaks, lookalikes, names, overlaps, pixels
 from storage.cache import digest
 from storage.files import read_json, write_json
 
-AUDITORS = (audit, images, leaks, lookalikes, overlaps)
+AUDITORS = (audit, images, leaks, lookalikes, names, overlaps, pixels)
 """Modules whose text is part of what an audit is known by."""
 
 

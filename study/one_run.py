@@ -23,28 +23,19 @@ from storage.run_folder import RunFolder
 from storage.run_results import read_run
 from storage.trials import open_trials
 from study.batch_size import settled
-from study.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from study.config import Execution, StudyConfig
 from study.deadline import Deadline
 from study.drive import carry_out_run, measure, open_studies, schedule_of
 from study.duration import seconds_of
 from study.engines import Starter, WorkerLost
+from study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
+from study.lock import hold
 from study.options import cache_folder
 from study.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
-from study.prepare import (
-    Ready,
-    audit_represented,
-    begin,
-    default_run,
-    encoders_of,
-    hold,
-    read_source,
-    repair,
-    represent,
-    room,
-)
+from study.prepare import Ready, begin, default_run, read_source, repair
 from study.progress import StudyProgress
 from study.provenance import command_line, write_provenance
+from study.represent import audit_represented, encoders_of, represent, room
 from study.session import Place
 from study.sources import Source
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from storage.errors import DataError, unknown
 from study.config import (
+    DEMO,
     DEMO_ENCODER,
     ENCODERS,
     EPOCHS,
@@ -23,7 +24,6 @@ from study.config import (
     refuse_other_kinds,
 )
 from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder
-from study.sources import DEMO
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from objectives.pruning import FIRST_RUNG_SHARE
 from storage.records import Dataset, OuterFold
 from study.config import ALL, StudyConfig
-from study.session import ranges_of, views_of
+from study.search_space import ranges_of, views_of
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
 """Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.augment import Views, augmentation_key, scoring_views
+from pipelines.augment import TASK_STYLES, Views, augmentation_key, scoring_views
 from pipelines.decision import decide
 from pipelines.encoders.divide import Blocks
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
@@ -26,7 +26,6 @@ from storage.records import (
 )
 from storage.run_folder import RunFolder
 from study.member import Member, Origin, member_of
-from study.session import STYLES
 from study.ship import PREPROCESSING, SCHEMA
 
 
@@ -83,7 +82,7 @@ class Shipped:
     def _represented(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
         """Images as the members of one encoder read them."""
         own, encoder = [one for one in self.members if one.origin == origin], origin.built()
-        views = Views(scoring_views(own[0].tta), STYLES[self.task])
+        views = Views(scoring_views(own[0].tta), TASK_STYLES[self.task])
         division = Division(encoder, origin.weights, self.blocks)
         tokens = not self.blocks and any(one.tokens for one in own)  # else tails make the tokens
         return image_source(features, division, cache=cache, views=views, tokens=tokens)
@@ -95,7 +94,7 @@ def refuse_other_views(augmentation: str, task: str) -> None:
     Args:
         augmentation: what a model keeps of it; empty where no views score.
     """
-    if augmentation and augmentation != augmentation_key(STYLES[task]):
+    if augmentation and augmentation != augmentation_key(TASK_STYLES[task]):
         raise DataError(
             "this model averages over augmented views (--tta), which the code or libraries "
             "installed here make in another way than those it was fitted with; install the "

@@ -9,8 +9,7 @@ from storage.demo import write_demo
 from storage.kaggle import TASK_SETS, availability, download
 from storage.readers.targets import Task
 from storage.records import DataError
-
-DEMO = "demo"
+from study.config import DEMO
 
 BANNER = (
     "{reason}\nWhat follows runs on procedural phantoms. Its numbers say nothing about any patient."

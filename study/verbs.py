@@ -12,11 +12,12 @@ from optuna_dashboard import run_server
 from rich.console import Console
 
 from reports.card import model_card
-from reports.closing import closing_table, comparison_lines, write_comparisons
+from reports.closing import closing_table, comparison_lines
 from reports.comparison import compare as paired
 from reports.evidence import unique_rows
 from reports.level_scores import refuse_inert
 from reports.write import write_report
+from reports.write_comparison import write_comparisons
 from storage.audit import audit as find_faults
 from storage.demo import write_demo
 from storage.images import IMAGE_SUFFIXES, read_image
@@ -26,9 +27,10 @@ from storage.records import FINAL, DataError, Run
 from storage.run_folder import RunFolder
 from storage.run_results import finished, read_run
 from storage.trials import open_trials
-from study.cli import EXIT_USAGE
+from study.exit_codes import EXIT_USAGE
+from study.lock import hold
 from study.options import cache_folder
-from study.prepare import hold, repair
+from study.prepare import repair
 from study.sources import find_source
 from study.splits import patients_by_class
 

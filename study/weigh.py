@@ -10,7 +10,8 @@ import numpy as np
 from pipelines.explained import FoldModel, Readings
 from pipelines.rows import ImageSource
 from reports.contribution import COLUMNS, IMAGE, Altered, contribution
-from reports.evidence import Json, joined
+from reports.evidence import joined
+from reports.words import Json
 from storage.records import FloatArray, Predictions
 from storage.seeds import derive
 from study.opened import Opened, refuse_other_scores

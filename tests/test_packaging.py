@@ -20,9 +20,8 @@ from packaging.requirements import Requirement
 
 from objectives.spaces import RANGES, Choice, Interval, overridden
 from study.cli import VERBS, Parser, build_parser
-from study.config import EPOCHS, Execution, StudyConfig
+from study.config import DEMO, EPOCHS, Execution, StudyConfig
 from study.options import execution, gather, study_config
-from study.sources import DEMO
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")

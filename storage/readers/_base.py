@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.records import DataError
+from storage.errors import DataError, first_three
+from storage.names import normalise
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A file of this name at a data root says that a program made the images."""
@@ -69,28 +69,10 @@ class Listing:
         return self.keep(sorted(range(len(self.ids)), key=self.ids.__getitem__))
 
 
-def normalise(name: str) -> str:
-    """A column's name for comparison: lower case, runs of other signs as ``_``."""
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
-
-
 def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
     """The first of ``wanted`` that a sheet has, as the sheet spells it; None if none."""
     known = {normalise(name): name for name in names}
     return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'age'?)`` or nothing, to end a message with."""
-    by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
-
-
-def first_three(names: Iterable[str]) -> str:
-    """``['a', 'b', 'c'] (12 in all)`` for messages."""
-    every = list(names)
-    return f"{every[:3]} ({len(every)} in all)"
 
 
 def read_csv_table(path: Path) -> dict[str, tuple[str, ...]]:

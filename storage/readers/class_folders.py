@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from storage.errors import first_three
 from storage.images import IMAGE_SUFFIXES, is_image
 from storage.readers._base import (
     FILE_NAMES,
@@ -12,7 +13,6 @@ from storage.readers._base import (
     PATIENT_NAMES,
     Listing,
     find_column,
-    first_three,
     read_csv_table,
     require_patients,
 )

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from storage.readers._base import find_column, first_three, nearest, normalise
+from storage.errors import first_three, nearest
+from storage.names import normalise
+from storage.readers._base import find_column
 from storage.records import Column, DataError, FloatArray
 
 DEFAULT_COLUMNS = ("age", "density", "family_history")

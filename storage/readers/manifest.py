@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from storage.errors import first_three, nearest
 from storage.images import IMAGE_SUFFIXES
 from storage.readers._base import (
     FILE_NAMES,
@@ -12,8 +13,6 @@ from storage.readers._base import (
     PATIENT_NAMES,
     Listing,
     find_column,
-    first_three,
-    nearest,
     read_csv_table,
     require_patients,
 )

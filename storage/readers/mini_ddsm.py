@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from storage.readers._base import MASK_PATTERN, Listing, find_column, first_three
+from storage.errors import first_three
+from storage.readers._base import MASK_PATTERN, Listing, find_column
 from storage.readers.columns import is_missing
 from storage.records import DataError
 

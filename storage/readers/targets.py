@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from storage.readers._base import nearest
+from storage.errors import nearest
 from storage.records import DataError
 
 Task = Literal["dbt", "multimodal"]

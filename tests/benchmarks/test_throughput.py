@@ -14,7 +14,7 @@ from benchmarks.pruners import WAYS, told
 from benchmarks.small_studies import Pool
 from objectives.pruning import PRUNERS
 from study.prepare import cut
-from study.session import ranges_of
+from study.search_space import ranges_of
 from tests.factories import make_config, make_rows
 
 CONFIG = make_config(

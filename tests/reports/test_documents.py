@@ -18,8 +18,8 @@ from reports.card import markdown, model_card
 from reports.closing import closing_table
 from reports.documents import document
 from reports.figures import PLATES, pictures
-from reports.page import page
 from reports.pages import draw, width, wrapped
+from reports.report_page import page
 from reports.results import gather
 from reports.summary import summary, title
 from reports.tables import overall_table, per_class_table

@@ -14,8 +14,9 @@ from reports.evidence import test_rows as joined_rows
 from reports.figures_inside import fitted, whole
 from reports.inside import METHODS, Inside, Shown, called, case_table, described, figure_name
 from reports.inside_write import write_inside
-from reports.page import page, with_inside
+from reports.page import with_inside
 from reports.pages import width
+from reports.report_page import page
 from reports.results import results
 from storage.records import Run
 from tests.reports.run_factory import FOUR, make_run

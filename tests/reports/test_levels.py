@@ -18,7 +18,7 @@ from reports.closing import closing_table
 from reports.level_scores import ONE_IMAGE, refuse_inert
 from reports.level_tables import level_class_table, level_table
 from reports.levels import NO_SIDES, by_level, combine, units_of
-from reports.page import page
+from reports.report_page import page
 from reports.results import gather, results
 from reports.summary import headline
 from reports.words import value

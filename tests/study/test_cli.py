@@ -12,7 +12,8 @@ import huggingface_hub
 import pytest
 import torch
 
-from study.cli import EXIT_USAGE, VERBS, main
+from study.cli import VERBS, main
+from study.exit_codes import EXIT_USAGE
 from tests.storage.image_factories import class_folders, write_metadata, write_picture
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,8 @@ from study.ablation import ablate, fixed, levels
 from study.config import StudyConfig
 from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder
 from study.engines import quiet_optuna
-from study.session import Place, Session, open_session, ranges_of
+from study.search_space import ranges_of
+from study.session import Place, Session, open_session
 from study.ship import read_encoder_card
 from study.work import Job, carry_out
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled

@@ -12,7 +12,8 @@ from storage.records import DataError
 from storage.run_folder import RunFolder
 from study.fetch import at_hand
 from study.options import CACHE_VARIABLE
-from study.prepare import begin, encoders_of, read_source, represent
+from study.prepare import begin, read_source
+from study.represent import encoders_of, represent
 from study.session import Place
 from study.sources import Source
 from tests.factories import make_config

@@ -24,8 +24,9 @@ from storage.readers.read import read
 from storage.records import Dataset, LeakError
 from storage.run_folder import RunFolder
 from storage.run_results import read_run
-from study.cli import EXIT_USAGE, main
+from study.cli import main
 from study.engines import quiet_optuna
+from study.exit_codes import EXIT_USAGE
 from study.inside import show
 from study.opened import Opened, open_run
 from study.rebuild import fold_model

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import study.prepare
+import study.represent
 from storage.run_folder import RunFolder
-from study.prepare import Ready, audit_represented
+from study.prepare import Ready
+from study.represent import audit_represented
 from tests.factories import ArraySource, make_config
 from tests.storage.test_overlaps import cohort, cropped, scan
 
@@ -33,7 +34,7 @@ def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path:
 def test_too_many_images_for_a_search_of_all_pairs_are_said_to_be_unsearched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study.prepare, "MANY", 39)
+    monkeypatch.setattr(study.represent, "MANY", 39)
     data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()

@@ -27,7 +27,8 @@ from study.config import StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna
 from study.inside import look_inside
-from study.prepare import Ready, cut, encoders_of, lay_out, represent
+from study.prepare import Ready, cut, lay_out
+from study.represent import encoders_of, represent
 from study.session import Place, open_session
 from study.ship import read_encoder_card
 from study.shipped import new_features, read_shipped

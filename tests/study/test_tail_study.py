@@ -28,7 +28,8 @@ from study.ensemble import ship_ensemble
 from study.finish import choose
 from study.inside import look_inside
 from study.options import study_config
-from study.prepare import Ready, cut, encoders_of, lay_out, represent, room
+from study.prepare import Ready, cut, lay_out
+from study.represent import encoders_of, represent, room
 from study.session import Place, Session
 from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out

@@ -20,7 +20,8 @@ from storage.records import FINAL, DataError
 from storage.run_folder import RunFolder
 from storage.run_results import read_result
 from study.cli import main
-from study.session import Session, open_session, ranges_of, views_of
+from study.search_space import ranges_of, views_of
+from study.session import Session, open_session
 from study.shipped import new_features, read_shipped
 from tests.factories import make_config, make_rows
 from tests.storage.image_factories import class_folders

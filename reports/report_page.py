@@ -1,0 +1,57 @@
+"""``report.html``: the whole report as one file that opens without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from reports.blocks import Heading
+from reports.figures import pictures
+from reports.level_tables import level_class_table
+from reports.page import (
+    INSIDE_PLACE,
+    anchor,
+    block_html,
+    blocks_html,
+    definitions_html,
+    figure_html,
+    framed,
+)
+from reports.summary import summary
+from reports.tables import overall_table, per_class_table
+from reports.words import Json
+
+
+def page(numbers: Json, images: dict[str, bytes]) -> str:
+    """The report as HTML; ``images`` holds the file contents of every figure by name."""
+    name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
+    body = "\n".join([
+        f"<header><h1>{name}</h1>{_nav()}</header>", blocks_html(summary(numbers)),
+        *_sections(numbers, images),
+    ])  # fmt: skip
+    return framed(name, body, numbers)
+
+
+def _nav() -> str:
+    links = ("Results on the outer test rows", "Figures", "Tables", "Provenance")
+    anchors = (f'<a href="#{anchor(link)}">{escape(link)}</a>' for link in links)
+    return f"<nav>{''.join(anchors)}{INSIDE_PLACE}</nav>"
+
+
+def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
+    yield block_html(Heading("Figures"))
+    ordered = pictures(numbers)
+    for name in ("comprehensive_results", *(n for n in ordered if n != "comprehensive_results")):
+        if name in images:
+            yield figure_html(ordered[name], images[name])
+    yield block_html(Heading("Tables"))
+    if numbers["overall"]:
+        yield blocks_html([
+            per_class_table(numbers, "test"),
+            *(level_class_table(numbers, level) for level in numbers["levels"]),
+            overall_table(numbers, "validation"),
+            per_class_table(numbers, "validation"),
+        ])  # fmt: skip
+    yield block_html(Heading("Provenance"))
+    yield definitions_html({**numbers["provenance"], "timing": numbers["timing"]})
+    yield '<p class="note">Every number on this page is in results.json beside it.</p>'

@@ -1,0 +1,5 @@
+"""Exit codes of the command line."""
+
+from __future__ import annotations
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

@@ -1,0 +1,30 @@
+"""The lock of a run directory: one process works on a run at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from storage.records import DataError
+
+
+def hold(path: Path) -> FileLock:
+    """Make and lock a run directory, for as long as the returned lock lives.
+
+    Raises:
+        DataError: it cannot be written, or another process works on it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(
+            f"--run {path}: another process is working on this run; wait for it, or stop it"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"--run {path}: cannot be written ({error.strerror}); name another folder with --run"
+        ) from None
+    return lock
