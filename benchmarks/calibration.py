@@ -21,8 +21,8 @@ from benchmarks.small_studies import Pool, carried_out, drawn, pathology_pool, s
 from objectives.metrics import brier, ece
 from pipelines.decision import Decision, least_temperature
 from storage.records import DataError, FloatArray, FoldResult, Run
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from storage.seeds import derive
 from study.engines import quiet_optuna
 from study.options import cache_folder

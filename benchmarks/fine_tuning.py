@@ -27,8 +27,8 @@ from pipelines.encoders.registry import build
 from pipelines.trunk_source import Division, trunk_source
 from reports.comparison import compare, comparison_table, sentence
 from storage.records import Features
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.options import CACHE_VARIABLE, cache_folder
 from study.provenance import versions
 

@@ -17,9 +17,9 @@ from benchmarks.small_studies import Pool
 from objectives.metrics import METRICS
 from pipelines._base import Epoch, Training
 from pipelines.rows import TrainingRows
-from storage.files import write_json
-from storage.run_folder import RunFolder
-from storage.run_results import read_result
+from storage.cache.files import write_json
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_result
 from study.config import StudyConfig
 from study.drive import carry_out_run, open_studies
 from study.engines import Engine, LocalEngine, local_devices

@@ -29,12 +29,12 @@ from pipelines.encoders._base import Encoder, recipe
 from pipelines.encoders.registry import build
 from reports.intervals import overall, paired_difference
 from reports.jackknife import Interval
-from storage.breast import breast_box
-from storage.cache import RowCache
-from storage.files import write_text
-from storage.framing import Framing
-from storage.images import content_hash, read_image
-from storage.pixels import ByteArray
+from storage.cache.files import write_text
+from storage.cache.row_store import RowCache
+from storage.images.breast_crop import breast_box
+from storage.images.framing import Framing
+from storage.images.pixels import ByteArray
+from storage.images.read import content_hash, read_image
 from storage.readers.read import read
 from storage.records import Dataset, OuterFold, Predictions
 from study.options import cache_folder

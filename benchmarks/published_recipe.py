@@ -39,7 +39,7 @@ from benchmarks.leaky_ways import (
 from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
 from reports.intervals import overall
-from storage.files import write_text
+from storage.cache.files import write_text
 from storage.readers.read import read, read_sheet_only
 from study.options import cache_folder
 from study.provenance import versions

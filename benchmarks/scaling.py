@@ -21,7 +21,7 @@ import optuna
 
 from pipelines.embedded import Embeddings
 from storage.readers.read import read_sheet_only
-from storage.trials import open_journal
+from storage.trials.journal import open_journal
 from study.engines import quiet_optuna
 from study.session import Place, Session
 

@@ -21,9 +21,9 @@ from optuna.trial import FixedTrial
 
 from pipelines.embedded import Table, keep
 from reports.write import write_report
-from storage.audit import audit
-from storage.cache import RowCache, digest
-from storage.files import write_json, write_text
+from storage.audit.audit import audit
+from storage.cache.files import write_json, write_text
+from storage.cache.row_store import RowCache, digest
 from storage.readers.read import read
 from storage.records import (
     FINAL,
@@ -36,8 +36,8 @@ from storage.records import (
     OuterFold,
     Predictions,
 )
-from storage.run_folder import RunFolder
-from storage.run_results import read_run, write_result
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run, write_result
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.prepare import Ready, cut, lay_out

@@ -28,9 +28,9 @@ from benchmarks.own_study import cpu_with_children
 from benchmarks.scaling_stages import anonymous, embedded, rows
 from pipelines.embedded import Embeddings
 from reports.write import write_report
-from storage.files import write_json
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.cache.files import write_json
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.config import StudyConfig
 from study.drive import carry_out_run, open_studies
 from study.engines import ONE_THREAD, LocalEngine, quiet_optuna

@@ -28,8 +28,8 @@ from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.pruners import halving
 from objectives.spaces import RANGES, Interval
-from storage.desk import Desk
 from storage.seeds import derive
+from storage.trials.trial_view import Desk
 from study.engines import quiet_optuna
 from study.patience import Ended, Limit, visible
 from study.schedule import Schedule

@@ -30,13 +30,13 @@ from reports.jackknife import spread
 from reports.leave_out import overall_leave_outs
 from reports.rows import read as read_rows
 from reports.scores import TUNED
-from storage.demo import write_demo
-from storage.files import write_json
+from storage.cache.files import write_json
+from storage.datasets.demo import write_demo
 from storage.readers.read import read
 from storage.readers.targets import Task
 from storage.records import DataError, Dataset, FloatArray, Predictions, Run
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from storage.seeds import derive
 from study.config import DEMO_ENCODER, StudyConfig
 from study.drive import open_studies

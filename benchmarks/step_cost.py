@@ -17,7 +17,7 @@ from pipelines.encoders._base import Encoder
 from pipelines.rows import TrainingRows
 from pipelines.stacked import EPS
 from pipelines.training import StackedTraining
-from storage.images import read_image
+from storage.images.read import read_image
 
 REPEATS = 3
 """Of each measurement; the quickest counts, since other work on the machine only adds."""

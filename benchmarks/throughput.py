@@ -28,7 +28,7 @@ from benchmarks.step_cost import matrix_rate, seconds_an_image, trial_cost
 from benchmarks.throughput_page import section
 from pipelines.encoders.registry import build
 from pipelines.rows import TrainingRows
-from storage.files import write_text
+from storage.cache.files import write_text
 from study.config import DEMO_ENCODER, StudyConfig
 from study.engines import ONE_THREAD, quiet_optuna
 from study.options import cache_folder

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines.resample import Resampled
 from pipelines.rows import ImageRows, TrainingRows
-from storage.cache import StoredRows
+from storage.cache.row_store import StoredRows
 from storage.records import IntArray
 
 HELD_BYTES = 1 << 29

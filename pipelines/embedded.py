@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache import RowCache, StoredRows, digest
-from storage.files import write_text
+from storage.cache.files import write_text
+from storage.cache.row_store import RowCache, StoredRows, digest
 from storage.records import DataError
 
 

@@ -19,8 +19,8 @@ from pipelines.augment import STYLES, Views, augmentation_key, view_of
 from pipelines.embedded import Embeddings, Table, keep, row_name
 from pipelines.encoders._base import Encoder, recipe
 from pipelines.squares import CHUNK, keep_squares, open_squares, square_key
-from storage.cache import RowCache, Writer
-from storage.images import content_hash
+from storage.cache.row_store import RowCache, Writer
+from storage.images.read import content_hash
 from storage.records import DataError, Features
 
 BATCH = 16

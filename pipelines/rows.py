@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
 from pipelines.tabular import TabularEncoder
-from storage.cache import StoredRows
+from storage.cache.row_store import StoredRows
 from storage.records import Dataset, FloatArray, Fold, IntArray
 from storage.seeds import derive
 

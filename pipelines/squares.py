@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache import RowCache
-from storage.framing import Framing
-from storage.images import read_image
-from storage.pixels import WINDOW
+from storage.cache.row_store import RowCache
+from storage.images.framing import Framing
+from storage.images.pixels import WINDOW
+from storage.images.read import read_image
 
 CHUNK = 256
 """Rows written at once: what a kill can cost, some seconds of work."""
 
 DECODE = 2
-"""Raised when ``storage/images.py`` or ``storage/dicom.py`` comes to give other pixels."""
+"""Raised when ``storage/images/read.py`` or ``storage/images/dicom.py`` gives other pixels."""
 
 
 def square_key(side: int, framing: Framing) -> dict[str, object]:

@@ -29,7 +29,7 @@ from reports.page import INSIDE, blocks_html, figure_html, framed, with_inside
 from reports.results import gather, results_text
 from reports.style import render
 from reports.words import Json, stamps
-from storage.files import write_bytes
+from storage.cache.files import write_bytes
 
 
 def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:

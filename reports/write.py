@@ -19,9 +19,9 @@ from reports.style import render
 from reports.summary import summary, title
 from reports.tables import Side, overall_table, per_class_table
 from reports.words import Json
-from storage.files import write_bytes
+from storage.cache.files import write_bytes
 from storage.records import Run
-from storage.run_results import predictions_csv
+from storage.runs.results import predictions_csv
 
 _KINDS = (".docx", ".jpg")
 

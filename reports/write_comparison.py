@@ -12,7 +12,7 @@ from reports.comparison import (
     comparisons_csv,
 )
 from reports.documents import document
-from storage.files import write_bytes
+from storage.cache.files import write_bytes
 
 
 def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:

@@ -15,8 +15,8 @@ from reports.comparison import compare
 from reports.write_comparison import write_comparisons
 from storage.errors import DataError, unknown
 from storage.records import Dataset
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.config import StudyConfig
 from study.search_space import ranges_of, tokens_needed
 

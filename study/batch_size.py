@@ -12,7 +12,7 @@ from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import Tail, divide
 from pipelines.micro_batches import out_of_memory, release
 from pipelines.precision import Precision
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.config import AUTO, StudyConfig
 
 SMALLEST = 8

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from storage.errors import DataError, unknown
-from storage.framing import CROPS, FITS
+from storage.images.framing import CROPS, FITS
 from study.config import (
     AGGREGATES,
     ALL,

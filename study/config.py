@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from storage.errors import DataError, unknown
-from storage.framing import Framing
+from storage.images.framing import Framing
 from study.duration import seconds_of
 from study.encoder_choice import encoder_names, weights_by_encoder
 

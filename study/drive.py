@@ -13,8 +13,8 @@ from types import FrameType
 
 import optuna
 
-from storage.run_results import finished
-from storage.trials import keep_trial
+from storage.runs.results import finished
+from storage.trials.journal import keep_trial
 from study.deadline import Deadline
 from study.engines import Engine, WorkerLost
 from study.ensemble import ship_ensemble

@@ -15,7 +15,7 @@ from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
 from storage.errors import DataError, first_line
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.engines import WorkerLost, quiet_optuna, relayed
 from study.fetch import at_hand
 from study.work import Job, Outcome, work

@@ -17,10 +17,10 @@ from io import BytesIO
 import torch
 
 from pipelines.decision import middle_threshold
-from storage.files import read_json, write_bytes, write_json
+from storage.cache.files import read_json, write_bytes, write_json
 from storage.records import FINAL, Ensemble
-from storage.run_folder import RunFolder
-from storage.run_results import write_ensemble
+from storage.runs.folder import RunFolder
+from storage.runs.results import write_ensemble
 from study.ship import PREPROCESSING
 
 SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")

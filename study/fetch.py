@@ -9,7 +9,7 @@ from functools import lru_cache
 from pipelines.embedded import Embeddings
 from pipelines.rows import ByEncoder
 from storage.records import DataError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.config import StudyConfig
 from study.options import cache_folder
 from study.prepare import Ready

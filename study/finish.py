@@ -19,7 +19,6 @@ from pipelines.augment import TASK_STYLES, augmentation_key
 from pipelines.decision import Decision
 from pipelines.rows import TrainingRows
 from pipelines.tail_training import CHANGES
-from storage.claim import refuse_a_former_driver
 from storage.records import (
     FINAL,
     Dataset,
@@ -30,8 +29,9 @@ from storage.records import (
     Predictions,
     TrainSide,
 )
-from storage.run_results import write_result
+from storage.runs.results import write_result
 from storage.seeds import derive
+from storage.trials.ownership import refuse_a_former_driver
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
 from study.session import Session

@@ -15,9 +15,9 @@ from pipelines.trunk_source import image_source
 from reports.cases import Case, choose
 from reports.evidence import joined
 from reports.inside import Inside, Shown
-from storage.images import content_hash
+from storage.images.read import content_hash
 from storage.records import LeakError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.opened import Opened, open_run, refuse_device, refuse_other_scores
 from study.represent import division_of
 from study.weigh import PERMUTATIONS, weigh

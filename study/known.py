@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from storage import audit, images, leaks, lookalikes, names, overlaps, pixels
-from storage.cache import digest
-from storage.files import read_json, write_json
+from storage import names
+from storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
+from storage.cache.files import read_json, write_json
+from storage.cache.row_store import digest
+from storage.images import pixels, read
 
-AUDITORS = (audit, images, leaks, lookalikes, names, overlaps, pixels)
+AUDITORS = (audit, cropped_copies, leaking_columns, names, near_duplicates, pixels, read)
 """Modules whose text is part of what an audit is known by."""
 
 

@@ -24,15 +24,15 @@ from pipelines.networks import Standardise, Widths
 from pipelines.rows import ImageSource
 from pipelines.tabular import FittedColumn, TabularEncoder
 from pipelines.trunk_source import TrunkSource
-from storage.files import read_json
-from storage.framing import Framing
+from storage.cache.files import read_json
+from storage.images.framing import Framing
 from storage.records import (
     Column,
     DataError,
     Features,
     FloatArray,
 )
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.ship import PREPROCESSING
 
 PIPELINES: dict[str, Callable[..., Pipeline]] = {

@@ -17,11 +17,11 @@ from objectives.metrics import METRICS
 from pipelines.encoders._base import Encoder
 from pipelines.rows import Sources
 from reports.level_scores import refuse_inert
-from storage.claim import claim, take_over
 from storage.records import DataError, Dataset
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
-from storage.trials import open_trials
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from storage.trials.journal import open_trials
+from storage.trials.ownership import claim, take_over
 from study.batch_size import settled
 from study.config import Execution, StudyConfig
 from study.deadline import Deadline

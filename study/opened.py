@@ -16,8 +16,8 @@ from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.explained import FoldModel
 from reports.words import biased
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.config import StudyConfig
 from study.member import Origin, read_preprocessing
 from study.rebuild import fold_model

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import tomli_w
 
-from storage.audit import audit
+from storage.audit.audit import audit
 from storage.readers.read import read
 from storage.records import DataError, Dataset, OuterFold
-from storage.run_folder import RunFolder
-from storage.trials import discard_interrupted, mend, unlock
+from storage.runs.folder import RunFolder
+from storage.trials.journal import discard_interrupted, mend, unlock
 from study.config import StudyConfig
 from study.known import known
 from study.search_space import ranges_of

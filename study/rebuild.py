@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipelines.encoders.divide import Divided
 from pipelines.explained import FoldModel, Tails
 from storage.records import Dataset, OuterFold
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.member import read_member
 
 

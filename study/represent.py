@@ -11,9 +11,9 @@ from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
 from pipelines.trunk_source import Division, TrunkSource, image_source, room_for
-from storage.audit import audit_embeddings
-from storage.framing import Framing
-from storage.overlaps import MANY
+from storage.audit.audit import audit_embeddings
+from storage.audit.cropped_copies import MANY
+from storage.images.framing import Framing
 from storage.records import Dataset
 from study.config import StudyConfig
 from study.known import known

@@ -17,13 +17,13 @@ from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Space, space
 from pipelines.rows import Sources
-from storage.claim import RUN, claim
-from storage.database import patiently
-from storage.desk import Desk
 from storage.records import Dataset, OuterFold
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from storage.seeds import derive
-from storage.trials import open_trials, study_name
+from storage.trials.database import patiently
+from storage.trials.journal import open_trials, study_name
+from storage.trials.ownership import RUN, claim
+from storage.trials.trial_view import Desk
 from study.config import StudyConfig
 from study.patience import visible
 from study.search_space import ranges_of

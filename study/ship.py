@@ -13,8 +13,8 @@ from typing import Any
 from pipelines._base import Fitted, Pipeline
 from pipelines.decision import Decision
 from pipelines.encoders._base import Encoder
-from storage.files import read_json, write_json
-from storage.run_folder import RunFolder
+from storage.cache.files import read_json, write_json
+from storage.runs.folder import RunFolder
 
 SCHEMA = 1
 PREPROCESSING = "preprocessing.json"

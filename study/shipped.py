@@ -14,7 +14,7 @@ from pipelines.decision import decide
 from pipelines.encoders.divide import Blocks
 from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
 from pipelines.trunk_source import Division, image_source
-from storage.files import read_json
+from storage.cache.files import read_json
 from storage.readers.columns import encode_value
 from storage.records import (
     FINAL,
@@ -24,7 +24,7 @@ from storage.records import (
     FloatArray,
     IntArray,
 )
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.member import Member, Origin, member_of
 from study.ship import PREPROCESSING, SCHEMA
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.demo import write_demo
-from storage.kaggle import TASK_SETS, availability, download
+from storage.datasets.demo import write_demo
+from storage.datasets.kaggle import TASK_SETS, availability, download
 from storage.readers.targets import Task
 from storage.records import DataError
 from study.config import DEMO

@@ -18,15 +18,15 @@ from reports.evidence import unique_rows
 from reports.level_scores import refuse_inert
 from reports.write import write_report
 from reports.write_comparison import write_comparisons
-from storage.audit import audit as find_faults
-from storage.demo import write_demo
-from storage.images import IMAGE_SUFFIXES, read_image
-from storage.kaggle import availability, find_or_download
+from storage.audit.audit import audit as find_faults
+from storage.datasets.demo import write_demo
+from storage.datasets.kaggle import availability, find_or_download
+from storage.images.read import IMAGE_SUFFIXES, read_image
 from storage.readers.read import read
 from storage.records import FINAL, DataError, Run
-from storage.run_folder import RunFolder
-from storage.run_results import finished, read_run
-from storage.trials import open_trials
+from storage.runs.folder import RunFolder
+from storage.runs.results import finished, read_run
+from storage.trials.journal import open_trials
 from study.exit_codes import EXIT_USAGE
 from study.lock import hold
 from study.options import cache_folder

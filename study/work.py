@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.records import DataError
-from storage.trials import keep_trial
+from storage.trials.journal import keep_trial
 from study.finish import StudyFailed, finish
 from study.session import Place, Session, open_session
 

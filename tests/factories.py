@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.rows import Sources
 from storage.records import Column, Dataset, Features, Ids
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.prepare import Ready, cut, lay_out

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.framing import Framing
+from storage.images.framing import Framing
 
 TOKEN_GRID = 4
 """Side of the grid that spatial tokens are averaged to.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
-from storage.framing import PADDED, Framing
+from storage.images.framing import PADDED, Framing
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.catalogue import names
-from storage.framing import Framing
+from storage.images.framing import Framing
 from storage.records import DataError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from storage.errors import first_three
-from storage.images import IMAGE_SUFFIXES, is_image
+from storage.images.read import IMAGE_SUFFIXES, is_image
 from storage.readers._base import (
     FILE_NAMES,
     LABEL_NAMES,

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from storage.errors import first_three, nearest
-from storage.images import IMAGE_SUFFIXES
+from storage.images.read import IMAGE_SUFFIXES
 from storage.readers._base import (
     FILE_NAMES,
     LABEL_NAMES,

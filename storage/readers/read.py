@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.images import content_hash
+from storage.images.read import content_hash
 from storage.readers._base import (
     SYNTHETIC_MARKER,
     Listing,
@@ -164,7 +164,7 @@ def _patients(
 
 
 def _guess_patients(listing: Listing) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    from storage.lookalikes import group_lookalikes
+    from storage.audit.near_duplicates import group_lookalikes
 
     groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
     said = (

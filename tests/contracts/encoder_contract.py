@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.encoders._base import TOKEN_GRID, Encoder, recipe
-from storage.cache import digest
+from storage.cache.row_store import digest
 
 
 def pictures(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from pipelines.banks import ImageBank
 from pipelines.embedded import Embeddings, Table, keep
 from pipelines.resample import resample_many
 from pipelines.rows import Scaler, TrainingRows
-from storage.cache import RowCache
+from storage.cache.row_store import RowCache
 from tests.factories import WIDTH
 from tests.pipelines.fold_factories import cut, pipeline, small
 

@@ -22,8 +22,8 @@ from pipelines.augment import STYLES, Views, view_of
 from pipelines.embeddings import BATCH, Embeddings, embed
 from pipelines.encoders import registry
 from pipelines.encoders._base import Encoded, Encoder
-from storage.framing import Framing
-from storage.images import content_hash, read_image
+from storage.images.framing import Framing
+from storage.images.read import content_hash, read_image
 from storage.records import DataError, Features
 
 ROOT = Path(module.__file__).parents[1]

@@ -18,8 +18,8 @@ from pipelines.encoders.divide import ALL, divide
 from pipelines.encoders.frozen import FrozenEncoder
 from pipelines.squares import read_square
 from pipelines.trunk_source import UNTOUCHED, Division, room_for, trunk_source
-from storage.framing import PADDED
-from storage.images import content_hash
+from storage.images.framing import PADDED
+from storage.images.read import content_hash
 from storage.records import DataError, Features
 from tests.pipelines.tail_factories import save_clip, small_towers
 from tests.storage.image_factories import write_picture

@@ -16,7 +16,7 @@ from reports.results import (
     results,
     results_text,
 )
-from storage.run_results import predictions_csv
+from storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 TOP = {

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from storage import cache
-from storage.cache import RowCache, digest
+from storage.cache import row_store as cache
+from storage.cache.row_store import RowCache, digest
 from storage.records import DataError
 
-ROOT = Path(cache.__file__).parents[1]
+ROOT = Path(cache.__file__).parents[2]
 KEY = {"encoder": "tiny", "image_size": 32}
 
 
@@ -177,7 +177,7 @@ def test_an_index_entry_that_was_damaged_hides_what_follows(tmp_path: Path) -> N
 WRITER = """
 import sys
 from pathlib import Path
-from storage.cache import RowCache
+from storage.cache.row_store import RowCache
 from tests.storage.test_cache import add, name_of, open_store, row_of
 import numpy as np
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from openpyxl import load_workbook
 
-from storage.audit import audit
-from storage.demo import Task, write_demo
-from storage.images import content_hash, read_image
+from storage.audit.audit import audit
+from storage.datasets.demo import Task, write_demo
+from storage.images.read import content_hash, read_image
 from storage.readers.read import read
 from storage.records import DataError, Dataset
 
@@ -83,7 +83,7 @@ def test_it_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     def full_disk(*_: object) -> bytes:
         raise OSError("no space left")
 
-    monkeypatch.setattr("storage.demo._sheet", full_disk)
+    monkeypatch.setattr("storage.datasets.demo._sheet", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_demo(tmp_path / "demo", task="multimodal", patients=6)
     assert list(tmp_path.iterdir()) == []

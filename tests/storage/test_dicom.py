@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.images import read_image, read_thumbnail
+from storage.images.read import read_image, read_thumbnail
 from storage.records import DataError
 
 

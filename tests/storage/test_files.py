@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.files import read_json, write_bytes, write_json, write_text
+from storage.cache.files import read_json, write_bytes, write_json, write_text
 from storage.records import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, content: byte
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     code = (
-        "import sys; from pathlib import Path; from storage.files import write_bytes\n"
+        "import sys; from pathlib import Path; from storage.cache.files import write_bytes\n"
         "while True:\n"
         "    for letter in (b'a', b'b'):\n"
         "        write_bytes(Path(sys.argv[1]), letter * 500_000)\n"

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.breast import breast_box, otsu
-from storage.framing import Framing
-from storage.images import read_image
+from storage.images.breast_crop import breast_box, otsu
+from storage.images.framing import Framing
+from storage.images.read import read_image
 from storage.records import DataError
 from tests.storage.image_factories import real_data
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.images import content_hash, is_image, read_image, read_thumbnail
+from storage.images.read import content_hash, is_image, read_image, read_thumbnail
 from storage.records import DataError
 from tests.storage.image_factories import picture, write_picture
 

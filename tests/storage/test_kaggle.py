@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import kaggle
+from storage.datasets import kaggle
 from storage.records import DataError
 from tests.storage.image_factories import class_folders
 

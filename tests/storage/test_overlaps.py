@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from storage.audit import audit_embeddings
-from storage.lookalikes import detail, find_pairs, sign
-from storage.overlaps import (
+from storage.audit.audit import audit_embeddings
+from storage.audit.cropped_copies import (
     MIN_OVERLAP,
     NEIGHBOURS,
     find_overlaps,
@@ -21,6 +20,7 @@ from storage.overlaps import (
     strangers,
     whitened,
 )
+from storage.audit.near_duplicates import detail, find_pairs, sign
 from storage.records import Dataset, Features
 from tests.storage.image_factories import real_data
 
@@ -116,7 +116,7 @@ def test_the_likeness_of_a_part_is_found_wherever_it_lies_and_whichever_is_the_p
 
 def test_correlation_equals_numpys_at_every_place() -> None:
     """The fast sums against a window cut out and correlated by hand, at full and smaller size."""
-    from storage import overlaps
+    from storage.audit import cropped_copies as overlaps
 
     chance = np.random.default_rng(1)
     small, large = chance.normal(size=(2, 1, 32, 32)).astype(np.float32)
@@ -143,7 +143,7 @@ def test_neighbours_are_the_nearest_of_other_patients_whatever_the_block(
         wanted |= {(min(row, i), max(row, i)) for i in near}
     found = strangers(unit, patients)
     assert set(map(tuple, found.tolist())) == wanted
-    monkeypatch.setattr("storage.overlaps.BLOCK", 60 * 7)
+    monkeypatch.setattr("storage.audit.cropped_copies.BLOCK", 60 * 7)
     assert strangers(unit, patients).tolist() == found.tolist()
 
 

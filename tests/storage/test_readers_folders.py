@@ -297,7 +297,8 @@ def test_breast_usg_reads_missing_values_and_merges_normals() -> None:
 
 def test_importing_records_and_readers_stays_light() -> None:
     code = (
-        "import sys, storage.records, storage.readers.read, storage.audit, storage.kaggle;"
+        "import sys, storage.records, storage.readers.read, storage.audit.audit;"
+        "import storage.datasets.kaggle;"
         "heavy = {'pandas','PIL','openpyxl','imagehash','pydicom','cv2','torch','scipy','joblib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.files import read_json, write_json
+from storage.cache.files import read_json, write_json
 from storage.records import (
     FINAL,
     Column,
@@ -20,8 +20,8 @@ from storage.records import (
     LeakError,
     Predictions,
 )
-from storage.run_folder import RunFolder
-from storage.run_results import (
+from storage.runs.folder import RunFolder
+from storage.runs.results import (
     finished,
     predictions_csv,
     read_predictions,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.demo import write_demo
+from storage.datasets.demo import write_demo
 from storage.readers.read import read
 from storage.readers.sides import find_sides
 

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.pruning import PRUNERS
 from storage.records import DataError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from storage.seeds import derive
-from storage.trials import discard_interrupted, mend, open_trials, unlock
+from storage.trials.journal import discard_interrupted, mend, open_trials, unlock
 
 EPOCHS = 12
 

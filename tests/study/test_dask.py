@@ -18,12 +18,12 @@ import pytest
 from rich.console import Console
 
 from reports.results import results
-from storage.claim import take_over
-from storage.demo import write_demo
-from storage.files import write_json
+from storage.cache.files import write_json
+from storage.datasets.demo import write_demo
 from storage.records import DataError
-from storage.run_results import read_run
-from storage.trials import discard_interrupted
+from storage.runs.results import read_run
+from storage.trials.journal import discard_interrupted
+from storage.trials.ownership import take_over
 from study.drive import carry_out_run, open_studies
 from study.engines import Engine, LocalEngine, quiet_optuna
 from study.engines_dask import DaskEngine

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from reports.results import results
 from reports.summary import protocol_section, summary
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.records import DataError, Run
-from storage.run_results import read_run
+from storage.runs.results import read_run
 from study.config import StudyConfig
 from study.deadline import Deadline
 from study.drive import carry_out_run, open_studies

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from pipelines.rows import ByEncoder
 from reports.results import results
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.records import DataError, Dataset
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.ablation import ablate, fixed, levels
 from study.config import StudyConfig
 from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder

@@ -13,9 +13,9 @@ from pipelines.decision import middle_threshold
 from reports.card import model_card
 from reports.results import results
 from reports.summary import summary
-from storage.files import read_json
+from storage.cache.files import read_json
 from storage.records import FINAL, DataError, Dataset
-from storage.run_results import read_result, read_run
+from storage.runs.results import read_result, read_run
 from study.drive import open_studies
 from study.prepare import Ready
 from study.session import Place, Session, open_session

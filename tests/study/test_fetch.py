@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.embedded import Embeddings
 from storage.records import DataError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.fetch import at_hand
 from study.options import CACHE_VARIABLE
 from study.prepare import begin, read_source

@@ -17,11 +17,11 @@ from rich.console import Console
 
 from reports.results import results
 from reports.summary import protocol_section
-from storage.desk import Desk
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.records import DataError
-from storage.run_results import read_run
-from storage.trials import keep_trial
+from storage.runs.results import read_run
+from storage.trials.journal import keep_trial
+from storage.trials.trial_view import Desk
 from study.drive import RETRIES, carry_out_run, open_studies
 from study.engines import LocalEngine, WorkerLost, quiet_optuna
 from study.patience import Ended, Limit, visible

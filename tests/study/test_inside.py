@@ -19,11 +19,11 @@ from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
 from reports.inside import TABLE
 from reports.write import write_report
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.readers.read import read
 from storage.records import Dataset, LeakError
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.cli import main
 from study.engines import quiet_optuna
 from study.exit_codes import EXIT_USAGE

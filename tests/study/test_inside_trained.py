@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from reports.inside import TABLE
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.records import LeakError
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.cli import main
 from study.inside import represented, show
 from study.opened import Opened, open_run

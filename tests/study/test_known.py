@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.images import content_hash
+from storage.images.read import content_hash
 from storage.records import DataError
 from study.engines import LocalEngine, Starter
 from study.known import known

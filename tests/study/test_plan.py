@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from objectives.pruning import PRUNERS
-from storage.files import read_json
-from storage.run_folder import RunFolder
+from storage.cache.files import read_json
+from storage.runs.folder import RunFolder
 from study.drive import open_studies
 from study.plan import LEARNT, TRIAL_SECONDS, Cost, end_epochs, epoch_share, length, mean_rows
 from study.provenance import write_provenance

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import study.represent
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.prepare import Ready
 from study.represent import audit_represented
 from tests.factories import ArraySource, make_config

@@ -14,10 +14,10 @@ from reports.results import results
 from reports.summary import summary
 from reports.tables import overall_table
 from reports.words import stamps
-from storage.files import write_json
+from storage.cache.files import write_json
 from storage.records import DataError, Run
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.ablation import ablate, fixed, levels
 from study.config import StudyConfig
 from study.engines import quiet_optuna

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from storage.demo import write_demo
-from storage.trials import discard_interrupted
+from storage.datasets.demo import write_demo
+from storage.trials.journal import discard_interrupted
 from study.engines import LocalEngine, quiet_optuna
 from study.session import Session, open_session
 from study.work import Job, carry_out

@@ -17,12 +17,12 @@ from pipelines.encoders.registry import build
 from pipelines.encoders.weights import sha256_of
 from pipelines.rows import ByEncoder
 from reports.card import model_card
-from storage.files import write_json
-from storage.framing import Framing
+from storage.cache.files import write_json
+from storage.images.framing import Framing
 from storage.readers.read import read
 from storage.records import DataError, Features
-from storage.run_folder import RunFolder
-from storage.run_results import read_run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna

@@ -16,10 +16,10 @@ from torch import Tensor
 import study.session
 from pipelines.encoders import registry
 from pipelines.encoders.divide import Tail
-from storage.files import read_json, write_json
+from storage.cache.files import read_json, write_json
 from storage.readers.read import read
 from storage.records import FINAL, DataError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 from study.batch_size import CPU_CAP, settled
 from study.config import StudyConfig
 from study.drive import open_studies

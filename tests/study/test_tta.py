@@ -15,10 +15,10 @@ from pipelines.decision import Decision
 from reports.card import model_card
 from reports.results import results
 from reports.summary import protocol_section
-from storage.files import read_json, write_json
+from storage.cache.files import read_json, write_json
 from storage.records import FINAL, DataError
-from storage.run_folder import RunFolder
-from storage.run_results import read_result
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_result
 from study.cli import main
 from study.search_space import ranges_of, views_of
 from study.session import Session, open_session

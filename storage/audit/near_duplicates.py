@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.images import read_thumbnail
-from storage.pixels import ByteArray
+from storage.images.pixels import ByteArray
+from storage.images.read import read_thumbnail
 from storage.records import DataError, FloatArray, IntArray
 
 HASH_SIZE = 16
@@ -27,7 +27,7 @@ MIN_DETAIL_CORRELATION = 0.9
 """Measured on 2,131 ultrasounds: the nearest two of different patients differ by 72 bits and their
 detail correlates 0.54; recompressed, resized, brightened or mirrored copies stay within 24 bits,
 0.98 and 0.96 (smooth images up to 50). A copy that was cropped is not found here, one with text
-burned in half the time; ``storage/overlaps.py`` finds most of both.
+burned in half the time; ``storage/audit/cropped_copies.py`` finds most of both.
 """
 CROWDED = 64
 """Images of one band value are compared with the next ``CROWDED`` in hash order only; all pairs of

@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
-from storage.files import write_text
+from storage.cache.files import write_text
 from storage.records import DataError, IntArray
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.audit.cropped_copies import Float32, find_overlaps
+from storage.audit.leaking_columns import column_errors, column_warnings
+from storage.audit.near_duplicates import Signatures, find_pairs, sign
 from storage.errors import first_three
-from storage.images import content_hash
-from storage.leaks import column_errors, column_warnings
-from storage.lookalikes import Signatures, find_pairs, sign
-from storage.overlaps import Float32, find_overlaps
+from storage.images.read import content_hash
 from storage.records import DataError, Dataset, IntArray
 
 FLAT = 2

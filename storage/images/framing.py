@@ -8,8 +8,8 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.breast import breast_box
 from storage.errors import DataError, unknown
+from storage.images.breast_crop import breast_box
 
 ByteArray = NDArray[np.uint8]
 
@@ -17,7 +17,7 @@ FITS = ("pad", "stretch")
 CROPS = ("none", "breast")
 
 FRAMING = 1
-"""Raised when this file or ``storage/breast.py`` comes to give other pixels for the same image."""
+"""Raised when this file or ``storage/images/breast_crop.py`` gives other pixels for an image."""
 
 
 @dataclass(frozen=True)

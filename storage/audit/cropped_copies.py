@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.lookalikes import detail, find_pairs, sign
+from storage.audit.near_duplicates import detail, find_pairs, sign
 from storage.records import IntArray, StrArray
 
 Float32 = NDArray[np.float32]

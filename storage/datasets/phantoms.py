@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from storage.pixels import ByteArray
+from storage.images.pixels import ByteArray
 from storage.records import FloatArray
 
 SIDE = 224

@@ -7,11 +7,11 @@ import uuid
 import optuna
 from optuna.storages import BaseStorage
 
-from storage.database import without_password
-from storage.files import read_json, write_json, write_text
+from storage.cache.files import read_json, write_json, write_text
 from storage.records import DataError
-from storage.run_folder import RunFolder
-from storage.trials import study_name
+from storage.runs.folder import RunFolder
+from storage.trials.database import without_password
+from storage.trials.journal import study_name
 
 FILE, DRIVER = "storage.json", "driver"
 RUN = "run"

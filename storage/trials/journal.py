@@ -16,10 +16,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.database import patiently, without_password
 from storage.errors import first_line
 from storage.records import DataError
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
+from storage.trials.database import patiently, without_password
 
 
 def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:

@@ -13,7 +13,7 @@ from storage.records import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
-from storage.pixels import DECODE_ERRORS, ByteArray, window
+from storage.images.pixels import DECODE_ERRORS, ByteArray, window
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
 """Lower-case suffixes of files that count as images."""
@@ -29,14 +29,14 @@ def read_image(path: Path | str) -> ByteArray:
 
     Grey, palette, 1-bit and CMYK files are converted, alpha is dropped, EXIF rotation applied.
     Grey of more than 8 bits is stretched between the percentiles of ``WINDOW``; for DICOM see
-    ``storage/dicom.py``.
+    ``storage/images/dicom.py``.
 
     Raises:
         DataError: unreadable, empty or truncated file; DICOM without pydicom.
     """
     path = Path(path)
     if path.suffix.lower() == ".dcm":
-        from storage.dicom import read_dicom
+        from storage.images.dicom import read_dicom
 
         return _rgb(read_dicom(path))
     return _rgb(_decode(path))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from storage.files import read_json, write_bytes, write_json, write_text
+from storage.cache.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
     FINAL,
     DataError,
@@ -21,7 +21,7 @@ from storage.records import (
     Predictions,
     Run,
 )
-from storage.run_folder import RunFolder
+from storage.runs.folder import RunFolder
 
 PROTOCOL = (
     "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "in_flight", "seed",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
-from storage.pixels import ByteArray
+from storage.datasets.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
+from storage.images.pixels import ByteArray
 from storage.readers._base import SYNTHETIC_MARKER
 from storage.readers.mini_ddsm import SHEET
 from storage.readers.targets import Task

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from storage.files import read_json, write_bytes, write_json, write_text
+from storage.cache.files import read_json, write_bytes, write_json, write_text
 from storage.records import (
     FINAL,
     Column,

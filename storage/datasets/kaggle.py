@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from storage.images import is_image
+from storage.images.read import is_image
 from storage.readers.mini_ddsm import find_sheets
 from storage.readers.targets import Task
 from storage.records import DataError

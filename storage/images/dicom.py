@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.pixels import DECODE_ERRORS, ByteArray, window
+from storage.images.pixels import DECODE_ERRORS, ByteArray, window
 from storage.records import DataError
 
 Values = NDArray[np.float64]
