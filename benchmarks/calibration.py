@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.small_studies import Pool, carried_out, drawn, pathology_pool, small_config
 from objectives.metrics import brier, ece
-from pipelines.decision import Decision, least_temperature
+from pipelines.fitted.calibration import Decision, least_temperature
 from storage.records import DataError, FloatArray, FoldResult, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run

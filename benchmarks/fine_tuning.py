@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.embeddings import embedded_squares
 from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
-from pipelines.trunk_source import Division, trunk_source
+from pipelines.images.activations import Division, trunk_source
+from pipelines.images.embed import embedded_squares
 from reports.comparison import compare, comparison_table, sentence
 from storage.records import Features
 from storage.runs.folder import RunFolder

@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipelines.embeddings import BATCH, embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
+from pipelines.images.embed import BATCH, embed
 from storage.readers.read import read
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
-from pipelines.dbt import DbtPipeline
-from pipelines.resample import resample
-from pipelines.rows import TrainingRows
+from pipelines.rows.resample import resample
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.tasks.dbt import DbtPipeline
 from reports.evidence import joined
 from reports.leave_out import overall_leave_outs
 from reports.rows import read

@@ -16,7 +16,8 @@ from rich.console import Console
 from benchmarks.small_studies import Pool
 from objectives.metrics import METRICS
 from pipelines._base import Epoch, Training
-from pipelines.rows import TrainingRows
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.saved.files import ENCODER_FILE
 from storage.cache.files import write_json
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_result
@@ -26,7 +27,6 @@ from study.engines import Engine, LocalEngine, local_devices
 from study.prepare import Ready, cut, lay_out
 from study.progress import StudyProgress
 from study.session import Place, open_session
-from study.ship import ENCODER_FILE
 from study.work import Job, Outcome, carry_out
 
 

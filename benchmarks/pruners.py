@@ -38,7 +38,7 @@ from objectives.inner import smoothed
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Space, space
-from pipelines.rows import TrainingRows
+from pipelines.rows.training_rows import TrainingRows
 from storage.records import FloatArray, Fold, IntArray, OuterFold
 from storage.seeds import derive
 from study.config import StudyConfig

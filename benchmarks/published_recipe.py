@@ -36,8 +36,8 @@ from benchmarks.leaky_ways import (
     score_each_repeat,
     tree,
 )
-from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
+from pipelines.images.embed import embed
 from reports.intervals import overall
 from storage.cache.files import write_text
 from storage.readers.read import read, read_sheet_only

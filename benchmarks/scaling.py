@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from pipelines.embedded import Embeddings
+from pipelines.images.embeddings import Embeddings
 from storage.readers.read import read_sheet_only
 from storage.trials.journal import open_journal
 from study.engines import quiet_optuna

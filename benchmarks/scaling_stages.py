@@ -19,7 +19,8 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial
 
-from pipelines.embedded import Table, keep
+from pipelines.images.embeddings import Table, keep
+from pipelines.saved.files import ENCODER_FILE
 from reports.write import write_report
 from storage.audit.audit import audit
 from storage.cache.files import write_json, write_text
@@ -43,7 +44,6 @@ from study.drive import open_studies
 from study.prepare import Ready, cut, lay_out
 from study.provenance import write_provenance
 from study.session import Place, Session
-from study.ship import ENCODER_FILE
 
 DIM, CHUNK, SIDE, IMAGES = 1280, 4096, 64, 4
 CLASSES = ("other", "cancer")
@@ -176,7 +176,7 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
     """What a worker does in its first trial: open the run, prepare the folds, train an epoch."""
-    from pipelines.embedded import Embeddings
+    from pipelines.images.embeddings import Embeddings
 
     name = (folder / "embeddings").read_text()
     run = RunFolder(folder / "run")

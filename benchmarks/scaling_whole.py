@@ -26,7 +26,8 @@ from rich.console import Console
 from benchmarks.coverage_report import markdown
 from benchmarks.own_study import cpu_with_children
 from benchmarks.scaling_stages import anonymous, embedded, rows
-from pipelines.embedded import Embeddings
+from pipelines.images.embeddings import Embeddings
+from pipelines.saved.files import ENCODER_FILE
 from reports.write import write_report
 from storage.cache.files import write_json
 from storage.runs.folder import RunFolder
@@ -38,7 +39,6 @@ from study.prepare import cut, lay_out
 from study.progress import StudyProgress
 from study.provenance import write_provenance
 from study.session import Place
-from study.ship import ENCODER_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 64

@@ -21,9 +21,11 @@ import torch
 
 from benchmarks.chunks import Arrays, Chunk, source_hash
 from objectives.metrics import METRICS
-from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
-from pipelines.rows import ImageSource
+from pipelines.images.embed import embed
+from pipelines.rows.training_rows import ImageSource
+from pipelines.saved.files import ENCODER_FILE, encoder_card
+from pipelines.saved.predictor import read_shipped
 from reports.evidence import test_rows
 from reports.intervals import overall
 from reports.jackknife import spread
@@ -44,8 +46,6 @@ from study.engines import quiet_optuna
 from study.prepare import cut, lay_out
 from study.provenance import write_provenance
 from study.session import Place
-from study.ship import ENCODER_FILE, encoder_card
-from study.shipped import read_shipped
 from study.work import Job, carry_out
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.batches import Batch, BatchRun
-from pipelines.dbt import DbtPipeline
 from pipelines.encoders._base import Encoder
-from pipelines.rows import TrainingRows
-from pipelines.stacked import EPS
-from pipelines.training import StackedTraining
+from pipelines.heads.stacked import EPS
+from pipelines.rows.batches import Batch, BatchRun
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.training.heads import StackedTraining
 from storage.images.read import read_image
 
 REPEATS = 3

@@ -27,7 +27,7 @@ from benchmarks.small_studies import Pool, drawn, pathology_pool
 from benchmarks.step_cost import matrix_rate, seconds_an_image, trial_cost
 from benchmarks.throughput_page import section
 from pipelines.encoders.registry import build
-from pipelines.rows import TrainingRows
+from pipelines.rows.training_rows import TrainingRows
 from storage.cache.files import write_text
 from study.config import DEMO_ENCODER, StudyConfig
 from study.engines import ONE_THREAD, quiet_optuna

@@ -12,7 +12,7 @@ from optuna.trial import BaseTrial
 from objectives.metrics import METRICS, decision_scores
 from objectives.spaces import Space
 from pipelines._base import Epoch, Pipeline, Training
-from pipelines.rows import ImageSource, Sources, TrainingRows, source_of
+from pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
 from storage.records import EpochRow, FloatArray, Fold, TrainSide
 from storage.seeds import derive
 

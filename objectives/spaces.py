@@ -10,13 +10,13 @@ from math import inf
 from optuna.trial import BaseTrial
 
 from pipelines._base import Pipeline
-from pipelines.augment import STRENGTHS
-from pipelines.dbt import DbtPipeline
+from pipelines.augmentation.views import STRENGTHS
 from pipelines.encoders.divide import ALL, Blocks
-from pipelines.fine_tuned import TailPipeline
-from pipelines.multimodal import MultimodalPipeline
-from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
-from pipelines.tail_training import CHANGES
+from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.tasks.fine_tuned import TailPipeline
+from pipelines.tasks.multimodal import MultimodalPipeline
+from pipelines.training.tails import CHANGES
 from storage.errors import DataError, unknown
 
 Space = Callable[[BaseTrial], Pipeline]

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from pipelines.chance import Chance
-from pipelines.networks import Standardise, Widths
-from pipelines.resample import Resampled
-from pipelines.rows import TrainingRows
-from pipelines.tabular import TabularEncoder
+from pipelines.heads.networks import Standardise, Widths
+from pipelines.heads.random_streams import Chance
+from pipelines.rows.resample import Resampled
+from pipelines.rows.tabular import TabularEncoder
+from pipelines.rows.training_rows import TrainingRows
 from storage.records import Features, FloatArray
 
 

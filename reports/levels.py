@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.decision import Rule, fit_threshold, middle_threshold
+from pipelines.fitted.calibration import Rule, fit_threshold, middle_threshold
 from reports.evidence import joined
 from storage.records import (
     FINAL,

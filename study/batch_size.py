@@ -10,8 +10,8 @@ import torch
 
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import Tail, divide
-from pipelines.micro_batches import out_of_memory, release
-from pipelines.precision import Precision
+from pipelines.training.micro_batches import out_of_memory, release
+from pipelines.training.precision import Precision
 from storage.runs.folder import RunFolder
 from study.config import AUTO, StudyConfig
 

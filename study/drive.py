@@ -13,11 +13,11 @@ from types import FrameType
 
 import optuna
 
+from pipelines.saved.ensemble import ship_ensemble
 from storage.runs.results import finished
 from storage.trials.journal import keep_trial
 from study.deadline import Deadline
 from study.engines import Engine, WorkerLost
-from study.ensemble import ship_ensemble
 from study.finish import count_trials
 from study.patience import Ended, history_of, limit_of
 from study.prepare import Ready

@@ -6,8 +6,8 @@ import socket
 from dataclasses import replace
 from functools import lru_cache
 
-from pipelines.embedded import Embeddings
-from pipelines.rows import ByEncoder
+from pipelines.images.embeddings import Embeddings
+from pipelines.rows.training_rows import ByEncoder
 from storage.records import DataError
 from storage.runs.folder import RunFolder
 from study.config import StudyConfig

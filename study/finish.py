@@ -15,10 +15,11 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.inner import InnerObjective, Replay, copies
 from pipelines._base import Fitted, Training
-from pipelines.augment import TASK_STYLES, augmentation_key
-from pipelines.decision import Decision
-from pipelines.rows import TrainingRows
-from pipelines.tail_training import CHANGES
+from pipelines.augmentation.views import TASK_STYLES, augmentation_key
+from pipelines.fitted.calibration import Decision
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.saved.files import read_encoder_card, write_preprocessing
+from pipelines.training.tails import CHANGES
 from storage.records import (
     FINAL,
     Dataset,
@@ -35,7 +36,6 @@ from storage.trials.ownership import refuse_a_former_driver
 from study.config import StudyConfig
 from study.patience import history_of, limit_of
 from study.session import Session
-from study.ship import read_encoder_card, write_preprocessing
 
 
 class StudyFailed(RuntimeError):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.augment import TASK_STYLES, Views, scoring_views, view_of
-from pipelines.rows import ImageSource
-from pipelines.saliency import heat_of, method_of, require
-from pipelines.squares import read_square
-from pipelines.trunk_source import image_source
+from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
+from pipelines.explain.saliency import heat_of, method_of, require
+from pipelines.images.activations import image_source
+from pipelines.images.decoded import read_square
+from pipelines.rows.training_rows import ImageSource
 from reports.cases import Case, choose
 from reports.evidence import joined
 from reports.inside import Inside, Shown

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from objectives.metrics import METRICS
 from pipelines.encoders._base import Encoder
-from pipelines.rows import Sources
+from pipelines.rows.training_rows import Sources
 from reports.level_scores import refuse_inert
 from storage.records import DataError, Dataset
 from storage.runs.folder import RunFolder

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.decision import Decision
 from pipelines.encoders.divide import Divided, divide
 from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explained import FoldModel
+from pipelines.explain.fold_model import FoldModel
+from pipelines.explain.load import fold_model
+from pipelines.fitted.calibration import Decision
+from pipelines.saved.model import Origin, read_preprocessing
+from pipelines.saved.predictor import refuse_other_views
 from reports.words import biased
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
 from study.config import StudyConfig
-from study.member import Origin, read_preprocessing
-from study.rebuild import fold_model
-from study.shipped import refuse_other_views
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipelines.embedded import Embeddings
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
-from pipelines.rows import ByEncoder, ImageSource, Sources, source_of
-from pipelines.trunk_source import Division, TrunkSource, image_source, room_for
+from pipelines.images.activations import Division, TrunkSource, image_source, room_for
+from pipelines.images.embeddings import Embeddings
+from pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from pipelines.saved.files import encoder_card, write_encoder_cards
 from storage.audit.audit import audit_embeddings
 from storage.audit.cropped_copies import MANY
 from storage.images.framing import Framing
@@ -19,7 +20,6 @@ from study.config import StudyConfig
 from study.known import known
 from study.prepare import Ready
 from study.search_space import ranges_of, tokens_needed, views_of
-from study.ship import encoder_card, write_encoder_cards
 
 
 def encoders_of(config: StudyConfig) -> dict[str, Encoder]:

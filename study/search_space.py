@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from objectives.spaces import Choice, Ranges, overridden
-from pipelines.augment import TASK_STYLES, Views, scoring_views, view_number
+from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
 from storage.records import DataError, Dataset
 from study.config import AUTO, StudyConfig
 

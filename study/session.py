@@ -16,7 +16,7 @@ from objectives.inner import InnerObjective, Protocol
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import Space, space
-from pipelines.rows import Sources
+from pipelines.rows.training_rows import Sources
 from storage.records import Dataset, OuterFold
 from storage.runs.folder import RunFolder
 from storage.seeds import derive

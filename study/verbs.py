@@ -121,7 +121,7 @@ def audit(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Score images with the shipped model: one CSV line an image on standard output."""
-    from study.shipped import new_features, read_shipped
+    from pipelines.saved.predictor import new_features, read_shipped
 
     shipped = read_shipped(RunFolder(options.run))
     for path in options.images:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.explained import FoldModel, Readings
-from pipelines.rows import ImageSource
+from pipelines.explain.fold_model import FoldModel, Readings
+from pipelines.rows.training_rows import ImageSource
 from reports.contribution import COLUMNS, IMAGE, Altered, contribution
 from reports.evidence import joined
 from reports.words import Json
@@ -56,7 +56,7 @@ class Taken:
     """What is taken away of one fold's test rows, and what stands for an image.
 
     Attributes:
-        images: readings of n rows (``pipelines.explained``).
+        images: readings of n rows (``pipelines.explain.fold_model``).
         mean_image: ``FoldModel.mean_image``.
         table: (n, k) columns, NaN where missing.
         names: (k,) of the columns.

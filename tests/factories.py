@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.rows import Sources
+from pipelines.rows.training_rows import Sources
+from pipelines.saved.files import write_encoder_cards
 from storage.records import Column, Dataset, Features, Ids
 from storage.runs.folder import RunFolder
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.prepare import Ready, cut, lay_out
 from study.session import Place
-from study.ship import write_encoder_cards
 from study.splits import Splits
 
 WIDTH, TOKENS = 8, 4

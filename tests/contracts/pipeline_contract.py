@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines._base import Epoch, Pipeline
-from pipelines.rows import TrainingRows
+from pipelines.rows.training_rows import TrainingRows
 from storage.records import Dataset
 from tests.factories import ArraySource, make_config, make_rows, make_splits
 

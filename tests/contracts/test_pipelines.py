@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines._base import Pipeline
-from pipelines.dbt import DbtPipeline
-from pipelines.multimodal import MultimodalPipeline
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.tasks.multimodal import MultimodalPipeline
 from storage.records import Dataset
 from tests.contracts.pipeline_contract import PipelineContract
 from tests.factories import ArraySource

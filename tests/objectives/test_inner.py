@@ -18,7 +18,7 @@ from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import overridden, space
 from pipelines._base import Epoch, TrainingDiverged
-from pipelines.rows import TrainingRows
+from pipelines.rows.training_rows import TrainingRows
 from storage.records import FloatArray, OuterFold, TrainSide
 from storage.seeds import derive
 from study.session import open_session

@@ -23,9 +23,9 @@ from objectives.spaces import (
     space,
 )
 from pipelines._base import Pipeline
-from pipelines.dbt import DbtPipeline
-from pipelines.multimodal import MultimodalPipeline
-from pipelines.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.tasks.multimodal import MultimodalPipeline
 from storage.records import DataError
 from tests.pipelines.fold_factories import prepared
 

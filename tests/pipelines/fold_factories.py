@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pipelines._base import Pipeline
-from pipelines.dbt import DbtPipeline
-from pipelines.multimodal import MultimodalPipeline
-from pipelines.rows import ImageSource, TrainingRows
+from pipelines.rows.training_rows import ImageSource, TrainingRows
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.tasks.multimodal import MultimodalPipeline
 from storage.records import Dataset, Fold
 from tests.factories import ArraySource, make_rows
 

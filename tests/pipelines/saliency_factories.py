@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.chance import Chance
-from pipelines.decision import Decision
-from pipelines.explained import FoldModel
-from pipelines.networks import EmbeddingMLP, Standardise, Widths
-from pipelines.saliency import (
-    GRAD_CAM,
-    Heat,
-)
-from pipelines.tabular import TabularEncoder
+from pipelines.explain.fold_model import FoldModel
+from pipelines.explain.saliency import GRAD_CAM, Heat
+from pipelines.fitted.calibration import Decision
+from pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
+from pipelines.heads.random_streams import Chance
+from pipelines.rows.tabular import TabularEncoder
 
 NO_COLUMNS = np.zeros(0)
 

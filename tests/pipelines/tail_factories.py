@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.dbt import DbtPipeline
 from pipelines.encoders import clip_encoder
-from pipelines.fine_tuned import TailPipeline
-from pipelines.multimodal import MultimodalPipeline
-from pipelines.rows import TrainingRows
-from pipelines.tail_training import TailTraining
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.tasks.dbt import DbtPipeline
+from pipelines.tasks.fine_tuned import TailPipeline
+from pipelines.tasks.multimodal import MultimodalPipeline
+from pipelines.training.tails import TailTraining
 from tests.factories import WIDTH, ArraySource, make_rows
 from tests.pipelines.fold_factories import CLASSES, cut
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import albumentations_views as module
-from pipelines import torchvision_views
-from pipelines.augment import (
+from pipelines.augmentation import albumentations_views as module
+from pipelines.augmentation import torchvision_views
+from pipelines.augmentation.views import (
     STRENGTHS,
     STYLES,
     Views,
@@ -212,7 +212,7 @@ def test_the_library_is_loaded_offline_and_the_environment_put_back() -> None:
         "import os, urllib.request\n"
         "def refuse(*a, **k): raise SystemExit('asked the network')\n"
         "urllib.request.OpenerDirector.open = refuse\n"
-        "from pipelines.augment import view_of\n"
+        "from pipelines.augmentation.views import view_of\n"
         "import numpy as np\n"
         "view_of(np.zeros((8, 8, 3), np.uint8), 'ab', 1, 'albumentations')\n"
         "print(os.environ.get('NO_ALBUMENTATIONS_UPDATE'))\n"
@@ -220,7 +220,7 @@ def test_the_library_is_loaded_offline_and_the_environment_put_back() -> None:
     env = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code],
-        cwd=Path(module.__file__).parents[1], env=env, capture_output=True, text=True, check=False,
+        cwd=Path(module.__file__).parents[2], env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.strip() == "None", done.stderr
 

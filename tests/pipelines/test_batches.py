@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.augment import STRENGTHS
-from pipelines.batches import Batch, Batches
-from pipelines.resample import SAMPLERS
-from pipelines.rows import TrainingRows
+from pipelines.augmentation.views import STRENGTHS
+from pipelines.rows.batches import Batch, Batches
+from pipelines.rows.resample import SAMPLERS
+from pipelines.rows.training_rows import TrainingRows
 from tests.factories import ArraySource
 from tests.pipelines.fold_factories import cut, only, small
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pipelines.rows
-import pipelines.training
 from pipelines._base import Training
-from pipelines.batches import Batches
-from pipelines.losses import effective_number_alpha
-from pipelines.resample import SAMPLERS, Resampled
-from pipelines.rows import FoldRows, Scaler, TrainingRows
-from pipelines.tabular import TabularEncoder
+from pipelines.heads.losses import effective_number_alpha
+from pipelines.rows import training_rows
+from pipelines.rows.batches import Batches
+from pipelines.rows.resample import SAMPLERS, Resampled
+from pipelines.rows.tabular import TabularEncoder
+from pipelines.rows.training_rows import FoldRows, Scaler, TrainingRows
+from pipelines.training import heads
 from storage.records import Dataset, Fold, IntArray
 from tests.factories import ArraySource, scrambled
 from tests.pipelines.fold_factories import cut, pipeline, small
@@ -111,13 +111,13 @@ def test_rows_that_validate_are_scored_in_view_zero_alone() -> None:
 def plant_in_fold_rows(
     patch: pytest.MonkeyPatch, leak: Callable[[TrainingRows, FoldRows], dict[str, Any]]
 ) -> None:
-    honest = pipelines.rows.TrainingRows._fold_rows
+    honest = training_rows.TrainingRows._fold_rows
 
     def leaky(self: TrainingRows, fold: Fold) -> FoldRows:
         rows = honest(self, fold)
         return replace(rows, **leak(self, rows))
 
-    patch.setattr(pipelines.rows.TrainingRows, "_fold_rows", leaky)
+    patch.setattr(training_rows.TrainingRows, "_fold_rows", leaky)
 
 
 def test_planted_scaler_fitted_on_validating_rows_is_caught(
@@ -168,7 +168,7 @@ def resampled_before_the_split(self: TrainingRows, which: int, sampler: str) -> 
     fold = self.folds[which]
     everything = replace(fold, fit=np.arange(len(self.train), dtype=np.int64))
     inputs = self._scaled(everything)
-    made = pipelines.rows.resample(sampler, inputs, self.train.labels, seed=7)
+    made = training_rows.resample(sampler, inputs, self.train.labels, seed=7)
     new = made.labels[len(made.rows) :]
     labels = np.concatenate([self.train.labels[fold.fit], new])
     return Resampled(np.arange(len(fold.fit)), made.synthetic, labels)
@@ -177,7 +177,7 @@ def resampled_before_the_split(self: TrainingRows, which: int, sampler: str) -> 
 def test_planted_rows_made_of_patients_that_validate_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipelines.rows.TrainingRows, "resampled", resampled_before_the_split)
+    monkeypatch.setattr(training_rows.TrainingRows, "resampled", resampled_before_the_split)
     assert {"made", "weights"} <= set(what_differs(sampler="smote"))
 
 
@@ -186,7 +186,7 @@ def test_planted_alpha_from_validating_rows_is_caught(monkeypatch: pytest.Monkey
         counts = np.bincount(self.rows.train.labels).astype(float)
         return np.stack([effective_number_alpha(counts, 0.9) for _ in self.rows.folds])
 
-    monkeypatch.setattr(pipelines.training.StackedTraining, "_alpha", leaky)
+    monkeypatch.setattr(heads.StackedTraining, "_alpha", leaky)
     assert {"alpha", "weights"} <= set(what_differs())
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.decision import Decision
+from pipelines.fitted.calibration import Decision
 from storage.records import FloatArray, IntArray
 
 

@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines import embeddings as module
-from pipelines import squares
-from pipelines.augment import STYLES, Views, view_of
-from pipelines.embeddings import BATCH, Embeddings, embed
+from pipelines.augmentation.views import STYLES, Views, view_of
 from pipelines.encoders import registry
 from pipelines.encoders._base import Encoded, Encoder
+from pipelines.images import decoded as squares
+from pipelines.images import embed as module
+from pipelines.images.embed import BATCH, Embeddings, embed
 from storage.images.framing import Framing
 from storage.images.read import content_hash, read_image
 from storage.records import DataError, Features
 
-ROOT = Path(module.__file__).parents[1]
+ROOT = Path(module.__file__).parents[2]
 
 
 STRETCHED = Framing("stretch")
@@ -382,7 +382,7 @@ def test_a_real_row_does_not_depend_on_its_neighbours(forty: Features, tmp_path:
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from pipelines import embeddings, squares
+from pipelines.images import decoded as squares, embed as embeddings
 from tests.pipelines.test_embeddings import Bands, make_images
 
 embeddings.CHUNK = squares.CHUNK = 8

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.chance import Chance
-from pipelines.networks import (
+from pipelines.heads.networks import (
     ATTENTION_HEADS,
     AttentionFusion,
     AttentionPool,
@@ -18,6 +17,7 @@ from pipelines.networks import (
     Widths,
     class_logits,
 )
+from pipelines.heads.random_streams import Chance
 
 FOLDS, ROWS, TOKENS, WIDTH = 3, 6, 5, 8
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipelines.resample import NEIGHBOURS, SAMPLERS, Resampled, resample
+from pipelines.rows.resample import NEIGHBOURS, SAMPLERS, Resampled, resample
 from storage.records import IntArray
 
 MAKING = ("smote", "smote_tomek")

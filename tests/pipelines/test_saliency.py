@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pipelines.encoders.clip_encoder import VisionTrunk
 from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explained import log_probabilities
-from pipelines.rollout import cells, patch_shares, roll_out, rolls_out
-from pipelines.saliency import (
+from pipelines.explain.fold_model import log_probabilities
+from pipelines.explain.rollout import cells, patch_shares, roll_out, rolls_out
+from pipelines.explain.saliency import (
     GRAD_CAM,
     POOLING,
     ROLL_OUT,

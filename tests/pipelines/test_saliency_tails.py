@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decision import Decision
 from pipelines.encoders.divide import Blocks, divide
 from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explained import FoldModel, Tails, log_probabilities
-from pipelines.rollout import tail_shares
-from pipelines.saliency import (
-    heat_of,
-)
+from pipelines.explain.fold_model import FoldModel, Tails, log_probabilities
+from pipelines.explain.rollout import tail_shares
+from pipelines.explain.saliency import heat_of
+from pipelines.fitted.calibration import Decision
 from tests.pipelines.saliency_factories import NO_COLUMNS, head_of, sound, square
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.tabular import TabularEncoder
+from pipelines.rows.tabular import TabularEncoder
 from storage.records import Column, FloatArray
 from tests.factories import COLUMNS
 from tests.pipelines.fold_factories import prepared

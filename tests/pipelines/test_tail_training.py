@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipelines._base import Epoch, TrainingDiverged
-from pipelines.micro_batches import MicroBatches, Moment, out_of_memory
-from pipelines.tail_training import CHANGES, TailTraining
+from pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory
+from pipelines.training.tails import CHANGES, TailTraining
 from tests.factories import scrambled
 from tests.pipelines.fold_factories import only
 from tests.pipelines.tail_factories import SmallTail, begin, tail_rows, with_tail
@@ -157,7 +157,7 @@ def test_the_effective_batch_stays_when_it_is_trained_in_parts(
     still: dict[str, object] = {"dropout": 0.0, "augmented_views": 0}
     rows = tail_rows()
     monkeypatch.setattr(SmallTail, "forward", _without_norm)
-    monkeypatch.setattr("pipelines.stacked.BatchNorm.forward", lambda self, x, mask: x)
+    monkeypatch.setattr("pipelines.heads.stacked.BatchNorm.forward", lambda self, x, mask: x)
     whole, parts = begin(rows, **still), begin(rows, **still, micro=[(0, 0, 0, 4)])
     one, other = list(whole), list(parts)
     for a, b in zip(one, other, strict=True):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import trunk_source as module
-from pipelines.augment import STYLES, Views, view_of
+from pipelines.augmentation.views import STYLES, Views, view_of
 from pipelines.encoders import registry
 from pipelines.encoders.divide import ALL, divide
 from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.squares import read_square
-from pipelines.trunk_source import UNTOUCHED, Division, room_for, trunk_source
+from pipelines.images import activations as module
+from pipelines.images.activations import UNTOUCHED, Division, room_for, trunk_source
+from pipelines.images.decoded import read_square
 from storage.images.framing import PADDED
 from storage.images.read import content_hash
 from storage.records import DataError, Features

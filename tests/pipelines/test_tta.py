@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines._base import Epoch
-from pipelines.fitted import FittedHead
-from pipelines.rows import TrainingRows
+from pipelines.fitted.head import FittedHead
+from pipelines.rows.training_rows import TrainingRows
 from storage.records import Dataset, FloatArray
 from tests.factories import ArraySource
 from tests.pipelines.fold_factories import cut, pipeline, small

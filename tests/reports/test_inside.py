@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.saliency import GRAD_CAM, POOLING, ROLL_OUT
+from pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
 from reports.cases import Case, choose
 from reports.evidence import test_rows as joined_rows
 from reports.figures_inside import fitted, whole

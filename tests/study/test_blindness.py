@@ -17,17 +17,17 @@ import numpy as np
 import optuna
 import pytest
 
-import pipelines.rows
-import pipelines.training
 import study.drive
 import study.finish
 import study.session
 import study.work
 from objectives.inner import InnerObjective
-from pipelines.decision import Decision
-from pipelines.losses import effective_number_alpha
-from pipelines.resample import resample
-from pipelines.rows import Scaler
+from pipelines.fitted.calibration import Decision
+from pipelines.heads.losses import effective_number_alpha
+from pipelines.rows import training_rows
+from pipelines.rows.resample import resample
+from pipelines.rows.training_rows import Scaler
+from pipelines.training import heads
 from storage.records import Dataset, Fold, LeakError, OuterFold, TrainSide
 from study.config import StudyConfig
 from study.engines import quiet_optuna
@@ -166,22 +166,22 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
 def test_planted_scaler_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = pipelines.rows.TrainingRows._fold_rows
+    honest = training_rows.TrainingRows._fold_rows
 
     def leaky(self: Any, fold: Fold) -> Any:
         everything = self.source.pooled(self.source.ids)
         return replace(honest(self, fold), scaler=Scaler.fit(everything))
 
-    monkeypatch.setattr(pipelines.rows.TrainingRows, "_fold_rows", leaky)
+    monkeypatch.setattr(training_rows.TrainingRows, "_fold_rows", leaky)
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
 def test_planted_encoder_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
-    fit = pipelines.rows.TabularEncoder.fit
+    fit = training_rows.TabularEncoder.fit
     monkeypatch.setattr(
-        pipelines.rows.TabularEncoder, "fit",
+        training_rows.TabularEncoder, "fit",
         classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
     )  # fmt: skip
     assert "trials" in what_differs(tmp_path, "multimodal")
@@ -191,7 +191,7 @@ def test_planted_imputer_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
     """Only what stands for a missing value comes from all rows."""
-    fit = pipelines.rows.TabularEncoder.fit
+    fit = training_rows.TabularEncoder.fit
 
     def leaky(cls: Any, columns: Any, tabular: Any) -> Any:
         pairs = zip(
@@ -200,7 +200,7 @@ def test_planted_imputer_fitted_on_all_rows_is_caught(
         )  # fmt: skip
         return cls(tuple(replace(own, fill=everyone.fill) for own, everyone in pairs))
 
-    monkeypatch.setattr(pipelines.rows.TabularEncoder, "fit", classmethod(leaky))
+    monkeypatch.setattr(training_rows.TabularEncoder, "fit", classmethod(leaky))
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
@@ -225,7 +225,7 @@ def test_planted_resampling_before_the_split_is_caught(
         source = place.embeddings
 
     monkeypatch.setattr(study.session.Session, "__init__", remember)
-    monkeypatch.setattr(pipelines.rows, "resample", leaky)
+    monkeypatch.setattr(training_rows, "resample", leaky)
     space = {"batch_size": {"values": [32]}, "sampler": {"values": ["smote"]}}
     assert "trials" in what_differs(tmp_path, "multimodal", space=space)
 
@@ -236,7 +236,7 @@ def test_planted_alpha_from_all_rows_is_caught(
     def leaky(counts: Any, beta: float) -> Any:
         return effective_number_alpha(np.bincount(seen[-1].labels).astype(float), 0.999)
 
-    monkeypatch.setattr(pipelines.training, "effective_number_alpha", leaky)
+    monkeypatch.setattr(heads, "effective_number_alpha", leaky)
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 

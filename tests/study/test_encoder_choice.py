@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.rows import ByEncoder
+from pipelines.rows.training_rows import ByEncoder
+from pipelines.saved.files import read_encoder_card
 from reports.results import results
 from storage.cache.files import write_json
 from storage.records import DataError, Dataset
@@ -22,7 +23,6 @@ from study.encoder_choice import encoder_names, spelt_weights, weights_by_encode
 from study.engines import quiet_optuna
 from study.search_space import ranges_of
 from study.session import Place, Session, open_session
-from study.ship import read_encoder_card
 from study.work import Job, carry_out
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
 from tests.study.test_blindness import FOLD, what_a_study_did

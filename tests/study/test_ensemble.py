@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decision import middle_threshold
+from pipelines.fitted.calibration import middle_threshold
+from pipelines.saved.predictor import read_shipped
 from reports.card import model_card
 from reports.results import results
 from reports.summary import summary
@@ -19,7 +20,6 @@ from storage.runs.results import read_result, read_run
 from study.drive import open_studies
 from study.prepare import Ready
 from study.session import Place, Session, open_session
-from study.shipped import read_shipped
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.test_drive import OneProcess, drive, read
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.embedded import Embeddings
+from pipelines.images.embeddings import Embeddings
 from storage.records import DataError
 from storage.runs.folder import RunFolder
 from study.fetch import at_hand

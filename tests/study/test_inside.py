@@ -14,9 +14,11 @@ import timm
 import torch
 from PIL import Image
 
-from pipelines.embeddings import embed
 from pipelines.encoders._base import Encoder
 from pipelines.encoders.registry import build
+from pipelines.explain.load import fold_model
+from pipelines.images.embed import embed
+from pipelines.saved.files import encoder_card, write_encoder_cards
 from reports.inside import TABLE
 from reports.write import write_report
 from storage.cache.files import write_json
@@ -29,9 +31,7 @@ from study.engines import quiet_optuna
 from study.exit_codes import EXIT_USAGE
 from study.inside import show
 from study.opened import Opened, open_run
-from study.rebuild import fold_model
 from study.session import Place, open_session
-from study.ship import encoder_card, write_encoder_cards
 from study.weigh import weigh
 from study.work import Job, carry_out
 from tests.factories import ArraySource, begin_run, make_config, make_rows

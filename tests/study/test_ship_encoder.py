@@ -12,10 +12,12 @@ import timm
 import torch
 from PIL import Image
 
-from pipelines.embeddings import embed
 from pipelines.encoders.registry import build
 from pipelines.encoders.weights import sha256_of
-from pipelines.rows import ByEncoder
+from pipelines.images.embed import embed
+from pipelines.rows.training_rows import ByEncoder
+from pipelines.saved.files import read_encoder_card
+from pipelines.saved.predictor import new_features, read_shipped
 from reports.card import model_card
 from storage.cache.files import write_json
 from storage.images.framing import Framing
@@ -30,8 +32,6 @@ from study.inside import look_inside
 from study.prepare import Ready, cut, lay_out
 from study.represent import encoders_of, represent
 from study.session import Place, open_session
-from study.ship import read_encoder_card
-from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import make_config
 from tests.storage.image_factories import class_folders, write_picture

@@ -16,6 +16,8 @@ from torch import Tensor
 import study.session
 from pipelines.encoders import registry
 from pipelines.encoders.divide import Tail
+from pipelines.saved.ensemble import ship_ensemble
+from pipelines.saved.predictor import new_features, read_shipped
 from storage.cache.files import read_json, write_json
 from storage.readers.read import read
 from storage.records import FINAL, DataError
@@ -24,14 +26,12 @@ from study.batch_size import CPU_CAP, settled
 from study.config import StudyConfig
 from study.drive import open_studies
 from study.engines import quiet_optuna
-from study.ensemble import ship_ensemble
 from study.finish import choose
 from study.inside import look_inside
 from study.options import study_config
 from study.prepare import Ready, cut, lay_out
 from study.represent import encoders_of, represent, room
 from study.session import Place, Session
-from study.shipped import new_features, read_shipped
 from study.work import Job, carry_out
 from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
 from tests.pipelines.tail_factories import SmallTail, save_clip, small_towers, with_tail

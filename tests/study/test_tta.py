@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.augment import scoring_views
-from pipelines.decision import Decision
+from pipelines.augmentation.views import scoring_views
+from pipelines.fitted.calibration import Decision
+from pipelines.saved.predictor import new_features, read_shipped
 from reports.card import model_card
 from reports.results import results
 from reports.summary import protocol_section
@@ -22,7 +23,6 @@ from storage.runs.results import read_result
 from study.cli import main
 from study.search_space import ranges_of, views_of
 from study.session import Session, open_session
-from study.shipped import new_features, read_shipped
 from tests.factories import make_config, make_rows
 from tests.storage.image_factories import class_folders
 from tests.study.test_drive import OneProcess, begun, drive, read

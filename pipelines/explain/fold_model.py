@@ -1,0 +1,176 @@
+"""A finished fold's model taken apart: its heads asked with arrays instead of rows by id.
+
+*Readings* are what heads read of images: (views, networks, n, ...), with one entry for all networks
+where the encoder is frozen. A score is the mean probability over views and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipelines.augmentation.views import scoring_views
+from pipelines.encoders.frozen import FrozenEncoder
+from pipelines.fitted.calibration import Decision
+from pipelines.fitted.head import ROWS_AT_ONCE
+from pipelines.fitted.tail import SCORED, filled, read_by, readings
+from pipelines.heads.networks import class_logits
+from pipelines.rows.tabular import TabularEncoder
+from pipelines.rows.training_rows import ImageSource
+from storage.records import FloatArray
+
+Readings = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Tails:
+    """Trained ends of an encoder.
+
+    Attributes:
+        each: one a network, in the order of the heads, in evaluation mode.
+        trunk: the frozen part before them; None where they take 8-bit images.
+    """
+
+    each: nn.ModuleList
+    trunk: FrozenEncoder | None
+
+    def taken(self, squares: NDArray[np.uint8]) -> Tensor:
+        """Images (n, s, s, 3) as the tails take them."""
+        given = squares if self.trunk is None else self.trunk.encode(squares).tokens
+        return torch.from_numpy(given).to(next(self.each.parameters()).device)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldModel:
+    """What scored the test rows of one outer fold.
+
+    Attributes:
+        network: a stack of one or several whose probabilities are averaged, their input scalers
+            inside.
+        columns: encoder of the clinical columns.
+        columns_mean: (width,) mean of the encoded columns over the rows that trained.
+        decision: temperature and threshold.
+        tokens: whether images are read as spatial tokens.
+        tta: augmented views over which, with the image itself, probabilities are averaged.
+        tails: where blocks of the encoder were trained; else None.
+    """
+
+    network: nn.Module
+    columns: TabularEncoder
+    columns_mean: FloatArray
+    decision: Decision
+    tokens: bool
+    tta: int = 0
+    tails: Tails | None = None
+
+    @property
+    def networks(self) -> int:
+        """How many are averaged."""
+        return len(next(self.network.parameters()))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str) -> FoldModel:
+        """This model on ``device``; its networks are moved, not copied."""
+        self.network.to(device)
+        if self.tails is not None:
+            self.tails.each.to(device)
+        return self
+
+    def readings(self, source: ImageSource, ids: Sequence[str]) -> Readings:
+        """Of rows that are represented already, in every view that scores."""
+        return np.stack([self._of_view(source, ids, view) for view in scoring_views(self.tta)])
+
+    def mean_image(self, source: ImageSource, trained: Sequence[str]) -> Readings:
+        """(1, networks or 1, 1, ...) what stands for an image that is taken away.
+
+        That is the mean over the rows ``trained``, untouched: of their embeddings or, where blocks
+        of the encoder were trained, of what each network's own tail gives.
+        """
+        if self.tails is None:
+            mean: Tensor = self.network.scaler.mean  # type: ignore[assignment]
+            return mean[:1].cpu().numpy()[None]
+        sums = [part.double().sum(1) for part in self._by_tails(source, trained, 0)]
+        whole = torch.stack(sums).sum(0) / len(trained)
+        return whole[None, :, None].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def readings_of(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
+        """Of one image, (views, networks or 1, 1, ...), from its pixels.
+
+        Args:
+            encoder: the pretrained one.
+            squares: (views, s, s, 3) the image, then its augmented views.
+        """
+        parts = [
+            self._of_squares(encoder, squares[start : start + SCORED])
+            for start in range(0, len(squares), SCORED)
+        ]
+        return np.concatenate(parts)[:, :, None]
+
+    @torch.inference_mode()
+    def probabilities(self, found: Readings, tabular: FloatArray) -> FloatArray:
+        """Calibrated probabilities (n, classes).
+
+        Args:
+            found: readings of n rows.
+            tabular: (n, k) encoded columns, k = 0 for none.
+        """
+        step = max(1, ROWS_AT_ONCE // self.networks)
+        parts = [
+            log_probabilities(
+                self.network, torch.tensor(found[:, :, start : start + step]),
+                torch.tensor(tabular[start : start + step]).float(),
+            )
+            for start in range(0, found.shape[2], step)
+        ]  # fmt: skip
+        return self.decision.calibrate(torch.cat(parts).exp().cpu().numpy())
+
+    def _of_view(self, source: ImageSource, ids: Sequence[str], view: int) -> Readings:
+        if self.tails is not None:
+            return torch.cat(list(self._by_tails(source, ids, view)), dim=1).cpu().numpy()
+        shared = source.tokens(ids, view) if self.tokens else source.pooled(ids, view)
+        return np.asarray(shared)[None]
+
+    def _by_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Iterator[Tensor]:
+        assert self.tails is not None
+        return readings(
+            list(self.tails.each), source, ids,  # type: ignore[arg-type]
+            tokens=self.tokens, device=self.device, view=view,
+        )  # fmt: skip
+
+    def _of_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
+        """(some views, networks or 1, ...), encoded in the batches of a study."""
+        full, count = filled(squares).numpy(), len(squares)
+        if self.tails is not None:
+            each = read_by(list(self.tails.each), self.tails.taken(full), tokens=self.tokens)
+            return each[:, :count].transpose(0, 1).cpu().numpy()
+        encoded = encoder.encode(full)
+        return (encoded.tokens if self.tokens else encoded.pooled)[:count, None]
+
+
+def log_probabilities(network: nn.Module, found: Tensor, tabular: Tensor) -> Tensor:
+    """Logarithm of the mean probability (n, classes) over views and networks, uncalibrated.
+
+    Args:
+        found: readings of n rows, on any device.
+        tabular: (n, k).
+    """
+    weights = next(network.parameters())
+    networks = len(weights)
+    columns = tabular.to(weights.device).expand(networks, *tabular.shape).contiguous()
+    each = []
+    for view in found:
+        seen = view.to(weights.device).float().expand(networks, *view.shape[1:]).contiguous()
+        logits = class_logits(network(seen, columns, None))
+        each.append(torch.log_softmax(logits.double(), dim=-1))
+    return torch.logsumexp(torch.cat(each), dim=0) - float(np.log(len(found) * networks))

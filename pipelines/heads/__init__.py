@@ -1,0 +1,1 @@
+"""Networks, losses and random numbers of the heads."""

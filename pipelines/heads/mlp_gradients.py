@@ -1,0 +1,167 @@
+"""Steps of one fold's ``EmbeddingMLP``, forwards and backwards written out, on a CPU.
+
+A stack of folds takes every fold's weights and moments through the cache at each step, and autograd
+spends as long on a hundred small operations as on the products. One fold after the other, with
+torch's own kernels and gradients written where Adam reads them, a step is nearly products alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipelines.heads.gradients import BATCH_NORM_EPS
+from pipelines.heads.losses import focal_gradient
+from pipelines.heads.networks import EmbeddingMLP, class_logits
+from pipelines.heads.random_streams import Chance
+from pipelines.heads.stacked import BATCH_NORM_MOMENTUM, Block, StackedAdam
+from pipelines.rows.batches import BatchRun
+
+NORMALISE = torch.ops.aten.native_batch_norm.default
+NORMALISE_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """What a step lowers: see ``focal_loss``; ``alpha (folds, classes)``."""
+
+    alpha: Tensor
+    gamma: float
+    label_smoothing: float
+
+
+class Passed(NamedTuple):
+    """What a block keeps of the way forwards, for the way back.
+
+    Attributes:
+        x: (rows, fan_in) what it was given.
+        hidden, normal: (rows, fan_out) before and after normalisation.
+        mean, spread: (fan_out,) of the batch; the spread is inverse.
+        kept: (rows, fan_out) what dropout multiplied by; None without.
+    """
+
+    x: Tensor
+    hidden: Tensor
+    normal: Tensor
+    mean: Tensor
+    spread: Tensor
+    kept: Tensor | None
+
+
+class BlockSteps:
+    """One fold of a ``Block``."""
+
+    def __init__(self, block: Block, fold: int, optimiser: StackedAdam) -> None:
+        norm = block.norm
+        self.weight = block.linear.weight.data[fold]
+        self.scale, self.shift = norm.weight.data[fold, 0], norm.bias.data[fold, 0]
+        self.to_weight = optimiser.gradient_of(block.linear.weight)[fold]
+        self.to_scale, self.to_shift = (
+            optimiser.gradient_of(parameter)[fold, 0] for parameter in (norm.weight, norm.bias)
+        )
+        self.running = norm.running_mean[fold, 0], norm.running_var[fold, 0]
+
+    def forward(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Passed]:
+        """``x (rows, fan_in)`` to (rows, fan_out); ``kept`` is what dropout multiplies by."""
+        hidden = torch.mm(x, self.weight)
+        # One row has no variance to remember.
+        remembered = self.running if len(x) > 1 else (None, None)
+        normal, mean, spread = NORMALISE(
+            hidden, self.scale, self.shift, *remembered,
+            True, BATCH_NORM_MOMENTUM, BATCH_NORM_EPS,
+        )  # fmt: skip
+        out = normal.clamp_min(0)
+        if kept is not None:
+            out.mul_(kept)
+        return out, Passed(x, hidden, normal, mean, spread, kept)
+
+    def backward(self, gradient: Tensor, passed: Passed) -> Tensor:
+        """Writes the parameters' gradients; returns that of ``hidden``.
+
+        Args:
+            gradient: (rows, fan_out) of what ``forward`` gave; it is overwritten.
+        """
+        if passed.kept is not None:
+            gradient.mul_(passed.kept)
+        gradient.mul_(passed.normal > 0)
+        gradient, to_scale, to_shift = NORMALISE_BACKWARD(
+            gradient, passed.hidden, self.scale, None, None, passed.mean, passed.spread,
+            True, BATCH_NORM_EPS, [True, True, True],
+        )  # fmt: skip
+        self.to_scale.copy_(to_scale)
+        self.to_shift.copy_(to_shift)
+        torch.mm(passed.x.t(), gradient, out=self.to_weight)
+        return gradient
+
+
+class MlpSteps:
+    """One fold of an ``EmbeddingMLP`` without attention; weights and moments are the stack's."""
+
+    def __init__(
+        self, network: EmbeddingMLP, fold: int, optimiser: StackedAdam, chance: Chance, loss: Loss
+    ) -> None:
+        self.fold, self.optimiser, self.loss, self.chance = fold, optimiser, loss, chance
+        self.alpha = loss.alpha[fold : fold + 1]
+        self.factor = 1.0 / network.scaler.scale[fold]
+        self.offset = -network.scaler.mean[fold] * self.factor
+        layers = network.first, network.second
+        self.blocks = [BlockSteps(block, fold, optimiser) for block in layers]
+        self.widths = [block.linear.weight.shape[-1] for block in layers]
+        self.rate = network.first.dropout.rate
+        out = network.out
+        assert out.bias is not None
+        self.weight, self.bias = out.weight.data[fold], out.bias.data[fold]
+        self.to_weight, self.to_bias = (
+            optimiser.gradient_of(parameter)[fold] for parameter in (out.weight, out.bias)
+        )
+
+    @classmethod
+    def of(
+        cls, network: object, optimiser: StackedAdam, chance: Chance, loss: Loss
+    ) -> list[MlpSteps]:
+        """One a fold; none where the network is another, or on another device."""
+        on_cpu = optimiser.values.device.type == "cpu"
+        if not (isinstance(network, EmbeddingMLP) and network.pool is None and on_cpu):
+            return []
+        return [cls(network, fold, optimiser, chance, loss) for fold in range(len(chance.seeds))]
+
+    @torch.inference_mode()
+    def train(self, run: BatchRun, rate: float) -> Tensor:
+        """One update from each batch; the sum of their rows' losses."""
+        scaled = torch.addcmul(self.offset, run.images, self.factor)
+        parts = (torch.split(rows, run.sizes) for rows in (scaled, run.labels))
+        losses = [
+            self._step(x, labels, kept, rate)
+            for x, labels, kept in zip(*parts, self._kept(run.sizes), strict=True)
+        ]
+        return torch.cat(losses).sum()
+
+    def _kept(self, sizes: Sequence[int]) -> Iterable[Sequence[Tensor | None]]:
+        """What dropout multiplies by in each step, behind either block."""
+        if not self.rate:
+            return [(None, None)] * len(sizes)
+        return self.chance.steps_of(self.fold, sizes, self.widths, self.rate)
+
+    def _step(
+        self, x: Tensor, labels: Tensor, kept: Sequence[Tensor | None], rate: float
+    ) -> Tensor:
+        """One update; the losses (rows,) before it."""
+        first, second = self.blocks
+        hidden, passed_first = first.forward(x, kept[0])
+        hidden, passed_second = second.forward(hidden, kept[1])
+        logits = torch.addmm(self.bias, hidden, self.weight)
+        losses, slope = focal_gradient(
+            class_logits(logits)[None], labels[None], self.alpha,
+            gamma=self.loss.gamma, label_smoothing=self.loss.label_smoothing,
+        )  # fmt: skip
+        slope = slope[0, :, -logits.shape[1] :].div(len(x))
+        torch.mm(hidden.t(), slope, out=self.to_weight)
+        torch.sum(slope, 0, keepdim=True, out=self.to_bias)
+        slope = second.backward(torch.mm(slope, self.weight.t()), passed_second)
+        first.backward(torch.mm(slope, second.weight.t()), passed_first)
+        self.optimiser.step_of(self.fold, rate)
+        return losses[0]

@@ -1,0 +1,224 @@
+"""The heads of the two tasks, each a stack of one network a fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines.heads.random_streams import Chance
+from pipelines.heads.stacked import Block, Linear
+from pipelines.rows.training_rows import FoldRows
+from storage.records import FloatArray
+
+ATTENTION_HEADS = 4
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Sizes a network is built for.
+
+    Attributes:
+        image: width of an image representation.
+        tokens: True where an image is (tokens, image) instead of (image,).
+        tabular: width of the encoded clinical columns; 0 for none.
+        classes: number of classes; two share one logit.
+    """
+
+    image: int
+    tokens: bool
+    tabular: int
+    classes: int
+
+    @property
+    def logits(self) -> int:
+        """Outputs of the last layer."""
+        return 1 if self.classes == 2 else self.classes
+
+
+class Network(Protocol):
+    """``(images (folds, rows, ...), tabular (folds, rows, k), mask) -> (folds, rows, logits)``."""
+
+    def __call__(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
+        """``mask (folds, rows, 1)`` while training, None when predicting."""
+
+
+class Standardise(nn.Module):
+    """Scales inputs by each fold's own mean and spread, which travel with the weights."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: FloatArray, scale: FloatArray) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).unsqueeze(1))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32).unsqueeze(1))
+
+    @classmethod
+    def of(cls, folds: list[FoldRows]) -> Standardise:
+        """One scaler a fold, ``(folds, 1, width)``."""
+        return cls(
+            np.stack([fold.scaler.mean for fold in folds]),
+            np.stack([fold.scaler.scale for fold in folds]),
+        )
+
+    def forward(self, x: Tensor, block: float = 1.0) -> Tensor:
+        """``(folds, rows, width)``, divided by ``block`` besides."""
+        factor = 1.0 / (self.scale * block)
+        return torch.addcmul(-self.mean * factor, x, factor)
+
+
+class AttentionPool(nn.Module):
+    """Spatial tokens to one vector, by four heads that each learn where to look.
+
+    Head h weighs the tokens by a softmax of a learnt query against its share of the width and
+    pools that share. Queries start at zero, so training starts from the mean of the tokens.
+    After Ilse, Tomczak & Welling (2018), attention-based multiple-instance pooling.
+    """
+
+    def __init__(self, folds: int, width: int) -> None:
+        super().__init__()
+        if width % ATTENTION_HEADS:
+            raise ValueError(f"{ATTENTION_HEADS} heads cannot share a width of {width}")
+        share = width // ATTENTION_HEADS
+        self.query = nn.Parameter(torch.zeros(folds, ATTENTION_HEADS, share))
+
+    def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
+        """``tokens (folds, rows, t, width)``, ``scale (folds, 1, width)`` -> one vector a row."""
+        folds, rows, count, width = tokens.shape
+        weights = self.weights(tokens, scale)
+        pooled = torch.bmm(weights.transpose(1, 2), tokens.view(folds * rows, count, width))
+        shares = pooled.view(folds, rows, ATTENTION_HEADS, ATTENTION_HEADS, -1)
+        kept: Tensor = shares.diagonal(dim1=2, dim2=3).transpose(2, 3)
+        return kept.reshape(folds, rows, width)
+
+    def weights(self, tokens: Tensor, scale: Tensor) -> Tensor:
+        """What each head gives each token, (folds * rows, t, heads); sums to 1 over the tokens."""
+        folds, rows, count, width = tokens.shape
+        # Dividing the query instead of the tokens saves a copy of the largest tensor here; the
+        # mean cancels in the softmax.
+        query = self.query / scale.view(self.query.shape) / self.query.shape[-1] ** 0.5
+        # Each head's query stands in a block of an otherwise empty (width, heads) matrix, and each
+        # head pools the whole width, of which its share is kept: four times the arithmetic, but
+        # the tokens are read in place instead of being copied into another order.
+        blocks = torch.stack([_blocks(heads) for heads in query])
+        logits = torch.bmm(tokens.view(folds, rows * count, width), blocks)
+        return torch.softmax(logits.view(folds * rows, count, ATTENTION_HEADS), dim=1)
+
+
+def _blocks(heads: Tensor) -> Tensor:
+    """(heads, share) -> (heads * share, heads), each head's numbers in rows of its own."""
+    blocks: Tensor = torch.block_diag(*heads)  # type: ignore[no-untyped-call]
+    return blocks.T
+
+
+class EmbeddingMLP(nn.Module):
+    """Embedding (or attended tokens) -> 256 -> 128 -> logits."""
+
+    def __init__(
+        self, chance: Chance, widths: Widths, scaler: Standardise, *, dropout: float
+    ) -> None:
+        super().__init__()
+        self.scaler = scaler
+        self.pool = AttentionPool(len(chance.seeds), widths.image) if widths.tokens else None
+        self.first = Block(chance, widths.image, 256, dropout)
+        self.second = Block(chance, 256, 128, dropout)
+        self.out = Linear(chance, 128, widths.logits)
+
+    def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
+        """The dbt task reads no clinical column."""
+        pooled = images if self.pool is None else self.pool(images, self.scaler.scale)
+        hidden = self.second(self.first(self.scaler(pooled), mask), mask)
+        logits: Tensor = self.out(hidden)
+        return logits
+
+
+class AttentionFusion(nn.Module):
+    """Four-head self-attention over two tokens, the image and the clinical columns.
+
+    No bias on keys, values and output: the softmax cancels the first, the batch normalisation
+    that follows the others, so their true gradients are zero and Adam would step on the rounding
+    noise (see ``Block``). The biases of the two tokens reach the queries.
+    """
+
+    def __init__(self, chance: Chance, image: int, tabular: int, width: int) -> None:
+        super().__init__()
+        self.image = Linear(chance, image, width)
+        self.tabular = Linear(chance, tabular, width)
+        self.qkv = Linear(chance, width, 3 * width, bias=False)
+        self.out = Linear(chance, width, width, bias=False)
+
+    def forward(self, image: Tensor, tabular: Tensor) -> Tensor:
+        """(folds, rows, image), (folds, rows, tabular) -> (folds, rows, 2 * width)."""
+        tokens = torch.stack([self.image(image), self.tabular(tabular)], dim=2)
+        folds, rows, two, width = tokens.shape
+        heads = self.qkv(tokens.view(folds, rows * two, width))
+        query, key, value = heads.view(
+            folds, rows, two, 3, ATTENTION_HEADS, width // ATTENTION_HEADS
+        ).permute(3, 0, 1, 4, 2, 5)  # each (folds, rows, heads, 2, width / heads)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        mixed = self.out(mixed.transpose(2, 3).reshape(folds, rows * two, width))
+        fused: Tensor = (tokens + mixed.view(tokens.shape)).flatten(2)
+        return fused
+
+
+class FusionNetwork(nn.Module):
+    """Image embedding and clinical columns, joined or attended, to a 128-32 classifier.
+
+    The image block is scaled by the root of its width, as multi-block analysis does, so that its
+    hundreds of numbers together weigh as much as one column: unscaled, they drown the columns and
+    overfit first (252 images, inner folds: ROC-AUC 0.73 unscaled, 0.77 scaled, linear model 0.77).
+    """
+
+    FUSED = 128
+
+    def __init__(
+        self,
+        chance: Chance,
+        widths: Widths,
+        scaler: Standardise,
+        *,
+        dropout: float,
+        attention: bool,
+    ) -> None:
+        super().__init__()
+        self.scaler = scaler
+        joined = widths.image
+        self.columns: nn.ModuleList | None = None
+        self.fusion: AttentionFusion | None = None
+        if widths.tabular:
+            self.columns = nn.ModuleList(
+                [Block(chance, widths.tabular, 64, dropout), Block(chance, 64, 64, dropout),
+                 Block(chance, 64, 32, dropout)]
+            )  # fmt: skip
+            joined += 32
+        if attention:
+            self.fusion = AttentionFusion(chance, widths.image, 32, self.FUSED)
+            joined = 2 * self.FUSED
+        self.first = Block(chance, joined, 128, dropout)
+        self.second = Block(chance, 128, 32, dropout)
+        self.out = Linear(chance, 32, widths.logits)
+
+    def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
+        """Both inputs -> logits."""
+        joined = self.scaler(images, block=images.shape[-1] ** 0.5)
+        if self.columns is not None:
+            for block in self.columns:
+                tabular = block(tabular, mask)
+            if self.fusion is not None:
+                joined = self.fusion(joined, tabular)
+            else:
+                joined = torch.cat([joined, tabular], dim=-1)
+        hidden = self.second(self.first(joined, mask), mask)
+        logits: Tensor = self.out(hidden)
+        return logits
+
+
+def class_logits(logits: Tensor) -> Tensor:
+    """(..., logits) -> (..., classes): one logit stands for two classes, the first fixed at 0."""
+    if logits.shape[-1] > 1:
+        return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=-1)

@@ -1,0 +1,197 @@
+"""Layers that hold every fold's weights and train them in one batched product.
+
+The leading axis of every tensor is the fold. Rows that only pad a fold to the batch size are
+masked: they reach neither the batch statistics nor the loss, so a fold trained in a stack
+learns what it would learn alone.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from pipelines.heads.gradients import BATCH_NORM_EPS, Normalise, Product, Sink
+from pipelines.heads.random_streams import Chance
+
+BATCH_NORM_MOMENTUM = 0.1
+BETAS = (0.9, 0.999)
+EPS = 1e-6
+"""Of Adam: torch's 1e-8 blows rounding noise of a vanishing gradient up to a full-size step."""
+
+
+class Linear(nn.Module):
+    """``x (folds, rows, fan_in) -> (folds, rows, fan_out)``; torch's own initial values."""
+
+    def __init__(self, chance: Chance, fan_in: int, fan_out: int, *, bias: bool = True) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(fan_in)
+        self.weight = nn.Parameter((chance.uniform(fan_in, fan_out) * 2 - 1) * bound)
+        self.bias = nn.Parameter((chance.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
+        self.sink: Sink | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One batched matrix product for all folds."""
+        product: Tensor = Product.apply(x, self.weight, self.sink)
+        return product if self.bias is None else product + self.bias
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation a fold, over the rows that are not padding."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, folds: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(folds, 1, width))
+        self.bias = nn.Parameter(torch.zeros(folds, 1, width))
+        self.register_buffer("running_mean", torch.zeros(folds, 1, width))
+        self.register_buffer("running_var", torch.ones(folds, 1, width))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``x (folds, rows, width)``, ``mask (folds, rows, 1)`` 1 for a row, 0 for padding."""
+        if mask is None:
+            scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
+            return x * scale + (self.bias - self.running_mean * scale)
+        count = mask.sum(1, keepdim=True).clamp_min(1.0)
+        given = x, mask / count, self.weight, self.bias
+        normal, mean, var = Normalise.apply(*given)
+        self._remember(mean, var, count)
+        return torch.as_tensor(normal)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        unbiased = var * count / (count - 1).clamp_min(1.0)
+        step = BATCH_NORM_MOMENTUM * (count > 1)
+        self.running_mean += step * (mean - self.running_mean)
+        self.running_var += step * (unbiased - self.running_var)
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from each fold's own stream, drawn on the CPU on every device."""
+
+    def __init__(self, chance: Chance, rate: float) -> None:
+        super().__init__()
+        self.chance, self.rate = chance, rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeroes a share ``rate`` of ``x (folds, rows, width)`` while training."""
+        if not self.training or self.rate == 0.0:
+            return x
+        kept = self.chance.kept(x.shape[1], x.shape[2], self.rate)
+        return x * kept.to(x.device, x.dtype).div_(1 - self.rate)
+
+
+class Block(nn.Module):
+    """Linear, batch normalisation, ReLU, dropout.
+
+    No bias before the normalisation: its true gradient is zero, and Adam would turn the rounding
+    noise of zero into full-size steps.
+    """
+
+    def __init__(self, chance: Chance, fan_in: int, fan_out: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = Linear(chance, fan_in, fan_out, bias=False)
+        self.norm = BatchNorm(len(chance.seeds), fan_out)
+        self.dropout = Dropout(chance, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """``x (folds, rows, fan_in)``; the mask is None where nothing is being trained."""
+        hidden: Tensor = self.dropout(torch.relu(self.norm(self.linear(x), mask)))
+        return hidden
+
+
+class StackedAdam:
+    """torch's fused Adam or AdamW over one flat ``(folds, parameters)`` buffer.
+
+    The parameters of the module become views of the buffer, so that a step is one pass whatever
+    the number of layers, the gradient norm is a row norm, and a fold whose epoch has ended (fewer
+    batches than its neighbours) keeps weights and moments untouched.
+
+    Args:
+        module: stacked layers; every parameter has the fold as its leading axis.
+        decoupled: True for AdamW (Loshchilov & Hutter 2019), False for Adam with L2.
+        clip_norm: largest gradient norm of one fold; None for no clipping.
+    """
+
+    def __init__(
+        self, module: nn.Module, *, weight_decay: float, decoupled: bool, clip_norm: float | None
+    ) -> None:
+        self.weight_decay, self.decoupled, self.clip_norm = weight_decay, decoupled, clip_norm
+        parameters = list(module.parameters())
+        self.values = torch.cat([p.data.reshape(len(p), -1) for p in parameters], dim=1)
+        self.gradients = torch.zeros_like(self.values)
+        self.means, self.squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self.steps = list(torch.zeros(len(self.values), device=self.values.device))
+        _share(parameters, self.values, self.gradients)
+        self._views = {id(p): p.grad for p in parameters if p.grad is not None}
+        self.sinks = _sinks(module) if self.values.device.type == "cpu" else []
+        self._zeroed = [p.grad for p in parameters if p.grad is not None]  # none of a sink's
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, active: Tensor) -> None:
+        """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
+        for sink in self.sinks:
+            sink.settle()
+        self._update(
+            [k for k, takes_part in enumerate(active.tolist()) if takes_part], learning_rate
+        )
+        for gradient in self._zeroed:
+            gradient.zero_()
+        for sink in self.sinks:
+            sink.stale = True
+
+    def step_of(self, fold: int, learning_rate: float) -> None:
+        """The same of one fold whose gradients were all written where ``gradient_of`` says."""
+        self._update([fold], learning_rate)
+
+    def gradient_of(self, parameter: nn.Parameter) -> Tensor:
+        """Where a step reads the gradient of a parameter of the module, in its shape."""
+        return self._views[id(parameter)]
+
+    def _update(self, folds: Sequence[int], learning_rate: float) -> None:
+        buffers = self.values, self.gradients, self.means, self.squares
+        values, gradients, means, squares = ([each[k] for k in folds] for each in buffers)
+        if self.clip_norm is not None:
+            for gradient in gradients:
+                gradient.mul_((self.clip_norm / (gradient.norm() + 1e-6)).clamp_max_(1.0))
+        adam(
+            values, gradients, means, squares, [], [self.steps[k] for k in folds],
+            fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=learning_rate,
+            weight_decay=self.weight_decay, eps=EPS, maximize=False,
+            decoupled_weight_decay=self.decoupled,
+        )  # fmt: skip
+
+
+def _share(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
+    """Make parameters and their gradients views of the buffers."""
+    # The views are spread over the folds' rows; torch warns that gradients are copied to them,
+    # which is the point.
+    warnings.filterwarnings("ignore", message="grad and param do not obey")
+    for parameter, (start, stop) in zip(parameters, _spans(parameters), strict=True):
+        parameter.data = values[:, start:stop].view(parameter.shape)
+        parameter.grad = gradients[:, start:stop].view(parameter.shape)
+
+
+def _sinks(module: nn.Module) -> list[Sink]:
+    """Let the backward pass write the weights' gradients where they are now."""
+    sinks = []
+    for layer in module.modules():
+        if isinstance(layer, Linear) and layer.weight.grad is not None:
+            layer.sink = Sink(layer.weight, layer.weight.grad)
+            layer.weight.grad = None
+            sinks.append(layer.sink)
+    return sinks
+
+
+def _spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter[0].numel()
+        yield start, stop
+        start = stop

@@ -1,0 +1,222 @@
+"""Rows of all folds to stacked batches: one bank of inputs, one gather a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.augmentation.views import STRENGTHS, scoring_views, view_number
+from pipelines.rows.image_bank import ImageBank
+from pipelines.rows.resample import Resampled
+from pipelines.rows.training_rows import FoldRows, TrainingRows
+from storage.records import IntArray
+from storage.seeds import derive
+
+BoolArray = NDArray[np.bool_]
+
+GATHERED = 512
+"""Rows of one fold that are read at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One step of every fold.
+
+    Attributes:
+        images: (folds, rows, width) or (folds, rows, tokens, width).
+        tabular: (folds, rows, k).
+        labels: (folds, rows).
+        mask: (folds, rows, 1), 1 for a row and 0 for padding.
+        active: (folds,) False for a fold whose epoch is over.
+    """
+
+    images: Tensor
+    tabular: Tensor
+    labels: Tensor
+    mask: Tensor
+    active: Tensor
+
+
+class BatchRun(NamedTuple):
+    """Batches of one fold that follow each other.
+
+    Attributes:
+        images: (rows, ...) of all of them.
+        labels: (rows,).
+        sizes: rows of each batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    sizes: list[int]
+
+
+@dataclass(eq=False)
+class FoldOrder:
+    """How one fold draws its epochs.
+
+    Attributes:
+        image_at, tabular_at: (m,) where each resampled row's inputs are in the bank.
+        labels: (m,) class of each resampled row.
+        varied: (m,) True for a real row that may be drawn as a view.
+        shuffle, draw: the fold's own streams.
+    """
+
+    resampled: Resampled
+    image_at: IntArray
+    tabular_at: IntArray
+    labels: IntArray
+    varied: BoolArray
+    shuffle: np.random.Generator
+    draw: torch.Generator
+
+
+class Batches:
+    """Gathers stacked batches from one bank of inputs.
+
+    The bank is the training side (and once more for each augmented view that is drawn or scored),
+    then the rows each fold's sampler made; a batch is one indexed read of it, so folds share
+    memory.
+
+    Args:
+        views: augmented views that a row may be drawn as, besides the image itself.
+        strength: of those views.
+        every_row: whether any real row may be, or only one of a minority class.
+    """
+
+    def __init__(
+        self, rows: TrainingRows, *, sampler: str, views: int, batch_size: int, seed: int,
+        device: torch.device, strength: str = STRENGTHS[0], every_row: bool = False,
+    ) -> None:  # fmt: skip
+        self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
+        self.strength, self.every_row = strength, every_row
+        resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
+        drawn = [0, *(view_number(strength, nth) for nth in range(1, views + 1))]
+        validates = any(len(fold.val) for fold in rows.folds)
+        scored = scoring_views(rows.tta if validates else 0)
+        banked = [*drawn, *(view for view in scored if view not in drawn)]
+        self.scored = [banked.index(view) for view in scored]
+        self.images = ImageBank(rows, resampled, banked, device)
+        self.tabular = self._tabular_bank(resampled)
+        self.orders = self._orders(resampled, seed)
+
+    def epoch(self) -> Iterator[Batch]:
+        """Every row a sampler delivers, once, in each fold's own order."""
+        chunks = [self._chunks(order) for order in self.orders]
+        for step in range(max(len(fold) for fold in chunks)):
+            yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
+
+    def epoch_of(self, fold: int) -> Iterator[BatchRun]:
+        """The same of one fold alone, some batches at a time, which are gathered at once."""
+        chunks = self._chunks(self.orders[fold])
+        many = max(1, GATHERED // self.batch_size)
+        for start in range(0, len(chunks), many):
+            some = chunks[start : start + many]
+            sizes = [len(labels) for _, _, labels in some]
+            images = self._images(np.concatenate([at for at, _, _ in some]))
+            labels = torch.from_numpy(np.concatenate([labels for _, _, labels in some]))
+            yield BatchRun(images, labels.to(self.device), sizes)
+
+    def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
+        """Rows that validate, at most ``limit`` a fold at a time, all their views counted.
+
+        Yields: images in each of the views that score, the untouched first (and alone without
+        test-time augmentation); clinical columns; labels. A fold with fewer rows than its
+        neighbours is padded with its training side's first row.
+        """
+        step = max(1, limit // len(self.scored))
+        longest = max(len(fold.val) for fold in self.rows.folds)
+        at = np.zeros((len(self.rows.folds), longest), dtype=np.int64)
+        for i, fold in enumerate(self.rows.folds):
+            at[i, : len(fold.val)] = fold.val
+        for start in range(0, longest, step):
+            part = at[:, start : start + step]
+            labels = torch.from_numpy(self.rows.train.labels[part]).to(self.device)
+            seen = [self._images(part + view * len(self.rows.train)) for view in self.scored]
+            yield seen, self._tabular(part), labels
+
+    def _chunks(self, order: FoldOrder) -> list[tuple[IntArray, IntArray, IntArray]]:
+        chosen = order.resampled.order(shuffle=order.shuffle, draw=order.draw)
+        image_at = order.image_at[chosen]
+        if self.views:
+            drawn = order.shuffle.integers(0, self.views + 1, size=len(chosen))
+            image_at = image_at + np.where(order.varied[chosen], drawn, 0) * len(self.rows.train)
+        # Equal parts: a last batch of one row would have no variance to normalise by.
+        count = -(-len(chosen) // self.batch_size)
+        return list(
+            zip(
+                np.array_split(image_at, count),
+                np.array_split(order.tabular_at[chosen], count),
+                np.array_split(order.labels[chosen], count),
+                strict=True,
+            )
+        )
+
+    def _gather(self, parts: list[tuple[IntArray, IntArray, IntArray] | None]) -> Batch:
+        # No wider than the longest part: rows that only pad cost as much as others.
+        shape = (len(parts), max(len(part[0]) for part in parts if part is not None))
+        image_at, tabular_at, labels = (np.zeros(shape, dtype=np.int64) for _ in range(3))
+        mask = np.zeros((*shape, 1), dtype=np.float32)
+        for i, part in enumerate(parts):
+            if part is not None:
+                size = len(part[0])
+                image_at[i, :size], tabular_at[i, :size], labels[i, :size] = part
+                mask[i, :size] = 1.0
+        return Batch(
+            self._images(image_at), self._tabular(tabular_at),
+            torch.from_numpy(labels).to(self.device), torch.from_numpy(mask).to(self.device),
+            torch.tensor([part is not None for part in parts], device=self.device),
+        )  # fmt: skip
+
+    def _images(self, at: IntArray) -> Tensor:
+        return self.images.gather(at)
+
+    def _tabular(self, at: IntArray) -> Tensor:
+        index = torch.from_numpy(at).to(self.device).unsqueeze(-1)
+        return self.tabular.gather(1, index.expand(-1, -1, self.tabular.shape[-1]))
+
+    def _tabular_bank(self, resampled: list[Resampled]) -> Tensor:
+        n, made = len(self.rows.train), max(rows.made for rows in resampled)
+        width, image = self.rows.folds[0].tabular.shape[1], self.rows.images.shape[-1]
+        bank = np.zeros((len(resampled), n + made, width), dtype=np.float32)
+        for i, (fold, rows) in enumerate(zip(self.rows.folds, resampled, strict=True)):
+            bank[i, :n] = fold.tabular
+            if len(rows.pairs):
+                bank[i, n : n + rows.made] = rows.pairs.between(fold.tabular[fold.fit])
+            elif rows.made:
+                bank[i, n : n + rows.made] = rows.synthetic[:, image:]
+        return torch.tensor(bank).to(self.device)
+
+    def _orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
+        n = len(self.rows.train)
+        start = self.images.real
+        orders = []
+        for fold, rows in zip(self.rows.folds, resampled, strict=True):
+            made = np.arange(rows.made)
+            real = fold.fit[rows.rows]
+            image_at = np.concatenate([real, start + made])
+            tabular_at = np.concatenate([real, n + made])
+            varied = np.isin(rows.labels, fold.minority) | self.every_row
+            varied[len(rows.rows) :] = False
+            orders.append(_order(fold, rows, (image_at, tabular_at), varied, seed))
+            start += len(made)
+        return orders
+
+
+def _order(
+    fold: FoldRows, rows: Resampled, at: tuple[IntArray, IntArray], varied: BoolArray, seed: int
+) -> FoldOrder:
+    return FoldOrder(
+        rows,
+        *at,
+        rows.labels,
+        varied,
+        np.random.default_rng(derive(seed, fold.fold.name, "order")),
+        torch.Generator().manual_seed(derive(seed, fold.fold.name, "draw")),
+    )

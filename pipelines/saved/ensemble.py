@@ -1,0 +1,60 @@
+"""`--final ensemble`: the outer models, averaged, as the model that ships.
+
+After nnU-Net (Isensee et al. 2021), which ships the mean of its five cross-validation models. Each
+member keeps what its own study chose and learnt: configuration, encoder of the images and of the
+clinical columns, scaler, temperature. Their calibrated probabilities are averaged with equal
+weight. No study of all rows is searched, which saves one search of six with five outer folds. The
+Brier score and the log loss of a mean are never above the mean of the members' own (both are
+convex); of other metrics that is expected, and none is measured: every row has trained most
+members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import torch
+
+from pipelines.fitted.calibration import middle_threshold
+from pipelines.saved.files import PREPROCESSING
+from storage.cache.files import read_json, write_bytes, write_json
+from storage.records import FINAL, Ensemble
+from storage.runs.folder import RunFolder
+from storage.runs.results import write_ensemble
+
+SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")
+"""What the members' ``preprocessing.json`` have in common, said once."""
+
+
+def ship_ensemble(folder: RunFolder, members: Sequence[str]) -> Ensemble:
+    """Put the finished models of the studies ``members`` together in ``final/``.
+
+    What it writes depends on those models alone, so that it may be done again.
+    """
+    kept = {name: read_json(folder.study(name) / PREPROCESSING) for name in members}
+    thresholds = [own["threshold"] for own in kept.values()]
+    threshold = None if None in thresholds else middle_threshold(thresholds)
+    weights = {
+        name: torch.load(folder.study(name) / "model.pt", map_location="cpu", weights_only=True)
+        for name in members
+    }
+    model = BytesIO()
+    torch.save(weights, model)
+    path = folder.study(FINAL)
+    write_bytes(path / "model.pt", model.getvalue())
+    first = kept[members[0]]
+    write_json(
+        path / PREPROCESSING,
+        {
+            **{name: first[name] for name in SHARED},
+            "threshold": threshold,
+            "members": [
+                {"name": name, **{key: own[key] for key in own if key not in SHARED}}
+                for name, own in kept.items()
+            ],
+        },
+    )
+    made = Ensemble(tuple(members), threshold)
+    write_ensemble(folder, made)
+    return made

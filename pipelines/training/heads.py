@@ -1,0 +1,195 @@
+"""The epoch loop: every fold of a trial advances together, one stacked step at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines._base import Epoch, TrainingDiverged
+from pipelines.fitted.head import ROWS_AT_ONCE, FittedHead, mean_probability
+from pipelines.heads.losses import effective_number_alpha, focal_loss
+from pipelines.heads.mlp_gradients import Loss, MlpSteps
+from pipelines.heads.networks import Standardise, Widths, class_logits
+from pipelines.heads.random_streams import Chance
+from pipelines.heads.stacked import StackedAdam
+from pipelines.rows.batches import Batch, Batches
+from pipelines.rows.resample import Resampled
+from pipelines.rows.training_rows import TrainingRows
+from storage.records import FloatArray
+from storage.seeds import derive
+
+FIRST_RESTART = 10
+FLOOR = 0.01
+TINY = 1e-12
+"""Least probability whose logarithm is taken."""
+
+Build = Callable[[Chance, Widths, Standardise], nn.Module]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a head is trained; the same words for both tasks.
+
+    Attributes:
+        views: augmented views a row may be drawn as, besides the image itself.
+        strength: of those views.
+        every_row: whether any row may be, or only one of a minority class.
+        ens_beta: of the effective-number class weights.
+        decoupled: AdamW instead of Adam.
+        restarts: cosine schedule with warm restarts (10 epochs, doubling) instead of one descent.
+        clip_norm: largest gradient norm, None for none.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    gamma: float
+    label_smoothing: float
+    ens_beta: float
+    sampler: str
+    views: int
+    decoupled: bool
+    restarts: bool
+    clip_norm: float | None
+    strength: str = "light"
+    every_row: bool = False
+
+    def rate(self, done: int, budget: int) -> float:
+        """Learning rate of the epoch after ``done`` epochs of at most ``budget``.
+
+        Reference: Loshchilov & Hutter (2017), SGDR, equation 5, with a floor of 1 %.
+        """
+        start, length = 0.0, float(budget)
+        if self.restarts:
+            length = float(FIRST_RESTART)
+            while done >= start + length:
+                start, length = start + length, 2 * length
+        cosine = 0.5 * (1 + math.cos(math.pi * (done - start) / length))
+        return self.learning_rate * (FLOOR + (1 - FLOOR) * cosine)
+
+
+class StackedTraining:
+    """Trains one network a fold, all folds in step.
+
+    A fold's weights, order and draws come from its own seeds, and its rows are masked where
+    they only pad a batch, so that training it in a stack or alone gives the same model.
+
+    Raises:
+        TrainingDiverged: a probability is no longer a number.
+    """
+
+    def __init__(
+        self, recipe: Recipe, build: Build, rows: TrainingRows,
+        *, budget: int, seed: int, device: str,
+    ) -> None:  # fmt: skip
+        self.recipe, self.build, self.rows, self.budget = recipe, build, rows, budget
+        self.batches = Batches(
+            rows, sampler=recipe.sampler, views=recipe.views, batch_size=recipe.batch_size,
+            seed=seed, device=torch.device(device), strength=recipe.strength,
+            every_row=recipe.every_row,
+        )  # fmt: skip
+        self.widths = Widths(
+            rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
+        )
+        names = [fold.fold.name for fold in rows.folds]
+        self.chance = Chance([derive(seed, name, "network") for name in names], recipe.batch_size)
+        self.network = build(self.chance, self.widths, Standardise.of(rows.folds)).to(device)
+        self.optimiser = StackedAdam(
+            self.network, weight_decay=recipe.weight_decay, decoupled=recipe.decoupled,
+            clip_norm=recipe.clip_norm,
+        )  # fmt: skip
+        self.alpha = torch.tensor(self._alpha(), dtype=torch.float32, device=device)
+        loss = Loss(self.alpha, recipe.gamma, recipe.label_smoothing)
+        self.steps = MlpSteps.of(self.network, self.optimiser, self.chance, loss)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        for number in range(1, self.budget + 1):
+            fit_loss = self._train_epoch(number - 1)
+            val_loss, probabilities = self._validate()
+            if not all(np.isfinite(fold).all() for fold in (*probabilities, fit_loss)):
+                raise TrainingDiverged(
+                    f"epoch {number}: a loss or probability is no longer a number (learning rate "
+                    f"{self.recipe.learning_rate:.2g}, gamma {self.recipe.gamma:.2g})"
+                )
+            yield Epoch(number, fit_loss, val_loss, probabilities)
+
+    def fitted(self, *members: int) -> FittedHead:
+        """A copy of these members' networks, with all they need to read new rows."""
+        empty = np.zeros((len(members), self.widths.image))
+        network = self.build(Chance([0] * len(members)), self.widths, Standardise(empty, empty))
+        state, chosen = self.network.state_dict(), list(members)
+        network.load_state_dict({name: state[name][chosen].cpu() for name in state})
+        encoder = self.rows.folds[members[0]].encoder
+        return FittedHead(
+            network.eval(), encoder, self.rows.source, self.rows.tokens, self.rows.tta
+        )
+
+    def delivered(self, fold: int) -> Resampled:
+        """The rows one fold trains on."""
+        return self.batches.orders[fold].resampled
+
+    def remarks(self) -> Mapping[str, object]:
+        """Nothing is worth one."""
+        return {}
+
+    def _alpha(self) -> FloatArray:
+        classes = len(self.rows.train.classes)
+        return np.stack(
+            [
+                effective_number_alpha(order.resampled.seen(classes), self.recipe.ens_beta)
+                for order in self.batches.orders
+            ]
+        )
+
+    def _train_epoch(self, done: int) -> FloatArray:
+        self.network.train()
+        self.chance.begin(done)
+        rate = self.recipe.rate(done, self.budget)
+        total = torch.zeros(len(self.rows.folds))
+        for steps in self.steps:
+            for run in self.batches.epoch_of(steps.fold):
+                total[steps.fold] += steps.train(run, rate)
+        if not self.steps:
+            for batch in self.batches.epoch():
+                total += self._step(batch, rate).cpu()
+        rows = np.array([len(order.labels) for order in self.batches.orders], dtype=np.float64)
+        return np.asarray(total.numpy() / rows)
+
+    def _step(self, batch: Batch, rate: float) -> Tensor:
+        mask = batch.mask.squeeze(-1)
+        logits = class_logits(self.network(batch.images, batch.tabular, batch.mask))
+        summed = (self._loss(logits, batch.labels) * mask).sum(1)  # (folds,)
+        # A sum over folds keeps each fold's gradient what it would be alone.
+        torch.autograd.backward((summed / mask.sum(1).clamp_min(1.0)).sum())
+        self.optimiser.step(rate, batch.active)
+        return summed.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return focal_loss(
+            logits, labels, self.alpha,
+            gamma=self.recipe.gamma, label_smoothing=self.recipe.label_smoothing,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def _validate(self) -> tuple[FloatArray, tuple[FloatArray, ...]]:
+        self.network.eval()
+        lengths = [len(fold.val) for fold in self.rows.folds]
+        scores, losses = [], []
+        for views, tabular, labels in self.batches.validation(-(-ROWS_AT_ONCE // len(lengths))):
+            logits = [class_logits(self.network(images, tabular, None)) for images in views]
+            probabilities = mean_probability(logits)
+            scores.append(probabilities.cpu())
+            # The loss of what scores: over several views, of their mean probability.
+            scored = logits[0] if len(views) == 1 else probabilities.clamp_min(TINY).log().float()
+            losses.append(self._loss(scored, labels).cpu())
+        if not scores:
+            nothing = np.zeros((0, len(self.rows.train.classes)))
+            return np.full(len(lengths), np.nan), tuple(nothing for _ in lengths)
+        score, loss = torch.cat(scores, 1).numpy(), torch.cat(losses, 1).numpy()
+        means = [loss[i, :n].mean(dtype=np.float64) for i, n in enumerate(lengths)]
+        return np.array(means), tuple(score[i, :n] for i, n in enumerate(lengths))

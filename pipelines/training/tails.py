@@ -1,0 +1,88 @@
+"""The epoch loop of trainable tails: within an epoch one fold trains after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipelines._base import Epoch, TrainingDiverged
+from pipelines.fitted.tail import FittedTail
+from pipelines.heads.networks import Standardise
+from pipelines.heads.random_streams import Chance
+from pipelines.images.activations import TailRows
+from pipelines.rows.resample import Resampled
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.training.micro_batches import MicroBatches
+from pipelines.training.tail_fold import Build, TailFold, TailRecipe
+
+CHANGES = "micro_batch_changes"
+"""Name under which a trial keeps when its micro-batches became smaller."""
+
+
+class TailTraining:
+    """Trains a tail and a head a fold; the same interface as ``StackedTraining``.
+
+    Args:
+        micro: sizes of micro-batches that an earlier run of the same training came to.
+
+    Raises:
+        TrainingDiverged: a probability is no longer a number.
+    """
+
+    def __init__(
+        self, recipe: TailRecipe, build: Build, rows: TrainingRows, source: TailRows,
+        *, budget: int, seed: int, device: str, micro: MicroBatches,
+    ) -> None:  # fmt: skip
+        self.recipe, self.build, self.rows, self.source = recipe, build, rows, source
+        self.budget, self.device, self.micro = budget, device, micro
+        self.folds = [
+            TailFold(recipe, build, rows, k, source, seed=seed, device=torch.device(device))
+            for k in range(len(rows.folds))
+        ]
+
+    def __iter__(self) -> Iterator[Epoch]:
+        for number in range(1, self.budget + 1):
+            rate = self.recipe.head.rate(number - 1, self.budget)
+            fit_loss = np.array([fold.train(number - 1, rate, self.micro) for fold in self.folds])
+            val_loss, probabilities = zip(*(fold.validate() for fold in self.folds), strict=True)
+            if not all(np.isfinite(values).all() for values in (*probabilities, fit_loss)):
+                raise TrainingDiverged(
+                    f"epoch {number}: a loss or probability is no longer a number (learning rate "
+                    f"{self.recipe.head.learning_rate:.2g}, of the tail "
+                    f"{self.recipe.head.learning_rate * self.recipe.tail_rate:.2g})"
+                )
+            yield Epoch(number, fit_loss, np.array(val_loss), probabilities)
+
+    def fitted(self, *members: int) -> FittedTail:
+        """A copy of these members' networks, with all they need to read new rows."""
+        chosen = [self.folds[member] for member in members]
+        width = chosen[0].widths.image
+        empty = np.zeros((len(chosen), width))
+        heads = self.build(
+            Chance([0] * len(chosen)), chosen[0].widths, Standardise(empty, empty)
+        )  # fmt: skip
+        states = [fold.head.state_dict() for fold in chosen]
+        heads.load_state_dict(
+            {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]}
+        )
+        tails = nn.ModuleList(self.source.tail() for _ in chosen)
+        for copy, fold in zip(tails, chosen, strict=True):
+            copy.load_state_dict(fold.tail.state_dict())
+        encoder = self.rows.folds[members[0]].encoder
+        return FittedTail(
+            heads.eval(), tails.eval(), encoder, self.source, self.rows.tokens, self.device,
+            self.rows.tta,
+        )  # fmt: skip
+
+    def delivered(self, fold: int) -> Resampled:
+        """The rows one fold trains on."""
+        return self.folds[fold].resampled
+
+    def remarks(self) -> Mapping[str, object]:
+        """Whether memory ran out, and from when on batches were trained in smaller parts."""
+        if self.micro.smallest is None:
+            return {}
+        return {"micro_batch": self.micro.smallest, CHANGES: [list(c) for c in self.micro.changes]}
