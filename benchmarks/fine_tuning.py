@@ -25,7 +25,7 @@ from pipelines.encoders.divide import divide
 from pipelines.encoders.registry import build
 from pipelines.images.activations import Division, trunk_source
 from pipelines.images.embed import embedded_squares
-from reports.comparison import compare, comparison_table, sentence
+from reports.sections.comparison import compare, comparison_table, sentence
 from storage.records import Features
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reports.intervals import corrected_t, overall, patient_bootstrap, per_class
+from reports.intervals.overall import corrected_t, overall, patient_bootstrap, per_class
 from storage.records import Predictions
 
 

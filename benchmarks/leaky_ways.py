@@ -17,9 +17,9 @@ from sklearn.tree import DecisionTreeClassifier
 from pipelines.rows.resample import resample
 from pipelines.rows.training_rows import TrainingRows
 from pipelines.tasks.dbt import DbtPipeline
-from reports.evidence import joined
-from reports.leave_out import overall_leave_outs
-from reports.rows import read
+from reports.intervals.coded_rows import read
+from reports.intervals.leave_one_out import overall_leave_outs
+from reports.results.predictions import joined
 from storage.records import (
     Dataset,
     Features,

@@ -27,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.coverage_report import markdown
 from pipelines.encoders._base import Encoder, recipe
 from pipelines.encoders.registry import build
-from reports.intervals import overall, paired_difference
-from reports.jackknife import Interval
+from reports.intervals.jackknife import Interval
+from reports.intervals.overall import overall, paired_difference
 from storage.cache.files import write_text
 from storage.cache.row_store import RowCache
 from storage.images.breast_crop import breast_box

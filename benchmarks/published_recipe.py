@@ -38,7 +38,7 @@ from benchmarks.leaky_ways import (
 )
 from pipelines.encoders.registry import build
 from pipelines.images.embed import embed
-from reports.intervals import overall
+from reports.intervals.overall import overall
 from storage.cache.files import write_text
 from storage.readers.read import read, read_sheet_only
 from study.options import cache_folder

@@ -17,12 +17,12 @@ from benchmarks.learners import (
     logistic_probabilities,
 )
 from objectives.metrics import all_scores, class_scores, confusion, roc_auc
-from reports.bases import class_basis, overall_basis
-from reports.intervals import Interval, nadeau_bengio
-from reports.jackknife import jackknife_interval
-from reports.leave_out import class_leave_outs, overall_leave_outs
-from reports.resampling import ece_without_bias, weighted_auc
-from reports.rows import read
+from reports.intervals.bootstrap import ece_without_bias, weighted_auc
+from reports.intervals.coded_rows import read
+from reports.intervals.jackknife import jackknife_interval
+from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from reports.intervals.overall import Interval, nadeau_bengio
+from reports.intervals.support import class_basis, overall_basis
 from storage.records import FloatArray, IntArray, Predictions
 
 FOLDS, INNER = 5, 4

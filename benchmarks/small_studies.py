@@ -26,12 +26,12 @@ from pipelines.images.embed import embed
 from pipelines.rows.training_rows import ImageSource
 from pipelines.saved.files import ENCODER_FILE, encoder_card
 from pipelines.saved.predictor import read_shipped
-from reports.evidence import test_rows
-from reports.intervals import overall
-from reports.jackknife import spread
-from reports.leave_out import overall_leave_outs
-from reports.rows import read as read_rows
-from reports.scores import TUNED
+from reports.intervals.coded_rows import read as read_rows
+from reports.intervals.jackknife import spread
+from reports.intervals.leave_one_out import overall_leave_outs
+from reports.intervals.overall import overall
+from reports.results.entries import TUNED
+from reports.results.predictions import test_rows
 from storage.cache.files import write_json
 from storage.datasets.demo import write_demo
 from storage.readers.read import read

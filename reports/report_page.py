@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from html import escape
 
 from reports.blocks import Heading
-from reports.figures import pictures
-from reports.level_tables import level_class_table
-from reports.page import (
+from reports.figures.catalogue import pictures
+from reports.render.html import (
     INSIDE_PLACE,
     anchor,
     block_html,
@@ -17,9 +16,10 @@ from reports.page import (
     figure_html,
     framed,
 )
-from reports.summary import summary
-from reports.tables import overall_table, per_class_table
-from reports.words import Json
+from reports.sections.level_tables import level_class_table
+from reports.sections.summary import summary
+from reports.sections.tables import overall_table, per_class_table
+from reports.wording import Json
 
 
 def page(numbers: Json, images: dict[str, bytes]) -> str:

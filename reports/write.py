@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reports import pages
 from reports.blocks import Block, Table
-from reports.documents import document
-from reports.evidence import Evidence
-from reports.figures import PLATES, pictures
-from reports.level_tables import level_table
-from reports.levels import LEVELS
-from reports.page import INSIDE, with_inside
+from reports.figures.catalogue import PLATES, pictures
+from reports.figures.style import render
+from reports.render.docx import document
+from reports.render.html import INSIDE, with_inside
+from reports.render.picture import draw
 from reports.report_page import page
-from reports.results import gather, results_text
-from reports.style import render
-from reports.summary import summary, title
-from reports.tables import Side, overall_table, per_class_table
-from reports.words import Json
+from reports.results.levels import LEVELS
+from reports.results.predictions import Evidence
+from reports.results.results import gather, results_text
+from reports.sections.level_tables import level_table
+from reports.sections.summary import summary, title
+from reports.sections.tables import Side, overall_table, per_class_table
+from reports.wording import Json
 from storage.cache.files import write_bytes
 from storage.records import Run
 from storage.runs.results import predictions_csv
@@ -73,7 +73,7 @@ def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
             Table(f"Table {index}. {table.caption}", table.header, table.rows, table.notes)
         ]
         yield f"{name}.docx", document(blocks, properties_title=table.caption)
-        yield f"{name}.jpg", pages.draw(blocks)
+        yield f"{name}.jpg", draw(blocks)
 
 
 def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
@@ -94,4 +94,4 @@ def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tupl
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
     yield "Summary_Experiment.docx", document([*blocks, glance], title=heading, images=images)
-    yield "Summary_Experiment.jpg", pages.draw(blocks, heading)
+    yield "Summary_Experiment.jpg", draw(blocks, heading)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports import pages
-from reports.comparison import (
-    Comparison,
-    comparison_blocks,
-    comparisons_csv,
-)
-from reports.documents import document
+from reports.render.docx import document
+from reports.render.picture import draw
+from reports.sections.comparison import Comparison, comparison_blocks, comparisons_csv
 from storage.cache.files import write_bytes
 
 
@@ -19,5 +15,5 @@ def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:
     """``comparison.csv``, ``.docx`` and ``.jpg`` in ``out``; returns the document's path."""
     blocks = [block for one in found for block in comparison_blocks(one)]
     write_bytes(out / "comparison.csv", comparisons_csv(found).encode())
-    write_bytes(out / "comparison.jpg", pages.draw(blocks, "Comparison"))
+    write_bytes(out / "comparison.jpg", draw(blocks, "Comparison"))
     return write_bytes(out / "comparison.docx", document(blocks, title="Comparison"))

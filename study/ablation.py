@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from objectives.spaces import Choice, Ranges
-from reports.closing import comparison_lines
-from reports.comparison import compare
+from reports.sections.comparison import compare
+from reports.sections.terminal import comparison_lines
 from reports.write_comparison import write_comparisons
 from storage.errors import DataError, unknown
 from storage.records import Dataset

@@ -12,9 +12,9 @@ from pipelines.explain.saliency import heat_of, method_of, require
 from pipelines.images.activations import image_source
 from pipelines.images.decoded import read_square
 from pipelines.rows.training_rows import ImageSource
-from reports.cases import Case, choose
-from reports.evidence import joined
-from reports.inside import Inside, Shown
+from reports.explain.cases import Case, choose
+from reports.explain.page import Inside, Shown
+from reports.results.predictions import joined
 from storage.images.read import content_hash
 from storage.records import LeakError
 from storage.runs.folder import RunFolder

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from objectives.metrics import METRICS
 from pipelines.encoders._base import Encoder
 from pipelines.rows.training_rows import Sources
-from reports.level_scores import refuse_inert
+from reports.results.level_entries import refuse_inert
 from storage.records import DataError, Dataset
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
@@ -186,8 +186,8 @@ def _say_resume(console: Console, folder: RunFolder) -> None:
 
 def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
     # What draws and writes is loaded only now: the first trial need not wait for it.
-    from reports.card import model_card
-    from reports.closing import closing_table
+    from reports.sections.model_card import model_card
+    from reports.sections.terminal import closing_table
     from reports.write import write_report
 
     try:

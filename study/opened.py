@@ -17,7 +17,7 @@ from pipelines.explain.load import fold_model
 from pipelines.fitted.calibration import Decision
 from pipelines.saved.model import Origin, read_preprocessing
 from pipelines.saved.predictor import refuse_other_views
-from reports.words import biased
+from reports.wording import biased
 from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run

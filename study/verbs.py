@@ -11,11 +11,11 @@ from pathlib import Path
 from optuna_dashboard import run_server
 from rich.console import Console
 
-from reports.card import model_card
-from reports.closing import closing_table, comparison_lines
-from reports.comparison import compare as paired
-from reports.evidence import unique_rows
-from reports.level_scores import refuse_inert
+from reports.results.level_entries import refuse_inert
+from reports.results.predictions import unique_rows
+from reports.sections.comparison import compare as paired
+from reports.sections.model_card import model_card
+from reports.sections.terminal import closing_table, comparison_lines
 from reports.write import write_report
 from reports.write_comparison import write_comparisons
 from storage.audit.audit import audit as find_faults
@@ -77,7 +77,7 @@ def compare(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Write the page of what a finished run's outer models look at."""
-    from reports.inside_write import write_inside
+    from reports.explain.write import write_inside
     from study.engines import local_devices
     from study.inside import look_inside
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from pipelines.explain.fold_model import FoldModel, Readings
 from pipelines.rows.training_rows import ImageSource
-from reports.contribution import COLUMNS, IMAGE, Altered, contribution
-from reports.evidence import joined
-from reports.words import Json
+from reports.explain.importance import COLUMNS, IMAGE, Altered, contribution
+from reports.results.predictions import joined
+from reports.wording import Json
 from storage.records import FloatArray, Predictions
 from storage.seeds import derive
 from study.opened import Opened, refuse_other_scores

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.evidence import Evidence
-from reports.results import gather
+from reports.results.predictions import Evidence
+from reports.results.results import gather
 from reports.write import write_report
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 

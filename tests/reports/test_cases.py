@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.cases import KINDS, Case, choose
+from reports.explain.cases import KINDS, Case, choose
 from storage.records import Predictions
 from tests.reports.run_factory import BINARY, FOUR, make_run
 

@@ -12,10 +12,16 @@ import pytest
 from docx import Document
 
 from objectives.metrics import METRICS
-from reports.closing import comparison_lines
-from reports.comparison import Comparison, compare, comparison_table, comparisons_csv, in_words
-from reports.comparison import sentence as said
-from reports.evidence import test_rows as rows_of
+from reports.results.predictions import test_rows as rows_of
+from reports.sections.comparison import (
+    Comparison,
+    compare,
+    comparison_table,
+    comparisons_csv,
+    in_words,
+)
+from reports.sections.comparison import sentence as said
+from reports.sections.terminal import comparison_lines
 from reports.write_comparison import write_comparisons
 from storage.records import DataError, FoldResult, Run
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished

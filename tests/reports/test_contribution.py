@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.contribution import Altered, contribution, contribution_csv, contribution_table
-from reports.evidence import test_rows as joined_rows
-from reports.intervals import overall, paired_difference
+from reports.explain.importance import Altered, contribution, contribution_csv, contribution_table
+from reports.intervals.overall import overall, paired_difference
+from reports.results.predictions import test_rows as joined_rows
 from storage.records import Predictions
 from tests.reports.run_factory import BINARY, FOUR, make_run
 

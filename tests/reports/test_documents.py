@@ -14,16 +14,16 @@ from PIL import Image
 from rich.console import Console
 
 from reports.blocks import Heading, Paragraph, Table
-from reports.card import markdown, model_card
-from reports.closing import closing_table
-from reports.documents import document
-from reports.figures import PLATES, pictures
-from reports.pages import draw, width, wrapped
+from reports.figures.catalogue import PLATES, pictures
+from reports.render.docx import document
+from reports.render.picture import draw, width, wrapped
 from reports.report_page import page
-from reports.results import gather
-from reports.summary import summary, title
-from reports.tables import overall_table, per_class_table
-from reports.words import number, plural, value
+from reports.results.results import gather
+from reports.sections.model_card import markdown, model_card
+from reports.sections.summary import summary, title
+from reports.sections.tables import overall_table, per_class_table
+from reports.sections.terminal import closing_table
+from reports.wording import number, plural, value
 from reports.write import write_report
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
@@ -215,7 +215,10 @@ def test_numbers_and_plurals_in_print():
 
 
 def test_reports_load_neither_torch_nor_optuna():
-    code = "import sys, reports.write, reports.closing, reports.card; print(*sys.modules)"
+    code = (
+        "import sys, reports.write, reports.sections.terminal, reports.sections.model_card;"
+        "print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         cwd=Path(__file__).parents[2],

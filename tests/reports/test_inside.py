@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
-from reports.cases import Case, choose
-from reports.evidence import test_rows as joined_rows
-from reports.figures_inside import fitted, whole
-from reports.inside import METHODS, Inside, Shown, called, case_table, described, figure_name
-from reports.inside_write import write_inside
-from reports.page import with_inside
-from reports.pages import width
+from reports.explain.cases import Case, choose
+from reports.explain.figures import fitted, whole
+from reports.explain.page import METHODS, Inside, Shown, called, case_table, described, figure_name
+from reports.explain.write import write_inside
+from reports.render.html import with_inside
+from reports.render.picture import width
 from reports.report_page import page
-from reports.results import results
+from reports.results.predictions import test_rows as joined_rows
+from reports.results.results import results
 from storage.records import Run
 from tests.reports.run_factory import FOUR, make_run
 

@@ -9,7 +9,8 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from objectives.metrics import roc_auc
-from reports.intervals import (
+from reports.intervals.bootstrap import weighted_ap, weighted_auc
+from reports.intervals.overall import (
     corrected_t,
     nadeau_bengio,
     optimism,
@@ -17,7 +18,6 @@ from reports.intervals import (
     paired_difference,
     patient_bootstrap,
 )
-from reports.resampling import weighted_ap, weighted_auc
 from storage.records import DataError
 from tests.reports.prediction_factory import make, take
 

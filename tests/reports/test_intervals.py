@@ -11,15 +11,12 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from objectives.metrics import METRICS, class_scores, confusion, decision_scores
-from reports.intervals import (
-    overall,
-    per_class,
-)
-from reports.jackknife import spread, total_error, wilson
-from reports.leave_out import class_leave_outs, overall_leave_outs
-from reports.resampling import ece_without_bias
-from reports.rows import read
-from reports.thresholds import fold_thresholds
+from reports.intervals.bootstrap import ece_without_bias
+from reports.intervals.coded_rows import read
+from reports.intervals.jackknife import spread, total_error, wilson
+from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from reports.intervals.overall import overall, per_class
+from reports.intervals.thresholds import fold_thresholds
 from storage.records import Predictions
 from tests.reports.prediction_factory import FIELDS, make, take
 

@@ -11,12 +11,9 @@ import pytest
 from sklearn import metrics as reference
 
 from objectives.metrics import METRICS
-from reports.intervals import (
-    overall,
-    per_class,
-)
-from reports.leave_out import class_leave_outs, overall_leave_outs
-from reports.rows import read
+from reports.intervals.coded_rows import read
+from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from reports.intervals.overall import overall, per_class
 from storage.records import DataError, LeakError
 from tests.reports.prediction_factory import make, take
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from reports.closing import closing_table
-from reports.level_scores import ONE_IMAGE, refuse_inert
-from reports.level_tables import level_class_table, level_table
-from reports.levels import NO_SIDES, by_level, combine, units_of
 from reports.report_page import page
-from reports.results import gather, results
-from reports.summary import headline
-from reports.words import value
+from reports.results.level_entries import ONE_IMAGE, refuse_inert
+from reports.results.levels import NO_SIDES, by_level, combine, units_of
+from reports.results.results import gather, results
+from reports.sections.level_tables import level_class_table, level_table
+from reports.sections.summary import headline
+from reports.sections.terminal import closing_table
+from reports.wording import value
 from reports.write import write_report
 from storage.records import DataError
 from tests.reports.prediction_factory import make, take

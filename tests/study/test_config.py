@@ -14,7 +14,7 @@ import tomli_w
 from objectives.metrics import METRICS
 from objectives.pruning import PRUNERS
 from objectives.spaces import SPACES
-from reports.levels import Aggregate, Level
+from reports.results.levels import Aggregate, Level
 from storage.records import DataError
 from study.cli import VERBS, build_parser
 from study.config import (

@@ -17,7 +17,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from reports.results import results
+from reports.results.results import results
 from storage.cache.files import write_json
 from storage.datasets.demo import write_demo
 from storage.records import DataError

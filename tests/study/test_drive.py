@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reports.results import results
-from reports.summary import protocol_section, summary
+from reports.results.results import results
+from reports.sections.summary import protocol_section, summary
 from storage.cache.files import write_json
 from storage.records import DataError, Run
 from storage.runs.results import read_run

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines.rows.training_rows import ByEncoder
 from pipelines.saved.files import read_encoder_card
-from reports.results import results
+from reports.results.results import results
 from storage.cache.files import write_json
 from storage.records import DataError, Dataset
 from storage.runs.folder import RunFolder

@@ -11,9 +11,9 @@ import torch
 
 from pipelines.fitted.calibration import middle_threshold
 from pipelines.saved.predictor import read_shipped
-from reports.card import model_card
-from reports.results import results
-from reports.summary import summary
+from reports.results.results import results
+from reports.sections.model_card import model_card
+from reports.sections.summary import summary
 from storage.cache.files import read_json
 from storage.records import FINAL, DataError, Dataset
 from storage.runs.results import read_result, read_run

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
-from reports.results import results
-from reports.summary import protocol_section
+from reports.results.results import results
+from reports.sections.summary import protocol_section
 from storage.cache.files import write_json
 from storage.records import DataError
 from storage.runs.results import read_run

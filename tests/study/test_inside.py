@@ -19,7 +19,7 @@ from pipelines.encoders.registry import build
 from pipelines.explain.load import fold_model
 from pipelines.images.embed import embed
 from pipelines.saved.files import encoder_card, write_encoder_cards
-from reports.inside import TABLE
+from reports.explain.page import TABLE
 from reports.write import write_report
 from storage.cache.files import write_json
 from storage.readers.read import read
@@ -206,8 +206,8 @@ def test_a_planted_square_gets_the_heat(made: Made) -> None:
 
 
 def case_of(opened: Opened, name: str):  # type: ignore[no-untyped-def]
-    from reports.cases import choose
-    from reports.evidence import joined
+    from reports.explain.cases import choose
+    from reports.results.predictions import joined
 
     rows = joined(opened.tests.values())
     assert rows is not None

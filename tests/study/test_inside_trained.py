@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from reports.inside import TABLE
+from reports.explain.page import TABLE
 from storage.cache.files import write_json
 from storage.records import LeakError
 from storage.runs.folder import RunFolder

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from objectives.metrics import METRICS
-from reports.figures import pictures
-from reports.results import results
-from reports.summary import summary
-from reports.tables import overall_table
-from reports.words import stamps
+from reports.figures.catalogue import pictures
+from reports.results.results import results
+from reports.sections.summary import summary
+from reports.sections.tables import overall_table
+from reports.wording import stamps
 from storage.cache.files import write_json
 from storage.records import DataError, Run
 from storage.runs.folder import RunFolder

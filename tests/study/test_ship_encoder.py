@@ -18,7 +18,7 @@ from pipelines.images.embed import embed
 from pipelines.rows.training_rows import ByEncoder
 from pipelines.saved.files import read_encoder_card
 from pipelines.saved.predictor import new_features, read_shipped
-from reports.card import model_card
+from reports.sections.model_card import model_card
 from storage.cache.files import write_json
 from storage.images.framing import Framing
 from storage.readers.read import read

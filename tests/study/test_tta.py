@@ -13,9 +13,9 @@ import pytest
 from pipelines.augmentation.views import scoring_views
 from pipelines.fitted.calibration import Decision
 from pipelines.saved.predictor import new_features, read_shipped
-from reports.card import model_card
-from reports.results import results
-from reports.summary import protocol_section
+from reports.results.results import results
+from reports.sections.model_card import model_card
+from reports.sections.summary import protocol_section
 from storage.cache.files import read_json, write_json
 from storage.records import FINAL, DataError
 from storage.runs.folder import RunFolder

@@ -1,0 +1,97 @@
+"""The page of ``outerfold explain`` and the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from reports.blocks import Block, Heading, Picture, Table
+from reports.explain.figures import case_figure
+from reports.explain.importance import contribution_csv, contribution_table
+from reports.explain.page import (
+    TABLE,
+    Inside,
+    case_table,
+    contribution_blocks,
+    inside_numbers,
+    opening,
+    picture,
+    sections,
+)
+from reports.figures.style import render
+from reports.render.docx import document
+from reports.render.html import INSIDE, blocks_html, figure_html, framed, with_inside
+from reports.render.picture import draw
+from reports.results.predictions import Evidence
+from reports.results.results import gather, results_text
+from reports.wording import Json, stamps
+from storage.cache.files import write_bytes
+
+
+def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:
+    """Write every file into ``out`` and name them, in order of writing; the page comes last.
+
+    A report that is there gets a link to the page.
+
+    Args:
+        cases: places a row of each figure.
+    """
+    evidence = gather(inside.run)
+    for old in out.glob("*_Inside_*"):
+        old.unlink()  # of an earlier call with other options
+    written = [
+        write_bytes(out / name, contents) for name, contents in _contents(inside, evidence, cases)
+    ]
+    report = out / "report.html"
+    if report.exists():
+        write_bytes(report, with_inside(report.read_text(encoding="utf-8")).encode())
+    return written
+
+
+def _contents(inside: Inside, evidence: Evidence, cases: int) -> Iterator[tuple[str, bytes]]:
+    numbers = evidence.numbers
+    yield "inside.json", results_text(inside_numbers(inside, numbers)).encode()
+    figures: list[tuple[Picture, bytes]] = []
+    for label in sections(inside):
+        shown = picture(inside, numbers, label)
+        image = render(partial(_drawn, inside, label, cases), evidence, rows="tested")
+        figures.append((shown, image))
+        yield f"{shown.name}.jpg", image
+        yield f"{shown.name}.docx", document(
+            [*opening(inside, numbers), shown], images={shown.name: image},
+            properties_title=shown.caption,
+        )  # fmt: skip
+    if inside.contribution is not None:
+        yield from _table_files(inside.contribution, numbers)
+    yield INSIDE, _page(inside, numbers, figures).encode()
+
+
+def _drawn(inside: Inside, label: int, cases: int, evidence: Evidence) -> Figure:
+    return case_figure(inside, label, cases)
+
+
+def _table_files(found: Json, numbers: Json) -> Iterator[tuple[str, bytes]]:
+    table = contribution_table(found, stamps(numbers))
+    blocks: list[Block] = [
+        Table(f"Table 1. {table.caption}", table.header, table.rows, table.notes)
+    ]
+    yield f"{TABLE}.csv", contribution_csv(found, synthetic=numbers["synthetic_data"]).encode()
+    yield f"{TABLE}.docx", document(blocks, properties_title=table.caption)
+    yield f"{TABLE}.jpg", draw(blocks)
+
+
+def _page(inside: Inside, numbers: Json, figures: list[tuple[Picture, bytes]]) -> str:
+    name = escape(f"{inside.run.name}: looking inside")
+    body = "\n".join([
+        f'<header><h1>{name}</h1><nav><a href="report.html">Report</a></nav></header>',
+        blocks_html(opening(inside, numbers)), blocks_html([Heading("Images")]),
+        *(figure_html(shown, image) for shown, image in figures),
+        blocks_html([*contribution_blocks(inside, numbers), Heading("Cases")]),
+        blocks_html([case_table(inside, numbers)]),
+        '<p class="note">Every number on this page is in inside.json beside it.</p>',
+    ])  # fmt: skip
+    return framed(name, body, numbers)

@@ -1,0 +1,108 @@
+"""How every figure looks: palette, sizes, stamps, and the way to bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+from reports.results.predictions import Evidence
+from reports.wording import Rows, counted, stamps
+
+Draw = Callable[[Evidence], Figure]
+
+
+_ROWS: dict[Rows, str] = {
+    "dataset": "all data",
+    "tested": "outer test rows",
+    "validation": "inner out-of-fold rows, optimistic",
+}
+HEADER, FOOTER = 0.30, 0.24
+"""Inches kept free of axes."""
+
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
+    "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5, "legend.fontsize": 7, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.linewidth": 0.7, "axes.edgecolor": INK,
+    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "xtick.major.width": 0.7, "ytick.major.width": 0.7, "xtick.major.size": 3,
+    "ytick.major.size": 3, "axes.spines.top": False, "axes.spines.right": False,
+    "lines.linewidth": 1.4, "legend.frameon": False, "legend.handlelength": 1.6,
+    "axes.axisbelow": True, "grid.color": "#E3E3E3", "grid.linewidth": 0.6,
+    "figure.facecolor": "white", "savefig.facecolor": "white", "text.parse_math": False,
+}  # fmt: skip
+
+
+def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: Rows = "dataset") -> bytes:
+    """The figure as a ``kind`` file of 300 dots an inch, stamped and footed."""
+    with rc_context(_RC):
+        return encode(_framed(draw(evidence), evidence, rows), kind)
+
+
+def compose(draw: Draw, evidence: Evidence, *, rows: Rows = "dataset") -> Figure:
+    """The stamped figure itself, in the report's style."""
+    with rc_context(_RC):
+        return _framed(draw(evidence), evidence, rows)
+
+
+def sheet(height: float, *, width: float = WIDTH) -> Figure:
+    """An empty figure with ``height`` inches between header and footer."""
+    fig = Figure(figsize=(width, height + HEADER + FOOTER), layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]
+    return fig
+
+
+def panel(fig: Figure, rows: int, columns: int, *, share_y: bool = False) -> list[Axes]:
+    """A grid of axes, row by row."""
+    grid = fig.subplots(rows, columns, squeeze=False, sharey=share_y)
+    return [axes for line in grid for axes in line]
+
+
+def empty(evidence: Evidence) -> Figure:
+    """Stands where a figure needs an outer fold and none has finished."""
+    fig = sheet(2.0)
+    axes = fig.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "No outer fold has finished yet.", ha="center", va="center", color=QUIET)
+    return fig
+
+
+def titled(axes: Axes, title: str, line: str = "", *, index: int | None = None) -> None:
+    """A panel's title, lettered as journals ask, with one quiet line of numbers below it."""
+    lettered = title if index is None else f"{chr(ord('a') + index)}  {title}"
+    axes.set_title(lettered, pad=15 if line else 6)
+    if line:
+        axes.annotate(line, (0, 1), (0, 4), xycoords="axes fraction",
+                      textcoords="offset points", fontsize=7, va="bottom")  # fmt: skip
+
+
+def keyed(fig: Figure, keys: list[Line2D]) -> None:
+    """A legend for all panels, in the header beside the stamps."""
+    fig.legend(handles=keys, loc="upper left", ncols=len(keys), borderaxespad=0.3)
+
+
+def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
+    height = fig.get_figheight()
+    marks = stamps(evidence.numbers)
+    top = HEADER if marks or fig.legends else 0.04
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, FOOTER / height, 1, 1 - (top + FOOTER) / height))  # type: ignore[call-arg]
+    fig.text(
+        0.008, 0.07 / height,
+        f"{evidence.run.name} · {_ROWS[rows]} · {counted(evidence.numbers, rows)}",
+        fontsize=6.5, color=QUIET, ha="left", va="bottom",
+    )  # fmt: skip
+    if marks:
+        fig.text(
+            0.992, 1 - 0.07 / height, "  ·  ".join(marks), fontsize=7.5, color=ALARM,
+            fontweight="bold", ha="right", va="top",
+            bbox={"boxstyle": "round,pad=0.3", "edgecolor": ALARM, "facecolor": "white"},
+        )  # fmt: skip
+    return fig

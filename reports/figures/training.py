@@ -1,0 +1,63 @@
+"""Figures of the search: loss by epoch of the chosen configuration."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reports.figures.style import empty, keyed, panel, sheet, titled
+from reports.render.palette import INK, QUIET, TRAIN, VALIDATION
+from reports.results.predictions import Evidence
+from storage.records import FoldResult
+
+_KEYS = (
+    Line2D([], [], color=TRAIN, ls="--", label="Training loss"),
+    Line2D([], [], color=VALIDATION, label="Validation loss"),
+    Line2D([], [], color=INK, ls=":", lw=1, label="Chosen epoch"),
+)
+
+
+def training_loss(evidence: Evidence) -> Figure:
+    """Training and validation loss of every study, a panel each, on one scale."""
+    studies = [s for s in (*evidence.run.outer, evidence.run.final) if s is not None]
+    if not studies:
+        return empty(evidence)
+    columns = min(3 if len(studies) <= 9 else 5, len(studies))
+    rows = math.ceil(len(studies) / columns)
+    fig = sheet(1.55 * rows + 0.3)
+    grid = panel(fig, rows, columns, share_y=True)
+    for index, axes in enumerate(grid):
+        if index >= len(studies):
+            axes.set_axis_off()
+            continue
+        loss_lines(axes, studies[index])
+        titled(axes, _title(studies[index]))
+        if index + columns >= len(studies):
+            axes.set_xlabel("Epoch")
+        if index % columns == 0:
+            axes.set_ylabel("Loss")
+    keyed(fig, list(_KEYS))
+    return fig
+
+
+def loss_lines(axes: Axes, study: FoldResult) -> None:
+    """Both losses of one study with its chosen epoch."""
+    epochs = [row.epoch for row in study.history]
+    axes.plot(epochs, [row.fit_loss for row in study.history], color=TRAIN, ls="--", lw=1.2)
+    axes.plot(epochs, [row.val_loss for row in study.history], color=VALIDATION, lw=1.3)
+    axes.axvline(study.epochs, color=INK, ls=":", lw=1)
+    axes.annotate(
+        str(study.epochs), (study.epochs, 1), (3, -2), xycoords=("data", "axes fraction"),
+        textcoords="offset points", va="top", fontsize=7, color=QUIET,
+    )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y")
+
+
+def _title(study: FoldResult) -> str:
+    return "Final (all rows)" if study.test is None else study.name

@@ -1,0 +1,183 @@
+"""Every metric with each patient left out in turn, models fixed, without a loop over patients.
+
+Counts, squared errors and calibration gaps add up over images, so a patient is subtracted. A
+ROC-AUC loses the pairs that hold one of the patient's images; an average precision is rebuilt
+from prefix sums. Time is O(n log n) a class, memory O(n + patients x folds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from objectives.metrics import ECE_BINS, BoolArray, calibration_gaps, class_scores, count_scores
+from objectives.metrics import squared_errors as row_errors
+from reports.intervals.coded_rows import Rows
+from reports.intervals.rank_leave_one_out import ap_without, auc_without
+from reports.intervals.thresholds import fold_thresholds
+from storage.records import FloatArray, IntArray
+
+POOL_BELOW = 5
+"""Average precision is of pooled folds where a fold has fewer patients with the class."""
+CHUNK = 4096
+RankMetric = Callable[[BoolArray, FloatArray, IntArray, int], tuple[float, FloatArray]]
+
+
+@dataclass(frozen=True, eq=False)
+class LeaveOut:
+    """One metric and what becomes of it without each patient.
+
+    Attributes:
+        without: (patients,) the estimate with that patient's images left out.
+        by_fold: (folds,) the metric of each fold alone; NaN where a fold lacks a class.
+        pooled: from the rows of all folds of a repeat together, not a mean over folds.
+        moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
+            where one threshold explains every fold's decisions.
+    """
+
+    estimate: float
+    without: FloatArray
+    by_fold: FloatArray
+    pooled: bool
+    moved: float = 0.0
+
+
+def overall_leave_outs(rows: Rows) -> dict[str, LeaveOut]:
+    """Metrics of all classes together; sensitivity and specificity of two classes only."""
+    found = _pooled(rows, overall_of_sums)
+    shown = range(1, 2) if rows.two else range(len(rows.classes))
+    return {**_ranked(rows, tuple(shown)), **found}
+
+
+def auc_leave_out(rows: Rows) -> LeaveOut:
+    """ROC-AUC of all classes together, as in ``overall_leave_outs``, and nothing else."""
+    shown = tuple(range(1, 2) if rows.two else range(len(rows.classes)))
+    return _fold_mean(rows, *_by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names)))
+
+
+def class_leave_outs(rows: Rows, index: int) -> dict[str, LeaveOut]:
+    """Metrics of one class against the rest."""
+
+    def of_class(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
+        each = class_scores(_table(sums, classes))
+        return {name: values[..., index] for name, values in each.items()}
+
+    return {**_pooled(rows, of_class), **_ranked(rows, (index,))}
+
+
+def sums_by(rows: Rows, key: IntArray, keys: int) -> FloatArray:
+    """Sums (keys, classes^2 + 1 + bins) that count metrics, Brier and ECE are made of."""
+    c = len(rows.classes)
+    cells = np.bincount((key * c + rows.labels) * c + rows.predicted, minlength=keys * c * c)
+    errors = np.bincount(key, row_errors(rows.labels, rows.probabilities), keys)
+    bins, gaps = calibration_gaps(rows.labels, rows.probabilities)
+    gap = np.bincount(key * ECE_BINS + bins, gaps, keys * ECE_BINS)
+    parts = (cells.reshape(keys, -1), errors[:, None], gap.reshape(keys, -1))
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def over_folds(values: FloatArray, fold_repeat: IntArray) -> FloatArray:
+    """Mean (...,) over folds of each repeat, then over repeats, of (..., folds); NaN drops out."""
+    repeats = range(int(fold_repeat.max()) + 1)
+    return mean_there(
+        np.stack([mean_there(values[..., fold_repeat == r]) for r in repeats], axis=-1)
+    )
+
+
+def mean_there(values: FloatArray) -> FloatArray:
+    """Mean (...,) over the last axis of what is not NaN; NaN where nothing is left."""
+    there = np.isfinite(values)
+    total, count = np.where(there, values, 0.0).sum(-1), there.sum(-1)
+    return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan), dtype=np.float64)
+
+
+def _table(sums: FloatArray, classes: int) -> FloatArray:
+    return sums[..., : classes**2].reshape(*sums.shape[:-1], classes, classes)
+
+
+def overall_of_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
+    """Metrics (...,) of all classes together from ``sums_by`` (..., terms)."""
+    found = count_scores(_table(sums, classes))
+    if classes > 2:
+        del found["sensitivity"], found["specificity"]
+    images = np.maximum(sums[..., : classes**2].sum(-1), 1)
+    found["brier"] = sums[..., classes**2] / images
+    found["ece"] = np.abs(sums[..., classes**2 + 1 :]).sum(-1) / images
+    return found
+
+
+def _pooled(
+    rows: Rows, metric: Callable[[FloatArray, int], dict[str, FloatArray]]
+) -> dict[str, LeaveOut]:
+    c, key = len(rows.classes), rows.patient * rows.repeats + rows.repeat
+    own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, rows.repeats, -1)
+    total = own.sum(axis=0)
+    alone = metric(sums_by(rows, rows.fold, len(rows.fold_names)), c)
+    estimate = {name: float(mean_there(value)) for name, value in metric(total, c).items()}
+    chunks = [metric(total - part, c) for part in _chunks(own)]
+    moved = [
+        metric(sums_by(replace(rows, predicted=decided), rows.repeat, rows.repeats), c)
+        for decided in _decisions(rows)
+    ]
+    return {
+        name: LeaveOut(
+            value, np.concatenate([mean_there(chunk[name]) for chunk in chunks]), alone[name], True,
+            float(np.var([mean_there(one[name]) for one in moved], ddof=1)) if moved else 0.0,
+        )
+        for name, value in estimate.items()
+    }  # fmt: skip
+
+
+def _decisions(rows: Rows) -> list[IntArray]:
+    """All rows decided (n,) by the threshold of each fold in turn; none where they are one."""
+    positive = rows.probabilities[:, 1]
+    return [(positive >= one).astype(np.int64) for one in fold_thresholds(rows)]
+
+
+def _chunks(values: FloatArray) -> Iterator[FloatArray]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
+
+
+def _ranked(rows: Rows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
+    auc = _by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names))
+    ap = _by_part(rows, ap_without, shown, rows.fold, len(rows.fold_names))
+    found = {"roc_auc": _fold_mean(rows, *auc), "average_precision": _fold_mean(rows, *ap)}
+    if _fewest_in_a_fold(rows, shown) < POOL_BELOW:
+        whole, without = _by_part(rows, ap_without, shown, rows.repeat, rows.repeats)
+        pooled = LeaveOut(float(mean_there(whole)), mean_there(without), ap[0], True)
+        found["average_precision"] = pooled
+    return found
+
+
+def _fold_mean(rows: Rows, full: FloatArray, without: FloatArray) -> LeaveOut:
+    estimate = float(over_folds(full, rows.fold_repeat))
+    return LeaveOut(estimate, over_folds(without, rows.fold_repeat), full, False)
+
+
+def _by_part(
+    rows: Rows, metric: RankMetric, shown: tuple[int, ...], part: IntArray, parts: int
+) -> tuple[FloatArray, FloatArray]:
+    """Mean over shown classes of each part (parts,); without a patient (patients, parts)."""
+    full, without = np.zeros(parts), np.zeros((rows.patients, parts))
+    for p in range(parts):
+        at = np.flatnonzero(part == p)
+        here, local = np.unique(rows.patient[at], return_inverse=True)
+        for c in shown:
+            value, left = metric(rows.labels[at] == c, rows.probabilities[at, c], local, len(here))
+            change = np.full(rows.patients, value)
+            change[here] = left
+            full[p] += value / len(shown)
+            without[:, p] += change / len(shown)
+    return full, without
+
+
+def _fewest_in_a_fold(rows: Rows, shown: tuple[int, ...]) -> int:
+    folds = range(len(rows.fold_names))
+    return min(
+        len(np.unique(rows.patient[(rows.fold == f) & (rows.labels == c)]))
+        for f in folds
+        for c in shown
+    )

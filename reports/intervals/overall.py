@@ -1,0 +1,140 @@
+"""Every performance figure with an interval that covers: the patient jackknife and its company.
+
+The estimate is of the procedure, through models trained on the training side of each fold. The
+interval covers which patients were sampled and, approximately, what training would have made of
+others; not other hospitals, scanners or populations, label errors, or choices made after seeing
+the results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from objectives.metrics import METRICS
+from reports.intervals.bootstrap import ece_without_bias, patient_bootstrap
+from reports.intervals.coded_rows import Rows, read
+from reports.intervals.corrected_t import nadeau_bengio, optimism
+from reports.intervals.jackknife import Interval, jackknife_interval, paired_interval
+from reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
+from reports.intervals.support import class_basis, overall_basis, remarks, upper
+from storage.records import DataError, Predictions
+
+__all__ = [
+    "Interval", "corrected_t", "nadeau_bengio", "optimism", "overall", "paired_difference",
+    "patient_bootstrap", "per_class",
+]  # fmt: skip
+
+PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
+
+
+def overall(predictions: Predictions, *, tuned: bool, level: float = 0.95) -> dict[str, Interval]:
+    """All overall metrics by name, each with the patient jackknife's interval.
+
+    Rank metrics are means over folds; all others are of pooled rows with ``predicted`` as given.
+    Inner out-of-fold predictions are read the same way; where several searches scored a row, each
+    search is a repeat. ``ece`` is corrected for bias.
+
+    Args:
+        tuned: an inner loop chose anything (stretch 1.4, else 1.25).
+
+    Raises:
+        DataError: no rows, or an image twice in one repeat.
+        LeakError: a patient in two folds of one repeat.
+    """
+    rows = read(predictions)
+    found = overall_leave_outs(rows)
+    return {
+        name: _overall_one(rows, name, found[name], tuned, level)
+        for name in METRICS
+        if name in found
+    }
+
+
+def per_class(
+    predictions: Predictions, *, tuned: bool, level: float = 0.95
+) -> dict[str, dict[str, Interval]]:
+    """``PER_CLASS`` metrics of each class against the rest, by class name; see ``overall``."""
+    rows = read(predictions)
+    return {name: _one_class(rows, index, tuned, level) for index, name in enumerate(rows.classes)}
+
+
+def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, Interval]:
+    """Nadeau-Bengio's interval of every overall metric's mean over folds, kept for comparison."""
+    rows = read(predictions)
+    folds = len(rows.fold_names) / rows.repeats
+    return {
+        name: nadeau_bengio(
+            leave.by_fold.tolist(), test_share=1 / max(folds - 1, 1), level=level,
+            repeats=rows.repeats, upper=upper(rows, name),
+        )
+        for name, leave in overall_leave_outs(rows).items()
+    }  # fmt: skip
+
+
+def paired_difference(
+    predictions_a: Predictions, predictions_b: Predictions, *, tuned: bool, level: float = 0.95
+) -> dict[str, Interval]:
+    """A minus B in every overall metric, the same patient left out of both.
+
+    Two configurations are compared this way and never by whether their intervals overlap. The
+    variances of learnt thresholds are added as if the two had learnt them apart.
+
+    Raises:
+        DataError: the two are not of the same rows, patients, labels, folds and repeats.
+    """
+    a, b = _in_order(predictions_a), _in_order(predictions_b)
+    _same_rows(a, b)
+    rows, second = read(a), overall_leave_outs(read(b))
+    found = {}
+    for name, one in overall_leave_outs(rows).items():
+        other = second[name]
+        change = LeaveOut(
+            one.estimate - other.estimate, one.without - other.without,
+            one.by_fold - other.by_fold, one.pooled, one.moved + other.moved,
+        )  # fmt: skip
+        basis = overall_basis(rows, name)
+        found[name] = paired_interval(change, basis, tuned=tuned, level=level)
+    return found
+
+
+def _overall_one(rows: Rows, name: str, leave: LeaveOut, tuned: bool, level: float) -> Interval:
+    notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
+    if name == "ece":
+        notes = (*notes, f"approximate; {leave.estimate:.3f} before correction for bias")
+        leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
+    basis = overall_basis(rows, name)
+    return jackknife_interval(leave, basis, tuned=tuned, level=level, notes=notes)
+
+
+def _one_class(rows: Rows, index: int, tuned: bool, level: float) -> dict[str, Interval]:
+    found = class_leave_outs(rows, index)
+    return {
+        name: jackknife_interval(
+            found[name], class_basis(rows, index, name), tuned=tuned, level=level,
+            notes=remarks(rows, name, found[name], (index,)),
+        )
+        for name in PER_CLASS
+    }  # fmt: skip
+
+
+def _in_order(predictions: Predictions) -> Predictions:
+    """Rows by repeat and id, so that two runs' rows stand side by side."""
+    at = np.lexsort((predictions.ids, predictions.repeat))
+    return predictions.take(at)
+
+
+def _same_rows(a: Predictions, b: Predictions) -> None:
+    if a.classes != b.classes:
+        raise DataError(f"a paired difference needs the same classes: {a.classes} and {b.classes}")
+    if len(a) != len(b):
+        raise DataError(f"a paired difference needs the same rows: {len(a)} and {len(b)} rows")
+    for what in ("ids", "repeat", "patients", "labels", "fold"):
+        differ = getattr(a, what) != getattr(b, what)
+        if differ.any():
+            first = [str(name) for name in a.ids[differ][:3]]
+            raise DataError(
+                f"a paired difference needs the same {what} in both runs: rows {first} differ "
+                f"({int(differ.sum())} in all); run both on one splits.json"
+            )

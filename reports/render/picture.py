@@ -1,0 +1,168 @@
+"""Blocks drawn as a picture: three-rule tables and whole pages of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+
+from reports.blocks import Block, Heading, Paragraph, Table
+from reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+
+_MARGIN = 0.3  # inches
+_LEADING = 1.42  # line height over font size
+_INNER = WIDTH - 2 * _MARGIN
+_GAP = 0.22  # inches between columns
+
+
+@dataclass
+class _Page:
+    """A column of text being filled from the top; ``y`` is inches used so far."""
+
+    texts: list[tuple[float, float, str, dict[str, object]]] = field(default_factory=list)
+    rules: list[tuple[float, float, float]] = field(default_factory=list)
+    y: float = _MARGIN
+
+    def write(self, text: str, size: float, **look: object) -> None:
+        """Wrapped lines of the page's full width."""
+        bold = look.get("fontweight") == "bold"
+        for line in wrapped(text, _INNER, size, bold=bold):
+            self.texts.append((_MARGIN, self.y, line, {"fontsize": size, **look}))
+            self.y += size * _LEADING / 72
+
+    def rule(self, thickness: float, length: float) -> None:
+        """A line from the left margin, ``thickness`` in points and ``length`` in inches."""
+        self.rules.append((self.y, thickness, length))
+
+    def figure(self) -> Figure:
+        height = self.y + _MARGIN
+        fig = Figure(figsize=(WIDTH, height))
+        for x, y, text, look in self.texts:
+            fig.text(x / WIDTH, 1 - y / height, text, va="top", **look)  # type: ignore[arg-type]
+        for y, thickness, length in self.rules:
+            ends = [_MARGIN / WIDTH, (_MARGIN + length) / WIDTH]
+            fig.add_artist(Line2D(ends, [1 - y / height] * 2, color=INK, lw=thickness))
+        return fig
+
+
+def draw(blocks: Sequence[Block], title: str = "") -> bytes:
+    """The blocks from top to bottom as one JPG, as high as they need."""
+    with rc_context({"font.family": "DejaVu Sans", "text.color": INK, "text.parse_math": False}):
+        return encode(compose(blocks, title), "jpg")
+
+
+def compose(blocks: Sequence[Block], title: str = "") -> Figure:
+    """The page as a figure; pictures among the blocks are left out."""
+    page = _Page()
+    if title:
+        page.write(title, 12, fontweight="bold")
+        page.y += 0.08
+    for block in blocks:
+        match block:
+            case Heading(text):
+                page.y += 0.12
+                page.write(text, 10, fontweight="bold")
+                page.y += 0.03
+            case Paragraph(text, strong):
+                look = {"color": ALARM, "fontweight": "bold"} if strong else {}
+                page.write(text, 8, **look)
+                page.y += 0.07
+            case Table():
+                _table(page, block)
+    return page.figure()
+
+
+def _table(page: _Page, table: Table) -> None:
+    page.write(table.caption, 8.5, fontweight="bold")
+    page.y += 0.05
+    size = _size(table)
+    left, length = _columns(table, size)
+    page.rule(1.2, length)
+    _row(page, table.header, left, size, bold=True)
+    page.rule(0.6, length)
+    for row in table.rows:
+        _row(page, row, left, size, bold=False)
+    page.rule(1.2, length)
+    page.y += 0.07
+    for note in table.notes:
+        page.write(note, 6.8, color=QUIET)
+    page.y += 0.1
+
+
+def _row(
+    page: _Page, cells: tuple[str, ...], left: list[float], size: float, *, bold: bool
+) -> None:
+    page.y += 0.045
+    weight = "bold" if bold else "normal"
+    for x, cell in zip(left, cells, strict=True):
+        for index, line in enumerate(cell.split("\n")):
+            drop = index * size * 1.3 / 72
+            look = {"fontsize": size, "fontweight": weight}
+            page.texts.append((_MARGIN + x, page.y + drop, line, look))
+    lines = max(cell.count("\n") + 1 for cell in cells)
+    page.y += lines * size * 1.3 / 72 + 0.035
+
+
+def _widths(table: Table, size: float) -> list[float]:
+    def widest(cells: tuple[str, ...], bold: bool) -> float:
+        lines = [line for cell in cells for line in cell.split("\n")]
+        return max(width(line, size, bold=bold) for line in lines)
+
+    columns = list(zip(*table.rows, strict=True)) or [("",)] * len(table.header)
+    heads = [(head,) for head in table.header]
+    return [max(widest(h, True), widest(c, False)) for h, c in zip(heads, columns, strict=True)]
+
+
+def _size(table: Table) -> float:
+    """The largest of a few sizes at which the columns fit the page."""
+    for size in (8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0):
+        gaps = (len(table.header) - 1) * (_GAP if size > 6.5 else 0.12)
+        if sum(_widths(table, size)) + gaps <= _INNER:
+            return size
+    return 4.5
+
+
+def _columns(table: Table, size: float) -> tuple[list[float], float]:
+    """Left edge of each column and the width of all, in inches."""
+    widths = _widths(table, size)
+    spare = (_INNER - sum(widths)) / max(len(widths) - 1, 1)
+    gap = max(0.05, min(spare, 0.8))  # a wider gap loses the eye between columns
+    edges = [sum(widths[:at]) + at * gap for at in range(len(widths))]
+    return edges, min(_INNER, edges[-1] + widths[-1])
+
+
+def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> Iterator[str]:
+    """Lines no wider than ``room`` inches."""
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and width(longer, size, bold=bold) > room:
+            yield line
+            line = word
+        else:
+            line = longer
+    yield line
+
+
+def width(text: str, size: float, *, bold: bool = False) -> float:
+    """Inches of one line of text."""
+    return (
+        sum(_word(word, bold) for word in text.split(" ")) * size
+        + text.count(" ") * (_word("a a", bold) - 2 * _word("a", bold)) * size
+    )
+
+
+@lru_cache(maxsize=4096)
+def _word(text: str, bold: bool) -> float:
+    """Inches at one point of size; measured large, since hinting rounds small glyphs."""
+    if not text:
+        return 0.0
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    extent = TextPath((0, 0), text, size=100, prop=font, usetex=False).get_extents()
+    return float(extent.x1) / 100 / 72 * 1.02

@@ -1,0 +1,141 @@
+"""``results.json`` (schema 1) and the joined ``predictions.csv``: where every number comes from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from reports.results.entries import by_class, fold_scores, optimism_entry, overall_entries
+from reports.results.level_entries import aggregate_of, level_entry, level_rows
+from reports.results.levels import LevelRows
+from reports.results.predictions import (
+    Evidence,
+    confusion,
+    distinct,
+    images_per_class,
+    patients_per_class,
+    test_rows,
+    unique_rows,
+    validation_rows,
+)
+from reports.wording import OPTIMISTIC, Json
+from storage.records import FoldResult, Predictions, Run
+
+SCHEMA = 1
+
+
+def gather(run: Run) -> Evidence:
+    """Join the predictions and compute every number, once for all documents."""
+    test, validation = test_rows(run), validation_rows(run)
+    levels = level_rows(run)
+    by_level = {name: rows.test for name, rows in levels.items()}
+    return Evidence(run, _numbers(run, test, validation, levels), test, validation, by_level)
+
+
+def results(run: Run) -> Json:
+    """The contents of ``results.json``: plain JSON types, ``None`` for what could not be had."""
+    return gather(run).numbers
+
+
+def results_text(numbers: Json) -> str:
+    """``results.json`` as text; a NaN that slipped through raises ``ValueError``."""
+    return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _numbers(
+    run: Run, test: Predictions | None, validation: Predictions | None,
+    levels: Mapping[str, LevelRows],
+) -> Json:  # fmt: skip
+    numbers: Json = plain({
+        "schema": SCHEMA, "task": run.task, "synthetic_data": run.synthetic,
+        "complete": run.complete, "dataset": _dataset(run),
+        "tested": _counted(test, run.classes), "protocol": run.protocol,
+        "overall": overall_entries(test), "per_class": by_class(test),
+        "confusion": confusion(test, run.classes),
+        "levels": {} if test is None else {
+            level: level_entry(level, rows, test, aggregate_of(run.protocol))
+            for level, rows in levels.items()
+        },
+        "outer": [_outer(study) for study in run.outer],
+        "optimism": optimism_entry(run), "final": _final(run),
+        "validation": {
+            "note": OPTIMISTIC, **_counted(validation, run.classes),
+            "overall": overall_entries(validation),
+            "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
+        },
+        "trials": {study.name: study.trials for study in _studies(run) if study.trials},
+        "cut_by_time": [s.name for s in _studies(run) if s.trials and s.cut_by_time],
+        "timing": run.timing, "provenance": {"run": run.name, **run.provenance},
+    })  # fmt: skip
+    return numbers
+
+
+def _studies(run: Run) -> tuple[FoldResult, ...]:
+    return run.outer if run.final is None else (*run.outer, run.final)
+
+
+def _dataset(run: Run) -> Json:
+    rows = unique_rows(run)
+    return {**run.dataset, "patients_by_class": patients_per_class(rows, run.classes)}
+
+
+def _counted(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
+    """What stands behind the numbers of these rows; in an unfinished run not all of the data."""
+    once = None if rows is None else distinct(rows)
+    return {
+        "patients": 0 if once is None else len(set(once.patients.tolist())),
+        "images": 0 if once is None else len(once),
+        "patients_by_class": patients_per_class(once, classes),
+        "images_by_class": images_per_class(once, classes),
+    }
+
+
+def _outer(study: FoldResult) -> Json:
+    return {
+        "fold": study.name, "repeat": study.repeat, "train_images": study.train_images,
+        "test_images": study.test_images, "train_patients": study.train_patients,
+        "test_patients": study.test_patients, **_chosen(study), "metrics": fold_scores(study),
+    }  # fmt: skip
+
+
+def _chosen(study: FoldResult) -> Json:
+    classes = study.validation.classes
+    return {
+        "params": study.params, "epochs": study.epochs, "inner_score": study.inner_score,
+        "temperature": study.temperature, "shift": study.shift, "threshold": study.threshold,
+        "original_by_class": images_per_class(study.validation, classes),
+        "resampled_by_class": dict(zip(classes, study.resampled, strict=True)),
+        "train_patients_by_class": patients_per_class(study.validation, classes),
+        "notes": study.notes,
+    }  # fmt: skip
+
+
+def _final(run: Run) -> Json | None:
+    """What ships and how it was made; None until it is."""
+    if not run.ships:
+        return None
+    if run.ensemble is not None:
+        made = {"made": "ensemble", **asdict(run.ensemble)}
+    elif run.final is not None:
+        made = {"made": "refit", **_chosen(run.final)}
+    return {**made, "checkpoint": "final/model.pt"}
+
+
+def plain(thing: object) -> Any:
+    """JSON's own types: arrays become lists, numpy scalars numbers, NaN and infinities None."""
+    if isinstance(thing, Mapping):
+        return {str(key): plain(value) for key, value in thing.items()}
+    if isinstance(thing, set | frozenset):
+        return [plain(value) for value in sorted(thing)]
+    if isinstance(thing, list | tuple):
+        return [plain(value) for value in thing]
+    if isinstance(thing, np.ndarray | np.generic):
+        return plain(thing.tolist())
+    if isinstance(thing, float):
+        return thing if math.isfinite(thing) else None
+    return thing if isinstance(thing, str | int | bool | None) else str(thing)

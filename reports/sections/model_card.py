@@ -1,0 +1,168 @@
+"""The model card that travels with the shipped model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reports.blocks import Block, Heading, Paragraph, Picture, Table
+from reports.results.results import results
+from reports.sections.final_model import averaged, not_made, refitted
+from reports.sections.level_tables import level_tables
+from reports.sections.summary import (
+    data_section,
+    headline,
+    limit_section,
+    optimism_section,
+    stamp_paragraphs,
+)
+from reports.sections.tables import overall_table, parameters_table, per_class_table
+from reports.wording import Json, number, procedure, stamps, views
+from storage.records import Run
+
+
+def model_card(run: Run) -> str:
+    """``final/MODEL_CARD.md``: what the model is, what it may be used for, how good it is."""
+    numbers = results(run)
+    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
+    return f"# Model card: {run.name} ({run.task}){marks}\n\n" + markdown(_sections(numbers))
+
+
+def markdown(blocks: Iterable[Block]) -> str:
+    """The blocks as Markdown; pictures become links to their files."""
+    return "\n".join(_block(block) for block in blocks).rstrip() + "\n"
+
+
+def _sections(numbers: Json) -> list[Block]:
+    return [
+        *stamp_paragraphs(numbers), *_model(numbers), *_use(), *data_section(numbers),
+        Heading("Expected performance"), *headline(numbers), Paragraph(procedure(numbers)),
+        *_tables(numbers), *optimism_section(numbers), *limit_section(numbers),
+        *_provenance(numbers),
+    ]  # fmt: skip
+
+
+def _model(numbers: Json) -> list[Block]:
+    final, protocol = numbers["final"], numbers["protocol"]
+    if final is None:
+        return [Heading("Model"), Paragraph(not_made(numbers))]
+    classes = list(numbers["dataset"]["classes"])
+    decision = (
+        f"Calls an image {classes[1]} from a calibrated probability of {final['threshold']:.3f} on"
+        if final["threshold"] is not None
+        else "Decides by the largest probability"
+    )
+    return [
+        Heading("Model"),
+        Paragraph(
+            f"Classes: {', '.join(classes)}. {_encoder(numbers)}, trainable blocks "
+            f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. "
+            f"{_chosen(numbers)}{views(numbers)}"
+        ),
+        *([parameters_table(numbers)] if final["made"] == "ensemble" else []),
+    ]
+
+
+def _made(numbers: Json) -> str:
+    return averaged(numbers) if numbers["final"]["made"] == "ensemble" else refitted(numbers)
+
+
+def _chosen(numbers: Json) -> str:
+    final = numbers["final"]
+    if final["made"] == "ensemble":
+        return (
+            "Each member's probabilities are divided by its temperature on the logit scale"
+            f"{', then moved by its shift' if final['threshold'] is not None else ''}."
+        )
+    chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
+    return (
+        f"Probabilities are divided by the temperature {final['temperature']:.3f} on the logit "
+        f"scale{_shift(final)}. Chosen by the search: {chosen}."
+    )
+
+
+def _encoder(numbers: Json) -> str:
+    """The encoder that the model reads images by, and the file its weights are from.
+
+    Of an ensemble, those of its members.
+    """
+    final = numbers["final"]
+    models = numbers["outer"] if final["made"] == "ensemble" else [final]
+    all_of_them = numbers["protocol"]["encoder"]
+    names = dict.fromkeys(model["params"].get("encoder", all_of_them) for model in models)
+    each = "; ".join(_described(name, numbers) for name in names)
+    return f"{each}; each member by the one its search chose" if len(names) > 1 else each
+
+
+def _described(name: str, numbers: Json) -> str:
+    found = numbers["provenance"].get("encoders", {}).get(name)
+    if not found or not found["weights_sha256"]:
+        return f"Encoder {name}"
+    shape = {"pad": "padded to", "stretch": "stretched to"}[found["fit"]]
+    cut = "cropped to the breast and " if found["crop"] == "breast" else ""
+    return (
+        f"Encoder {name}, weights of SHA-256 {found['weights_sha256']}, images {cut}{shape} "
+        f"{found['image_size']} x {found['image_size']} pixels"
+    )
+
+
+def _shift(final: Json) -> str:
+    return "" if final["threshold"] is None else f", then moved by {number(final['shift'], 3)}"
+
+
+def _use() -> list[Block]:
+    return [
+        Heading("Intended use"),
+        Paragraph(
+            "Research on the images it was trained on and images like them. Not a medical device: "
+            "not for diagnosis, screening, triage or any other clinical use. Performance at other "
+            "hospitals, on other scanners or in other populations is unknown."
+        ),
+    ]
+
+
+def _tables(numbers: Json) -> list[Block]:
+    if not numbers["overall"]:
+        return []
+    return [
+        overall_table(numbers, "test"), *level_tables(numbers), per_class_table(numbers, "test"),
+    ]  # fmt: skip
+
+
+def _provenance(numbers: Json) -> list[Block]:
+    source = numbers["provenance"]
+    versions = ", ".join(f"{n} {version}" for n, version in source.get("versions", {}).items())
+    return [
+        Heading("Provenance"),
+        Paragraph(
+            f"Command: {source.get('command') or 'not recorded'}. "
+            f"Code: {source.get('git') or 'not under version control'}. "
+            f"Versions: {versions or 'not recorded'}."
+        ),
+    ]
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"## {text}\n"
+        case Paragraph(text, strong):
+            return f"**{text}**\n" if strong else f"{text}\n"
+        case Picture(name, caption):
+            return f"![{caption}]({name}.jpg)\n"
+        case Table():
+            return _table(block)
+
+
+def _table(table: Table) -> str:
+    lines = [_cells(table.header), _cells(("---",) * len(table.header)), *map(_cells, table.rows)]
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    return f"**{table.caption}**\n\n" + "\n".join(lines) + f"\n{notes}"
+
+
+def _cells(cells: tuple[str, ...]) -> str:
+    inner = " | ".join(cell.replace("\n", " ").replace("|", "\\|") for cell in cells)
+    return f"| {inner} |"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

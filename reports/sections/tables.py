@@ -1,0 +1,185 @@
+"""Tables of a run, each cell a number of ``results.json``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from reports.blocks import Table
+from reports.wording import (
+    OPTIMISTIC,
+    OVERALL,
+    PER_CLASS,
+    Json,
+    Rows,
+    class_metric_name,
+    counted,
+    covers,
+    finished,
+    metric_name,
+    number,
+    searched,
+    stamps,
+    value,
+)
+
+Side = Literal["test", "validation"]
+
+_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
+
+
+class Footnotes:
+    """Hands each distinct remark one mark, in order of first use."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, str] = {}
+
+    def mark(self, remark: str) -> str:
+        """The superscript of this remark; empty for an empty remark."""
+        if not remark:
+            return ""
+        return self._marks.setdefault(remark, _MARKS[len(self._marks) % len(_MARKS)])
+
+    def lines(self) -> tuple[str, ...]:
+        """Each remark behind its mark."""
+        return tuple(f"{mark} {remark}" for remark, mark in self._marks.items())
+
+
+def overall_table(numbers: Json, side: Side) -> Table:
+    """Metrics of the whole with intervals, the fold spread apart from them."""
+    entries, classes = _side(numbers, side)["overall"], len(numbers["dataset"]["classes"])
+    notes = Footnotes()
+    rows = metric_rows(entries, classes, notes)
+    return Table(
+        _caption("Overall metrics", numbers, side),
+        ("Metric", f"Estimate ({percent(entries)} % CI)", "Fold spread"),
+        rows,
+        (*_notes(numbers, side), *_spread_note(side), *notes.lines()),
+    )
+
+
+def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
+    """Name, estimate with interval and fold spread of each overall metric."""
+    return tuple(
+        (
+            metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
+            value(entries[metric]),
+            _spread(entries[metric]),
+        )
+        for metric in OVERALL
+        if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
+    )
+
+
+def per_class_table(numbers: Json, side: Side) -> Table:
+    """Metrics of each class against the rest, intervals below the estimates."""
+    per_class, notes = _side(numbers, side)["per_class"], Footnotes()
+    data = numbers["tested" if side == "test" else "validation"]
+    rows = []
+    for name, entries in per_class.items():
+        label = f"{name}\n({data['patients_by_class'][name]:,} / {data['images_by_class'][name]:,})"
+        cells = [class_cell(entries.get(metric), notes) for metric in PER_CLASS]
+        rows.append((label, *cells))
+    header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
+    return Table(
+        _caption("Metrics per class, one against the rest", numbers, side), header, tuple(rows),
+        (f"Each cell: estimate ({percent(_side(numbers, side)['overall'])} % CI).",
+         *_notes(numbers, side), *notes.lines()),
+    )  # fmt: skip
+
+
+def parameters_table(numbers: Json) -> Table:
+    """What each search chose; a column a study."""
+    studies = searched(numbers)
+    names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
+    rows = [
+        (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))
+        for name in names
+    ]
+    two = len(numbers["dataset"]["classes"]) == 2
+    for key in ("epochs", "temperature", *(["shift"] if two else []), "threshold"):
+        rows.append((key, *(_setting(study[key]) for _, study in studies)))
+    return Table(
+        "Chosen by each search", ("Parameter", *(name for name, _ in studies)), tuple(rows),
+        ("A dash: not part of that configuration. The temperature"
+         f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
+         "on out-of-fold probabilities of the inner folds.",),
+    )  # fmt: skip
+
+
+def data_table(numbers: Json) -> Table:
+    """Patients and images of each class."""
+    data = numbers["dataset"]
+    rows = [
+        (name, f"{data['patients_by_class'][name]:,}", f"{count:,}")
+        for name, count in data["classes"].items()
+    ]
+    rows.append(("All", f"{data['patients']:,}", f"{data['images']:,}"))
+    summed = sum(data["patients_by_class"].values())
+    note = "A patient with images of two classes is counted in both."
+    extra = (note,) if summed > data["patients"] else ()
+    return Table("Patients and images", ("Class", "Patients", "Images"), tuple(rows), extra)
+
+
+def trials_table(numbers: Json) -> Table:
+    """Trials of each study by how they ended."""
+    kinds = ("complete", "pruned", "failed")
+    rows = [
+        (study, *(f"{counts.get(kind, 0):,}" for kind in kinds))
+        for study, counts in numbers["trials"].items()
+    ]
+    return Table("Trials", ("Study", *kinds), tuple(rows))
+
+
+def _side(numbers: Json, side: Side) -> Json:
+    return numbers if side == "test" else dict(numbers["validation"])
+
+
+def _caption(what: str, numbers: Json, side: Side) -> str:
+    rows = "outer test rows" if side == "test" else "inner out-of-fold rows, optimistic"
+    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
+    return f"{what}: {rows}{marks}"
+
+
+def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
+    rows: Rows = "tested" if side == "test" else "validation"
+    patients = numbers[rows]["patients_by_class"]
+    by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
+    lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished(numbers)}.",)
+    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, covers(numbers))
+
+
+def _spread_note(side: Side) -> tuple[str, ...]:
+    folds = "outer folds" if side == "test" else "inner folds"
+    return (f"Fold spread: standard deviation over {folds}; not a confidence interval.",)
+
+
+def percent(entries: Json) -> str:
+    """``95``, of the intervals of these entries."""
+    levels = [entry["level"] for entry in entries.values()]
+    return f"{100 * levels[0]:.0f}" if levels else "95"
+
+
+def _remark(entry: Json) -> str:
+    if entry["low"] is None:
+        return str(entry["reason"] or "no interval")
+    text = "; ".join((entry["method"], *entry["notes"]))
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def class_cell(entry: Json | None, notes: Footnotes) -> str:
+    """Estimate with its interval below it."""
+    if entry is None:
+        return "–"
+    return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
+
+
+def _spread(entry: Json) -> str:
+    return "–" if entry["fold_spread"] is None else number(entry["fold_spread"])
+
+
+def _setting(chosen: object) -> str:
+    if chosen is None:
+        return "–"
+    if isinstance(chosen, bool):
+        return "on" if chosen else "off"
+    return f"{chosen:.3g}" if isinstance(chosen, float) else str(chosen)

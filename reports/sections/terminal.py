@@ -1,0 +1,85 @@
+"""What the command line ends with: the table of a run, the comparison of two."""
+
+from __future__ import annotations
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports.results.level_entries import leading_level
+from reports.results.results import results
+from reports.sections.comparison import Comparison, comparison_table, sentence
+from reports.sections.level_tables import beside, leading
+from reports.sections.summary import optimism_value
+from reports.wording import (
+    OVERALL,
+    Json,
+    biased,
+    counted,
+    cut,
+    finished,
+    metric_name,
+    stamps,
+    value,
+)
+from storage.records import Run
+
+
+def closing_table(run: Run) -> Table:
+    """Outer test metrics with intervals; n, optimism and stamps around them."""
+    numbers = results(run)
+    marks = "  ".join(stamps(numbers))
+    what = (
+        "what usual practice would claim"
+        if biased(numbers["protocol"])
+        else "performance on the outer test rows"
+    )
+    level = leading_level(numbers["protocol"])
+    what += f", by {level}" if level in numbers["levels"] else ""
+    title = f"{run.name}: {what}" + (f"\n{marks}" if marks else "")
+    table = Table(title=title, caption=_caption(numbers), caption_justify="left")
+    table.add_column("Metric")
+    table.add_column("Estimate (95 % CI)", justify="left", no_wrap=True)
+    table.add_column("Remark", style="dim")
+    classes = len(run.classes)
+    for metric in OVERALL:
+        entry = leading(numbers).get(metric)
+        if entry is None or (classes > 2 and metric in ("sensitivity", "specificity")):
+            continue
+        table.add_row(metric_name(metric, classes), value(entry), _remark(entry))
+    if not numbers["overall"]:
+        table.add_row("–", "no outer fold has finished", "")
+    return table
+
+
+def comparison_lines(found: Comparison) -> list[RenderableType]:
+    """Warnings, the table of all metrics, the sentence on the searched one."""
+    block = comparison_table(found)
+    table = Table(title=block.caption, caption="\n".join(block.notes), caption_justify="left")
+    for name in block.header:
+        table.add_column(name)
+    for row in block.rows:
+        table.add_row(*row)
+    return [*(Text(text, style="bold red") for text in found.warnings), table, sentence(found)]
+
+
+def _remark(entry: Json) -> str:
+    return str(entry["reason"]) if entry["low"] is None else "; ".join(entry["notes"])
+
+
+def _caption(numbers: Json) -> str:
+    lines = [f"n = {counted(numbers, 'tested')}; {finished(numbers)}; intervals over patients."]
+    if numbers["overall"]:
+        lines += beside(numbers)
+    entry, by = numbers["optimism"], _searched_by(numbers)
+    if entry["estimate"] is not None:
+        lines.append(
+            f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
+            "it is not performance."
+        )
+    return "\n".join(filter(None, (*lines, cut(numbers))))
+
+
+def _searched_by(numbers: Json) -> str:
+    """What the search scored, where the table shows something else."""
+    return "" if leading_level(numbers["protocol"]) == "image" else ", by image,"
