@@ -12,7 +12,7 @@ def main() -> int:
     # Threads that spin while they wait slow each other down on a busy machine: two torch threads
     # encoded 9-11 images/s instead of 4-6 beside other work. OpenMP reads it when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from study.cli import main as command
+    from study.cli.main import main as command
 
     return command(sys.argv[1:])
 

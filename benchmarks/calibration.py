@@ -24,8 +24,8 @@ from storage.records import DataError, FloatArray, FoldResult, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
 from storage.seeds import derive
-from study.engines import quiet_optuna
-from study.options import cache_folder
+from study.config.gather import cache_folder
+from study.engines.local import quiet_optuna
 
 
 def uncalibrated(probabilities: FloatArray, kept: FoldResult) -> FloatArray:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.drive import carry_out_run
-from study.engines import Engine, LocalEngine, quiet_optuna
-from study.engines_dask import DaskEngine
-from study.progress import StudyProgress
-from study.work import Job, Outcome
+from study.driver.driver import carry_out_run
+from study.driver.progress import StudyProgress
+from study.engines.dask import DaskEngine
+from study.engines.local import Engine, LocalEngine, quiet_optuna
+from study.worker.jobs import Job, Outcome
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.servers import Cluster
 

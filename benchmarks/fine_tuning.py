@@ -29,8 +29,8 @@ from reports.sections.comparison import compare, comparison_table, sentence
 from storage.records import Features
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.options import CACHE_VARIABLE, cache_folder
-from study.provenance import versions
+from study.config.gather import CACHE_VARIABLE, cache_folder
+from study.setup.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 ENCODER = "bundled:efficientnet_lite0"

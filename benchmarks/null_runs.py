@@ -16,7 +16,7 @@ from benchmarks.coverage_report import markdown
 from benchmarks.small_studies import Setting, demo_pool, small_config, without_signal
 from benchmarks.study_pages import at, facts, finished_studies, options, share, write_page
 from storage.readers.targets import Task
-from study.options import cache_folder
+from study.config.gather import cache_folder
 
 NAME = "null_runs"
 PATIENTS: dict[Task, int] = {"multimodal": 80, "dbt": 100}

@@ -21,13 +21,13 @@ from pipelines.saved.files import ENCODER_FILE
 from storage.cache.files import write_json
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_result
-from study.config import StudyConfig
-from study.drive import carry_out_run, open_studies
-from study.engines import Engine, LocalEngine, local_devices
-from study.prepare import Ready, cut, lay_out
-from study.progress import StudyProgress
-from study.session import Place, open_session
-from study.work import Job, Outcome, carry_out
+from study.config.record import StudyConfig
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.local import Engine, LocalEngine, local_devices
+from study.setup.run_directory import Ready, cut, lay_out
+from study.worker.jobs import Job, Outcome, carry_out
+from study.worker.session import Place, open_session
 
 
 @dataclass

@@ -37,8 +37,8 @@ from storage.images.pixels import ByteArray
 from storage.images.read import content_hash, read_image
 from storage.readers.read import read
 from storage.records import Dataset, OuterFold, Predictions
-from study.options import cache_folder
-from study.provenance import versions
+from study.config.gather import cache_folder
+from study.setup.provenance import versions
 from study.splits import split
 
 HERE = Path(__file__).parent

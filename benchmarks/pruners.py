@@ -41,12 +41,12 @@ from objectives.spaces import Space, space
 from pipelines.rows.training_rows import TrainingRows
 from storage.records import FloatArray, Fold, IntArray, OuterFold
 from storage.seeds import derive
-from study.config import StudyConfig
-from study.engines import quiet_optuna
-from study.options import cache_folder
-from study.prepare import cut
-from study.provenance import versions
-from study.search_space import ranges_of
+from study.config.gather import cache_folder
+from study.config.record import StudyConfig
+from study.config.search_space import ranges_of
+from study.engines.local import quiet_optuna
+from study.setup.provenance import versions
+from study.setup.run_directory import cut
 
 HERE = Path(__file__).parent
 FOLDS = 1

@@ -41,8 +41,8 @@ from pipelines.images.embed import embed
 from reports.intervals.overall import overall
 from storage.cache.files import write_text
 from storage.readers.read import read, read_sheet_only
-from study.options import cache_folder
-from study.provenance import versions
+from study.config.gather import cache_folder
+from study.setup.provenance import versions
 
 HERE = Path(__file__).parent
 ENCODER = "bundled:efficientnet_lite0"

@@ -19,7 +19,7 @@ from benchmarks.coverage_report import markdown
 from benchmarks.small_studies import Setting, drawn, pathology_pool, small_config
 from benchmarks.study_pages import at, facts, finished_studies, options, write_page
 from storage.records import FloatArray
-from study.options import cache_folder
+from study.config.gather import cache_folder
 
 NAME = "real_coverage"
 PATIENTS = 150

@@ -21,7 +21,7 @@ from benchmarks.step_cost import Mlp
 from objectives.metrics import METRICS
 from objectives.spaces import Choice, Interval, Ranges
 from storage.records import Dataset, FloatArray, IntArray, OuterFold
-from study.config import StudyConfig
+from study.config.record import StudyConfig
 
 NAMES = {
     "learning_rate": "net__lr",

@@ -22,8 +22,8 @@ import optuna
 from pipelines.images.embeddings import Embeddings
 from storage.readers.read import read_sheet_only
 from storage.trials.journal import open_journal
-from study.engines import quiet_optuna
-from study.session import Place, Session
+from study.engines.local import quiet_optuna
+from study.worker.session import Place, Session
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {

@@ -39,11 +39,11 @@ from storage.records import (
 )
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run, write_result
-from study.config import StudyConfig
-from study.drive import open_studies
-from study.prepare import Ready, cut, lay_out
-from study.provenance import write_provenance
-from study.session import Place, Session
+from study.config.record import StudyConfig
+from study.driver.driver import open_studies
+from study.setup.provenance import write_provenance
+from study.setup.run_directory import Ready, cut, lay_out
+from study.worker.session import Place, Session
 
 DIM, CHUNK, SIDE, IMAGES = 1280, 4096, 64, 4
 CLASSES = ("other", "cancer")

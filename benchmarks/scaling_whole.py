@@ -32,13 +32,13 @@ from reports.write import write_report
 from storage.cache.files import write_json
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.config import StudyConfig
-from study.drive import carry_out_run, open_studies
-from study.engines import ONE_THREAD, LocalEngine, quiet_optuna
-from study.prepare import cut, lay_out
-from study.progress import StudyProgress
-from study.provenance import write_provenance
-from study.session import Place
+from study.config.record import StudyConfig
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.local import ONE_THREAD, LocalEngine, quiet_optuna
+from study.setup.provenance import write_provenance
+from study.setup.run_directory import cut, lay_out
+from study.worker.session import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 64

@@ -30,9 +30,9 @@ from benchmarks.pruners import halving
 from objectives.spaces import RANGES, Interval
 from storage.seeds import derive
 from storage.trials.trial_view import Desk
-from study.engines import quiet_optuna
-from study.patience import Ended, Limit, visible
-from study.schedule import Schedule
+from study.engines.local import quiet_optuna
+from study.schedule.patience import Ended, Limit, visible
+from study.schedule.schedule import Schedule
 
 TRIALS = Path(__file__).with_name("schedule_trials.csv")
 WORKERS, NETWORKS, COUNT, EPOCHS = 64, 5, 100, 100

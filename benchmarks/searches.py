@@ -38,10 +38,10 @@ from benchmarks.small_studies import (
 from objectives import pruning
 from storage.records import FloatArray
 from storage.seeds import derive
-from study.config import StudyConfig
-from study.engines import quiet_optuna
-from study.options import cache_folder
-from study.work import Job, carry_out
+from study.config.gather import cache_folder
+from study.config.record import StudyConfig
+from study.engines.local import quiet_optuna
+from study.worker.jobs import Job, carry_out
 
 HERE = Path(__file__).parent
 LATER, DEFAULT = "halving, rung at 1/10, factor 3", "halving, rung at 1/20, factor 3"

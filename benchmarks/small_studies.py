@@ -1,7 +1,7 @@
 """Whole nested studies, small and many: the project's own folds, search, refit and report.
 
 Nothing is simulated but the number of patients: every study goes through a run directory, its
-trials through Optuna's journal, its end through ``study.finish``, its intervals through
+trials through Optuna's journal, its end through ``study.worker.finish``, its intervals through
 ``reports``. Images are embedded once; a study reads the rows of its patients. The audit of the
 images is left out, since every study would repeat it and it changes no number.
 """
@@ -40,13 +40,13 @@ from storage.records import DataError, Dataset, FloatArray, Predictions, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
 from storage.seeds import derive
-from study.config import DEMO_ENCODER, StudyConfig
-from study.drive import open_studies
-from study.engines import quiet_optuna
-from study.prepare import cut, lay_out
-from study.provenance import write_provenance
-from study.session import Place
-from study.work import Job, carry_out
+from study.config.record import DEMO_ENCODER, StudyConfig
+from study.driver.driver import open_studies
+from study.engines.local import quiet_optuna
+from study.setup.provenance import write_provenance
+from study.setup.run_directory import cut, lay_out
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")

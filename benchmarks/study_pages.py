@@ -12,7 +12,7 @@ from benchmarks.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
 from benchmarks.small_studies import Draw, Pool, Setting, sources, studies
 from objectives.metrics import METRICS
 from storage.records import FloatArray
-from study.provenance import versions
+from study.setup.provenance import versions
 
 HERE = Path(__file__).parent
 CHUNK = 5

@@ -29,11 +29,11 @@ from benchmarks.throughput_page import section
 from pipelines.encoders.registry import build
 from pipelines.rows.training_rows import TrainingRows
 from storage.cache.files import write_text
-from study.config import DEMO_ENCODER, StudyConfig
-from study.engines import ONE_THREAD, quiet_optuna
-from study.options import cache_folder
-from study.prepare import cut
-from study.search_space import ranges_of
+from study.config.gather import cache_folder
+from study.config.record import DEMO_ENCODER, StudyConfig
+from study.config.search_space import ranges_of
+from study.engines.local import ONE_THREAD, quiet_optuna
+from study.setup.run_directory import cut
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

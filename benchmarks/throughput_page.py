@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.coverage_report import markdown
 from storage.records import FloatArray
-from study.provenance import versions
+from study.setup.provenance import versions
 
 SIZES = ("patients", "trials", "epochs", "outer_folds", "inner_folds", "workers")
 KNOWN = ("python", "numpy", "scikit-learn", "optuna", "torch")

@@ -14,11 +14,11 @@ from pipelines.rows.training_rows import Sources
 from pipelines.saved.files import write_encoder_cards
 from storage.records import Column, Dataset, Features, Ids
 from storage.runs.folder import RunFolder
-from study.config import StudyConfig
-from study.drive import open_studies
-from study.prepare import Ready, cut, lay_out
-from study.session import Place
+from study.config.record import StudyConfig
+from study.driver.driver import open_studies
+from study.setup.run_directory import Ready, cut, lay_out
 from study.splits import Splits
+from study.worker.session import Place
 
 WIDTH, TOKENS = 8, 4
 COLUMNS = (

@@ -19,9 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from objectives.spaces import RANGES, Choice, Interval, overridden
-from study.cli import VERBS, Parser, build_parser
-from study.config import DEMO, EPOCHS, Execution, StudyConfig
-from study.options import execution, gather, study_config
+from study.cli.main import VERBS, Parser, build_parser
+from study.config.gather import execution, gather, study_config
+from study.config.record import DEMO, EPOCHS, Execution, StudyConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")

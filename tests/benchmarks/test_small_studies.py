@@ -24,8 +24,8 @@ from benchmarks.small_studies import (
 from benchmarks.study_pages import at
 from objectives.metrics import METRICS
 from storage.records import DataError
-from study.engines import ONE_THREAD
-from study.work import open_session
+from study.engines.local import ONE_THREAD
+from study.worker.jobs import open_session
 from tests.factories import make_rows
 
 SETTING = Setting("rows", small_config("multimodal", trials=2, epochs=2), 30, "f")

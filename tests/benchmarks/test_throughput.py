@@ -13,8 +13,8 @@ from benchmarks.own_study import trial_by_trial, whole_study
 from benchmarks.pruners import WAYS, told
 from benchmarks.small_studies import Pool
 from objectives.pruning import PRUNERS
-from study.prepare import cut
-from study.search_space import ranges_of
+from study.config.search_space import ranges_of
+from study.setup.run_directory import cut
 from tests.factories import make_config, make_rows
 
 CONFIG = make_config(

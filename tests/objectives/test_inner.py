@@ -21,8 +21,8 @@ from pipelines._base import Epoch, TrainingDiverged
 from pipelines.rows.training_rows import TrainingRows
 from storage.records import FloatArray, OuterFold, TrainSide
 from storage.seeds import derive
-from study.session import open_session
-from study.work import Job, carry_out
+from study.worker.jobs import Job, carry_out
+from study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.pipelines.fold_factories import cut, small
 

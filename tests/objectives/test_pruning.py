@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from objectives.pruning import PRUNERS
-from study.config import PRUNER_NAMES
+from study.config.record import PRUNER_NAMES
 
 
 def trained(

@@ -17,10 +17,6 @@ import numpy as np
 import optuna
 import pytest
 
-import study.drive
-import study.finish
-import study.session
-import study.work
 from objectives.inner import InnerObjective
 from pipelines.fitted.calibration import Decision
 from pipelines.heads.losses import effective_number_alpha
@@ -29,11 +25,14 @@ from pipelines.rows.resample import resample
 from pipelines.rows.training_rows import Scaler
 from pipelines.training import heads
 from storage.records import Dataset, Fold, LeakError, OuterFold, TrainSide
-from study.config import StudyConfig
-from study.engines import quiet_optuna
-from study.session import Session
+from study.config.record import StudyConfig
+from study.engines.local import quiet_optuna
 from study.splits import Splits
-from study.work import Job, carry_out
+from study.worker import finish as finishing
+from study.worker import jobs
+from study.worker import session as sessions
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
 
 FOLD = "outer-1"
@@ -48,7 +47,7 @@ def rows_of(task: str, signal: float = 0.3) -> tuple[Dataset, ArraySource]:
 
 @pytest.fixture(autouse=True)
 def _one_session_a_test() -> None:
-    study.session.open_session.cache_clear()
+    sessions.open_session.cache_clear()
     quiet_optuna()
 
 
@@ -56,7 +55,7 @@ def what_a_study_did(
     path: Path, data: Dataset, source: ArraySource, config: StudyConfig, splits: Splits
 ) -> dict[str, Any]:
     """Search and refit ``FOLD``; everything that was decided before its test rows were scored."""
-    study.session.open_session.cache_clear()
+    sessions.open_session.cache_clear()
     ready, place = begin_run(path / "run", data, source, config, splits)
     for number in [*range(config.trials), None]:
         outcome = carry_out(Job(place, FOLD, number, "cpu"))
@@ -96,7 +95,7 @@ def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
     splits = make_splits(data, config)
     searches = []
     for names in ((FOLD,), ("outer-0", FOLD, "final")):
-        study.session.open_session.cache_clear()
+        sessions.open_session.cache_clear()
         path = tmp_path / f"{len(names)}" / "run"
         _, place = begin_run(path, data, source, config, splits)
         for number in range(config.trials):
@@ -153,13 +152,13 @@ def test_the_noise_does_reach_the_test_scores(tmp_path: Path) -> None:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     """Whole tables of the sessions opened so far: what a planted leak steals from."""
     tables: list[Dataset] = []
-    honest = study.session.Session.__init__
+    honest = sessions.Session.__init__
 
     def remember(self: Any, place: Any) -> None:
         honest(self, place)
         tables.append(self.data)
 
-    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    monkeypatch.setattr(sessions.Session, "__init__", remember)
     return tables
 
 
@@ -215,7 +214,7 @@ def test_planted_resampling_before_the_split_is_caught(
         return replace(made, synthetic=extra, labels=np.concatenate([made.labels, seen[-1].labels]))
 
     seen: list[Dataset] = []
-    honest = study.session.Session.__init__
+    honest = sessions.Session.__init__
     source: ArraySource
 
     def remember(self: Any, place: Any) -> None:
@@ -224,7 +223,7 @@ def test_planted_resampling_before_the_split_is_caught(
         seen.append(self.data)
         source = place.embeddings
 
-    monkeypatch.setattr(study.session.Session, "__init__", remember)
+    monkeypatch.setattr(sessions.Session, "__init__", remember)
     monkeypatch.setattr(training_rows, "resample", leaky)
     space = {"batch_size": {"values": [32]}, "sampler": {"values": ["smote"]}}
     assert "trials" in what_differs(tmp_path, "multimodal", space=space)
@@ -245,7 +244,7 @@ def plant_in_finish(
     leak: Callable[[Any, Session, str, Dataset], Any],
 ) -> None:  # fmt: skip
     """While a study is closed, ``leak(honest, session, fold, test rows)`` stands for ``name``."""
-    finish, honest = study.finish.finish, getattr(owner, name)
+    finish, honest = finishing.finish, getattr(owner, name)
 
     def leaky(session: Session, fold: str, device: str) -> Any:
         test = session.data.select(session.folds[fold].test)
@@ -253,7 +252,7 @@ def plant_in_finish(
             inside.setattr(owner, name, leak(honest, session, fold, test))
             return finish(session, fold, device)
 
-    patch.setattr(study.work, "finish", leaky)
+    patch.setattr(jobs, "finish", leaky)
 
 
 def test_planted_winner_chosen_on_the_test_side_is_caught(
@@ -267,7 +266,7 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
             scores = []
             for trial in complete:
                 objective = session.objective(fold, "cpu")
-                chosen = study.finish.choose(objective, trial, session.config)
+                chosen = finishing.choose(objective, trial, session.config)
                 scores.append(
                     objective.metric.score(test.labels, chosen.fitted.predict(test.features))
                 )
@@ -275,7 +274,7 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, study.finish, "best_trial", leak)
+    plant_in_finish(monkeypatch, finishing, "best_trial", leak)
     differs = what_differs(tmp_path, "multimodal", trials=8, pruner="none", networks=1)
     assert "trials" not in differs
     assert "params" in differs
@@ -292,7 +291,7 @@ def test_planted_threshold_from_the_test_side_is_caught(
 
         return staticmethod(flattering)
 
-    plant_in_finish(monkeypatch, study.finish.Decision, "fit", leak)
+    plant_in_finish(monkeypatch, finishing.Decision, "fit", leak)
     assert "threshold" in what_differs(tmp_path, "multimodal")
 
 
@@ -307,7 +306,7 @@ def test_planted_temperature_from_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, study.finish, "choose", leak)
+    plant_in_finish(monkeypatch, finishing, "choose", leak)
     differs = what_differs(tmp_path, "multimodal")
     assert {"temperature", "threshold"} <= set(differs)
     assert "weights" not in differs
@@ -331,7 +330,7 @@ def test_planted_epoch_chosen_on_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, study.finish, "refit", leak)
+    plant_in_finish(monkeypatch, finishing, "refit", leak)
     assert "weights" in what_differs(tmp_path, "multimodal", networks=1, seed=1)
 
 
@@ -343,7 +342,7 @@ def test_planted_warm_start_from_another_fold_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search begins with the parameters that another outer fold likes best so far."""
-    honest = study.session.Session.desk
+    honest = sessions.Session.desk
 
     def leaky(self: Session, name: str, number: int) -> optuna.Study:
         own = honest(self, name, number)
@@ -353,7 +352,7 @@ def test_planted_warm_start_from_another_fold_is_caught(
                 own.enqueue_trial(max(ended, key=lambda trial: trial.value or 0.0).params)
         return own
 
-    monkeypatch.setattr(study.session.Session, "desk", leaky)
+    monkeypatch.setattr(sessions.Session, "desk", leaky)
     same_parameters, _ = search_alone_and_beside_others(tmp_path)
     assert not same_parameters
 
@@ -385,7 +384,7 @@ class PrunesAgainst(optuna.pruners.BasePruner):
 def test_planted_pruning_against_another_folds_trials_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = study.session.Session.study
+    honest = sessions.Session.study
 
     def leaky(self: Session, name: str, number: int = 0) -> optuna.Study:
         own = honest(self, name, number)
@@ -393,13 +392,13 @@ def test_planted_pruning_against_another_folds_trials_is_caught(
             own.pruner = PrunesAgainst(honest(self, "outer-0"))
         return own
 
-    monkeypatch.setattr(study.session.Session, "study", leaky)
+    monkeypatch.setattr(sessions.Session, "study", leaky)
     _, same_ends = search_alone_and_beside_others(tmp_path)
     assert not same_ends
 
 
 def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (study.session,):
+    for module in (sessions,):
         monkeypatch.setattr(module, "study_name", lambda folder, name, url=None: "shared")
     data, source = rows_of("multimodal")
     config = make_config()

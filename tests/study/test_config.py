@@ -16,8 +16,9 @@ from objectives.pruning import PRUNERS
 from objectives.spaces import SPACES
 from reports.results.levels import Aggregate, Level
 from storage.records import DataError
-from study.cli import VERBS, build_parser
-from study.config import (
+from study.cli.main import VERBS, build_parser
+from study.config.gather import CACHE_VARIABLE, cache_folder, execution, gather, study_config
+from study.config.record import (
     AGGREGATES,
     LEVELS,
     METRIC_NAMES,
@@ -27,7 +28,6 @@ from study.config import (
     StudyConfig,
     read_toml,
 )
-from study.options import CACHE_VARIABLE, cache_folder, execution, gather, study_config
 
 DATA = "/data/mine"
 

@@ -24,13 +24,13 @@ from storage.records import DataError
 from storage.runs.results import read_run
 from storage.trials.journal import discard_interrupted
 from storage.trials.ownership import take_over
-from study.drive import carry_out_run, open_studies
-from study.engines import Engine, LocalEngine, quiet_optuna
-from study.engines_dask import DaskEngine
-from study.prepare import Ready
-from study.progress import StudyProgress
-from study.session import Place, open_session
-from study.work import Job, Outcome, carry_out
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.dask import DaskEngine
+from study.engines.local import Engine, LocalEngine, quiet_optuna
+from study.setup.run_directory import Ready
+from study.worker.jobs import Job, Outcome, carry_out
+from study.worker.session import Place, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.servers import ROOT, Cluster, Database, database, free_port, until
 

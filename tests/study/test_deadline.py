@@ -7,11 +7,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import DataError
-from study.config import Execution
-from study.deadline import END_TRIALS, Deadline
-from study.duration import seconds_of
-from study.patience import Ended, Limit
-from study.schedule import Schedule
+from study.config.durations import seconds_of
+from study.config.record import Execution
+from study.schedule.deadline import END_TRIALS, Deadline
+from study.schedule.patience import Ended, Limit
+from study.schedule.schedule import Schedule
 
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
 STATES = ("complete", "pruned", "failed")

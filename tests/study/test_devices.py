@@ -10,7 +10,7 @@ import pytest
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 from storage.errors import DataError
-from study.engines import begin_worker, device_tokens
+from study.engines.local import begin_worker, device_tokens
 
 
 def test_without_a_gpu_there_is_a_worker_a_core_or_as_many_as_were_asked_for() -> None:

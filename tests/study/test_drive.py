@@ -16,15 +16,15 @@ from reports.sections.summary import protocol_section, summary
 from storage.cache.files import write_json
 from storage.records import DataError, Run
 from storage.runs.results import read_run
-from study.config import StudyConfig
-from study.deadline import Deadline
-from study.drive import carry_out_run, open_studies
-from study.engines import quiet_optuna
-from study.patience import Limit, history_of, limit_of
-from study.prepare import Ready, begin
-from study.progress import StudyProgress
-from study.session import Place, open_session
-from study.work import Job, Outcome, carry_out
+from study.config.record import StudyConfig
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.local import quiet_optuna
+from study.schedule.deadline import Deadline
+from study.schedule.patience import Limit, history_of, limit_of
+from study.setup.run_directory import Ready, begin
+from study.worker.jobs import Job, Outcome, carry_out
+from study.worker.session import Place, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 

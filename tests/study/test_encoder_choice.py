@@ -17,13 +17,13 @@ from storage.cache.files import write_json
 from storage.records import DataError, Dataset
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.ablation import ablate, fixed, levels
-from study.config import StudyConfig
-from study.encoder_choice import encoder_names, spelt_weights, weights_by_encoder
-from study.engines import quiet_optuna
-from study.search_space import ranges_of
-from study.session import Place, Session, open_session
-from study.work import Job, carry_out
+from study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from study.config.record import StudyConfig
+from study.config.search_space import ranges_of
+from study.driver.ablation import ablate, fixed, levels
+from study.engines.local import quiet_optuna
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place, Session, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
 from tests.study.test_blindness import FOLD, what_a_study_did
 

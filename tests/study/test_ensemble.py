@@ -17,9 +17,9 @@ from reports.sections.summary import summary
 from storage.cache.files import read_json
 from storage.records import FINAL, DataError, Dataset
 from storage.runs.results import read_result, read_run
-from study.drive import open_studies
-from study.prepare import Ready
-from study.session import Place, Session, open_session
+from study.driver.driver import open_studies
+from study.setup.run_directory import Ready
+from study.worker.session import Place, Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.test_drive import OneProcess, drive, read
 

@@ -10,12 +10,12 @@ import pytest
 from pipelines.images.embeddings import Embeddings
 from storage.records import DataError
 from storage.runs.folder import RunFolder
-from study.fetch import at_hand
-from study.options import CACHE_VARIABLE
-from study.prepare import begin, read_source
-from study.represent import encoders_of, represent
-from study.session import Place
-from study.sources import Source
+from study.config.gather import CACHE_VARIABLE
+from study.setup.data_source import Source
+from study.setup.represent import encoders_of, represent
+from study.setup.run_directory import begin, read_source
+from study.worker.remote_embeddings import at_hand
+from study.worker.session import Place
 from tests.factories import make_config
 from tests.storage.image_factories import class_folders, write_picture
 

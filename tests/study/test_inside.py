@@ -26,14 +26,14 @@ from storage.readers.read import read
 from storage.records import Dataset, LeakError
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.cli import main
-from study.engines import quiet_optuna
+from study.cli.main import main
+from study.engines.local import quiet_optuna
 from study.exit_codes import EXIT_USAGE
-from study.inside import show
-from study.opened import Opened, open_run
-from study.session import Place, open_session
-from study.weigh import weigh
-from study.work import Job, carry_out
+from study.explain.explain import show
+from study.explain.finished_run import Opened, open_run
+from study.explain.permutation import weigh
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows
 
 ENCODER = "bundled:efficientnet_lite0"

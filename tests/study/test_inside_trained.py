@@ -20,9 +20,9 @@ from storage.cache.files import write_json
 from storage.records import LeakError
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.cli import main
-from study.inside import represented, show
-from study.opened import Opened, open_run
+from study.cli.main import main
+from study.explain.explain import represented, show
+from study.explain.finished_run import Opened, open_run
 from tests.study.test_inside import Made, case_of, refused, write_planted
 
 WORDS = shlex.split(

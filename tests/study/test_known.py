@@ -8,8 +8,8 @@ import pytest
 
 from storage.images.read import content_hash
 from storage.records import DataError
-from study.engines import LocalEngine, Starter
-from study.known import known
+from study.engines.local import LocalEngine, Starter
+from study.setup.audit_cache import known
 
 
 def test_what_was_found_is_read_again_and_not_looked_for(tmp_path: Path) -> None:

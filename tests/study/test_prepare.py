@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import study.represent
 from storage.runs.folder import RunFolder
-from study.prepare import Ready
-from study.represent import audit_represented
+from study.setup import represent
+from study.setup.represent import audit_represented
+from study.setup.run_directory import Ready
 from tests.factories import ArraySource, make_config
 from tests.storage.test_overlaps import cohort, cropped, scan
 
@@ -34,7 +34,7 @@ def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path:
 def test_too_many_images_for_a_search_of_all_pairs_are_said_to_be_unsearched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study.represent, "MANY", 39)
+    monkeypatch.setattr(represent, "MANY", 39)
     data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()

@@ -18,11 +18,11 @@ from storage.cache.files import write_json
 from storage.records import DataError, Run
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.ablation import ablate, fixed, levels
-from study.config import StudyConfig
-from study.engines import quiet_optuna
-from study.session import Place, Session, open_session
-from study.work import Job, carry_out
+from study.config.record import StudyConfig
+from study.driver.ablation import ablate, fixed, levels
+from study.engines.local import quiet_optuna
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place, Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 

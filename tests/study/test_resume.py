@@ -16,9 +16,9 @@ import pytest
 
 from storage.datasets.demo import write_demo
 from storage.trials.journal import discard_interrupted
-from study.engines import LocalEngine, quiet_optuna
-from study.session import Session, open_session
-from study.work import Job, carry_out
+from study.engines.local import LocalEngine, quiet_optuna
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,14 +25,14 @@ from storage.readers.read import read
 from storage.records import DataError, Features
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_run
-from study.config import StudyConfig
-from study.drive import open_studies
-from study.engines import quiet_optuna
-from study.inside import look_inside
-from study.prepare import Ready, cut, lay_out
-from study.represent import encoders_of, represent
-from study.session import Place, open_session
-from study.work import Job, carry_out
+from study.config.record import StudyConfig
+from study.driver.driver import open_studies
+from study.engines.local import quiet_optuna
+from study.explain.explain import look_inside
+from study.setup.represent import encoders_of, represent
+from study.setup.run_directory import Ready, cut, lay_out
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place, open_session
 from tests.factories import make_config
 from tests.storage.image_factories import class_folders, write_picture
 from tests.study.test_drive import OneProcess, drive

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import study.session
 from pipelines.encoders import registry
 from pipelines.encoders.divide import Tail
 from pipelines.saved.ensemble import ship_ensemble
@@ -22,17 +21,18 @@ from storage.cache.files import read_json, write_json
 from storage.readers.read import read
 from storage.records import FINAL, DataError
 from storage.runs.folder import RunFolder
-from study.batch_size import CPU_CAP, settled
-from study.config import StudyConfig
-from study.drive import open_studies
-from study.engines import quiet_optuna
-from study.finish import choose
-from study.inside import look_inside
-from study.options import study_config
-from study.prepare import Ready, cut, lay_out
-from study.represent import encoders_of, represent, room
-from study.session import Place, Session
-from study.work import Job, carry_out
+from study.config.gather import study_config
+from study.config.record import StudyConfig
+from study.driver.driver import open_studies
+from study.engines.local import quiet_optuna
+from study.explain.explain import look_inside
+from study.setup.batch_size import CPU_CAP, settled
+from study.setup.represent import encoders_of, represent, room
+from study.setup.run_directory import Ready, cut, lay_out
+from study.worker import session as sessions
+from study.worker.finish import choose
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place, Session
 from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
 from tests.pipelines.tail_factories import SmallTail, save_clip, small_towers, with_tail
 from tests.storage.image_factories import class_folders, write_picture
@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _one_session_a_test() -> None:
-    study.session.open_session.cache_clear()
+    sessions.open_session.cache_clear()
     quiet_optuna()
 
 
@@ -67,7 +67,7 @@ def small(task: str = "multimodal", **changes: Any) -> StudyConfig:
 
 def done(path: Path, config: StudyConfig, names: Sequence[str], noise: bool = False) -> Session:
     """Studies of small rows carried out in this process, test rows of ``FOLD`` noise if asked."""
-    study.session.open_session.cache_clear()
+    sessions.open_session.cache_clear()
     classes = ("a", "b", "c", "d") if config.task == "dbt" else ("other", "cancer")
     data, source = make_rows(patients=36, classes=classes, signal=0.3)
     splits = make_splits(data, config)
@@ -158,7 +158,7 @@ def test_a_study_whose_memory_runs_out_in_a_trial_completes_it_and_says_so(
 def test_a_trial_that_fits_in_no_part_fails_and_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study.session.open_session.cache_clear()
+    sessions.open_session.cache_clear()
     data, source = make_rows(patients=36, signal=0.3)
     _, place = begin_run(tmp_path / "run", data, with_tail(source), small())
     with monkeypatch.context() as patch:

@@ -20,9 +20,9 @@ from storage.cache.files import read_json, write_json
 from storage.records import FINAL, DataError
 from storage.runs.folder import RunFolder
 from storage.runs.results import read_result
-from study.cli import main
-from study.search_space import ranges_of, views_of
-from study.session import Session, open_session
+from study.cli.main import main
+from study.config.search_space import ranges_of, views_of
+from study.worker.session import Session, open_session
 from tests.factories import make_config, make_rows
 from tests.storage.image_factories import class_folders
 from tests.study.test_drive import OneProcess, begun, drive, read

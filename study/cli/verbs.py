@@ -1,0 +1,185 @@
+"""The smaller verbs: report, compare, explain, audit, predict, dashboard, doctor, data."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from optuna_dashboard import run_server
+from rich.console import Console
+
+from reports.results.level_entries import refuse_inert
+from reports.results.predictions import unique_rows
+from reports.sections.comparison import compare as paired
+from reports.sections.model_card import model_card
+from reports.sections.terminal import closing_table, comparison_lines
+from reports.write import write_report
+from reports.write_comparison import write_comparisons
+from storage.audit.audit import audit as find_faults
+from storage.datasets.demo import write_demo
+from storage.datasets.kaggle import availability, find_or_download
+from storage.images.read import IMAGE_SUFFIXES, read_image
+from storage.readers.read import read
+from storage.records import FINAL, DataError, Run
+from storage.runs.folder import RunFolder
+from storage.runs.results import finished, read_run
+from storage.trials.journal import open_trials
+from study.config.gather import cache_folder
+from study.exit_codes import EXIT_USAGE
+from study.setup.data_source import find_source
+from study.setup.lock import hold
+from study.setup.run_directory import repair
+from study.splits import patients_by_class
+
+MOST_CASES = 6
+"""In a row of a figure; more would be too small to be seen."""
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a run's report again from what the run left."""
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    run = _at_level(read_run(folder), options)
+    if run.ships:
+        folder.write_card(model_card(run))
+    write_report(run, folder.report)
+    console.print(closing_table(run))
+    console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def _at_level(run: Run, options: argparse.Namespace) -> Run:
+    """The run with the level and rule that were typed in place of its own."""
+    typed = {"level": options.level, "aggregate": options.aggregate}
+    protocol = {**run.protocol, **{name: said for name, said in typed.items() if said}}
+    rows = unique_rows(run)
+    patients = [] if rows is None else rows.patients.tolist()
+    refuse_inert(protocol, run.classes, patients, sides=bool(run.sides))
+    return replace(run, protocol=protocol)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """The paired difference of two finished runs, metric by metric."""
+    console = Console(highlight=False)
+    one, other = RunFolder(options.run_a), RunFolder(options.run_b)
+    if one.path.resolve() == other.path.resolve():
+        raise DataError(f"compare needs two runs: {one.path} was given twice")
+    found = paired(read_run(one), read_run(other))
+    for part in comparison_lines(found):
+        console.print(part)
+    if options.to is not None:
+        console.print(f"comparison: {write_comparisons([found], options.to)}", soft_wrap=True)
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Write the page of what a finished run's outer models look at."""
+    from reports.explain.write import write_inside
+    from study.engines.local import local_devices
+    from study.explain.explain import look_inside
+
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    if not 1 <= options.cases <= MOST_CASES:
+        raise DataError(
+            f"--cases must be a whole number from 1 to {MOST_CASES}, found {options.cases}"
+        )
+    inside = look_inside(
+        folder, cases=options.cases, device=options.device or local_devices(1)[0],
+        cache=cache_folder(), say=lambda text: console.print(f"- {text}", soft_wrap=True),
+    )  # fmt: skip
+    written = write_inside(inside, folder.report, cases=options.cases)
+    console.print(f"looking inside: {written[-1]}", soft_wrap=True)
+    return 0
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Check data and train nothing; errors give exit code 2."""
+    console = Console(highlight=False)
+    source = find_source(options.task, options.data, cache=cache_folder())
+    data = read(
+        source.path, task=options.task, classes=options.classes or (), positive=options.positive,
+        columns=options.columns, patient_regex=options.patient_regex, name=source.name,
+    )  # fmt: skip
+    console.print(f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients")
+    for name, count in patients_by_class(data).items():
+        images = int((data.labels == data.classes.index(name)).sum())
+        console.print(f"- {name}: {images} images of {count} patients")
+    for text in data.assumptions:
+        console.print(f"- {text}", soft_wrap=True)
+    found = find_faults(data, outer_folds=options.outer_folds, inner_folds=options.inner_folds)
+    for text in found.warnings:
+        console.print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
+    for text in found.errors:
+        console.print(f"[red]error:[/red] {text}", soft_wrap=True)
+    console.print(f"{len(found.errors)} errors, {len(found.warnings)} warnings")
+    return EXIT_USAGE if found.errors else 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Score images with the shipped model: one CSV line an image on standard output."""
+    from pipelines.saved.predictor import new_features, read_shipped
+
+    shipped = read_shipped(RunFolder(options.run))
+    for path in options.images:
+        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise DataError(f"{path}: no image file; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        read_image(path)
+    features = new_features(shipped, options.images, options.columns)
+    missing = [c.name for c in shipped.columns if c.name not in options.columns]
+    if missing:
+        names = ", ".join(missing)
+        print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201
+    if shipped.synthetic:
+        print("outerfold: SYNTHETIC: this model was trained on phantoms", file=sys.stderr)  # noqa: T201
+    probabilities, decided = shipped.score(features, cache_folder())
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(["image", *(f"p_{name}" for name in shipped.classes), "predicted"])
+    for path, row, chosen in zip(options.images, probabilities, decided, strict=True):
+        table.writerow([path, *(f"{p:.6f}" for p in row), shipped.classes[chosen]])
+    return 0
+
+
+def dashboard(options: argparse.Namespace) -> int:
+    """Serve optuna-dashboard on this machine only, until Ctrl-C."""
+    folder = RunFolder(options.run)
+    folder.read_config()
+    url = options.storage
+    if url is None and not folder.journal.exists():
+        raise DataError(f"{folder.journal}: no trials yet; start the run, or name its --storage")
+    print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+    run_server(open_trials(folder, url), host="127.0.0.1", port=options.port)
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Mend what a crash left, and say what is there."""
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    folder.read_config()
+    with hold(folder.path):
+        found: list[str] = []
+        repair(folder, found.append)
+    for text in found or ["nothing to mend"]:
+        console.print(text, soft_wrap=True)
+    studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
+    done = [name for name in studies if finished(folder, name)]
+    go_on = "" if finished(folder, FINAL) else "; give the run's command again to go on"
+    console.print(f"{len(done)} of {len(studies)} studies are finished{go_on}")
+    return 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """Write the demo, or fetch the task's public data set."""
+    if options.what == "demo":
+        root = options.to or Path(f"demo-{options.task}")
+        write_demo(root, task=options.task, seed=options.seed, patients=options.patients)
+        print(root)  # noqa: T201
+        return 0
+    path = find_or_download(options.task)
+    if path is None:
+        raise DataError(availability(options.task).reason)
+    print(path)  # noqa: T201
+    return 0

@@ -1,0 +1,89 @@
+"""What was typed, and what a configuration file says, to a `StudyConfig` and an `Execution`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from storage.errors import DataError, unknown
+from study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from study.config.record import (
+    DEMO,
+    DEMO_ENCODER,
+    ENCODERS,
+    EPOCHS,
+    GPU_BLOCKS,
+    TAIL_NETWORKS,
+    TASKS,
+    Execution,
+    StudyConfig,
+    read_toml,
+    refuse_other_kinds,
+)
+
+CACHE_VARIABLE = "OUTERFOLD_CACHE"
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where images, embeddings and the demo are kept: ``$OUTERFOLD_CACHE``, else the home's."""
+    named = environment.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
+
+
+def gather(options: argparse.Namespace) -> dict[str, Any]:
+    """Typed options over those of ``--config``; an unknown key is refused."""
+    typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
+    known = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
+    table = read_toml(options.config) if options.config else {}
+    for name in table:
+        if name not in known:
+            raise DataError(f"--config {options.config}: {unknown('key', name, known)}")
+    for record in (StudyConfig, Execution):
+        refuse_other_kinds(table, record)
+    if "run" in table:
+        table["run"] = Path(table["run"])
+    merged = {**table, **typed}
+    if merged.get("task") not in TASKS:
+        found = merged.get("task", "nothing")
+        raise DataError(f"--task must be one of {list(TASKS)}, found {found}")
+    return merged
+
+
+def execution(merged: Mapping[str, Any]) -> Execution:
+    """The part that changes no result."""
+    names = [f.name for f in fields(Execution)]
+    return Execution(**{name: merged[name] for name in names if name in merged})
+
+
+def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
+    """The part that decides the results, with the task's defaults filled in.
+
+    Args:
+        data: what the configuration keeps of the data's source, see ``Source.key``.
+    """
+    names = [f.name for f in fields(StudyConfig)]
+    chosen = {name: merged[name] for name in names if name in merged}
+    task = merged["task"]
+    chosen["data"] = data
+    chosen.setdefault("epochs", EPOCHS[task])
+    chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
+    encoders = encoder_names(chosen["encoder"])
+    chosen["encoder"] = ",".join(encoders)
+    chosen.setdefault("trainable_blocks", GPU_BLOCKS if _gpu() else 0)
+    if chosen["trainable_blocks"]:
+        chosen.setdefault("networks", TAIL_NETWORKS)
+    if "weights" in chosen:
+        files = weights_by_encoder(encoders, chosen["weights"])
+        chosen["weights"] = spelt_weights(encoders, files)
+    return StudyConfig.from_toml(chosen)
+
+
+def _gpu() -> bool:
+    """Whether there is one; torch is loaded only to tell."""
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,300 @@
+"""Options of a run: what decides its results, and what only decides how it is carried out."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from storage.errors import DataError, unknown
+from storage.images.framing import Framing
+from study.config.durations import seconds_of
+from study.config.encoders import encoder_names, weights_by_encoder
+
+TASKS = ("dbt", "multimodal")
+EPOCHS = {"dbt": 30, "multimodal": 100}
+ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
+DEMO = "demo"
+"""Of --data: the phantoms, which need no download."""
+DEMO_ENCODER = "bundled:efficientnet_lite0"
+METRIC_NAMES = (
+    "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall",
+    "sensitivity", "specificity", "brier", "ece",
+)  # fmt: skip
+PRUNER_NAMES = ("halving", "hyperband", "median", "none")
+PROTOCOLS = ("nested", "non-nested")
+RULES = ("youden", "sensitivity", "specificity")
+LEVELS = ("image", "breast", "patient")
+AGGREGATES = ("mean", "max", "noisy-or")
+FINALS = ("refit", "ensemble")
+ENGINES = ("local", "dask")
+ALL, AUTO = "all", "auto"
+"""Of --trainable-blocks and --batch-size."""
+GPU_BLOCKS, TAIL_NETWORKS = 2, 1
+"""Blocks trained where there is a GPU, and networks of the refit with a tail, unless said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything that decides the results of a run, besides the data themselves.
+
+    A run directory keeps it; a resume under another configuration is refused. Fields are the
+    command line's options with underscores; ``space`` holds the overridden ranges by name.
+    """
+
+    task: str
+    data: str = "demo"
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    columns: tuple[str, ...] | None = None
+    patient_regex: str = ""
+    protocol: str = "nested"
+    trials: int = 100
+    patience: int = 0
+    in_flight: int = 1
+    outer_folds: int = 5
+    inner_folds: int = 4
+    repeats: int = 1
+    metric: str = "roc_auc"
+    seed: int = 0
+    encoder: str
+    weights: str = ""
+    fit: str = "pad"
+    crop: str = "none"
+    trainable_blocks: int | str = 0
+    checkpointing: bool = False
+    networks: int = 5
+    epochs: int
+    patience_epochs: int = 20
+    batch_size: int | str = 0
+    pruner: str = "halving"
+    threshold: str = "youden"
+    threshold_target: float = 0.9
+    level: str = "image"
+    aggregate: str = "mean"
+    final: str = "refit"
+    tta: int = 0
+    space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("task", self.task, TASKS)
+        _one_of("protocol", self.protocol, PROTOCOLS)
+        _one_of("metric", self.metric, METRIC_NAMES)
+        _one_of("pruner", self.pruner, PRUNER_NAMES)
+        _one_of("threshold", self.threshold, RULES)
+        _one_of("level", self.level, LEVELS)
+        _one_of("aggregate", self.aggregate, AGGREGATES)
+        Framing(self.fit, self.crop)
+        _one_of("final", self.final, FINALS)
+        weights_by_encoder(self.encoders, self.weights)
+        least = {
+            "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
+            "epochs": 1, "patience_epochs": 1, "networks": 1, "in_flight": 1, "tta": 0,
+        }  # fmt: skip
+        for name, bound in least.items():
+            _at_least(name, getattr(self, name), bound)
+        for name, word in (("trainable_blocks", ALL), ("batch_size", AUTO)):
+            if getattr(self, name) != word:
+                _at_least(name, getattr(self, name), 0, f" (or {word})")
+        self._refuse_a_search_without_effect()
+        self._refuse_what_has_no_effect()
+        self._refuse_what_a_frozen_encoder_leaves_idle()
+
+    def _refuse_a_search_without_effect(self) -> None:
+        if self.in_flight > self.trials:
+            raise DataError(
+                f"--in-flight {self.in_flight}: a study has only --trials {self.trials}, and more "
+                "than all of them cannot be under way at once; lower it"
+            )
+        if self.patience and self.patience >= self.trials - self.in_flight:
+            beside = f" and --in-flight {self.in_flight}" if self.in_flight > 1 else ""
+            raise DataError(
+                f"--patience {self.patience} has no effect with --trials {self.trials}{beside}, "
+                "since no trial is left after a first one and that many more; lower it or leave it "
+                "out"
+            )
+        if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
+            raise DataError(
+                "--inner-folds and --repeats have no effect with --protocol non-nested, which "
+                "searches and scores on the same outer folds; leave them out"
+            )
+
+        if self.protocol == "non-nested" and self.final == "ensemble":
+            raise DataError(
+                "--final ensemble averages outer models, and --protocol non-nested trains none; "
+                "leave one of them out"
+            )
+
+    def _refuse_what_a_frozen_encoder_leaves_idle(self) -> None:
+        if self.tta and self.trainable_blocks == ALL:
+            raise DataError(
+                f"--tta averages over kept views, and --trainable-blocks {ALL} keeps none; leave "
+                "one of them out"
+            )
+        idle = {"checkpointing": self.checkpointing, "batch-size auto": self.batch_size == AUTO}
+        for name, given in idle.items():
+            if given and not self.trainable_blocks:
+                raise DataError(
+                    f"--{name} has no effect with --trainable-blocks 0, whose heads fit in any "
+                    "memory; leave it out or train blocks of the encoder"
+                )
+
+    def _refuse_what_has_no_effect(self) -> None:
+        if self.task == "dbt":
+            for name, value in (("columns", self.columns), ("positive", self.positive)):
+                if value:
+                    raise DataError(
+                        f"--{name} has no effect on the dbt task, which reads images alone; "
+                        "leave it out or choose --task multimodal"
+                    )
+        if self.threshold == "youden" and self.threshold_target != 0.9:
+            raise DataError(
+                "--threshold-target has no effect with --threshold youden; add --threshold "
+                "sensitivity or specificity"
+            )
+        if not 0 < self.threshold_target < 1:
+            raise DataError(
+                f"--threshold-target must be between 0 and 1, found {self.threshold_target}"
+            )
+        if self.batch_size == 1:
+            raise DataError("--batch-size 1: batch normalisation needs at least two rows")
+        if self.batch_size and "batch_size" in self.space:
+            raise DataError("--batch-size and [space.batch_size] both say the batch size; keep one")
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Names of the encoders that the search chooses from; the first is the reference."""
+        return encoder_names(self.encoder)
+
+    def weights_of(self, encoder: str) -> str:
+        """The weights file given for one of ``encoders``, empty for none."""
+        return weights_by_encoder(self.encoders, self.weights).get(encoder, "")
+
+    def with_encoder(self, encoder: str) -> StudyConfig:
+        """The same study with one of ``encoders`` and no other."""
+        return replace(self, encoder=encoder, weights=self.weights_of(encoder))
+
+    def to_toml(self) -> dict[str, Any]:
+        """As a TOML table; options left unset are left out."""
+        kept = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
+
+    @classmethod
+    def from_toml(cls, table: Mapping[str, Any]) -> StudyConfig:
+        """What ``to_toml`` wrote; an unknown key is refused with the nearest known name."""
+        known = [f.name for f in fields(cls)]
+        for name in table:
+            if name not in known:
+                raise DataError(unknown("key", name, known))
+        refuse_other_kinds(table, cls)
+        tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
+        return cls(**{**table, **tuples})
+
+    def changes_from(self, other: StudyConfig) -> list[str]:
+        """What differs from ``other``, a phrase an option."""
+        pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
+        return [f"{name} was {was!r}, now {now!r}" for name, was, now in pairs if was != now]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a run is carried out; none of it changes a result, but ``max_time`` where it cuts.
+
+    Attributes:
+        max_time: of one call, as in 1h30m, after which the search is cut; empty for none.
+        run: directory of the run; None for one named after the task, data and options.
+        workers: processes; 0 for one a GPU, or one a core without; of a cluster, all there are.
+        workers_per_gpu: processes on each GPU instead; 0 leaves it to ``workers``.
+        engine: how work reaches processes.
+        engine_address: of a Dask scheduler.
+        storage: database URL for trials; empty for the journal file.
+        quiet: no live progress.
+    """
+
+    run: Path | None = None
+    workers: int = 0
+    engine: Literal["local", "dask"] = "local"
+    engine_address: str = ""
+    storage: str = ""
+    quiet: bool = False
+    max_time: str = ""
+    workers_per_gpu: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("workers", self.workers, 0)
+        _at_least("workers_per_gpu", self.workers_per_gpu, 0)
+        if self.workers and self.workers_per_gpu:
+            raise DataError(
+                "--workers and --workers-per-gpu both say how many processes there are; keep one"
+            )
+        _one_of("engine", self.engine, ENGINES)
+        if self.engine == "dask" and not self.engine_address:
+            raise DataError(
+                "--engine dask needs --engine-address tcp://HOST:PORT, which `dask scheduler` "
+                "prints when it starts"
+            )
+        if self.engine == "dask" and self.workers_per_gpu:
+            raise DataError(
+                "--workers-per-gpu has no effect with --engine dask, whose workers say themselves "
+                "what they have; leave it out"
+            )
+        if self.engine != "dask" and self.engine_address:
+            raise DataError(
+                f"--engine-address {self.engine_address} has no effect with --engine "
+                f"{self.engine}; add --engine dask or leave it out"
+            )
+        if self.max_time:
+            seconds_of(self.max_time, option="max-time")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A configuration file; unreadable or malformed ones raise ``DataError``."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"--config {path}: not valid TOML ({error})") from None
+
+
+def refuse_other_kinds(table: Mapping[str, Any], record: type[StudyConfig | Execution]) -> None:
+    """``DataError`` where a value is no text, list, number or table as its option needs it."""
+    for option in fields(record):
+        kind = str(option.type).split("[")[0].split(" ")[0]
+        words, fits = _KINDS.get(kind, ("", lambda value: True))
+        if option.name in table and not fits(table[option.name]):
+            raise DataError(f"{option.name} must be {words}, found {table[option.name]!r}")
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
+
+
+_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "str": ("text", lambda value: isinstance(value, str)),
+    "Literal": ("text", lambda value: isinstance(value, str)),
+    "Path": ("text", lambda value: isinstance(value, (str, Path))),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "float": ("a number", lambda value: type(value) in (int, float)),
+    "tuple": ("a list of texts", _texts),
+    "Mapping": ("a table", lambda value: isinstance(value, Mapping)),
+}
+"""By the first word of a field's type; whole numbers and choices are checked by the records."""
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DataError(f"--{_option(name)}: {unknown('value', value, list(known))}")
+
+
+def _at_least(name: str, value: object, bound: int, other: str = "") -> None:
+    if type(value) is not int or value < bound:
+        raise DataError(
+            f"--{_option(name)} must be a whole number of at least {bound}, found {value!r}{other}"
+        )
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")

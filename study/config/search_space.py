@@ -1,0 +1,60 @@
+"""What a run searches over, and which views and tokens of the images that needs."""
+
+from __future__ import annotations
+
+from objectives.spaces import Choice, Ranges, overridden
+from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
+from storage.records import DataError, Dataset
+from study.config.record import AUTO, StudyConfig
+
+
+def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
+    """The ranges of a run: the task's, as overridden, without what has no effect on these data.
+
+    Raises:
+        DataError: a range asks for what the data cannot give.
+    """
+    ranges = dict(overridden(config.task, config.space, config.trainable_blocks))
+    if config.threshold != "youden" and len(data.classes) > 2:
+        raise DataError(
+            f"--threshold {config.threshold} has no effect on {len(data.classes)} classes, which "
+            "are decided by the largest probability; leave it out"
+        )
+    if config.batch_size and config.batch_size != AUTO:
+        ranges["batch_size"] = Choice((config.batch_size,))
+    if config.task == "multimodal" and not data.features.columns:
+        if "attention" in config.space and ranges["attention"] != Choice((False,)):
+            raise DataError(
+                "[space.attention]: attention fuses the image with clinical columns, and these "
+                "data have none; leave it out or name columns with --columns"
+            )
+        ranges["attention"] = Choice((False,))
+    if len(config.encoders) > 1:
+        ranges["encoder"] = Choice(config.encoders)
+    if "augmentation" in config.space and not drawn_views(ranges):
+        raise DataError(
+            "[space.augmentation] has no effect where [space.augmented_views] is 0 alone; leave "
+            "one of them out"
+        )
+    return ranges
+
+
+def views_of(config: StudyConfig, ranges: Ranges) -> Views:
+    """The views of each image that a search over ``ranges`` may read, to train or to score."""
+    numbers = {*drawn_views(ranges), *scoring_views(config.tta)}
+    return Views(tuple(sorted(numbers)), TASK_STYLES[config.task])
+
+
+def drawn_views(ranges: Ranges) -> set[int]:
+    """Numbers of the augmented views that rows may be drawn as in training."""
+    counts, strengths = ranges["augmented_views"], ranges["augmentation"]
+    assert isinstance(counts, Choice)
+    assert isinstance(strengths, Choice)
+    each = range(1, 1 + max(int(count) for count in counts.values))
+    return {view_number(str(one), nth) for one in strengths.values for nth in each}
+
+
+def tokens_needed(config: StudyConfig, ranges: Ranges) -> bool:
+    """Whether a search over ``ranges`` may read spatial tokens."""
+    attention = ranges["attention"]
+    return config.task == "dbt" and isinstance(attention, Choice) and True in attention.values

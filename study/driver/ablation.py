@@ -1,0 +1,121 @@
+"""`--ablate`: one study a level of a factor, on the same splits, and their paired differences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from objectives.spaces import Choice, Ranges
+from reports.sections.comparison import compare
+from reports.sections.terminal import comparison_lines
+from reports.write_comparison import write_comparisons
+from storage.errors import DataError, unknown
+from storage.records import Dataset
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from study.config.record import StudyConfig
+from study.config.search_space import ranges_of, tokens_needed
+
+Level = bool | int | float | str
+
+
+def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]:
+    """Every level that the search may draw of a factor, the first being the reference.
+
+    Raises:
+        DataError: no such factor, or it has no levels or one only.
+    """
+    ranges = ranges_of(config, data)
+    if factor == "encoder" and factor not in ranges:
+        raise DataError(
+            f"--ablate encoder: only {list(config.encoders)} can be drawn, and a comparison needs "
+            "two levels; name several with --encoder A,B"
+        )
+    if factor not in ranges:
+        raise DataError(f"--ablate: {unknown('factor', factor, list(ranges))}")
+    chosen = ranges[factor]
+    if not isinstance(chosen, Choice):
+        raise DataError(
+            f"--ablate {factor}: {factor} is a range without levels; list some with "
+            f"[space.{factor}] values = [...] in --config"
+        )
+    held = [ranges[name] for name in _held_together(config, ranges, factor)]
+    found = tuple(
+        level for level in chosen.values
+        if all(isinstance(other, Choice) and level in other.values for other in held)
+    )  # fmt: skip
+    if len(found) < 2:
+        raise DataError(
+            f"--ablate {factor}: only {list(found)} can be drawn, and a comparison needs two levels"
+        )
+    return found
+
+
+def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> StudyConfig:
+    """The same study with one factor held at one level."""
+    if factor == "encoder":
+        return config.with_encoder(str(level))
+    names = _held_together(config, ranges_of(config, data), factor)
+    held = {name: {"values": [level]} for name in names}
+    return replace(config, space={**config.space, **held})
+
+
+def ablate(
+    factors: Sequence[str], config: StudyConfig, data: Dataset, root: Path,
+    study: Callable[[StudyConfig, Path], int], console: Console,
+) -> int:  # fmt: skip
+    """Run ``study`` for every level of every factor, then compare each with the factor's first.
+
+    Args:
+        root: folder of the runs and of the comparison.
+        study: carries out one configuration in one run directory; returns the exit code.
+    """
+    _refuse(factors, config, root)
+    plan = {factor: levels(config, data, factor) for factor in factors}
+    for factor, found in plan.items():
+        for level in found:
+            console.rule(f"{factor} = {spelt(level)}")
+            code = study(fixed(config, data, factor, level), root / folder_name(factor, level))
+            if code:
+                return code
+    comparisons = []
+    for factor, (first, *others) in plan.items():
+        reference = read_run(RunFolder(root / folder_name(factor, first)))
+        for level in others:
+            run = read_run(RunFolder(root / folder_name(factor, level)))
+            names = f"{factor} {spelt(level)}", f"{factor} {spelt(first)}"
+            comparisons.append(compare(run, reference, names))
+    for found_one in comparisons:
+        for part in comparison_lines(found_one):
+            console.print(part)
+    console.print(f"comparison: {write_comparisons(comparisons, root)}", soft_wrap=True)
+    return 0
+
+
+def folder_name(factor: str, level: Level) -> str:
+    """``attention-off``, ``sampler-smote_tomek``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{factor}-{spelt(level)}")
+
+
+def spelt(level: Level) -> str:
+    """A level as tables print it."""
+    return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
+
+
+def _refuse(factors: Sequence[str], config: StudyConfig, root: Path) -> None:
+    if config.protocol != "nested":
+        raise DataError("--ablate compares honest estimates; leave out --protocol non-nested")
+    if len(set(factors)) != len(factors):
+        raise DataError(f"--ablate names a factor twice: {list(factors)}")
+    if RunFolder(root).started():
+        raise DataError(f"--run {root}: holds a single run; name another folder for --ablate")
+
+
+def _held_together(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[str, ...]:
+    """The factor and, where attention may read tokens, the range that stands in for it then."""
+    stands_in = factor == "sampler" and tokens_needed(config, ranges)
+    return (factor, "token_sampler") if stands_in else (factor,)

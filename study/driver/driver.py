@@ -1,0 +1,205 @@
+"""The driver: hands out work, hears what became of it, and closes with the report."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from types import FrameType
+
+import optuna
+
+from pipelines.saved.ensemble import ship_ensemble
+from storage.runs.results import finished
+from storage.trials.journal import keep_trial
+from study.driver.progress import StudyProgress
+from study.engines.local import Engine, WorkerLost
+from study.schedule.deadline import Deadline
+from study.schedule.patience import Ended, history_of, limit_of
+from study.schedule.schedule import Schedule
+from study.setup.run_directory import Ready
+from study.worker.finish import count_trials
+from study.worker.jobs import Job, Outcome
+from study.worker.session import Place, create_studies
+
+_log = logging.getLogger("outerfold")
+
+RETRIES = 3
+"""Times a job is submitted again after its worker was lost."""
+
+LOOK_SECONDS = 1.0
+"""Between two looks at which workers there are."""
+
+
+def carry_out_run(
+    ready: Ready, place: Place, start: Callable[[], Engine], progress: StudyProgress,
+    deadline: Deadline | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Run every study to its end; returns the reasons of those that failed, by study.
+
+    A worker that dies (out of memory, say) takes its job with it, and the job is run again.
+
+    Raises:
+        KeyboardInterrupt: stopped; workers are gone, ended trials are kept.
+        WorkerLost: workers died with one and the same job, ``RETRIES`` times and once more.
+    """
+    engine = start()
+    try:
+        studies = open_studies(ready, place)
+        schedule = schedule_of(ready, studies, deadline)
+        _show(studies, progress)
+        with terminating():
+            failures = _Drive(schedule, studies, place, engine, progress).run()
+    except BaseException:
+        engine.close(kill=True)
+        raise
+    engine.close(kill=False)
+    if ready.config.final == "ensemble" and not failures:
+        ship_ensemble(ready.folder, [fold.name for fold in ready.studies])
+    return failures
+
+
+def measure(
+    place: Place, study: str, engine: Engine, clock: Callable[[], float]
+) -> tuple[float, float]:
+    """Seconds of one epoch of a study's inner folds, and of a worker's start, on one device."""
+    started = clock()
+    job = Job(place, study, None, engine.devices[0], measure=True)
+    outcome = engine.submit(job).result()
+    return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
+
+
+def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
+    """Every study of the run, made if need be."""
+    return create_studies(place, ready.config, [fold.name for fold in ready.studies])
+
+
+def schedule_of(
+    ready: Ready, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
+) -> Schedule:
+    """What is left of the run, told from what its trial storage and directory hold."""
+    return Schedule(
+        {name: history_of(study) for name, study in studies.items()},
+        ended=frozenset(name for name in studies if finished(ready.folder, name)),
+        limit=limit_of(ready.config, next(iter(studies.values()))),
+        deadline=deadline,
+    )
+
+
+def _show(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
+    for name, study in studies.items():
+        counts = count_trials(study)
+        progress.add(name, counts, study.best_value if counts["complete"] else None)
+
+
+class _Drive:
+    """What is under way: jobs by device, and ended trials that wait for one before them."""
+
+    def __init__(
+        self, schedule: Schedule, studies: Mapping[str, optuna.Study], place: Place,
+        engine: Engine, progress: StudyProgress,
+    ) -> None:  # fmt: skip
+        self.schedule, self.studies, self.place = schedule, studies, place
+        self.engine, self.progress = engine, progress
+        self.failures: dict[str, str] = {}
+        self._running: dict[Future[Outcome], Job] = {}
+        self._lost: Counter[tuple[str, int | None]] = Counter()
+        self._next = {name: len(history_of(study)) for name, study in studies.items()}
+        self._ahead: dict[tuple[str, int], Outcome] = {}
+
+    def run(self) -> dict[str, str]:
+        """Until nothing is left."""
+        while not self.schedule.finished:
+            self._submit()
+            if not self._running:  # a cluster without a worker for a while
+                time.sleep(LOOK_SECONDS)
+            done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = self._running.pop(future)
+                try:
+                    outcome = future.result()
+                except WorkerLost as error:
+                    self._again(job, error)
+                else:
+                    self._take_in(outcome)
+        return self.failures
+
+    def _submit(self) -> None:
+        busy = Counter(job.device for job in self._running.values())
+        free = list((Counter(self.engine.devices) - busy).elements())
+        while free and (task := _take(self.schedule, self.progress)) is not None:
+            job = Job(self.place, *task, device=free.pop(0))
+            self._running[self.engine.submit(job)] = job
+
+    def _again(self, job: Job, error: WorkerLost) -> None:
+        _log.warning("%s %s: its worker was lost (%s)", job.study, _what(job.number), error)
+        self._lost[job.study, job.number] += 1
+        if self._lost[job.study, job.number] > RETRIES:
+            raise error
+        self.schedule.lost(job.study, job.number)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        """Keep a trial, and those that waited for it, in order of their number."""
+        if outcome.number is None:
+            self._tell(outcome)
+            return
+        self._ahead[outcome.study, outcome.number] = outcome
+        study = outcome.study
+        while (ended := self._ahead.pop((study, self._next[study]), None)) is not None:
+            assert ended.trial is not None
+            keep_trial(self.studies[study], ended.trial)
+            self._next[study] += 1
+            self._tell(ended)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.schedule.done(outcome.study, _ended(outcome))
+        self.progress.update(outcome)
+        _tell(outcome, self.failures)
+
+
+def _take(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:
+    before, task = schedule.cut, schedule.take()
+    if schedule.cut and not before:
+        progress.tell(
+            f"--max-time is near: {schedule.ends} studies are refitted with the trials they have"
+        )
+    return task
+
+
+def _ended(outcome: Outcome) -> Ended | None:
+    if outcome.number is None:
+        return None
+    return Ended(outcome.state, outcome.value, outcome.seconds)
+
+
+def _what(number: int | None) -> str:
+    return "end" if number is None else f"trial {number}"
+
+
+def _tell(outcome: Outcome, failures: dict[str, str]) -> None:
+    what = _what(outcome.number)
+    value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
+    _log.info("%s %s: %s after %d epochs%s, %.1f s", outcome.study, what, outcome.state,
+              outcome.epochs, value, outcome.seconds)  # fmt: skip
+    if outcome.reason:
+        _log.error("%s %s: %s\n%s", outcome.study, what, outcome.reason, outcome.trace)
+    if outcome.state == "failed" and outcome.number is None:
+        failures[outcome.study] = outcome.reason
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Hear SIGTERM (a cluster's time limit, say) as Ctrl-C is heard."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

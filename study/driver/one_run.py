@@ -1,0 +1,214 @@
+"""One run, or one a level of each factor: from the data to the report."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from objectives.metrics import METRICS
+from pipelines.encoders._base import Encoder
+from pipelines.rows.training_rows import Sources
+from reports.results.level_entries import refuse_inert
+from storage.records import DataError, Dataset
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from storage.trials.journal import open_trials
+from storage.trials.ownership import claim, take_over
+from study.config.durations import seconds_of
+from study.config.gather import cache_folder
+from study.config.record import Execution, StudyConfig
+from study.driver.driver import carry_out_run, measure, open_studies, schedule_of
+from study.driver.progress import StudyProgress
+from study.engines.local import Starter, WorkerLost
+from study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
+from study.schedule.deadline import Deadline
+from study.setup.batch_size import settled
+from study.setup.data_source import Source
+from study.setup.lock import hold
+from study.setup.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
+from study.setup.provenance import command_line, write_provenance
+from study.setup.represent import audit_represented, encoders_of, represent, room
+from study.setup.run_directory import Ready, begin, default_run, read_source, repair
+from study.worker.session import Place
+
+
+def carry_out(
+    config: StudyConfig, source: Source, factors: Sequence[str], workers: Starter, how: Execution,
+    console: Console, started: float,
+) -> int:  # fmt: skip
+    """One run, or one a level of each factor; returns the exit code."""
+    data = read_source(source, config)
+    levels = {"level": config.level, "aggregate": config.aggregate}
+    refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
+    path = (how.run or default_run(config, data.name)).resolve()
+    encoders = encoders_of(config)
+    study = partial(
+        _study, data=data, encoders=encoders, workers=workers, how=how, console=console,
+        started=started,
+    )  # fmt: skip
+    if not factors:
+        return study(config, path)
+    from study.driver.ablation import ablate  # with all that draws
+
+    root = path if how.run else path.with_name(f"{path.name}-ablation")
+    return ablate(factors, config, data, root, study, console)
+
+
+def _study(
+    config: StudyConfig, path: Path,
+    *, data: Dataset, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
+    console: Console,
+    started: float,
+) -> int:  # fmt: skip
+    """One run in one directory, from the audit to the report; returns the exit code."""
+    folder = RunFolder(path)
+    with hold(folder.path):
+        device = workers.own
+        config, why = settled(config, folder, encoders, images=len(data), device=device)
+        if why:
+            console.print(f"- {why}")
+        ready = begin(folder, config, data, cache_folder())
+        _log_to(folder)
+        _say_assumptions(console, ready)
+        try:
+            failures = _work(ready, encoders, workers, how, console, started)
+        except KeyboardInterrupt:
+            _say_resume(console, folder)
+            return EXIT_INTERRUPTED
+        return _close(ready, console, failures)
+
+
+def _work(
+    ready: Ready, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
+    console: Console, started: float,
+) -> dict[str, str]:  # fmt: skip
+    devices = workers.devices
+    # A bad --storage is refused before the long part.
+    claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
+    repair(ready.folder, lambda text: console.print(text), how.storage or None)
+    for kept in room(ready, encoders, cache=cache_folder(), device=workers.own):
+        console.print(f"- {kept}", soft_wrap=True)
+    embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
+    _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
+    place = Place(
+        ready.folder.path, embeddings, how.storage or None, take_over(ready.folder),
+        encoded_on=workers.own.split(":")[0],
+    )  # fmt: skip
+    maximise = METRICS[ready.config.metric].direction == "maximize"
+    trials = ready.config.trials
+    expected, planned = 0.0, time.monotonic()
+    try:
+        cost = _plan(ready, place, workers, console)
+        expected = cost.seconds(ready.config, len(devices)) if cost else 0.0
+        planned = time.monotonic()
+        deadline = _deadline(ready, how, cost, started, len(devices))
+        with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
+            return carry_out_run(ready, place, workers.take, progress, deadline)
+    except WorkerLost as error:
+        return {"workers": f"died again and again; {error}"}
+    finally:
+        write_provenance(
+            ready.folder, devices=devices, command=command_line(),
+            timing={
+                "wall_seconds": time.monotonic() - started,
+                "expected_seconds": expected, "search_seconds": time.monotonic() - planned,
+            },
+        )  # fmt: skip
+
+
+def _represent(
+    ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
+) -> Sources:
+    columns = (
+        TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
+        task = bar.add_task("", total=None)
+        return represent(
+            ready, encoders, cache=cache_folder().absolute(), device=device,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+
+
+def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cost | None:
+    schedule = schedule_of(ready, open_studies(ready, place))
+    if schedule.finished:
+        return None
+    fold = ready.studies[-1]
+    measured = measure(place, fold.name, workers.waiting(), time.monotonic)
+    share = mean_rows(ready.studies) / len(fold.train)
+    cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share)
+    console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
+    console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
+    return cost
+
+
+def _deadline(
+    ready: Ready, how: Execution, cost: Cost | None, started: float, workers: int
+) -> Deadline | None:
+    if not how.max_time or cost is None:
+        return None
+    return Deadline(
+        at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
+        networks=ready.config.networks,
+        trial_seconds=cost.epoch_seconds * length(ready.config), report_seconds=REPORT_SECONDS,
+        clock=time.monotonic,
+    )  # fmt: skip
+
+
+def _say_assumptions(console: Console, ready: Ready) -> None:
+    for text in ready.data.assumptions:
+        console.print(f"- {text}")
+    _say_warnings(console, ready.folder.read_audit())
+
+
+def _say_warnings(console: Console, texts: Iterable[str]) -> None:
+    for text in texts:
+        console.print(f"- [yellow]warning:[/yellow] {text}")
+
+
+def _say_resume(console: Console, folder: RunFolder) -> None:
+    command = shlex.join(["python", *command_line()])
+    console.print(
+        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: "
+        f"{command}", soft_wrap=True,
+    )  # fmt: skip
+
+
+def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
+    # What draws and writes is loaded only now: the first trial need not wait for it.
+    from reports.sections.model_card import model_card
+    from reports.sections.terminal import closing_table
+    from reports.write import write_report
+
+    try:
+        finished_run = read_run(ready.folder)
+    except DataError:
+        finished_run = None
+    if finished_run is not None:
+        if finished_run.ships:
+            ready.folder.write_card(model_card(finished_run))
+        write_report(finished_run, ready.folder.report)
+        console.print(closing_table(finished_run))
+        console.print(f"report: {ready.folder.report / 'report.html'}", soft_wrap=True)
+    for study, reason in failures.items():
+        console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
+    return EXIT_FAILED if failures else 0
+
+
+def _log_to(folder: RunFolder) -> None:
+    handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("outerfold")
+    log.setLevel(logging.INFO)
+    log.handlers = [handler]
+    log.propagate = False

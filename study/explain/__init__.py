@@ -1,0 +1,1 @@
+"""What ``outerfold explain`` computes."""

@@ -1,0 +1,94 @@
+"""`outerfold explain`: the finished outer models, asked about rows they did not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
+from pipelines.explain.saliency import heat_of, method_of, require
+from pipelines.images.activations import image_source
+from pipelines.images.decoded import read_square
+from pipelines.rows.training_rows import ImageSource
+from reports.explain.cases import Case, choose
+from reports.explain.page import Inside, Shown
+from reports.results.predictions import joined
+from storage.images.read import content_hash
+from storage.records import LeakError
+from storage.runs.folder import RunFolder
+from study.explain.finished_run import Opened, open_run, refuse_device, refuse_other_scores
+from study.explain.permutation import PERMUTATIONS, weigh
+from study.setup.represent import division_of
+
+Say = Callable[[str], None]
+
+
+def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say: Say) -> Inside:
+    """Heat maps of chosen cases, and what image and columns are worth.
+
+    Args:
+        cases: a class and kind, at most.
+        device: where encoder and heads run.
+        cache: where embeddings are kept.
+        say: told what is being done.
+
+    Raises:
+        DataError: the run is not finished or not nested, its images have moved, a package is
+            absent, or a score is not what the run kept.
+    """
+    refuse_device(device)
+    opened = open_run(folder, device)
+    for name, model in opened.models.items():
+        require(method_of(opened.encoders[name], tokens=model.tokens))
+    thresholds = {name: model.decision.threshold for name, model in opened.models.items()}
+    first = joined(rows for rows in opened.tests.values() if not rows.repeat.any())
+    assert first is not None
+    chosen = choose(first, thresholds, cases)
+    say(f"heat maps of {len(chosen)} cases")
+    shown = tuple(show(opened, case) for case in chosen)
+    weighed = None
+    if opened.data.features.columns:
+        say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
+        weighed = weigh(opened, represented(opened, cache=cache, device=device))
+    return Inside(
+        opened.run, shown, weighed, next(iter(opened.models.values())).networks,
+        several_repeats=opened.config.repeats > 1,
+    )  # fmt: skip
+
+
+def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
+    """Every image in all views that score, by what each outer model reads, by name of the fold."""
+    config, features = opened.config, opened.data.features
+    frozen = not config.trainable_blocks  # else tails make the tokens
+    tokens = frozen and any(model.tokens for model in opened.models.values())
+    views = Views(scoring_views(config.tta), TASK_STYLES[config.task])
+    sources: dict[str, ImageSource] = {}
+    for encoder in opened.encoders.values():
+        if encoder.name not in sources:
+            sources[encoder.name] = image_source(
+                features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+                device=device,
+            )  # fmt: skip
+    return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
+
+
+def show(opened: Opened, case: Case) -> Shown:
+    """A case with its heat map, by the model of the fold that tested it."""
+    if case.id not in opened.folds[case.fold].test:
+        raise LeakError(
+            f"{case.id}: is not a test row of {case.fold}, whose model may have trained on it"
+        )
+    model = opened.models[case.fold]
+    row = opened.data.features.select([case.id])
+    encoder = opened.encoders[case.fold]
+    path, style = str(row.images[0]), TASK_STYLES[opened.config.task]
+    square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
+    views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
+    columns = model.columns.transform(row.tabular)[0]
+    heat = heat_of(encoder, model, np.stack(views), columns, target=case.predicted)
+    refuse_other_scores(
+        [case.id], np.array([case.probabilities]), heat.probabilities[None], model.decision
+    )
+    return Shown(case, square, heat.shares, heat.method, heat.peak)

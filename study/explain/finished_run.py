@@ -1,0 +1,140 @@
+"""A finished run with the models of its outer folds, and what may not be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipelines.encoders.divide import Divided, divide
+from pipelines.encoders.frozen import FrozenEncoder
+from pipelines.explain.fold_model import FoldModel
+from pipelines.explain.load import fold_model
+from pipelines.fitted.calibration import Decision
+from pipelines.saved.model import Origin, read_preprocessing
+from pipelines.saved.predictor import refuse_other_views
+from reports.wording import biased
+from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from study.config.record import StudyConfig
+
+TOLERANCE = 1e-4
+"""Largest difference between a score computed again and the one that was kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A finished run with the models of its outer folds.
+
+    Attributes:
+        encoders, models, folds, tests: by name of the outer fold; ``encoders`` is what its model
+            reads images by, ``tests`` are its test predictions.
+    """
+
+    run: Run
+    config: StudyConfig
+    data: Dataset
+    encoders: Mapping[str, FrozenEncoder]
+    folds: Mapping[str, OuterFold]
+    models: Mapping[str, FoldModel]
+    tests: Mapping[str, Predictions]
+
+
+def open_run(folder: RunFolder, device: str) -> Opened:
+    """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
+    config = StudyConfig.from_toml(folder.read_config())
+    run = read_run(folder)
+    if biased(run.protocol):
+        raise DataError(
+            f"{folder.path}: is not nested and keeps no outer models, so no image can be "
+            "explained by a model that did not train on it; run it with --protocol nested"
+        )
+    if not run.complete:
+        raise DataError(f"{folder.path}: is not finished; give its command again, then explain")
+    data = folder.read_dataset()
+    refuse_moved(data)
+    folds = {fold.name: fold for fold in folder.read_splits(data)}
+    names = [result.name for result in run.outer]
+    kept = {name: read_preprocessing(folder, name) for name in names}
+    for one in kept.values():
+        refuse_other_views(one["augmentation"], config.task)
+    encoders = _encoders({name: one["encoder"] for name, one in kept.items()}, device)
+    divided = _divided(encoders, config)
+    models = {
+        name: fold_model(folder, data, folds[name], divided.get(encoders[name].name)).to(device)
+        for name in names
+    }
+    tests = {result.name: result.test for result in run.outer if result.test is not None}
+    return Opened(run, config, data, encoders, folds, models, tests)
+
+
+def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:
+    """What each outer model reads images by; one that several share is built once.
+
+    Args:
+        cards: of each model's encoder, by name of the outer fold.
+    """
+    built: dict[str, FrozenEncoder] = {}
+    for card in cards.values():
+        if card["name"] in built:
+            continue
+        encoder = Origin.of(card).built().to(device)
+        if not isinstance(encoder, FrozenEncoder):
+            raise DataError(f"{card['name']}: is not one network, and explain knows no other")
+        built[card["name"]] = encoder
+    return {study: built[card["name"]] for study, card in cards.items()}
+
+
+def _divided(encoders: Mapping[str, FrozenEncoder], config: StudyConfig) -> dict[str, Divided]:
+    """Encoders by their own name, cut where their last blocks were trained; none if none were."""
+    if not config.trainable_blocks:
+        return {}
+    own = {encoder.name: encoder for encoder in encoders.values()}
+    return {name: divide(encoder, config.trainable_blocks) for name, encoder in own.items()}
+
+
+def refuse_device(device: str) -> None:
+    """``DataError`` where torch has no such device here."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(
+            f"--device {device}: not to be had here ({str(error).splitlines()[0][:120]}); name cpu"
+        ) from None
+
+
+def refuse_moved(data: Dataset) -> None:
+    """``DataError`` where image files of the run are not where they were."""
+    gone = [path for path in data.features.images.tolist() if not Path(path).is_file()]
+    if gone:
+        raise DataError(
+            f"{data.name}: {len(gone)} of {len(data)} images are no longer where the run read "
+            f"them, such as {gone[0]}; put them back"
+        )
+
+
+def refuse_other_scores(
+    ids: Sequence[str], kept: FloatArray, found: FloatArray, decision: Decision
+) -> None:
+    """``DataError`` where scores computed again are not those of predictions.csv.
+
+    Probabilities that a temperature softened are compared as they were before it: at 20, those
+    of any two images are within a few thousandths.
+    """
+    softened = max(decision.temperature, 1.0)
+    before = Decision(1 / softened, None, -decision.shift * softened)
+    apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
+    other = ~(apart <= TOLERANCE)  # NaN is another score too
+    if other.any():
+        worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
+        raise DataError(
+            f"{ids[worst]}: its model gives {found[worst].max():.6f} now, predictions.csv holds "
+            f"{kept[worst].max():.6f}, and more than {TOLERANCE} apart is another model or image "
+            f"({int(other.sum())} rows in all); restore the images, weights and versions that the "
+            "run was made with"
+        )

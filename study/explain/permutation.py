@@ -1,0 +1,108 @@
+"""What image and columns are worth to the outer models: their test rows with parts taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.explain.fold_model import FoldModel, Readings
+from pipelines.rows.training_rows import ImageSource
+from reports.explain.importance import COLUMNS, IMAGE, Altered, contribution
+from reports.results.predictions import joined
+from reports.wording import Json
+from storage.records import FloatArray, Predictions
+from storage.seeds import derive
+from study.explain.finished_run import Opened, refuse_other_scores
+
+PERMUTATIONS = 20
+"""Of each column, averaged."""
+
+
+def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
+    """What image, columns and each column are worth on the outer test rows of all folds.
+
+    Args:
+        sources: of every row's image, by name of the outer fold.
+    """
+    names = [column.name for column in opened.data.features.columns]
+    scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
+    for name, rows in opened.tests.items():
+        model, source, ids = opened.models[name], sources[name], rows.ids.tolist()
+        rest = model.mean_image(source, opened.folds[name].train)
+        images, table = model.readings(source, ids), opened.data.features.select(ids).tabular
+        probabilities = alterations(
+            model, Taken(images, rest, table, names), seed=opened.config.seed, fold=name
+        )
+        refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
+        for key, found in probabilities.items():
+            scored[key].append([_rescored(rows, one, model) for one in found])
+    whole, *altered = (
+        (key, [_joined(parts) for parts in zip(*found, strict=True)])
+        for key, found in scored.items()
+    )
+    return contribution(
+        whole[1][0],
+        [
+            Altered(key, "mean" if key in (IMAGE, COLUMNS) else "permuted", tuple(rows))
+            for key, rows in altered
+        ],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What is taken away of one fold's test rows, and what stands for an image.
+
+    Attributes:
+        images: readings of n rows (``pipelines.explain.fold_model``).
+        mean_image: ``FoldModel.mean_image``.
+        table: (n, k) columns, NaN where missing.
+        names: (k,) of the columns.
+    """
+
+    images: Readings
+    mean_image: Readings
+    table: FloatArray
+    names: Sequence[str]
+
+
+def alterations(
+    model: FoldModel, rows: Taken, *, seed: int, fold: str
+) -> dict[str, list[FloatArray]]:
+    """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
+
+    Returns:
+        Lists by what is taken away: nothing (``""``), the image, all columns, each column; one
+        entry, or ``PERMUTATIONS`` of a column.
+    """
+    images, table = rows.images, rows.table
+    columns = model.columns.transform(table)
+    mean_image = np.broadcast_to(rows.mean_image, images.shape)
+    mean_columns = np.broadcast_to(model.columns_mean, columns.shape)
+    found = {
+        "": [model.probabilities(images, columns)],
+        IMAGE: [model.probabilities(mean_image, columns)],
+        COLUMNS: [model.probabilities(images, mean_columns)],
+    }
+    for at, name in enumerate(rows.names):
+        found[name] = []
+        for turn in range(PERMUTATIONS):
+            chance = np.random.default_rng(derive(seed, fold, "permute", name, turn))
+            mixed = table.copy()
+            mixed[:, at] = chance.permutation(table[:, at])
+            found[name].append(model.probabilities(images, model.columns.transform(mixed)))
+    return found
+
+
+def _rescored(rows: Predictions, probabilities: FloatArray, model: FoldModel) -> Predictions:
+    return replace(
+        rows, probabilities=probabilities, predicted=model.decision.decide(probabilities)
+    )
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    rows = joined(parts)
+    assert rows is not None
+    return rows

@@ -1,0 +1,169 @@
+"""What is about to be done, and what it will cost, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rich.table import Table
+
+from objectives.pruning import FIRST_RUNG_SHARE
+from storage.records import Dataset, OuterFold
+from study.config.record import ALL, StudyConfig
+from study.config.search_space import ranges_of, views_of
+
+EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
+"""Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
+
+BEST_EPOCH = 10
+"""After which an inner score is at its best: with a patience of 20 epochs of 100, the complete
+trials of two searches (165 trials of two data sets) ended after 28 and 32 epochs on average."""
+
+STACKED, REFIT = 0.8, 0.3
+"""Of an epoch of all inner folds, a network: one of several networks in the same stack (0.7 to 1.1,
+by batch size), and one of the refit on all rows (0.26 to 0.30)."""
+
+LEARNT = 1.2
+"""Epochs of a search by halving over those of random ones: later trials do better than earlier ones
+and so go on more often (1.0 to 1.4 times as many, of 6, 10 and 100 trials)."""
+
+TRIAL_SECONDS = 0.05
+"""Of a trial besides its epochs: suggesting, journal, preparation."""
+
+REPORT_SECONDS = 20.0
+"""Figures, tables and documents of a finished run, with the import of what draws them."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left to do.
+
+    Attributes:
+        trials: left, of all studies.
+        ends: studies yet to be refitted and scored.
+        epoch_seconds: measured, for one epoch of all inner folds in step.
+        start_seconds: measured, until a worker begins to train.
+        rows_share: training rows of the mean study over those of the measured one.
+    """
+
+    trials: int
+    ends: int
+    epoch_seconds: float
+    start_seconds: float = 0.0
+    rows_share: float = 1.0
+
+    def seconds(self, config: StudyConfig, workers: int) -> float:
+        """Expected time of the search and the refits, without the report."""
+        epoch = self.epoch_seconds * self.rows_share
+        trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
+        end = epoch * config.networks * end_epochs(config)
+        work = self.trials * trial + self.ends * end
+        return self.start_seconds + work / min(workers, self.ends * config.in_flight)
+
+
+def mean_rows(studies: Sequence[OuterFold]) -> float:
+    """Training rows of a study, which its epochs take as long as; that of all rows has most."""
+    return sum(len(fold.train) for fold in studies) / len(studies)
+
+
+def length(config: StudyConfig) -> int:
+    """Epochs of a complete trial, which patience ends before the last one."""
+    return min(config.epochs, config.patience_epochs + BEST_EPOCH)
+
+
+def end_epochs(config: StudyConfig) -> float:
+    """What a network costs at the end of a study, in epochs of all inner folds.
+
+    The chosen trial is run again, then its configuration is refitted.
+    """
+    return STACKED * length(config) + REFIT * min(config.epochs, BEST_EPOCH)
+
+
+def epoch_share(config: StudyConfig) -> float:
+    """Share of the epochs that a search is expected to train."""
+    if config.pruner == "halving":
+        share = LEARNT * _halving_share(config.trials, config.epochs, length(config))
+        return min(share, length(config) / config.epochs)
+    return EPOCH_SHARE[config.pruner] * length(config) / config.epochs
+
+
+def _halving_share(trials: int, epochs: int, length: int) -> float:
+    """Of successive halving where every order of the scores at a rung is equally likely.
+
+    The k-th trial at a rung goes on if it is among the best ``max(1, k // 3)`` of them; a trial
+    that is never given up ends after ``length`` epochs.
+    """
+    reached, rung, trained, before = float(trials), max(1, epochs // FIRST_RUNG_SHARE), 0.0, 0
+    while rung < length:
+        trained += reached * (rung - before)
+        whole = int(reached)
+        passed = sum(max(1, k // 3) / k for k in range(1, whole + 1))
+        reached = passed + (reached - whole) * max(1, (whole + 1) // 3) / (whole + 1)
+        rung, before = 3 * rung, rung
+    return (trained + reached * (length - before)) / (trials * epochs)
+
+
+def describe_plan(
+    config: StudyConfig, data: Dataset, cost: Cost, devices: Sequence[str], now: datetime
+) -> Table:
+    """A table of two columns for the terminal."""
+    nested = config.protocol == "nested"
+    studies = config.outer_folds * config.repeats + (config.final == "refit") if nested else 1
+    noun = "studies" if nested else "study"
+    inner = config.inner_folds if nested else config.outer_folds
+    fits = studies * config.trials * inner + studies
+    seconds = cost.seconds(config, len(devices)) + REPORT_SECONDS
+    end = now + timedelta(seconds=seconds)
+    tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
+    repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""
+    most = "at most " if config.patience else ""
+    rows = {
+        "task": f"{config.task}, classes {', '.join(data.classes)}",
+        "data": f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients",
+        "protocol": f"{config.outer_folds} outer x {config.inner_folds} inner folds{repeats}, "
+        f"patients kept whole, search for the best {config.metric}"
+        if nested
+        else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
+        "encoder": f"{' or '.join(config.encoders)}, {_trained(config)}",
+        "views": _views(config, data),
+        "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
+        f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
+        "cost": f"an epoch of {inner} folds in step takes {cost.epoch_seconds:.2f} s; "
+        f"pruner: {config.pruner}",
+        "devices": tokens,
+        "expected": f"{_duration(seconds)}, until about {end:%a %H:%M}",
+    }
+    table = Table(title="Plan", show_header=False, title_justify="left")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table
+
+
+def _views(config: StudyConfig, data: Dataset) -> str:
+    views = len(views_of(config, ranges_of(config, data)).numbers)
+    if config.trainable_blocks == ALL:
+        return "each image is changed anew whenever it is drawn"
+    if views == 1:
+        return "no image is augmented"
+    count = len(config.encoders)
+    by = f", by each of {count} encoders" if count > 1 else ""
+    return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} encoded{by}"
+
+
+def _trained(config: StudyConfig) -> str:
+    blocks = config.trainable_blocks
+    if not blocks:
+        return "frozen (trainable blocks: 0)"
+    what = "trained as a whole" if blocks == ALL else "its last blocks trained"
+    networks = f"{config.networks} network{'s' if config.networks > 1 else ''} for the refit"
+    return f"{what} (trainable blocks: {blocks}); {networks}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,142 @@
+"""Images as a run's encoders represent them, computed once, and what that shows of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pipelines.encoders._base import Encoder
+from pipelines.encoders.divide import divide
+from pipelines.encoders.registry import build
+from pipelines.images.activations import Division, TrunkSource, image_source, room_for
+from pipelines.images.embeddings import Embeddings
+from pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from pipelines.saved.files import encoder_card, write_encoder_cards
+from storage.audit.audit import audit_embeddings
+from storage.audit.cropped_copies import MANY
+from storage.images.framing import Framing
+from storage.records import Dataset
+from study.config.record import StudyConfig
+from study.config.search_space import ranges_of, tokens_needed, views_of
+from study.setup.audit_cache import known
+from study.setup.run_directory import Ready
+
+
+def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
+    """The encoders of a run by name, before anything is written: weights may not be had.
+
+    Raises:
+        DataError: that, or an encoder that cannot be cut where blocks of it are to be trained.
+    """
+    framing = Framing(config.fit, config.crop)
+    found = {
+        name: build(name, weights=Path(file) if file else None, framing=framing)
+        for name, file in ((name, config.weights_of(name)) for name in config.encoders)
+    }
+    for encoder in found.values():
+        if config.trainable_blocks:
+            divide(encoder, config.trainable_blocks)
+    return found
+
+
+def represent(
+    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Sources:  # fmt: skip
+    """``embed_rows``, and the run directory says by which encoders.
+
+    Args:
+        encoders: by name, those of the run among them.
+    """
+    config = ready.config
+    used = [encoders[name] for name in config.encoders]
+    cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
+    write_encoder_cards(ready.folder, cards)
+    return embed_rows(ready, encoders, cache=cache, device=device, progress=progress)
+
+
+def embed_rows(
+    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Sources:  # fmt: skip
+    """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
+    used = [encoders[name] for name in ready.config.encoders]
+    found = [_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used]
+    if len(found) == 1:
+        return found[0]
+    return ByEncoder(tuple(zip(ready.config.encoders, found, strict=True)))
+
+
+def _by(
+    ready: Ready, encoder: Encoder, *, cache: Path, device: str,
+    progress: Callable[[int, int], None],
+) -> Embeddings | TrunkSource:  # fmt: skip
+    """What one encoder says of the images, with activations where blocks of it are trained."""
+    config, features = ready.config, ready.data.features
+    ranges = ranges_of(config, ready.data)
+    views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
+    return image_source(
+        features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+        device=device, progress=progress,
+    )  # fmt: skip
+
+
+def division_of(config: StudyConfig, encoder: Encoder) -> Division:
+    """Where an encoder of a run is cut."""
+    return Division(encoder, config.weights_of(encoder.name), config.trainable_blocks)
+
+
+def room(ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str) -> list[str]:
+    """What ``represent`` will keep of trainable tails' trunks, in words; none for nothing.
+
+    Raises:
+        DataError: the disk lacks room for it.
+    """
+    config = ready.config
+    if not config.trainable_blocks:
+        return []
+    cache.mkdir(parents=True, exist_ok=True)
+    views = views_of(config, ranges_of(config, ready.data))
+    said = [
+        room_for(
+            ready.data.features, division_of(config, encoders[name]), cache=cache, device=device,
+            views=views,
+        )
+        for name in config.encoders
+    ]  # fmt: skip
+    return [text for text in said if text]
+
+
+def audit_represented(
+    ready: Ready, embeddings: Sources, cache: Path | None = None
+) -> tuple[str, ...]:
+    """What only representations show of the data; looked for once a run, and kept in it.
+
+    Of several encoders the first is asked: cropped copies are confirmed by their pixels anyway.
+
+    Args:
+        cache: keeps what was found of these data in these embeddings; None looks anew.
+
+    Returns:
+        The new warnings; none where the run was audited before.
+    """
+    if ready.folder.audited_embeddings():
+        return ()
+    first = source_of(embeddings, ready.config.encoders[0])
+    first = first.embeddings if isinstance(first, TrunkSource) else first
+    if len(ready.data) > MANY:
+        found: tuple[str, ...] = (
+            f"cropped copies under two patients were not looked for among {len(ready.data):,} "
+            f"images; the search is for {MANY:,} at most",
+        )
+    elif cache and isinstance(first, Embeddings):
+        of = {"data": ready.data.fingerprint, "embeddings": first.name}
+        found = known(cache, lambda: _overlaps(ready.data, first), **of)
+    else:
+        found = _overlaps(ready.data, first)
+    ready.folder.add_audit(found)
+    return found
+
+
+def _overlaps(data: Dataset, embeddings: ImageSource) -> tuple[str, ...]:
+    return audit_embeddings(data, embeddings.pooled(data.ids.tolist()))

@@ -1,0 +1,155 @@
+"""From options to a run directory that workers can be let loose on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from storage.audit.audit import audit
+from storage.readers.read import read
+from storage.records import DataError, Dataset, OuterFold
+from storage.runs.folder import RunFolder
+from storage.trials.journal import discard_interrupted, mend, unlock
+from study.config.record import StudyConfig
+from study.config.search_space import ranges_of
+from study.setup.audit_cache import known
+from study.setup.data_source import Source
+from study.splits import Splits, flat, split
+
+ORPHANS_GONE_SECONDS = 1.5
+"""Workers of a killed driver end themselves well within this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A run that may begin or go on."""
+
+    folder: RunFolder
+    config: StudyConfig
+    data: Dataset
+    studies: tuple[OuterFold, ...]
+
+
+def default_run(config: StudyConfig, name: str) -> Path:
+    """``runs/TASK-DATA-HASH``: the same options find the same run again, others another one."""
+    digest = hashlib.sha256(tomli_w.dumps(config.to_toml()).encode()).hexdigest()[:6]
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    prefix = config.task if not slug.startswith(config.task) else ""
+    return Path("runs") / "-".join(filter(None, (prefix, slug, digest)))
+
+
+def read_source(source: Source, config: StudyConfig) -> Dataset:
+    """The rows of a run as its options want them."""
+    return read(
+        source.path, task=config.task, classes=config.classes,  # type: ignore[arg-type]
+        positive=config.positive or None, columns=config.columns,
+        patient_regex=config.patient_regex or None, name=source.name,
+    )  # fmt: skip
+
+
+def begin(
+    folder: RunFolder, config: StudyConfig, data: Dataset, cache: Path | None = None
+) -> Ready:
+    """Start a run, or take up one that was started with the same options on the same data.
+
+    Args:
+        cache: keeps what was found of these data; None audits them anew.
+
+    Raises:
+        DataError: the data do not pass the audit, cannot be split, or are other data or options
+            than the run was started with.
+    """
+    if folder.started():
+        _refuse_changes(folder, config, data)
+        return Ready(folder, config, data, folder.read_splits(data))
+    ranges_of(config, data)
+    folds = {"outer_folds": config.outer_folds, "inner_folds": config.inner_folds}
+
+    def find() -> tuple[str, ...]:
+        found = audit(data, **folds)
+        found.require()
+        return found.warnings
+
+    warnings = known(cache, find, data=data.fingerprint, **folds) if cache else find()
+    return lay_out(folder, config, data, cut(config, data), warnings)
+
+
+def lay_out(
+    folder: RunFolder, config: StudyConfig, data: Dataset, splits: Splits,
+    warnings: Sequence[str] = (),
+) -> Ready:  # fmt: skip
+    """Write what a run directory begins with; ``warnings`` are the audit's."""
+    studies = splits.outer if config.final == "ensemble" else splits.studies
+    folder.write_dataset(data, warnings)
+    folder.write_splits(studies, splits.attempts, data.fingerprint)
+    folder.write_config(config.to_toml())  # last: it says that all the rest is there
+    return Ready(folder, config, data, studies)
+
+
+def cut(config: StudyConfig, data: Dataset) -> Splits:
+    """The divisions that the options ask for; a refused one raises ``DataError``."""
+    if config.protocol == "non-nested":
+        return flat(data, folds=config.outer_folds, seed=config.seed)
+    return split(
+        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
+        repeats=config.repeats, seed=config.seed,
+    )  # fmt: skip
+
+
+def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:
+    """Make the trials of a killed run fit to go on: a torn line cut, unended trials taken out.
+
+    Args:
+        url: of the database that holds the trials; None for the run's journal.
+    """
+    if url is None and not (folder.journal.exists() and folder.journal.stat().st_size):
+        return
+    if url is None:
+        unlock(folder.journal)
+        backup = mend(folder.journal)
+        if backup is not None:
+            say(f"the journal's last line was torn and was cut off; the original is {backup.name}")
+    time.sleep(ORPHANS_GONE_SECONDS)
+    for study, count in discard_interrupted(folder, url).items():
+        say(f"{study}: {count} interrupted trial(s) will be run again")
+
+
+def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:
+    changes = config.changes_from(StudyConfig.from_toml(folder.read_config()))
+    if changes:
+        raise DataError(
+            f"--run {folder.path}: was started with other options ({'; '.join(changes)}); give "
+            "those again, or another --run"
+        )
+    before = folder.read_dataset()
+    if before.fingerprint != data.fingerprint:
+        raise DataError(
+            f"--run {folder.path}: was started on other data ({_data_change(before, data)}); "
+            "restore them, or give another --run"
+        )
+
+
+def _data_change(before: Dataset, now: Dataset) -> str:
+    was, now_ids = set(before.ids.tolist()), set(now.ids.tolist())
+    gone, new = sorted(was - now_ids), sorted(now_ids - was)
+    parts = [
+        f"{len(names)} images {verb}, such as {names[0]}"
+        for verb, names in (("are gone", gone), ("are new", new))
+        if names
+    ]
+    if not parts:
+        both = before.select(now.ids.tolist())
+        labels = int((both.labels != now.labels).sum())
+        patients = int((both.patients != now.patients).sum())
+        parts = [
+            f"{count} {what} changed"
+            for what, count in (("labels", labels), ("patients", patients))
+            if count
+        ]
+    return ", ".join(parts) or "the contents of images or columns changed"

@@ -1,0 +1,239 @@
+"""The end of a study: choose, fit the decision, refit on every training row, score once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from math import isclose
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import FixedTrial, TrialState
+
+from objectives.inner import InnerObjective, Replay, copies
+from pipelines._base import Fitted, Training
+from pipelines.augmentation.views import TASK_STYLES, augmentation_key
+from pipelines.fitted.calibration import Decision
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.saved.files import read_encoder_card, write_preprocessing
+from pipelines.training.tails import CHANGES
+from storage.records import (
+    FINAL,
+    Dataset,
+    FloatArray,
+    Fold,
+    FoldResult,
+    OuterFold,
+    Predictions,
+    TrainSide,
+)
+from storage.runs.results import write_result
+from storage.seeds import derive
+from storage.trials.ownership import refuse_a_former_driver
+from study.config.record import StudyConfig
+from study.schedule.patience import history_of, limit_of
+from study.worker.session import Session
+
+
+class StudyFailed(RuntimeError):
+    """No trial of a study was completed; the message holds the first cause."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What a study made of its training side; no test row had a part in it."""
+
+    replay: Replay
+    decision: Decision
+    fitted: Fitted
+    resampled: FloatArray
+    notes: tuple[str, ...]
+
+
+def finish(session: Session, name: str, device: str) -> FoldResult:
+    """Close one study and keep its results in the run directory.
+
+    Raises:
+        StudyFailed: no trial was completed.
+    """
+    study = session.study(name)
+    best = best_trial(study, name)
+    fold = session.folds[name]
+    objective = session.objective(name, device)
+    chosen = choose(objective, best, session.config)
+    chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
+    test = None if name == FINAL else _score(session.data, fold, chosen)
+    cut = not limit_of(session.config, study).reached(history_of(study))
+    result = replace(_result(session, fold, best, chosen, test, count_trials(study)),
+                     cut_by_time=cut)  # fmt: skip
+    model = BytesIO()
+    torch.save(dict(chosen.fitted.state()), model)
+    pipeline = session.space(FixedTrial(best.params))
+    refuse_a_former_driver(session.folder, session.place.driver)
+    write_preprocessing(
+        session.folder.study(name), pipeline, chosen.fitted,
+        decision=chosen.decision, facts=_facts(session, pipeline.encoder),
+    )  # fmt: skip
+    write_result(session.folder, result, model.getvalue())
+    return result
+
+
+def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
+    """The completed trial with the best inner score, the first of equals."""
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if complete:
+        sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+        return max(complete, key=lambda trial: (sign * float(trial.value or 0.0), -trial.number))
+    causes = [trial.user_attrs["failure"] for trial in trials if "failure" in trial.user_attrs]
+    first = causes[0] if causes else "every trial was pruned"
+    raise StudyFailed(
+        f"{name}: none of {len(trials)} trials was completed; the first cause: {first}"
+    )
+
+
+def choose(
+    objective: InnerObjective, best: optuna.trial.FrozenTrial, config: StudyConfig
+) -> Chosen:
+    """Refit the best configuration on the whole training side, which is all that is seen here."""
+    fixed = FixedTrial(best.params, number=best.number)
+    if CHANGES in best.user_attrs:  # so that it is trained in the same parts again
+        fixed.set_user_attr(CHANGES, best.user_attrs[CHANGES])
+    count = config.networks
+    replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
+    labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
+    decision = Decision.fit(
+        labels, np.concatenate(replay.probabilities),
+        rule=config.threshold, target=config.threshold_target,  # type: ignore[arg-type]
+    )  # fmt: skip
+    training = refit(objective, fixed, replay.epochs, count)
+    resampled = training.delivered(0)
+    notes = resampled.note, decision.note, _repeatable(best, replay), _in_parts(training)
+    return Chosen(
+        replay, decision, training.fitted(*range(count)),
+        resampled.seen(len(objective.train.classes)), tuple(filter(None, notes)),
+    )  # fmt: skip
+
+
+def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
+    """Train ``networks`` on all rows of the training side for ``epochs``; none validates."""
+    train = objective.train
+    everything = Fold(
+        "refit", tuple(train.ids.tolist()), (), frozenset(train.patients.tolist()), frozenset()
+    )
+    pipeline = objective.space(trial)
+    rows = TrainingRows(
+        train, copies([everything], networks), objective.source_of(pipeline),
+        tokens=pipeline.tokens, seed=derive(objective.seed, "refit"), tta=objective.protocol.tta,
+    )  # fmt: skip
+    training = pipeline.start(
+        rows, budget=objective.protocol.epochs, seed=derive(objective.seed, "refit"),
+        device=objective.device,
+    )  # fmt: skip
+    for epoch in training:
+        if epoch.number == epochs:
+            break
+    return training
+
+
+def count_trials(study: optuna.Study) -> dict[str, int]:
+    """Trials by how they ended."""
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    return {name: states.count(state) for name, state in ends.items()}
+
+
+def _facts(session: Session, encoder: str) -> dict[str, Any]:
+    return {
+        "task": session.config.task,
+        "classes": list(session.data.classes),
+        "synthetic": session.data.synthetic,
+        "encoder": read_encoder_card(session.folder, encoder),
+        "trainable_blocks": session.config.trainable_blocks,
+        "augmentation": augmentation_key(TASK_STYLES[session.config.task])
+        if session.config.tta
+        else "",
+    }
+
+
+def _in_parts(training: Training) -> str:
+    rows = training.remarks().get("micro_batch")
+    if rows is None:
+        return ""
+    return (
+        f"memory ran out in the refit, which took its batches in parts of down to {rows} "
+        "images, their gradients added; batch normalisation saw the parts"
+    )
+
+
+def _trials_in_parts(study: optuna.Study) -> list[str]:
+    trials = study.get_trials(deepcopy=False)
+    sizes = [trial.user_attrs["micro_batch"] for trial in trials if CHANGES in trial.user_attrs]
+    if not sizes:
+        return []
+    return [
+        f"memory ran out in {len(sizes)} of {len(trials)} trials, which took their batches in "
+        f"parts of down to {min(sizes)} images, their gradients added; batch normalisation saw "
+        "the parts"
+    ]
+
+
+def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
+    # Other networks beside it in the stack may move the last digits.
+    if best.value is not None and isclose(replay.score, best.value, rel_tol=1e-6):
+        return ""
+    return (
+        f"the chosen trial scored {best.value} in the search and {replay.score} when run again; "
+        "this device does not repeat its arithmetic exactly"
+    )
+
+
+def _score(data: Dataset, fold: OuterFold, chosen: Chosen) -> Predictions:
+    test = data.select(fold.test)
+    calibrated = chosen.decision.calibrate(chosen.fitted.predict(test.features))
+    return _predictions(test, [fold.name] * len(test), fold.repeat, calibrated, chosen.decision)
+
+
+def _validation(train: TrainSide, fold: OuterFold, chosen: Chosen) -> Predictions:
+    rows = train.select([name for inner in fold.inner for name in inner.val])
+    names = [inner.name for inner in fold.inner for _ in inner.val]
+    calibrated = chosen.decision.calibrate(np.concatenate(chosen.replay.probabilities))
+    return _predictions(rows, names, fold.repeat, calibrated, chosen.decision)
+
+
+def _predictions(
+    rows: Dataset, folds: Sequence[str], repeat: int, calibrated: FloatArray, decision: Decision
+) -> Predictions:
+    return Predictions(
+        rows.ids, rows.patients, np.array(folds), np.full(len(rows), repeat), rows.labels,
+        calibrated, decision.decide(calibrated), rows.classes,
+    )  # fmt: skip
+
+
+def _result(
+    session: Session, fold: OuterFold, best: optuna.trial.FrozenTrial, chosen: Chosen,
+    test: Predictions | None, trials: dict[str, int],
+) -> FoldResult:  # fmt: skip
+    return FoldResult(
+        name=fold.name,
+        repeat=fold.repeat,
+        train_images=len(fold.train),
+        test_images=len(fold.test),
+        train_patients=len(fold.train_patients),
+        test_patients=len(fold.test_patients),
+        params=best.params,
+        epochs=chosen.replay.epochs,
+        inner_score=float(best.value or 0.0),
+        temperature=chosen.decision.temperature,
+        shift=chosen.decision.shift,
+        threshold=chosen.decision.threshold,
+        resampled=tuple(round(count) for count in chosen.resampled.tolist()),
+        history=chosen.replay.history,
+        validation=_validation(fold.train_side(session.data), fold, chosen),
+        test=test,
+        trials=trials,
+        notes=chosen.notes,
+    )

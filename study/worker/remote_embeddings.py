@@ -1,0 +1,62 @@
+"""What a worker on another machine needs beside the run directory: the embeddings."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from functools import lru_cache
+
+from pipelines.images.embeddings import Embeddings
+from pipelines.rows.training_rows import ByEncoder
+from storage.records import DataError
+from storage.runs.folder import RunFolder
+from study.config.gather import cache_folder
+from study.config.record import StudyConfig
+from study.setup.represent import embed_rows, encoders_of
+from study.setup.run_directory import Ready
+from study.worker.session import Place
+
+
+@lru_cache(maxsize=1)
+def at_hand(place: Place) -> Place:
+    """The place with embeddings that this machine has.
+
+    Where the driver's cache is not on a shared path, the worker computes the same table from the
+    same images into its own cache. The table is named after all that it was made of, so a name
+    that differs tells of other images, other weights or another kind of device.
+
+    Raises:
+        DataError: the images or the encoder are not to be had here, or are others.
+    """
+    wanted = _tables(place)
+    if all(table.is_there() for table in wanted):
+        return place
+    host, cache = socket.gethostname(), wanted[0].cache
+    folder = RunFolder(place.run)
+    config = StudyConfig.from_toml(folder.read_config())
+    data = folder.read_dataset()
+    ready = Ready(folder, config, data, folder.read_splits(data))
+    try:
+        built = embed_rows(
+            ready, encoders_of(config), cache=cache_folder(), device=place.encoded_on,
+            progress=lambda done, total: None,
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError(
+            f"the worker on {host} does not see the cache {cache} and cannot make its own: "
+            f"{error}; put OUTERFOLD_CACHE on a path that every worker shares"
+        ) from None
+    own = replace(place, embeddings=built)
+    if [table.name for table in _tables(own)] != [table.name for table in wanted]:
+        raise DataError(
+            f"the worker on {host} does not see the cache {cache} and made other embeddings of its "
+            "own, since its images or its encoder differ; put OUTERFOLD_CACHE on a path that every "
+            "worker shares"
+        )
+    return own
+
+
+def _tables(place: Place) -> list[Embeddings]:
+    sources = place.embeddings
+    each = [s for _, s in sources.sources] if isinstance(sources, ByEncoder) else [sources]
+    return [source for source in each if isinstance(source, Embeddings)]
