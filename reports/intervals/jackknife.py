@@ -3,8 +3,8 @@
 A jackknife over patients with the models fixed sees which patients were sampled, not what the
 models would have been with other patients. The standard error is stretched for that, by 1.25 for
 a fixed configuration and 1.4 where an inner loop chose anything. Both are empirical constants
-(``benchmarks/coverage.py``); nested cross-validation finds 1.20-1.29 for the same inflation
-(Bates, Hastie & Tibshirani 2024, arXiv 2104.00673).
+(``benchmarks/coverage/coverage.py``); nested cross-validation finds 1.20-1.29 for the same
+inflation (Bates, Hastie & Tibshirani 2024, arXiv 2104.00673).
 
 No constant stands for a learnt threshold, which may move specificity by more than all patients
 do. Its variance is measured: every fold's threshold is applied to all rows, and the variance of

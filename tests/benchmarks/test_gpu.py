@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import gpu
+from benchmarks.speed import gpu
 from pipelines.encoders.registry import build
 from storage.readers.read import read
 
@@ -71,7 +71,7 @@ def test_without_a_gpu_it_says_in_one_sentence_that_it_was_not_run(
 ) -> None:
     assert gpu.main([]) == 2
     assert capsys.readouterr().err == (
-        "benchmarks.gpu was not run: PyTorch finds no CUDA device here.\n"
+        "benchmarks.speed.gpu was not run: PyTorch finds no CUDA device here.\n"
     )
 
 

@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks import leaky_ways, published_recipe
-from benchmarks.leaky_ways import IMAGE_WAYS, SHEET_WAYS, Table, compare, score_each_repeat
+from benchmarks.leaks import published_recipe
+from benchmarks.shared import leaky_ways
+from benchmarks.shared.leaky_ways import IMAGE_WAYS, SHEET_WAYS, Table, compare, score_each_repeat
 
 CLASSES = ("rare", "some", "most")
 HEAD = partial(leaky_ways.head, epochs=6)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.searches import searched, table
-from benchmarks.small_studies import Pool, small_config
+from benchmarks.search.searches import searched, table
+from benchmarks.shared.small_studies import Pool, small_config
 from tests.factories import make_rows
 
 CONFIG = replace(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import null_runs, real_coverage
-from benchmarks.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
-from benchmarks.small_studies import (
+from benchmarks.coverage import null_runs, real_coverage
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.small_studies import (
     Pool,
     Setting,
     drawn,
@@ -21,7 +21,7 @@ from benchmarks.small_studies import (
     studies,
     without_signal,
 )
-from benchmarks.study_pages import at
+from benchmarks.shared.study_pages import at
 from objectives.metrics import METRICS
 from storage.records import DataError
 from study.engines.local import ONE_THREAD

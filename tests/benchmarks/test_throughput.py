@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import throughput
-from benchmarks.own_study import trial_by_trial, whole_study
-from benchmarks.pruners import WAYS, told
-from benchmarks.small_studies import Pool
+from benchmarks.search.pruners import WAYS, told
+from benchmarks.shared.own_study import trial_by_trial, whole_study
+from benchmarks.shared.small_studies import Pool
+from benchmarks.speed import throughput
 from objectives.pruning import PRUNERS
 from study.config.search_space import ranges_of
 from study.setup.run_directory import cut
@@ -42,7 +42,7 @@ def test_both_studies_are_of_the_same_splits_and_number_of_trials(
 ) -> None:
     pytest.importorskip("skorch", reason="the extra `benchmarks` is not installed")
     pytest.importorskip("optuna_integration", reason="the extra `benchmarks` is not installed")
-    from benchmarks.rival_study import inner_fold_of, rival_study
+    from benchmarks.shared.speed.rival_study import inner_fold_of, rival_study
 
     folds = list(cut(CONFIG, pool.data).outer)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())

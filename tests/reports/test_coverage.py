@@ -1,4 +1,4 @@
-"""A small, seeded part of benchmarks/coverage.py: an interval that stops covering is seen."""
+"""A small, seeded part of the coverage benchmark: an interval that stops covering is seen."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.cohorts import Cell, population, project
-from benchmarks.learners import fit_logistic
-from benchmarks.simulated_study import CONTROLS, simulate
+from benchmarks.shared.simulation.cohorts import Cell, population, project
+from benchmarks.shared.simulation.learners import fit_logistic
+from benchmarks.shared.simulation.simulated_study import CONTROLS, simulate
 from objectives.metrics import roc_auc
 
 CELL = Cell("guard", 60, (0.3,), 0.6)

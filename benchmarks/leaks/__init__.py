@@ -1,0 +1,1 @@
+"""What leaks gain, and what it costs to find them."""

@@ -1,0 +1,1 @@
+"""What parts of the models are worth."""

@@ -1,0 +1,93 @@
+"""What a shift beside the temperature is worth, on finished runs or on small studies of BUS-BRA.
+
+    python -m benchmarks.models.calibration RUN...
+    python -m benchmarks.models.calibration --data DATA/bus-bra --studies 4
+
+Of every outer fold of finished runs of two classes, the probabilities before calibration are taken
+back from what was kept, both calibrations are fitted on the inner out-of-fold rows, and the fold's
+own test rows are scored. Nothing is trained, so the comparison is paired to the row.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.shared.small_studies import Pool, carried_out, drawn, pathology_pool, small_config
+from objectives.metrics import brier, ece
+from pipelines.fitted.calibration import Decision, least_temperature
+from storage.records import DataError, FloatArray, FoldResult, Run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from storage.seeds import derive
+from study.config.gather import cache_folder
+from study.engines.local import quiet_optuna
+
+
+def uncalibrated(probabilities: FloatArray, kept: FoldResult) -> FloatArray:
+    """What the networks said, to the rounding of what was kept."""
+    back = Decision(1 / kept.temperature, None, -kept.shift * kept.temperature)
+    return back.calibrate(probabilities)
+
+
+def compared(kept: FoldResult) -> tuple[FloatArray, float]:
+    """Brier score and calibration error (2, 2) by the temperature alone, then with the shift;
+    and that shift."""
+    assert kept.test is not None
+    inner, test = (uncalibrated(rows.probabilities, kept) for rows in (kept.validation, kept.test))
+    labels = kept.validation.labels
+    ways = Decision(least_temperature(labels, inner), None), Decision.fit(labels, inner)
+    scores = [
+        [score(kept.test.labels, way.calibrate(test)) for score in (brier, ece)] for way in ways
+    ]
+    return np.array(scores), ways[1].shift
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN")
+    parser.add_argument("--data", type=Path, help="folder of BUS-BRA")
+    parser.add_argument("--studies", type=int, default=4, help="of 150 patients each")
+    options = parser.parse_args()
+    print("| Run | Outer folds | Mean shift | Brier, temperature | and shift | Difference (SE) | "
+          "ECE, temperature | and shift |\n" + "|" + " --- |" * 8)  # fmt: skip
+    for path in options.runs:
+        row(read_run(RunFolder(path)))
+    if options.data is not None:
+        pool = pathology_pool(options.data, cache_folder())
+        for number in range(options.studies):
+            row(small_study(pool, number))
+
+
+def small_study(pool: Pool, number: int) -> Run:
+    """The outer folds of one study of ``real_coverage``'s short setting."""
+    quiet_optuna()
+    seed = derive(0, "cal", number)
+    data, _ = drawn(pool.data, 150, seed)
+    config = replace(small_config("multimodal"), seed=seed)
+    with TemporaryDirectory(prefix="calibration-") as place:
+        return carried_out(
+            RunFolder(Path(place) / "run"), replace(pool, data=data), config, ship=False
+        )
+
+
+def row(run: Run) -> None:
+    """Print one line of the table."""
+    if len(run.classes) != 2:
+        raise DataError(f"{run.name}: has {len(run.classes)} classes; only two are shifted")
+    found = [compared(fold) for fold in run.outer]
+    scores, shifts = np.stack([one for one, _ in found]), [shift for _, shift in found]
+    gain = scores[:, 1, 0] - scores[:, 0, 0]
+    (before, ece_before), (after, ece_after) = scores.mean(axis=0)
+    error = gain.std(ddof=1) / np.sqrt(len(gain))
+    print(f"| {run.dataset['name']} | {len(found)} | {np.mean(shifts):+.2f} | {before:.3f} | "
+          f"{after:.3f} | {gain.mean():+.4f} ({error:.4f}) | {ece_before:.3f} | "
+          f"{ece_after:.3f} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

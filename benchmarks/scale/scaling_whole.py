@@ -1,0 +1,180 @@
+"""Whole runs by number of images and of trials: `python -m benchmarks.scale.scaling_whole`.
+
+From the folds to the report, by the driver and its workers, each run in a process of its own. What
+grows is what is asked for here, so all else is small: random embeddings of 64 numbers in the
+cache's own format, 2 x 2 folds, the mean of the two outer models as the model that ships, epochs
+and batches as given. Told are wall seconds, CPU seconds of driver and workers, and the peak of
+anonymous memory of the driver and of the larger worker. Finished runs are kept under --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.scale.scaling_stages import anonymous, embedded, rows
+from benchmarks.shared.markdown import markdown
+from benchmarks.shared.own_study import cpu_with_children
+from benchmarks.shared.places import ROOT
+from pipelines.images.embeddings import Embeddings
+from pipelines.saved.files import ENCODER_FILE
+from reports.write import write_report
+from storage.cache.files import write_json
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from study.config.record import StudyConfig
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.local import ONE_THREAD, LocalEngine, quiet_optuna
+from study.setup.provenance import write_provenance
+from study.setup.run_directory import cut, lay_out
+from study.worker.session import Place
+
+DIM = 64
+LOOK_SECONDS = 0.1
+"""Between two looks at how much memory is held."""
+
+
+class Peaks:
+    """Highest anonymous memory of this process, and of any that it started, in bytes."""
+
+    def __init__(self) -> None:
+        self.driver = self.worker = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Peaks:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            self.driver = max(self.driver, anonymous())
+            for child in _children():
+                with suppress(OSError):  # it has ended
+                    self.worker = max(self.worker, anonymous(child))
+
+
+def _children() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def config(trials: int, epochs: int, batch_size: int) -> StudyConfig:
+    """Two outer and two inner folds, one network, nothing that makes rows anew."""
+    return StudyConfig(
+        task="multimodal", encoder=f"random:{DIM}", trials=trials, epochs=epochs,
+        batch_size=batch_size, outer_folds=2, inner_folds=2, networks=1, final="ensemble",
+        space={"augmented_views": {"values": [0]}, "attention": {"values": [False]},
+               "sampler": {"values": ["none"]}},
+    )  # fmt: skip
+
+
+def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> dict[str, float]:
+    """One run in ``folder``, which is emptied before."""
+    quiet_optuna()
+    os.environ.update(ONE_THREAD)
+    shutil.rmtree(folder, ignore_errors=True)
+    data = rows(images)
+    embeddings = Embeddings.load(folder / "cache", embedded(data, folder / "cache", DIM))
+    run = RunFolder(folder / "run")
+    run.path.mkdir(parents=True)
+    wall, cpu = time.perf_counter(), cpu_with_children()
+    with Peaks() as peaks:
+        ready = lay_out(run, chosen, data, cut(chosen, data))
+        write_json(run.path / ENCODER_FILE, {"name": chosen.encoder, "weights": ""})
+        place = Place(run.path, embeddings)
+        open_studies(ready, place)
+        began = time.perf_counter()
+        console = Console(quiet=True)
+        with StudyProgress(console, trials=chosen.trials, quiet=True, maximise=True) as progress:
+            failures = carry_out_run(
+                ready, place, lambda: LocalEngine(("cpu",) * workers), progress
+            )
+        if failures:
+            raise RuntimeError(str(failures))
+        searched = time.perf_counter() - began
+        write_provenance(run, devices=["cpu"] * workers, command=[], timing={
+            "wall_seconds": searched, "expected_seconds": 0.0, "search_seconds": searched,
+        })  # fmt: skip
+        found = read_run(run)
+        write_report(found, run.report)
+    counts = [one.trials for one in found.outer]
+    return {
+        "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu, "search": searched,
+        "driver_mb": peaks.driver / 2**20, "worker_mb": peaks.worker / 2**20,
+        "journal_mb": (run.path / "trials.journal").stat().st_size / 1e6,
+        "trials": sum(sum(one.values()) for one in counts),
+        "pruned": sum(one["pruned"] for one in counts),
+    }  # fmt: skip
+
+
+def table(found: dict[tuple[int, int], dict[str, float]]) -> str:
+    """One line a run."""
+    lines = [
+        [f"{images:,}", f"{trials:,}", f"{one['trials']:.0f}, {one['pruned']:.0f} pruned",
+         f"{one['wall']:.0f}", f"{one['cpu']:.0f}", f"{one['driver_mb']:.0f}",
+         f"{one['worker_mb']:.0f}", f"{one['journal_mb']:.2f}"]
+        for (images, trials), one in found.items()
+    ]  # fmt: skip
+    return markdown(
+        ["images", "trials a study", "trials ended", "wall s", "CPU s", "driver MB", "worker MB",
+         "journal MB"],
+        lines,
+    )  # fmt: skip
+
+
+def main() -> None:
+    options = _options()
+    place = options.out.resolve()
+    if options.one:
+        (images,), (trials,) = options.images, options.trials
+        chosen = config(trials, options.epochs, options.batch_size)
+        print(json.dumps(whole_run(place, images, chosen, options.workers)))
+        return
+    found = {}
+    for images, trials in product(options.images, options.trials):
+        known = place / f"{images}-{trials}-{options.epochs}-{options.batch_size}.json"
+        if not known.exists():
+            known.parent.mkdir(parents=True, exist_ok=True)
+            words = ["--images", images, "--trials", trials, "--epochs", options.epochs,
+                     "--batch-size", options.batch_size, "--workers", options.workers]  # fmt: skip
+            command = [sys.executable, "-m", "benchmarks.scale.scaling_whole", "--one",
+                       "--out", str(place / "work"), *map(str, words)]  # fmt: skip
+            done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+            known.write_text(done.stdout.splitlines()[-1])
+        found[images, trials] = json.loads(known.read_text())
+        print(f"{images:,} images, {trials:,} trials: {found[images, trials]['wall']:.0f} s",
+              file=sys.stderr, flush=True)  # fmt: skip
+    print(table(found))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    parser.add_argument("--trials", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--one", action="store_true", help="one run in --out, told as JSON")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "scaling-whole")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

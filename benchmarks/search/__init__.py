@@ -1,0 +1,1 @@
+"""What pruning and scheduling cost a search."""

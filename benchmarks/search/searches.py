@@ -1,0 +1,163 @@
+"""What pruning, and several trials of a study at once, cost real searches.
+
+    python -m benchmarks.search.searches pruners --data DATA --workers 2
+    python -m benchmarks.search.searches in-flight --data DATA --workers 2
+
+Whole nested studies of real images with ready-made embeddings: TPE, refit and the outer score,
+trial after trial in one process, each seeing the trials that it would see with so many under way.
+The rows of a seed are the same for every way. Reads bus-bra/ and breast-usg/ below --data; finished
+studies are kept under --out. Prints the tables of pruners.md and schedule.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmarks.search import pruners
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.markdown import markdown
+from benchmarks.shared.own_study import laid_out, outer_scores
+from benchmarks.shared.places import real_data
+from benchmarks.shared.small_studies import (
+    Pool,
+    drawn,
+    pathology_pool,
+    small_config,
+    sources,
+    ultrasound_pool,
+)
+from objectives import pruning
+from storage.records import FloatArray
+from storage.seeds import derive
+from study.config.gather import cache_folder
+from study.config.record import StudyConfig
+from study.engines.local import quiet_optuna
+from study.worker.jobs import Job, carry_out
+
+LATER, DEFAULT = "halving, rung at 1/10, factor 3", "halving, rung at 1/20, factor 3"
+PARTS = {
+    "pruners": {LATER: (LATER, 1), DEFAULT: (DEFAULT, 1), "none": ("none", 1)},
+    "in-flight": {str(count): (DEFAULT, count) for count in (1, 4, 8, 16)},
+}
+"""The rows of a table: a pruner of ``benchmarks.search.pruners`` and trials in flight."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What decides the studies of one row of a table, but for the seed."""
+
+    name: str
+    config: StudyConfig
+    pruner: str
+    patients: int
+    fingerprint: str
+
+
+def main() -> None:
+    options = _options()
+    pools = {
+        "breast-usg": ultrasound_pool(options.data / "breast-usg", cache_folder()),
+        "bus-bra": pathology_pool(options.data / "bus-bra", cache_folder()),
+    }
+    config = small_config("multimodal", trials=options.trials, epochs=options.epochs)
+    began, chunks = time.perf_counter(), {}
+    for name, pool in pools.items():
+        for row, (pruner, count) in PARTS[options.part].items():
+            own = replace(config, in_flight=count)
+            setting = Setting(name, own, pruner, options.patients, pool.data.fingerprint)
+            chunks[name, row] = chunks_of(
+                setting, options.seeds, size=1, seed=0, folder=options.out / sources()
+            )
+    in_turn = [chunk for same in zip(*chunks.values(), strict=True) for chunk in same]
+    run_chunks(in_turn, partial(_of_its_pool, pools), options.workers)
+    for name in pools:
+        found = {row: gathered(chunks[name, row]) for row in PARTS[options.part]}
+        print(f"\n{name}\n\n{table(found)}")
+    print(f"\n{(time.perf_counter() - began) / 60:.1f} min")
+
+
+def searched(place: Path, pool: Pool, config: StudyConfig) -> Arrays:
+    """One nested study, its trials one after the other.
+
+    Returns:
+        epochs (1,) trained by all trials, complete (1,) trials that were not pruned, score (1,)
+        mean over outer folds of the score of what was chosen.
+    """
+    ready, at = laid_out(place, pool, config)
+    epochs = complete = 0
+    for fold in ready.studies:
+        for number in (*range(config.trials), None):
+            outcome = carry_out(Job(at, fold.name, number, "cpu"))
+            if outcome.state == "failed":
+                raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
+            if number is not None:
+                epochs += outcome.epochs
+                complete += outcome.state == "complete"
+    score = np.mean(outer_scores(ready)["scores"])
+    return {"epochs": np.array([epochs]), "complete": np.array([complete]),
+            "score": np.array([score])}  # fmt: skip
+
+
+def table(found: Mapping[str, Arrays]) -> str:
+    """One line a way: epochs, complete trials, score, and its paired difference from the first."""
+    first, *_ = found.values()
+    rows = [
+        [
+            row, f"{arrays['epochs'].mean():.0f}", f"{arrays['complete'].mean():.0f}",
+            f"{arrays['score'].mean():.4f}",
+            "" if arrays is first else _difference(arrays["score"] - first["score"]),
+        ]
+        for row, arrays in found.items()
+    ]  # fmt: skip
+    return markdown(
+        ["", "epochs", "complete trials", "outer ROC-AUC of the choice",
+         "minus the first row's (standard error over seeds)"],
+        rows,
+    )  # fmt: skip
+
+
+def _difference(apart: FloatArray) -> str:
+    error = apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else float("nan")
+    return f"{apart.mean():+.4f} ({error:.4f})"
+
+
+def _of_its_pool(pools: Mapping[str, Pool], chunk: Chunk) -> Arrays:
+    quiet_optuna()
+    torch.set_num_threads(1)
+    setting: Setting = chunk.setting
+    # A run takes its pruner by name; in this process the name shall mean this one. (By way of its
+    # module, since a worker is handed copies of this file's own names.)
+    pruning.PRUNERS[setting.config.pruner] = pruners.WAYS[setting.pruner]
+    seed = derive(chunk.seed, "searches", setting.name, chunk.first)
+    pool = pools[setting.name]
+    if setting.patients < len(set(pool.data.patients.tolist())):
+        pool = replace(pool, data=drawn(pool.data, setting.patients, seed)[0])
+    with TemporaryDirectory(prefix="searches-") as folder:
+        return searched(Path(folder) / "run", pool, replace(setting.config, seed=seed))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    data = real_data()
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--data", type=Path, default=data, help="holds bus-bra/ and breast-usg/")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=40, help="a study")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--patients", type=int, default=250, help="drawn anew for each seed")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs") / "searches")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

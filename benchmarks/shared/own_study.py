@@ -1,0 +1,199 @@
+"""The nested study by outerfold: as users run it, and trial by trial with a stop-watch."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.shared.small_studies import Pool
+from objectives.metrics import METRICS
+from pipelines._base import Epoch, Training
+from pipelines.rows.training_rows import TrainingRows
+from pipelines.saved.files import ENCODER_FILE
+from storage.cache.files import write_json
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_result
+from study.config.record import StudyConfig
+from study.driver.driver import carry_out_run, open_studies
+from study.driver.progress import StudyProgress
+from study.engines.local import Engine, LocalEngine, local_devices
+from study.setup.run_directory import Ready, cut, lay_out
+from study.worker.jobs import Job, Outcome, carry_out
+from study.worker.session import Place, open_session
+
+
+@dataclass
+class Watched:
+    """An engine, and how long each trial was away and at work."""
+
+    engine: Engine
+    away: list[float] = field(default_factory=list)
+    worked: list[float] = field(default_factory=list)
+    epochs: int = 0
+
+    @property
+    def devices(self) -> Any:
+        return self.engine.devices
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        start = time.perf_counter()
+        future = self.engine.submit(job)
+
+        def note(done: Future[Outcome]) -> None:
+            if job.number is not None and not done.cancelled() and done.exception() is None:
+                self.away.append(time.perf_counter() - start)
+                self.worked.append(done.result().seconds)
+                self.epochs += done.result().epochs
+
+        future.add_done_callback(note)
+        return future
+
+    def close(self, *, kill: bool) -> None:
+        self.engine.close(kill=kill)
+
+
+@dataclass
+class StopWatch:
+    """CPU and wall seconds between the start of a training and its end, over all trials."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+
+    def __enter__(self) -> None:
+        self.cpu -= time.process_time()
+        self.wall -= time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.cpu += time.process_time()
+        self.wall += time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A pipeline whose training runs under the watch; all else is the pipeline's own."""
+
+    pipeline: Any
+    watch: StopWatch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pipeline, name)
+
+    def start(self, rows: TrainingRows, **how: Any) -> TimedTraining:
+        with self.watch:
+            return TimedTraining(self.pipeline.start(rows, **how), self.watch)
+
+
+@dataclass(frozen=True)
+class TimedTraining:
+    """A training whose epochs run under the watch; all else is the training's own."""
+
+    training: Training
+    watch: StopWatch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.training, name)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        epochs = iter(self.training)
+        while True:
+            with self.watch:
+                epoch = next(epochs, None)
+            if epoch is None:
+                return
+            yield epoch
+
+
+def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
+    """The studies of the outer folds by the driver and its worker processes.
+
+    Returns:
+        ``wall`` and ``cpu`` seconds with the start of the workers, ``worked`` seconds of all
+        trials on their worker's one thread, ``trials``, ``epochs``, ``scores`` and ``tested`` of
+        each outer fold, ``waited``: median share of a trial's time that its job was away from the
+        driver but not at work.
+    """
+    ready, at = laid_out(place, pool, config)
+    watched: list[Watched] = []
+
+    def start() -> Watched:
+        watched.append(Watched(LocalEngine(local_devices(workers))))
+        return watched[-1]
+
+    wall, cpu = time.perf_counter(), cpu_with_children()
+    console = Console(quiet=True)
+    with StudyProgress(console, trials=config.trials, quiet=True, maximise=True) as progress:
+        failures = carry_out_run(ready, at, start, progress)
+    if failures:
+        raise RuntimeError(str(failures))
+    found = watched[-1]
+    late = [1 - worked / away for away, worked in zip(found.away, found.worked, strict=True)]
+    return {
+        "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu,
+        "worked": sum(found.worked), "trials": len(found.worked), "epochs": found.epochs,
+        "waited": float(np.median(late[workers:])), **outer_scores(ready),
+    }  # fmt: skip
+
+
+def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
+    """Every trial to its last epoch in this process, on one thread.
+
+    Returns:
+        ``cpu`` and ``wall`` seconds of all trials, ``training_cpu`` and ``training_wall`` of the
+        training in them, ``trials`` and ``epochs``.
+    """
+    ready, at = laid_out(place, pool, replace(config, pruner="none"))
+    session, watch = open_session(at), StopWatch()
+    jobs = [Job(at, fold.name, n, "cpu") for fold in ready.studies for n in range(config.trials)]
+    for fold in ready.studies:
+        objective = session.objective(fold.name, "cpu")
+        own = objective.space
+        objective.space = lambda trial, own=own: Timed(own(trial), watch)  # type: ignore[misc]
+    wall, cpu = time.perf_counter(), time.process_time()
+    epochs = 0
+    for job in jobs:
+        outcome = carry_out(job)
+        epochs += outcome.epochs
+        if outcome.state != "complete":
+            raise RuntimeError(f"{job.study}, trial {job.number}: {outcome.state} {outcome.reason}")
+    return {
+        "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall,
+        "training_cpu": watch.cpu, "training_wall": watch.wall, "trials": len(jobs),
+        "epochs": epochs,
+    }  # fmt: skip
+
+
+def laid_out(place: Path, pool: Pool, config: StudyConfig) -> tuple[Ready, Place]:
+    """A run directory with the studies of the outer folds; no model of all rows is made."""
+    folder = RunFolder(place)
+    place.mkdir(parents=True)
+    ready = lay_out(folder, config, pool.data, cut(config, pool.data))
+    write_json(place / ENCODER_FILE, pool.encoder)
+    outer = replace(ready, studies=tuple(fold for fold in ready.studies if fold.test))
+    at = Place(place, pool.embeddings)
+    open_studies(outer, at)
+    return outer, at
+
+
+def outer_scores(ready: Ready) -> dict[str, Any]:
+    """The score of each outer fold, and which rows it was of."""
+    scores, tested = [], []
+    for fold in ready.studies:
+        test = read_result(ready.folder, fold.name, ready.data.classes).test
+        assert test is not None
+        scores.append(METRICS[ready.config.metric].score(test.labels, test.probabilities))
+        tested.append(sorted(test.ids.tolist()))
+    return {"scores": scores, "tested": tested, "inner": [len(f.inner) for f in ready.studies]}
+
+
+def cpu_with_children() -> float:
+    """CPU seconds of this process and of the workers that have ended."""
+    kept = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + kept.ru_utime + kept.ru_stime

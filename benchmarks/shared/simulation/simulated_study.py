@@ -1,0 +1,256 @@
+"""One simulated study: folds, models, decisions, intervals, controls, the truth of its refit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit, stdtrit
+
+from benchmarks.shared.simulation.cohorts import Cell, Cohort, draw, project
+from benchmarks.shared.simulation.learners import (
+    OUT,
+    Predict,
+    fit_all_logistic,
+    fit_head,
+    fit_trees,
+    logistic_probabilities,
+)
+from objectives.metrics import all_scores, class_scores, confusion, roc_auc
+from reports.intervals.bootstrap import ece_without_bias, weighted_auc
+from reports.intervals.coded_rows import read
+from reports.intervals.jackknife import jackknife_interval
+from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from reports.intervals.overall import Interval, nadeau_bengio
+from reports.intervals.support import class_basis, overall_basis
+from storage.records import FloatArray, IntArray, Predictions
+
+FOLDS, INNER = 5, 4
+STRENGTHS = np.geomspace(0.03, 300, 10)
+KEPT = (2, 4, 6, 8, 10)
+"""Fifty configurations: ten penalties by five numbers of features kept."""
+CONTROLS = ("image bootstrap", "mean +/- 1.96 sd/sqrt(5)", "t over 5 folds",
+            "patient bootstrap", "Nadeau-Bengio")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What one study printed and what was true.
+
+    Attributes:
+        intervals: (metrics, 3) estimate, low, high; NaN where none was given.
+        truth: (metrics,) of the refit on all rows.
+        controls: (controls, 2) low, high of two-class ROC-AUC by worse methods, else NaN.
+        unstable: (metrics,) 1 where the report warns of unstable thresholds.
+        refused: draws before this one with too few patients of a class.
+    """
+
+    metrics: tuple[str, ...]
+    intervals: FloatArray
+    truth: FloatArray
+    controls: FloatArray
+    unstable: FloatArray
+    refused: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Models:
+    """Out-of-fold probabilities (n, classes), thresholds (folds + 1,), the refit's truth."""
+
+    probabilities: FloatArray
+    thresholds: FloatArray
+    true_labels: IntArray
+    true_probabilities: FloatArray
+
+
+def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
+    """One replicate; ``everyone`` is ``population(cell)``."""
+    chance = cell.chance(seed, replicate)
+    cohort, refused = draw(cell, chance)
+    fold = deal(cohort, cell, FOLDS, chance)
+    models = _train(cell, cohort, fold, everyone, chance)
+    predicted = decide(models.probabilities, models.thresholds[fold])
+    predictions = _predictions(cohort, fold, models.probabilities, predicted)
+    shown = _printed(cell, predictions)
+    truth = _truth(models)
+    names = tuple(name for name in shown if name in truth)
+    return Study(
+        names,
+        np.array([_three(shown[name]) for name in names]),
+        np.array([truth[name] for name in names]),
+        _controls(predictions, cohort.patients, chance),
+        np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
+        refused,
+    )
+
+
+def deal(cohort: Cohort, cell: Cell, folds: int, chance: np.random.Generator) -> IntArray:
+    """Fold (n,) of each row: patients dealt round within their class; images if it shall leak."""
+    unit = cohort.patients if cell.split == "patients" else np.arange(len(cohort.labels))
+    names, at = np.unique(unit, return_inverse=True)
+    worst = np.zeros(len(names), dtype=np.int64)
+    np.maximum.at(worst, at, cohort.labels)
+    order = np.lexsort((chance.random(len(names)), worst))
+    place = np.empty(len(names), dtype=np.int64)
+    place[order] = np.arange(len(names)) % folds
+    return place[at]
+
+
+def decide(probabilities: FloatArray, threshold: FloatArray | float) -> IntArray:
+    """Class (n,): by threshold of two classes, the largest probability of several."""
+    if probabilities.shape[1] > 2:
+        return probabilities.argmax(axis=1)
+    return (probabilities[:, 1] >= threshold).astype(np.int64)
+
+
+def youden(labels: IntArray, scores: FloatArray) -> float:
+    """Threshold of the largest sensitivity + specificity, halfway to the next lower score."""
+    order = np.argsort(-scores)
+    ranked, up = scores[order], labels[order] == 1
+    gain = np.cumsum(up) / max(up.sum(), 1) - np.cumsum(~up) / max((~up).sum(), 1)
+    gain[:-1][ranked[:-1] == ranked[1:]] = -np.inf
+    best = int(gain.argmax())
+    return float((ranked[best] + ranked[min(best + 1, len(ranked) - 1)]) / 2)
+
+
+def _train(
+    cell: Cell, cohort: Cohort, fold: IntArray, everyone: Cohort, chance: np.random.Generator
+) -> _Models:
+    seen = np.concatenate([fold != np.arange(FOLDS)[:, None], np.ones((1, len(fold)), dtype=bool)])
+    seed = int(chance.integers(2**31))
+    penalty = np.ones((FOLDS + 1, cell.features))
+    thresholds = np.array([(cohort.labels[rows] == 1).mean() for rows in seen])
+    if cell.choice != "nothing":
+        for study, rows in enumerate(seen):
+            side = Cohort(cohort.x[rows], cohort.labels[rows], cohort.patients[rows])
+            inner = deal(side, cell, INNER, chance)
+            penalty[study], thresholds[study] = _choose(cell, side, inner, seed)
+    if cell.learner == "logistic":
+        return _logistic(cell, cohort, fold, seen, penalty, thresholds, everyone)
+    rows = seen.astype(float)
+    models = _others(cell, cohort, rows, seed)
+    held = np.stack([model(cohort.x) for model in models[:FOLDS]])[fold, np.arange(len(fold))]
+    return _Models(held, thresholds, everyone.labels, models[-1](everyone.x))
+
+
+def _others(cell: Cell, cohort: Cohort, rows: FloatArray, seed: int) -> list[Predict]:
+    if cell.learner == "tree":
+        return fit_trees(cohort.x, cohort.labels, rows, seed)
+    return fit_head(cohort.x, cohort.labels, rows, cell.classes, seed)
+
+
+def _logistic(
+    cell: Cell, cohort: Cohort, fold: IntArray, seen: FloatArray, penalty: FloatArray,
+    thresholds: FloatArray, everyone: Cohort,
+) -> _Models:  # fmt: skip
+    betas = fit_all_logistic(cohort.x, cohort.labels, seen * 1.0, penalty, cell.classes)
+    held = logistic_probabilities(cohort.x, betas[:, :FOLDS])[fold, np.arange(len(fold))]
+    if cell.classes > 2:
+        true = logistic_probabilities(everyone.x, betas[:, -1:])[0]
+        return _Models(held, thresholds, everyone.labels, true)
+    labels, scores = project(cell, betas[0, -1, :-1], betas[0, -1, -1])
+    return _Models(held, thresholds, labels, np.stack([expit(-scores), expit(scores)], axis=1))
+
+
+def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> tuple[FloatArray, float]:
+    """Penalty and threshold from inner folds alone."""
+    seen = (inner != np.arange(INNER)[:, None]) * 1.0
+    at = np.arange(len(inner))
+    if cell.learner != "logistic":
+        models = _others(cell, side, seen, seed)
+        held = np.stack([model(side.x) for model in models])[inner, at]
+        return np.ones(cell.features), youden(side.labels, held[:, 1])
+    configurations = [(1.0, cell.features)]
+    if cell.choice == "configuration":
+        configurations = [(s, k) for s in STRENGTHS for k in KEPT]
+    order = np.stack([_by_strength(side, rows > 0) for rows in seen])  # (inner, features) ranks
+    penalty = np.stack([np.where(order < k, s, OUT) for s, k in configurations])
+    fits = np.tile(seen, (len(configurations), 1))
+    betas = fit_all_logistic(side.x, side.labels, fits, penalty.reshape(len(fits), -1), 2)
+    p = logistic_probabilities(side.x, betas)[..., 1].reshape(len(configurations), INNER, -1)
+    score = [np.mean([roc_auc(side.labels[inner == f] == 1, q[f, inner == f])
+                      for f in range(INNER)]) for q in p]  # fmt: skip
+    best = int(np.argmax(score))
+    strength, kept = configurations[best]
+    whole = _by_strength(side, np.ones(len(inner), dtype=bool))
+    return np.where(whole < kept, strength, OUT), youden(side.labels, p[best][inner, at])
+
+
+def _by_strength(side: Cohort, rows: FloatArray) -> IntArray:
+    """Rank (features,) of each feature by its difference between classes on these rows."""
+    x, up = side.x[rows], side.labels[rows] == 1
+    return np.argsort(np.argsort(-np.abs(x[up].mean(0) - x[~up].mean(0))))
+
+
+def _predictions(
+    cohort: Cohort, fold: IntArray, probabilities: FloatArray, predicted: IntArray
+) -> Predictions:
+    n = len(fold)
+    return Predictions(
+        np.char.add("i", np.arange(n).astype(str)),
+        np.char.add("P", cohort.patients.astype(str)),
+        np.char.add("outer-", fold.astype(str)),
+        np.zeros(n, dtype=np.int64), cohort.labels, probabilities, predicted,
+        tuple(f"class {c}" for c in range(probabilities.shape[1])),
+    )  # fmt: skip
+
+
+def _printed(cell: Cell, predictions: Predictions) -> dict[str, Interval]:
+    """What the report prints, and precision and F1 of the last class; a leak is let through."""
+    rows = read(predictions, grouped=cell.split == "patients")
+    tuned, last = cell.choice != "nothing", cell.classes - 1
+    found = {}
+    for name, leave in overall_leave_outs(rows).items():
+        if name == "ece":
+            leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
+        basis = overall_basis(rows, name)
+        found[name] = jackknife_interval(leave, basis, tuned=tuned, level=0.95)
+    for name, leave in class_leave_outs(rows, last).items():
+        if name in ("precision", "f1"):
+            basis = class_basis(rows, last, name)
+            one = jackknife_interval(leave, basis, tuned=tuned, level=0.95)
+            found[f"{name} (one class)"] = one
+    return found
+
+
+def _truth(models: _Models) -> dict[str, float]:
+    p, labels = models.true_probabilities, models.true_labels
+    predicted = decide(p, models.thresholds[-1])
+    each = class_scores(confusion(labels, predicted, p.shape[1]))
+    last = {f"{name} (one class)": float(each[name][-1]) for name in ("precision", "f1")}
+    return {**all_scores(labels, p, predicted), **last}
+
+
+def _controls(
+    predictions: Predictions, patients: IntArray, chance: np.random.Generator
+) -> FloatArray:
+    """Two-class ROC-AUC by methods that are not printed, or not as confidence intervals."""
+    if len(predictions.classes) > 2:
+        return np.full((len(CONTROLS), 2), np.nan)
+    up, p = predictions.labels == 1, predictions.probabilities[:, 1]
+    places = [predictions.fold == name for name in np.unique(predictions.fold)]
+    folds = np.array([roc_auc(up[at], p[at]) for at in places])
+    there = folds[np.isfinite(folds)]
+    error = there.std(ddof=1) / np.sqrt(len(there))
+    reaches = (1.96 * error, stdtrit(len(there) - 1, 0.975) * error)
+    corrected = nadeau_bengio(folds.tolist(), test_share=1 / (FOLDS - 1))
+    return np.array([
+        _bootstrap(up, p, np.arange(len(up)), chance),
+        *([there.mean() - reach, there.mean() + reach] for reach in reaches),
+        _bootstrap(up, p, patients, chance),
+        _three(corrected)[1:],
+    ])  # fmt: skip
+
+
+def _bootstrap(
+    up: IntArray, scores: FloatArray, unit: IntArray, chance: np.random.Generator
+) -> FloatArray:
+    """Percentile interval of pooled predictions when ``unit`` (n,) is what is drawn."""
+    units = int(unit.max()) + 1
+    drawn = chance.multinomial(units, np.full(units, 1 / units), 200)[:, unit]
+    return np.nanpercentile(weighted_auc(up, scores, drawn * 1.0), [2.5, 97.5])
+
+
+def _three(one: Interval) -> tuple[float, float, float]:
+    low, high = (np.nan if end is None else end for end in (one.low, one.high))
+    return one.estimate, low, high

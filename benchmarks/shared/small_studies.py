@@ -1,0 +1,269 @@
+"""Whole nested studies, small and many: the project's own folds, search, refit and report.
+
+Nothing is simulated but the number of patients: every study goes through a run directory, its
+trials through Optuna's journal, its end through ``study.worker.finish``, its intervals through
+``reports``. Images are embedded once; a study reads the rows of its patients. The audit of the
+images is left out, since every study would repeat it and it changes no number.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.shared.chunks import Arrays, Chunk, source_hash
+from benchmarks.shared.places import ROOT
+from objectives.metrics import METRICS
+from pipelines.encoders.registry import build
+from pipelines.images.embed import embed
+from pipelines.rows.training_rows import ImageSource
+from pipelines.saved.files import ENCODER_FILE, encoder_card
+from pipelines.saved.predictor import read_shipped
+from reports.intervals.coded_rows import read as read_rows
+from reports.intervals.jackknife import spread
+from reports.intervals.leave_one_out import overall_leave_outs
+from reports.intervals.overall import overall
+from reports.results.entries import TUNED
+from reports.results.predictions import test_rows
+from storage.cache.files import write_json
+from storage.datasets.demo import write_demo
+from storage.readers.read import read
+from storage.readers.targets import Task
+from storage.records import DataError, Dataset, FloatArray, Predictions, Run
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from storage.seeds import derive
+from study.config.record import DEMO_ENCODER, StudyConfig
+from study.driver.driver import open_studies
+from study.engines.local import quiet_optuna
+from study.setup.provenance import write_provenance
+from study.setup.run_directory import cut, lay_out
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Place
+
+FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Patients that studies are made of, and what every image is to a model."""
+
+    data: Dataset
+    embeddings: ImageSource
+    encoder: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the replicates of one row of a table have in common.
+
+    Attributes:
+        config: of each study, but for its seed.
+        patients: drawn for each study.
+        fingerprint: of the pool they are drawn from.
+    """
+
+    name: str
+    config: StudyConfig
+    patients: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What one study reported and what was true.
+
+    Attributes:
+        intervals: (metrics, 3) estimate, low, high, in the order of ``METRICS``; NaN where the
+            task has no such metric or no interval was given.
+        truth, truth_error: (metrics,) the shipped model's score on the other patients and that
+            score's own standard error over them; NaN where there are none.
+        inner: mean over outer folds of the score that the search chose by.
+        pruned: share of all trials.
+        seconds: of CPU time.
+    """
+
+    intervals: FloatArray
+    truth: FloatArray
+    truth_error: FloatArray
+    inner: float
+    pruned: float
+    seconds: float
+
+
+Draw = Callable[[Dataset, int, int], tuple[Dataset, Dataset | None]]
+"""(data, patients, seed) to the rows of one study and the rows its model is tried on."""
+
+
+def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig:
+    """Five outer and three inner folds; the ranges of the task without what takes most time."""
+    space: dict[str, dict[str, object]] = {
+        "augmented_views": {"values": [0]}, "attention": {"values": [False]},
+    }  # fmt: skip
+    return StudyConfig(
+        task=task, trials=trials, epochs=epochs, outer_folds=5, inner_folds=3, batch_size=128,
+        encoder=DEMO_ENCODER, space=space, networks=1,
+    )  # fmt: skip
+
+
+def demo_pool(task: Task, cache: Path) -> Pool:
+    """The phantoms of a task."""
+    root = cache / f"demo-{task}"
+    if not root.exists():
+        write_demo(root, task=task)
+    return _pool(read(root, task=task), cache)
+
+
+def pathology_pool(root: Path, cache: Path) -> Pool:
+    """BUS-BRA with pathology as the label, its patients and images as its sheet names them."""
+    with (root / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with TemporaryDirectory() as folder:
+        sheet = Path(folder) / "bus-bra.csv"
+        with sheet.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["file", "label", "patient_id"])
+            table.writerows(
+                [(root / row["file"]).resolve(), row["pathology"], row["patient_id"]]
+                for row in rows
+            )
+        return _pool(read(sheet, task="multimodal", columns=()), cache)
+
+
+def ultrasound_pool(root: Path, cache: Path) -> Pool:
+    """BrEaST-Lesions-USG with its clinical columns, benign and normal against malignant."""
+    return _pool(read(root, task="multimodal"), cache)
+
+
+def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
+    """Rows of ``patients`` patients at random, and the rows of all others."""
+    names = np.unique(data.patients)
+    chance = np.random.default_rng(derive(seed, "draw"))
+    mine = np.isin(data.patients, chance.choice(names, patients, replace=False))
+    one, other = (data.select(data.ids[at].tolist()) for at in (mine, ~mine))
+    return _renamed(one, f"{patients} patients, seed {seed}"), other
+
+
+def shuffled_by_patient(data: Dataset, seed: int) -> Dataset:
+    """The same rows, each patient with the label of a patient at random: no signal is left.
+
+    A patient's images keep one label among them, and each class keeps its number of patients.
+
+    Raises:
+        DataError: a patient has images of two classes.
+    """
+    _, first, of = np.unique(data.patients, return_index=True, return_inverse=True)
+    own = data.labels[first]
+    torn = sorted(set(data.patients[own[of] != data.labels].tolist()))
+    if torn:
+        raise DataError(f"patients {torn[:3]} have images of two classes ({len(torn)} in all)")
+    labels = np.random.default_rng(derive(seed, "shuffle")).permutation(own)[of]
+    return _renamed(replace(data, labels=labels), f"shuffled, seed {seed}")
+
+
+def without_signal(data: Dataset, patients: int, seed: int) -> tuple[Dataset, None]:
+    """``patients`` patients at random, their labels shuffled; no model is tried on others."""
+    return shuffled_by_patient(drawn(data, patients, seed)[0], seed), None
+
+
+def studies(pool: Pool, draw: Draw, chunk: Chunk) -> Arrays:
+    """Every study of a chunk, replicates first."""
+    quiet_optuna()
+    torch.set_num_threads(1)
+    setting: Setting = chunk.setting
+    found = []
+    for number in range(chunk.first, chunk.first + chunk.count):
+        seed = derive(chunk.seed, setting.name, number)
+        data, others = draw(pool.data, setting.patients, seed)
+        config = replace(setting.config, seed=seed)
+        found.append(studied(replace(pool, data=data), config, others))
+    return {name: np.array([getattr(one, name) for one in found]) for name in FIELDS}
+
+
+def studied(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> Found:
+    """One study of all rows of ``pool``, from its folds to its report."""
+    start = time.process_time()
+    with TemporaryDirectory(prefix="small-study-") as place:
+        folder = RunFolder(Path(place) / "run")
+        run = carried_out(folder, pool, config, ship=others is not None)
+        tested = test_rows(run)
+        assert tested is not None
+        shown = overall(tested, tuned=TUNED)
+        truth = truth_of(folder, pool.embeddings, others) if others is not None else {}
+    nothing = (np.nan, np.nan)
+    counts = [study.trials for study in run.outer]
+    return Found(
+        intervals=np.array([
+            (one.estimate, one.low, one.high) if (one := shown.get(name)) else (np.nan,) * 3
+            for name in METRICS
+        ], dtype=np.float64),
+        truth=np.array([truth.get(name, nothing)[0] for name in METRICS]),
+        truth_error=np.array([truth.get(name, nothing)[1] for name in METRICS]),
+        inner=float(np.mean([study.inner_score for study in run.outer])),
+        pruned=sum(c["pruned"] for c in counts) / sum(sum(c.values()) for c in counts),
+        seconds=time.process_time() - start,
+    )  # fmt: skip
+
+
+def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: bool) -> Run:
+    """Every study of a run in this process, and what a report may read of it.
+
+    Args:
+        ship: make the model of all rows too; no number of the outer folds depends on it.
+    """
+    splits = cut(config, pool.data)
+    folder.path.mkdir(parents=True)
+    ready = lay_out(folder, config, pool.data, splits)
+    write_json(folder.path / ENCODER_FILE, pool.encoder)
+    place = Place(folder.path, pool.embeddings)
+    open_studies(ready, place)
+    for fold in splits.studies if ship else splits.outer:
+        for number in (*range(config.trials), None):
+            outcome = carry_out(Job(place, fold.name, number, "cpu"))
+            if outcome.state == "failed":
+                raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
+    timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)
+    write_provenance(folder, devices=["cpu"], command=[], timing=timing)
+    return read_run(folder)
+
+
+def truth_of(
+    folder: RunFolder, embeddings: ImageSource, others: Dataset
+) -> dict[str, tuple[float, float]]:
+    """The shipped model's score on patients it never saw, and its patient-jackknife error."""
+    shipped = read_shipped(folder)
+    calibrated, decided = shipped.score_from(others.features, embeddings)
+    n = len(others)
+    rows = Predictions(
+        others.ids, others.patients, np.full(n, "others"), np.zeros(n, dtype=np.int64),
+        others.labels, calibrated, decided, others.classes,
+    )  # fmt: skip
+    found = overall_leave_outs(read_rows(rows))
+    return {name: (leave.estimate, spread(leave.without)[0]) for name, leave in found.items()}
+
+
+def sources() -> str:
+    """Hash of all code that a small study's numbers may depend on."""
+    folders = ("storage", "pipelines", "objectives", "study")
+    files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
+    files += [ROOT / "reports" / "results" / "predictions.py"]
+    files += sorted((ROOT / "reports" / "intervals").glob("*.py"))
+    return source_hash([*files, Path(__file__)])
+
+
+def _pool(data: Dataset, cache: Path) -> Pool:
+    encoder = build(DEMO_ENCODER)
+    handle = embed(data.features, encoder, cache=cache, tokens=False)
+    return Pool(data, handle, encoder_card(encoder, ""))
+
+
+def _renamed(data: Dataset, how: str) -> Dataset:
+    return replace(data, fingerprint=f"{data.fingerprint} {how}")

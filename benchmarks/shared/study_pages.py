@@ -1,0 +1,109 @@
+"""What benchmarks of whole studies share: their options, their work, and their page."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.places import BENCHMARKS
+from benchmarks.shared.small_studies import Draw, Pool, Setting, sources, studies
+from objectives.metrics import METRICS
+from storage.records import FloatArray
+from study.setup.provenance import versions
+
+PAGES = BENCHMARKS / "coverage"
+"""Folder of the pages."""
+CHUNK = 5
+QUICK = 4
+TOLD = ("python", "numpy", "scikit-learn", "optuna", "torch")
+
+
+def options(about: str | None, name: str, *, data: bool = False) -> argparse.Namespace:
+    """The command line of the benchmark ``name``; ``data`` where it reads a real data set."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=100, help="studies (default 100)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} studies, page under --out")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="finished chunks")
+    if data:
+        parser.add_argument("--data", type=Path, required=True, help="folder of BUS-BRA")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.replicates = min(chosen.replicates, QUICK)
+    return chosen
+
+
+def finished_studies(
+    work: Sequence[tuple[Setting, Pool]],
+    draw: Draw,
+    chosen: argparse.Namespace,
+    *,
+    replicates: int,
+) -> list[tuple[Setting, Arrays]]:
+    """Run what is not on disk yet, settings in turn so that all get on alike; then all of it."""
+    start = time.perf_counter()
+    folder = chosen.out / sources()
+    each = [
+        chunks_of(setting, replicates, size=CHUNK, seed=chosen.seed, folder=folder)
+        for setting, _ in work
+    ]
+    in_turn = [chunk for row in zip(*each, strict=True) for chunk in row]
+    pools = {setting.name: pool for setting, pool in work}
+    run_chunks(in_turn, partial(_of_its_pool, pools, draw), chosen.workers)
+    print(f"{(time.perf_counter() - start) / 60:.1f} min with {chosen.workers} workers")
+    return [(setting, gathered(parts)) for (setting, _), parts in zip(work, each, strict=True)]
+
+
+def write_page(chosen: argparse.Namespace, name: str, text: str) -> None:
+    """Beside the code, or under ``--out`` where the run was but a quick one."""
+    place = (chosen.out if chosen.quick else PAGES) / f"{name}.md"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text + "\n", encoding="utf-8")
+    print(place)
+
+
+def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
+    """How the numbers came about."""
+    seconds = " and ".join(f"{arrays['seconds'].mean():.0f}" for _, arrays in found)
+    known = versions()
+    most = max(len(arrays["inner"]) for _, arrays in found)
+    config = found[0][0].config
+    lines = [
+        "## Facts",
+        "",
+        f"- Made by `python -m benchmarks.{name} --replicates {most} --seed {seed}`.",
+        f"- A study: {config.outer_folds} outer and {config.inner_folds} inner folds, "
+        f"{config.trials} trials each of at most {_each(found, 'epochs')} epochs, batches of "
+        f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "
+        f"{config.networks} network of the chosen configuration; "
+        "without augmented views and attention, which take most of the time. Optuna's sampler "
+        "draws its first ten trials at random, so these searches are random ones.",
+        f"- {seconds} CPU seconds a study, on a machine busy with other work.",
+        f"- {', '.join(f'{package} {known[package]}' for package in TOLD)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _each(found: Sequence[tuple[Setting, Arrays]], option: str) -> str:
+    values = dict.fromkeys(str(getattr(setting.config, option)) for setting, _ in found)
+    return " or ".join(values)
+
+
+def at(values: FloatArray, metric: str) -> FloatArray:
+    """(studies, ...) of one metric."""
+    return values[:, list(METRICS).index(metric)]
+
+
+def share(true: Iterable[bool]) -> str:
+    """``96 of 100``."""
+    found = list(true)
+    return f"{sum(found)} of {len(found)}"
+
+
+def _of_its_pool(pools: dict[str, Pool], draw: Draw, chunk: Chunk) -> Arrays:
+    return studies(pools[chunk.setting.name], draw, chunk)

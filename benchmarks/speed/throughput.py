@@ -1,0 +1,179 @@
+"""How fast a study is beside what a user would write, and what a trial costs beside its steps.
+
+    python -m benchmarks.speed.throughput --data DATA/bus-bra
+
+One call, the same cores: a nested study by outerfold and the same one (splits, search space, number
+of trials and epochs, embeddings) by OptunaSearchCV over a skorch network; an image loop that
+decodes, flips and encodes anew; the optimiser steps of a trial in a loop without anything around
+them. Finished studies are kept under --out, one file a seed, and not run again. Writes the section
+*Throughput* of RESULTS.md beside this file. Needs the extra `benchmarks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.shared.own_study import trial_by_trial, whole_study
+from benchmarks.shared.places import RESULTS
+from benchmarks.shared.small_studies import Pool, drawn, pathology_pool
+from benchmarks.shared.speed.step_cost import matrix_rate, seconds_an_image, trial_cost
+from benchmarks.shared.speed.throughput_page import section
+from pipelines.encoders.registry import build
+from pipelines.rows.training_rows import TrainingRows
+from storage.cache.files import write_text
+from study.config.gather import cache_folder
+from study.config.record import DEMO_ENCODER, StudyConfig
+from study.config.search_space import ranges_of
+from study.engines.local import ONE_THREAD, quiet_optuna
+from study.setup.run_directory import cut
+
+HEADING = "## Throughput"
+BATCHES = (32, 128)
+FIXED: dict[str, dict[str, object]] = {
+    "sampler": {"values": ["none"]}, "attention": {"values": [False]},
+    "augmented_views": {"values": [0]}, "focal_gamma": {"values": [0.0]},
+    "ens_beta": {"values": [0.0]},
+}  # fmt: skip
+"""What the other study cannot draw; left are rate, dropout, weight decay, batch and smoothing."""
+CONFIGURATION = {
+    "learning_rate": 1e-3, "dropout": 0.3, "weight_decay": 1e-4, "label_smoothing": 0.1,
+}  # fmt: skip
+"""Of the trials that both carry out alike."""
+
+
+def main() -> None:
+    options = _options()
+    os.environ.update(ONE_THREAD)
+    quiet_optuna()
+    pool = pathology_pool(options.data, cache_folder())
+    found = [_of_seed(options, pool, seed) for seed in options.seeds]
+    text = section(found, vars(options))
+    if options.page:
+        put_section(RESULTS, HEADING, text)
+    print(text)
+
+
+def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
+    """As users have it by default, but for ranges, epochs, patience and encoder."""
+    return StudyConfig(
+        task="dbt", trials=options.trials, epochs=options.epochs, outer_folds=options.outer_folds,
+        inner_folds=options.inner_folds, patience_epochs=options.epochs, seed=seed,
+        encoder=DEMO_ENCODER, space=FIXED,
+    )  # fmt: skip
+
+
+def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
+    """Both studies of the same rows."""
+    from benchmarks.shared.speed.rival_study import quicker_threads, rival_study
+
+    folds = list(cut(config, pool.data).outer)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+        own = whole_study(Path(place) / "whole", pool, config, workers)
+    inputs = pool.embeddings.pooled(pool.data.ids.tolist())
+    threads = quicker_threads(inputs.shape[1])
+    torch.set_num_threads(threads)
+    rival = rival_study(pool.data, inputs, folds, config, ranges_of(config, pool.data))
+    torch.set_num_threads(1)
+    if own["tested"] != rival["tested"] or own["inner"] != rival["inner"]:
+        raise RuntimeError("the two studies were not of the same splits")
+    size = {"images": len(pool.data), "patients": len(set(pool.data.patients.tolist()))}
+    for one in (own, rival):
+        del one["tested"]
+    return {**size, "workers": workers, "threads": threads, "own": own, "rival": rival}
+
+
+def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
+    """CPU seconds of trials of one configuration, by batch size, by both on one thread."""
+    from benchmarks.shared.speed.rival_study import seconds_a_trial
+
+    torch.set_num_threads(1)
+    inputs = pool.embeddings.pooled(pool.data.ids.tolist())
+    folds, found = list(cut(config, pool.data).outer), []
+    for size in (32, 64, 128):
+        values = {**CONFIGURATION, "batch_size": size}
+        space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
+        one = replace(config, trials=1, space=space)
+        with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+            own = trial_by_trial(Path(place) / "each", pool, one)
+        rival = seconds_a_trial(pool.data, inputs, folds, one, ranges_of(one, pool.data))
+        found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
+    return found
+
+
+def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
+    """What is told of the first seed alone.
+
+    Returns:
+        The machine's matrix rate, a trial's steps bare and not, an image's way to its vector,
+        ``each``: all trials without pruning, ``alike``: see there.
+    """
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as place:
+        each = trial_by_trial(Path(place) / "each", pool, config)
+    fold = cut(config, pool.data).outer[0]
+    train = fold.train_side(pool.data)
+    rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)
+    before = matrix_rate()
+    found = [asdict(trial_cost(rows, size, config.epochs)) for size in BATCHES]
+    # A training side knows no image files.
+    paths = pool.data.features.select(list(fold.train)[:images]).images.tolist()
+    return {
+        "rate": max(before, matrix_rate()), "costs": found, "encoded": len(paths),
+        "image_seconds": seconds_an_image(paths, build(DEMO_ENCODER)) if paths else 0.0,
+        "train_images": len(train), "inner_folds": len(fold.inner), "epochs": config.epochs,
+        "each": each, "alike": alike(pool, config),
+    }  # fmt: skip
+
+
+def put_section(page: Path, heading: str, text: str) -> None:
+    """Put ``text`` in the place of the section under ``heading``, or at the end of the page."""
+    old = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
+    before, found, rest = old.partition(f"{heading}\n")
+    after = rest[rest.index("\n## ") :] if found and "\n## " in rest else ""
+    write_text(page, f"{before.rstrip()}\n\n{heading}\n\n{text.strip()}\n{after}")
+
+
+def _of_seed(options: argparse.Namespace, pool: Pool, seed: int) -> dict[str, Any]:
+    sizes = "-".join(str(getattr(options, name)) for name in (
+        "patients", "outer_folds", "inner_folds", "trials", "epochs", "workers"
+    ))  # fmt: skip
+    kept: Path = options.out / f"{sizes}-seed{seed}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    config = study_config(options, seed)
+    mine = Pool(drawn(pool.data, options.patients, seed)[0], pool.embeddings, pool.encoder)
+    found = compared(mine, config, options.workers)
+    if seed == options.seeds[0]:
+        found |= costs(mine, config, options.images)
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_text(kept, json.dumps(found, indent=1))
+    return found
+
+
+def _options(typed: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of BUS-BRA")
+    parser.add_argument("--patients", type=int, default=500, help="drawn of 1,064")
+    parser.add_argument("--outer-folds", type=int, default=3)
+    parser.add_argument("--inner-folds", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one study each")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=64, help="of the image loop, extrapolated")
+    parser.add_argument("--out", type=Path, default=Path("runs") / "throughput")
+    parser.add_argument("--page", action="store_true", help="write RESULTS.md, not only print")
+    return parser.parse_args(typed)
+
+
+if __name__ == "__main__":
+    main()
