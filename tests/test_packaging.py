@@ -22,8 +22,8 @@ from objectives.spaces import RANGES, Choice, Interval, overridden
 from study.cli.main import VERBS, Parser, build_parser
 from study.config.gather import execution, gather, study_config
 from study.config.record import DEMO, EPOCHS, Execution, StudyConfig
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")
 FORGOTTEN = "storage/forgotten/__init__.py"
 """A subpackage that pyproject.toml does not know, planted in the tree the wheel is built from."""

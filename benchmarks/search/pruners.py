@@ -109,8 +109,8 @@ more than twice as many epochs and score no better. The longer a search, the mor
 saves: of the throughput study's 300 trials 15 and 19 % of the epochs instead of 27 and 26 %.
 
 In whole searches, with TPE (`python -m benchmarks.search.searches pruners`; 250 patients drawn for
-each of five seeds, five outer folds, 40 trials, 20 epochs, 3 inner folds, one network), beside a rung at a
-tenth:
+each of five seeds, five outer folds, 40 trials, 20 epochs, 3 inner folds, one network), beside a
+rung at a tenth:
 
 | | epochs, rung at 1/10 | at 1/20 | outer ROC-AUC | | difference (standard error over seeds) |
 | --- | --- | --- | --- | --- | --- |

@@ -27,7 +27,7 @@ from study.engines.dask import DaskEngine
 from study.engines.local import Engine, LocalEngine, quiet_optuna
 from study.worker.jobs import Job, Outcome
 from tests.factories import begin_run, make_config, make_rows
-from tests.study.servers import Cluster
+from tests.study.engines.servers import Cluster
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pipelines.tasks.multimodal import MultimodalPipeline
 from storage.records import Dataset
 from tests.contracts.pipeline_contract import PipelineContract
 from tests.factories import ArraySource
-from tests.pipelines.tail_factories import tail_pipeline, with_tail
+from tests.pipelines.training.tail_factories import tail_pipeline, with_tail
 
 
 @pytest.mark.parametrize("attention", [False, True])

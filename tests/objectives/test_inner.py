@@ -24,7 +24,7 @@ from storage.seeds import derive
 from study.worker.jobs import Job, carry_out
 from study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
-from tests.pipelines.fold_factories import cut, small
+from tests.pipelines.rows.fold_factories import cut, small
 
 SEED, EPOCHS = 17, 6
 FAST = {"low": 0.05, "high": 0.2}

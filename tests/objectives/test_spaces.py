@@ -27,7 +27,7 @@ from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
 from pipelines.tasks.dbt import DbtPipeline
 from pipelines.tasks.multimodal import MultimodalPipeline
 from storage.records import DataError
-from tests.pipelines.fold_factories import prepared
+from tests.pipelines.rows.fold_factories import prepared
 
 TASKS = {"dbt": DbtPipeline, "multimodal": MultimodalPipeline}
 

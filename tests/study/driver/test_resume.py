@@ -1,0 +1,169 @@
+"""A killed study goes on as if it had never stopped, and no number depends on the worker count."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.datasets.demo import write_demo
+from storage.trials.journal import discard_interrupted
+from study.engines.local import LocalEngine, quiet_optuna
+from study.worker.jobs import Job, carry_out
+from study.worker.session import Session, open_session
+from tests.factories import begin_run, make_config, make_rows
+from tests.places import ROOT
+
+OPTIONS = [
+    "--task", "multimodal", "--trials", "4", "--epochs", "5", "--outer-folds", "2",
+    "--inner-folds", "2", "--encoder", "bundled:efficientnet_lite0",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_session_a_test() -> None:
+    open_session.cache_clear()
+    quiet_optuna()
+
+
+def start(data: Path, run: Path, cache: Path, workers: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OUTERFOLD_CACHE": str(cache)}
+    command = [sys.executable, str(ROOT / "run_study.py"), *OPTIONS, "--data", str(data)]
+    return subprocess.Popen(
+        [*command, "--run", str(run), "--workers", str(workers)], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def results(run: Path) -> dict[str, Any]:
+    """``results.json`` without what may differ: time and provenance."""
+    kept: dict[str, Any] = json.loads((run / "report" / "results.json").read_text())
+    return {key: value for key, value in kept.items() if key not in ("timing", "provenance")}
+
+
+def wait_for_trials(run: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the log tells of ``count`` ended trials."""
+    log = run / "run.log"
+    while process.poll() is None:
+        if log.exists() and log.read_text().count(" trial ") >= count:
+            return
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_workers_and_kills_change_no_result(tmp_path: Path) -> None:
+    data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
+    cache = tmp_path / "cache"
+    whole = start(data, tmp_path / "one" / "run", cache, workers=1)
+    assert whole.wait(timeout=400) == 0, whole.stdout.read().decode() if whole.stdout else ""
+    killed = tmp_path / "two" / "run"
+    for trials in (1, 5, 9):
+        process = start(data, killed, cache, workers=2)
+        wait_for_trials(killed, trials, process)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start(data, killed, cache, workers=2)
+    assert last.wait(timeout=400) == 0, last.stdout.read().decode() if last.stdout else ""
+    assert results(killed) == results(tmp_path / "one" / "run")
+    for table in ("predictions.csv", "predictions_validation.csv"):
+        one, two = (folder / "report" / table for folder in (tmp_path / "one" / "run", killed))
+        assert one.read_text() == two.read_text()
+
+
+@pytest.fixture
+def _heard() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and hand that down to what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_heard")
+def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> None:
+    data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
+    run = tmp_path / "run"
+    process = start(data, run, tmp_path / "cache", workers=1)
+    wait_for_trials(run, 1, process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"To go on: python run_study.py --task multimodal" in out
+    assert not (run / "report").exists()
+
+
+def test_an_interrupted_trial_leaves_no_trace_in_the_search(tmp_path: Path) -> None:
+    """The study with a trial cut off after some epochs equals the one that ran through."""
+    data, source = make_rows(signal=0.3)
+    config = make_config(trials=6)
+    told: list[list[Any]] = []
+    for name in ("through", "cut"):
+        open_session.cache_clear()
+        ready, place = begin_run(tmp_path / name / "run", data, source, config)
+        for number in range(config.trials):
+            if name == "cut" and number in (2, 4):
+                cut_trial(Session(place), number)
+                assert discard_interrupted(ready.folder) == {"outer-0": 1}
+                open_session.cache_clear()
+            carry_out(Job(place, "outer-0", number, "cpu"))
+        trials = Session(place).study("outer-0").get_trials()
+        told.append(
+            [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials]
+        )
+    assert told[0] == told[1]
+
+
+def cut_trial(session: Session, number: int) -> None:
+    """Ask, report misleading epochs, and vanish."""
+    trial = session.study("outer-0", number).ask()
+    session.space(trial)
+    for epoch in (1, 2, 3):
+        trial.report(0.999, epoch)
+        trial.should_prune()
+
+
+def children(parent: int) -> list[int]:
+    """Processes whose parent is ``parent``."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        if int(fields[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes under /proc")
+def test_workers_go_with_a_killed_driver(tmp_path: Path) -> None:
+    data, source = make_rows(patients=24)
+    config = make_config(trials=50, epochs=50)
+    _, place = begin_run(tmp_path / "run", data, source, config)
+    child = os.fork()
+    if child == 0:
+        engine = LocalEngine(["cpu"])
+        engine.submit(Job(place, "outer-0", 0, "cpu")).result()
+        (tmp_path / "worked").touch()
+        time.sleep(60)
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "worked").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    pids = children(child)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

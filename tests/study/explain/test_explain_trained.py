@@ -1,0 +1,129 @@
+"""`outerfold explain` on an ensemble that trained a block of the encoder and averages over views.
+
+One small run of image files; each promise of explain holds for it as for frozen encoders.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reports.explain.page import TABLE
+from storage.cache.files import write_json
+from storage.records import LeakError
+from storage.runs.folder import RunFolder
+from storage.runs.results import read_run
+from study.cli.main import main
+from study.explain.explain import represented, show
+from study.explain.finished_run import Opened, open_run
+from tests.study.explain.test_explain import Made, case_of, refused, write_planted
+
+WORDS = shlex.split(
+    "--task multimodal --columns age --encoder bundled:efficientnet_lite0 --trainable-blocks 1 "
+    "--tta 1 --final ensemble --networks 2 --trials 1 --outer-folds 3 --inner-folds 2 --epochs 2 "
+    "--batch-size 8 --workers 1 --quiet"
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("trained")
+    data = write_planted(root / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
+        assert main([*WORDS, "--data", str(data), "--run", str(root / "run")]) == 0
+        assert main(["explain", str(root / "run"), "--cases", "2", "--device", "cpu"]) == 0
+    return Made(root / "run", root / "cache")
+
+
+@pytest.fixture(scope="module")
+def opened(made: Made) -> Opened:
+    return open_run(RunFolder(made.run), "cpu")
+
+
+@pytest.fixture
+def copy(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run to be spoiled."""
+    monkeypatch.setenv("OUTERFOLD_CACHE", str(made.cache))
+    shutil.copytree(made.run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_page_says_what_is_averaged_and_what_the_map_shows(made: Made) -> None:
+    page = (made.report / "inside.html").read_text(encoding="utf-8")
+    for sentence in (
+        "The score is the mean over the image and 1 augmented view of it, and the heat map is of "
+        "the untouched image.",
+        "that of the mean of 2 networks. Each of them trained its own last blocks",
+        "Grad-CAM adds up their last maps",
+    ):
+        assert sentence in page
+    assert (made.report / f"{TABLE}.csv").exists()
+    numbers = made.numbers()
+    assert (numbers["trainable_blocks"], numbers["tta"], numbers["networks"]) == (1, 1, 2)
+    assert {one["what"] for one in numbers["contribution"]["losses"]} == {"image", "columns", "age"}
+
+
+def test_every_test_row_is_explained_by_an_outer_model_with_the_score_it_had(
+    made: Made, opened: Opened
+) -> None:
+    run = read_run(RunFolder(made.run))
+    assert run.ensemble is not None
+    assert set(run.ensemble.members) == set(opened.models)
+    for fold in run.outer:
+        assert fold.test is not None
+        shown = show(opened, case_of(opened, str(fold.test.ids[0])))
+        assert shown.method == "Grad-CAM"
+        assert shown.case.fold == fold.name
+        assert shown.case.id not in opened.folds[fold.name].train
+    case = case_of(opened, made.numbers()["cases"][0]["id"])
+    other = next(name for name in opened.models if name != case.fold)
+    with pytest.raises(LeakError, match="may have trained on it"):
+        show(opened, replace(case, fold=other))
+
+
+def test_what_stands_for_the_image_is_the_mean_of_each_networks_tail_over_its_training_rows(
+    made: Made, opened: Opened
+) -> None:
+    source = represented(opened, cache=made.cache, device="cpu")["outer-1"]
+    model, train = opened.models["outer-1"], opened.folds["outer-1"].train
+    assert model.tails is not None
+    found = model.mean_image(source, train)
+    with torch.inference_mode():
+        taken = torch.tensor(source.activations(train, 0))  # type: ignore[attr-defined]
+        expected = [tail(taken)[0].mean(dim=0).numpy() for tail in model.tails.each]
+    assert found.shape == (1, 2, 1, len(expected[0]))
+    np.testing.assert_allclose(found[0, :, 0], expected, atol=1e-4)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3, "networks differ"
+
+
+def test_a_model_whose_tails_are_the_pretrained_ones_is_refused(
+    copy: Path, opened: Opened, made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = represented(opened, cache=made.cache, device="cpu")["outer-0"]
+    path = copy / "outer-0" / "model.pt"
+    state = torch.load(path, weights_only=True)
+    own = source.tail().state_dict()  # type: ignore[attr-defined]
+    pretrained = {f"tails.{k}.{name}": value for k in range(2) for name, value in own.items()}
+    assert pretrained.keys() < state.keys()
+    torch.save({**state, **pretrained}, path)
+    assert "predictions.csv holds" in refused(capsys, copy)
+
+
+def test_a_score_without_its_views_or_with_other_views_is_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "outer-2" / "preprocessing.json"
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**kept, "augmentation": "0" * 64})
+    assert "installed here make in another way" in refused(capsys, copy)
+    write_json(path, {**kept, "tta": 0})
+    assert "predictions.csv holds" in refused(capsys, copy)

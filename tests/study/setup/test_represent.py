@@ -1,0 +1,45 @@
+"""What only representations show of the data is warned of in the run, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.runs.folder import RunFolder
+from study.setup import represent
+from study.setup.represent import audit_represented
+from study.setup.run_directory import Ready
+from tests.factories import ArraySource, make_config
+from tests.storage.audit.test_cropped_copies import cohort, cropped, scan
+
+
+def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path: Path) -> None:
+    data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_dataset(data, ["one from before"])
+    ready = Ready(folder, make_config(), data, ())
+    source = ArraySource(tuple(data.ids.tolist()), embeddings[None, :, None, :])
+    (found,) = audit_represented(ready, source)  # type: ignore[arg-type]
+    assert "image-03 ~ image-39" in found
+    assert folder.read_audit() == ["one from before", found]
+    noise = ArraySource(source.ids, np.zeros_like(source.values))
+    assert audit_represented(ready, noise) == ()  # type: ignore[arg-type]
+    assert folder.read_audit() == ["one from before", found]
+    assert folder.read_dataset().ids.tolist() == data.ids.tolist()
+
+
+def test_too_many_images_for_a_search_of_all_pairs_are_said_to_be_unsearched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(represent, "MANY", 39)
+    data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.write_dataset(data, [])
+    source = ArraySource(tuple(data.ids.tolist()), embeddings[None, :, None, :])
+    (found,) = audit_represented(Ready(folder, make_config(), data, ()), source)  # type: ignore[arg-type]
+    assert found.startswith("cropped copies under two patients were not looked for among 40 images")
+    assert folder.read_audit() == [found]

@@ -1,0 +1,64 @@
+"""A worker that does not see the driver's cache makes the same embeddings, or is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.images.embeddings import Embeddings
+from storage.records import DataError
+from storage.runs.folder import RunFolder
+from study.config.gather import CACHE_VARIABLE
+from study.setup.data_source import Source
+from study.setup.represent import encoders_of, represent
+from study.setup.run_directory import begin, read_source
+from study.worker.remote_embeddings import at_hand
+from study.worker.session import Place
+from tests.factories import make_config
+from tests.storage.images.image_factories import class_folders, write_picture
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A run whose driver's cache is gone, and a cache of the worker's own."""
+    data = class_folders(tmp_path / "data", {"benign": 12, "cancer": 12})
+    config = make_config(
+        encoder="bundled:efficientnet_lite0", outer_folds=2, inner_folds=2,
+        space={"augmented_views": {"values": [0]}},
+    )  # fmt: skip
+    source = Source(data, str(data))
+    ready = begin(RunFolder(tmp_path / "run"), config, read_source(source, config))
+    made = represent(
+        ready, encoders_of(config), cache=tmp_path / "driver", device="cpu",
+        progress=lambda done, total: None,
+    )  # fmt: skip
+    shutil.rmtree(tmp_path / "driver")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "worker"))
+    at_hand.cache_clear()
+    return Place(ready.folder.path, made)
+
+
+def test_a_worker_without_the_cache_makes_the_same_table(place: Place, tmp_path: Path) -> None:
+    found = at_hand(place)
+    assert isinstance(found.embeddings, Embeddings)
+    assert isinstance(place.embeddings, Embeddings)
+    assert found.embeddings.name == place.embeddings.name
+    assert found.embeddings.cache == tmp_path / "worker"
+    ids = RunFolder(place.run).read_dataset().ids.tolist()
+    assert found.embeddings.pooled(ids).shape == (len(ids), 1280)
+
+
+def test_a_worker_with_other_images_is_refused(place: Place, tmp_path: Path) -> None:
+    write_picture(next((tmp_path / "data" / "benign").rglob("*.png")), 77)
+    with pytest.raises(DataError, match=r"does not see the cache .*driver and made other embeddin"):
+        at_hand(place)
+
+
+def test_a_worker_without_the_images_is_refused(place: Place, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "data")
+    with pytest.raises(
+        DataError, match=r"and cannot make its own: .*; put OUTERFOLD_CACHE on a pa"
+    ):
+        at_hand(place)
