@@ -54,7 +54,7 @@ FULL = (
     Case("killed", "multimodal", (*ENCODER, *SMALL, "--trials", "12"), killed=True),
     Case(
         "real", "multimodal",
-        (*ENCODER, *SMALL, "--columns", "age,tissue_composition", "--level", "patient"),
+        (*ENCODER, *SMALL, "--columns", "age,tissue_composition"),
         data="breast-usg", explain=True,
     ),
 )  # fmt: skip
