@@ -6,6 +6,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	&& command -v "$$name" && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+LINKS := build/links
+FOLDERS := study reports objectives pipelines storage
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 
 # Hospitals and firms often inspect TLS with a certificate that only the system knows.
@@ -18,12 +20,18 @@ demo: $(INSTALLED)
 
 # One thread a process: small matrix products only wait for each other on more.
 test: export OMP_NUM_THREADS = 1
-test: $(INSTALLED)
+test: $(INSTALLED) $(LINKS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cd $(LINKS) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
 	$(BIN)/python -m pytest
+
+# The folders under their one name, for tools that look a package up in a single folder.
+$(LINKS): $(wildcard outerfold/*.py)
+	mkdir -p $@/outerfold
+	ln -sfn $(addprefix ../../../,$(FOLDERS) $(wildcard outerfold/*.py) outerfold/py.typed) $@/outerfold
+	touch $@
 
 # uv goes into build/ where it is absent: many a Python refuses packages outside an environment.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -37,5 +45,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 clean:
 	rm -rf .venv build dist outerfold.egg-info runs/demo .hypothesis
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

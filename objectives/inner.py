@@ -9,12 +9,12 @@ import numpy as np
 import optuna
 from optuna.trial import BaseTrial
 
-from objectives.metrics import METRICS, decision_scores
-from objectives.spaces import Space
-from pipelines._base import Epoch, Pipeline, Training
-from pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
-from storage.records import EpochRow, FloatArray, Fold, TrainSide
-from storage.seeds import derive
+from outerfold.objectives.metrics import METRICS, decision_scores
+from outerfold.objectives.spaces import Space
+from outerfold.pipelines._base import Epoch, Pipeline, Training
+from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
+from outerfold.storage.records import EpochRow, FloatArray, Fold, TrainSide
+from outerfold.storage.seeds import derive
 
 SMOOTHING = 3
 """Epochs averaged before the best is chosen; the largest of many noisy means flatters."""

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import FloatArray, IntArray
+from outerfold.storage.records import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
 ECE_BINS = 15

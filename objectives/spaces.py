@@ -9,15 +9,15 @@ from math import inf
 
 from optuna.trial import BaseTrial
 
-from pipelines._base import Pipeline
-from pipelines.augmentation.views import STRENGTHS
-from pipelines.encoders.divide import ALL, Blocks
-from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.fine_tuned import TailPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from pipelines.training.tails import CHANGES
-from storage.errors import DataError, unknown
+from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines.augmentation.views import STRENGTHS
+from outerfold.pipelines.encoders.divide import ALL, Blocks
+from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.fine_tuned import TailPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.pipelines.training.tails import CHANGES
+from outerfold.storage.errors import DataError, unknown
 
 Space = Callable[[BaseTrial], Pipeline]
 

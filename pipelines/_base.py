@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from pipelines.heads.networks import Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.rows.resample import Resampled
-from pipelines.rows.tabular import TabularEncoder
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import Features, FloatArray
+from outerfold.pipelines.heads.networks import Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import Features, FloatArray
 
 
 class TrainingDiverged(ArithmeticError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from reports.blocks import Heading
-from reports.figures.catalogue import pictures
-from reports.render.html import (
+from outerfold.reports.blocks import Heading
+from outerfold.reports.figures.catalogue import pictures
+from outerfold.reports.render.html import (
     INSIDE_PLACE,
     anchor,
     block_html,
@@ -16,10 +16,10 @@ from reports.render.html import (
     figure_html,
     framed,
 )
-from reports.sections.level_tables import level_class_table
-from reports.sections.summary import summary
-from reports.sections.tables import overall_table, per_class_table
-from reports.wording import Json
+from outerfold.reports.sections.level_tables import level_class_table
+from outerfold.reports.sections.summary import summary
+from outerfold.reports.sections.tables import overall_table, per_class_table
+from outerfold.reports.wording import Json
 
 
 def page(numbers: Json, images: dict[str, bytes]) -> str:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from reports.blocks import Block, Table
-from reports.figures.catalogue import PLATES, pictures
-from reports.figures.style import render
-from reports.render.docx import document
-from reports.render.html import INSIDE, with_inside
-from reports.render.picture import draw
-from reports.report_page import page
-from reports.results.levels import LEVELS
-from reports.results.predictions import Evidence
-from reports.results.results import gather, results_text
-from reports.sections.level_tables import level_table
-from reports.sections.summary import summary, title
-from reports.sections.tables import Side, overall_table, per_class_table
-from reports.wording import Json
-from storage.cache.files import write_bytes
-from storage.records import Run
-from storage.runs.results import predictions_csv
+from outerfold.reports.blocks import Block, Table
+from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.figures.style import render
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.html import INSIDE, with_inside
+from outerfold.reports.render.picture import draw
+from outerfold.reports.report_page import page
+from outerfold.reports.results.levels import LEVELS
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather, results_text
+from outerfold.reports.sections.level_tables import level_table
+from outerfold.reports.sections.summary import summary, title
+from outerfold.reports.sections.tables import Side, overall_table, per_class_table
+from outerfold.reports.wording import Json
+from outerfold.storage.cache.files import write_bytes
+from outerfold.storage.records import Run
+from outerfold.storage.runs.results import predictions_csv
 
 _KINDS = (".docx", ".jpg")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.render.docx import document
-from reports.render.picture import draw
-from reports.sections.comparison import Comparison, comparison_blocks, comparisons_csv
-from storage.cache.files import write_bytes
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.picture import draw
+from outerfold.reports.sections.comparison import Comparison, comparison_blocks, comparisons_csv
+from outerfold.storage.cache.files import write_bytes
 
 
 def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Literal, NewType
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import DataError as DataError
-from storage.errors import LeakError as LeakError
+from outerfold.storage.errors import DataError as DataError
+from outerfold.storage.errors import LeakError as LeakError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

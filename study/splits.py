@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from storage.records import (
+from outerfold.storage.records import (
     FINAL,
     DataError,
     Dataset,
@@ -23,7 +23,7 @@ from storage.records import (
     IntArray,
     OuterFold,
 )
-from storage.seeds import derive
+from outerfold.storage.seeds import derive
 
 SEEDS_TRIED = 40
 ENOUGH_PATIENTS = 8000

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.rows.training_rows import Sources
-from pipelines.saved.files import write_encoder_cards
-from storage.records import Column, Dataset, Features, Ids
-from storage.runs.folder import RunFolder
-from study.config.record import StudyConfig
-from study.driver.driver import open_studies
-from study.setup.run_directory import Ready, cut, lay_out
-from study.splits import Splits
-from study.worker.session import Place
+from outerfold.pipelines.rows.training_rows import Sources
+from outerfold.pipelines.saved.files import write_encoder_cards
+from outerfold.storage.records import Column, Dataset, Features, Ids
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.splits import Splits
+from outerfold.study.worker.session import Place
 
 WIDTH, TOKENS = 8, 4
 COLUMNS = (

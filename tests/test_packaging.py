@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from objectives.spaces import RANGES, Choice, Interval, overridden
-from study.cli.main import VERBS, Parser, build_parser
-from study.config.gather import execution, gather, study_config
-from study.config.record import DEMO, EPOCHS, Execution, StudyConfig
+from outerfold.objectives.spaces import RANGES, Choice, Interval, overridden
+from outerfold.study.cli.main import VERBS, Parser, build_parser
+from outerfold.study.config.gather import execution, gather, study_config
+from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
 from tests.places import ROOT
 
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")
+DOOR = {"__init__.py", "__main__.py", "run_study.py"}
+"""Modules of the folder ``outerfold/``, which lie beside the five folders in the wheel."""
 FORGOTTEN = "storage/forgotten/__init__.py"
 """A subpackage that pyproject.toml does not know, planted in the tree the wheel is built from."""
 
@@ -43,7 +45,7 @@ class Built:
     def modules(self) -> set[str]:
         """Paths of modules below the one package."""
         names = (name.removeprefix("outerfold/") for name in self.names)
-        return {name for name in names if name.endswith(".py")}
+        return {name for name in names if name.endswith(".py")} - DOOR
 
     def sources(self) -> set[str]:
         """Paths of the five folders' modules in the tree."""
@@ -71,7 +73,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 def _copy_tree(tree: Path) -> None:
     bytecode = shutil.ignore_patterns("__pycache__")
-    for folder in (*FOLDERS, "tests", "benchmarks"):
+    for folder in (*FOLDERS, "outerfold", "tests", "benchmarks"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=bytecode)
     for file in ("run_study.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / file, tree / file)
@@ -93,13 +95,14 @@ def test_every_module_is_in_the_wheel_and_a_forgotten_subpackage_would_be_missed
     built: Built,
 ) -> None:
     assert built.sources() - built.modules() == {FORGOTTEN}
-    assert built.modules() - built.sources() == {"run_study.py"}
+    assert built.modules() - built.sources() == set()
 
 
 def test_the_wheel_holds_code_and_no_tests_data_or_runs(built: Built) -> None:
     inside = {name.split("/")[1] for name in built.names if name.startswith("outerfold/")}
-    assert inside == {*FOLDERS, "run_study.py"}
-    assert all(name.endswith(".py") for name in built.names if name.startswith("outerfold/"))
+    assert inside == {*FOLDERS, *DOOR, "py.typed"}
+    code = [name for name in built.names if name.startswith("outerfold/")]
+    assert [name for name in code if not name.endswith(".py")] == ["outerfold/py.typed"]
 
 
 def test_the_installed_command_works_in_any_folder_and_imports_only_the_wheel(
@@ -111,7 +114,8 @@ def test_the_installed_command_works_in_any_folder_and_imports_only_the_wheel(
     command = (
         f"import sys; sys.path.insert(0, {str(built.unpacked)!r}); from {module} import {name}\n"
         f"code = {name}()\n"
-        "import study; print(study.__file__); sys.exit(code)"
+        "import outerfold.run_study, outerfold.study.splits as splits\n"
+        "print(splits.__file__); sys.exit(code)"
     )
     demo = tmp_path / "demo"
     done = _python(
@@ -127,7 +131,7 @@ def test_help_and_version_wait_for_no_heavy_library(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
     command = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from run_study import main\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from outerfold.__main__ import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'pandas', 'scipy', 'sklearn', 'optuna', 'matplotlib', 'PIL', 'rich'}\n"

@@ -15,8 +15,8 @@ from benchmarks.shared.chunks import Arrays
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.small_studies import Setting, demo_pool, small_config, without_signal
 from benchmarks.shared.study_pages import at, facts, finished_studies, options, share, write_page
-from storage.readers.targets import Task
-from study.config.gather import cache_folder
+from outerfold.storage.readers.targets import Task
+from outerfold.study.config.gather import cache_folder
 
 NAME = "null_runs"
 PATIENTS: dict[Task, int] = {"multimodal": 80, "dbt": 100}

@@ -18,8 +18,8 @@ from benchmarks.shared.chunks import Arrays
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.small_studies import Setting, drawn, pathology_pool, small_config
 from benchmarks.shared.study_pages import at, facts, finished_studies, options, write_page
-from storage.records import FloatArray
-from study.config.gather import cache_folder
+from outerfold.storage.records import FloatArray
+from outerfold.study.config.gather import cache_folder
 
 NAME = "real_coverage"
 PATIENTS = 150
@@ -68,7 +68,7 @@ FOUND = """## What was found when the misses were looked into
 Of the run with seed 0 and 100 studies (40 of the longer ones):
 
 - **ROC-AUC** falls short: 91 of 100 (Monte-Carlo standard error 2.9) and 35 of 40 (5.2). Models
-  of a search this small differ from study to study by about 0.04, not much less than the
+  of a search this small differ from outerfold.study to study by about 0.04, not much less than the
   estimates do, and the one that ships is a single draw, where an estimate is a mean over five. A
   stretch of 1.4 is too little for that.
 - The longer studies miss on one side, since their estimates are 0.036 too low. When the outer

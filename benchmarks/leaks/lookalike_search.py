@@ -59,7 +59,7 @@ def measure(folder: Path) -> dict[str, float]:
     import joblib  # noqa: F401
     import scipy.ndimage  # noqa: F401
 
-    from storage.audit.near_duplicates import find_pairs, sign
+    from outerfold.storage.audit.near_duplicates import find_pairs, sign
 
     images = [str(path) for path in sorted(folder.glob("*.jpg"))]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -36,13 +36,13 @@ from benchmarks.shared.leaky_ways import (
 )
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import real_data
-from pipelines.encoders.registry import build
-from pipelines.images.embed import embed
-from reports.intervals.overall import overall
-from storage.cache.files import write_text
-from storage.readers.read import read, read_sheet_only
-from study.config.gather import cache_folder
-from study.setup.provenance import versions
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.embed import embed
+from outerfold.reports.intervals.overall import overall
+from outerfold.storage.cache.files import write_text
+from outerfold.storage.readers.read import read, read_sheet_only
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.setup.provenance import versions
 
 HERE = Path(__file__).parent
 ENCODER = "bundled:efficientnet_lite0"

@@ -18,14 +18,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.shared.small_studies import Pool, carried_out, drawn, pathology_pool, small_config
-from objectives.metrics import brier, ece
-from pipelines.fitted.calibration import Decision, least_temperature
-from storage.records import DataError, FloatArray, FoldResult, Run
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from storage.seeds import derive
-from study.config.gather import cache_folder
-from study.engines.local import quiet_optuna
+from outerfold.objectives.metrics import brier, ece
+from outerfold.pipelines.fitted.calibration import Decision, least_temperature
+from outerfold.storage.records import DataError, FloatArray, FoldResult, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.storage.seeds import derive
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.engines.local import quiet_optuna
 
 
 def uncalibrated(probabilities: FloatArray, kept: FoldResult) -> FloatArray:

@@ -22,16 +22,16 @@ import numpy as np
 import torch
 
 from benchmarks.shared.places import ROOT, real_data
-from pipelines.encoders.divide import divide
-from pipelines.encoders.registry import build
-from pipelines.images.activations import Division, trunk_source
-from pipelines.images.embed import embedded_squares
-from reports.sections.comparison import compare, comparison_table, sentence
-from storage.records import Features
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.gather import CACHE_VARIABLE, cache_folder
-from study.setup.provenance import versions
+from outerfold.pipelines.encoders.divide import divide
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.activations import Division, trunk_source
+from outerfold.pipelines.images.embed import embedded_squares
+from outerfold.reports.sections.comparison import compare, comparison_table, sentence
+from outerfold.storage.records import Features
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.gather import CACHE_VARIABLE, cache_folder
+from outerfold.study.setup.provenance import versions
 
 ENCODER = "bundled:efficientnet_lite0"
 PATIENTS = 200

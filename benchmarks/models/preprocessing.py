@@ -25,21 +25,21 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import real_data
-from pipelines.encoders._base import Encoder, recipe
-from pipelines.encoders.registry import build
-from reports.intervals.jackknife import Interval
-from reports.intervals.overall import overall, paired_difference
-from storage.cache.files import write_text
-from storage.cache.row_store import RowCache
-from storage.images.breast_crop import breast_box
-from storage.images.framing import Framing
-from storage.images.pixels import ByteArray
-from storage.images.read import content_hash, read_image
-from storage.readers.read import read
-from storage.records import Dataset, OuterFold, Predictions
-from study.config.gather import cache_folder
-from study.setup.provenance import versions
-from study.splits import split
+from outerfold.pipelines.encoders._base import Encoder, recipe
+from outerfold.pipelines.encoders.registry import build
+from outerfold.reports.intervals.jackknife import Interval
+from outerfold.reports.intervals.overall import overall, paired_difference
+from outerfold.storage.cache.files import write_text
+from outerfold.storage.cache.row_store import RowCache
+from outerfold.storage.images.breast_crop import breast_box
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.images.pixels import ByteArray
+from outerfold.storage.images.read import content_hash, read_image
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import Dataset, OuterFold, Predictions
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.setup.provenance import versions
+from outerfold.study.splits import split
 
 HERE = Path(__file__).parent
 ENCODER = "bundled:efficientnet_lite0"

@@ -20,11 +20,11 @@ import numpy as np
 import optuna
 
 from benchmarks.shared.places import ROOT
-from pipelines.images.embeddings import Embeddings
-from storage.readers.read import read_sheet_only
-from storage.trials.journal import open_journal
-from study.engines.local import quiet_optuna
-from study.worker.session import Place, Session
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.storage.readers.read import read_sheet_only
+from outerfold.storage.trials.journal import open_journal
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.worker.session import Place, Session
 
 PARTS = {
     "read": ("read", "audit"), "split": ("split", "lay_out"), "cache": ("cache",),

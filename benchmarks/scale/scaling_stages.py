@@ -19,14 +19,14 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial
 
-from pipelines.images.embeddings import Table, keep
-from pipelines.saved.files import ENCODER_FILE
-from reports.write import write_report
-from storage.audit.audit import audit
-from storage.cache.files import write_json, write_text
-from storage.cache.row_store import RowCache, digest
-from storage.readers.read import read
-from storage.records import (
+from outerfold.pipelines.images.embeddings import Table, keep
+from outerfold.pipelines.saved.files import ENCODER_FILE
+from outerfold.reports.write import write_report
+from outerfold.storage.audit.audit import audit
+from outerfold.storage.cache.files import write_json, write_text
+from outerfold.storage.cache.row_store import RowCache, digest
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import (
     FINAL,
     Column,
     Dataset,
@@ -37,13 +37,13 @@ from storage.records import (
     OuterFold,
     Predictions,
 )
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run, write_result
-from study.config.record import StudyConfig
-from study.driver.driver import open_studies
-from study.setup.provenance import write_provenance
-from study.setup.run_directory import Ready, cut, lay_out
-from study.worker.session import Place, Session
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run, write_result
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.worker.session import Place, Session
 
 DIM, CHUNK, SIDE, IMAGES = 1280, 4096, 64, 4
 CLASSES = ("other", "cancer")
@@ -176,7 +176,7 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
     """What a worker does in its first trial: open the run, prepare the folds, train an epoch."""
-    from pipelines.images.embeddings import Embeddings
+    from outerfold.pipelines.images.embeddings import Embeddings
 
     name = (folder / "embeddings").read_text()
     run = RunFolder(folder / "run")

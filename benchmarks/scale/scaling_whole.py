@@ -27,19 +27,19 @@ from benchmarks.scale.scaling_stages import anonymous, embedded, rows
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.own_study import cpu_with_children
 from benchmarks.shared.places import ROOT
-from pipelines.images.embeddings import Embeddings
-from pipelines.saved.files import ENCODER_FILE
-from reports.write import write_report
-from storage.cache.files import write_json
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
-from study.driver.driver import carry_out_run, open_studies
-from study.driver.progress import StudyProgress
-from study.engines.local import ONE_THREAD, LocalEngine, quiet_optuna
-from study.setup.provenance import write_provenance
-from study.setup.run_directory import cut, lay_out
-from study.worker.session import Place
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.pipelines.saved.files import ENCODER_FILE
+from outerfold.reports.write import write_report
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import carry_out_run, open_studies
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import ONE_THREAD, LocalEngine, quiet_optuna
+from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.setup.run_directory import cut, lay_out
+from outerfold.study.worker.session import Place
 
 DIM = 64
 LOOK_SECONDS = 0.1

@@ -34,19 +34,19 @@ from benchmarks.shared.small_studies import (
     sources,
     ultrasound_pool,
 )
-from objectives.inner import smoothed
-from objectives.metrics import METRICS
-from objectives.pruning import PRUNERS
-from objectives.spaces import Space, space
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import FloatArray, Fold, IntArray, OuterFold
-from storage.seeds import derive
-from study.config.gather import cache_folder
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of
-from study.engines.local import quiet_optuna
-from study.setup.provenance import versions
-from study.setup.run_directory import cut
+from outerfold.objectives.inner import smoothed
+from outerfold.objectives.metrics import METRICS
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.objectives.spaces import Space, space
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import FloatArray, Fold, IntArray, OuterFold
+from outerfold.storage.seeds import derive
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.setup.provenance import versions
+from outerfold.study.setup.run_directory import cut
 
 HERE = Path(__file__).parent
 FOLDS = 1

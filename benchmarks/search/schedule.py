@@ -27,12 +27,12 @@ from optuna.trial import FrozenTrial
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search.pruners import halving
-from objectives.spaces import RANGES, Interval
-from storage.seeds import derive
-from storage.trials.trial_view import Desk
-from study.engines.local import quiet_optuna
-from study.schedule.patience import Ended, Limit, visible
-from study.schedule.schedule import Schedule
+from outerfold.objectives.spaces import RANGES, Interval
+from outerfold.storage.seeds import derive
+from outerfold.storage.trials.trial_view import Desk
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.schedule import Schedule
 
 TRIALS = Path(__file__).with_name("schedule_trials.csv")
 WORKERS, NETWORKS, COUNT, EPOCHS = 64, 5, 100, 100

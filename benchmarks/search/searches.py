@@ -35,13 +35,13 @@ from benchmarks.shared.small_studies import (
     sources,
     ultrasound_pool,
 )
-from objectives import pruning
-from storage.records import FloatArray
-from storage.seeds import derive
-from study.config.gather import cache_folder
-from study.config.record import StudyConfig
-from study.engines.local import quiet_optuna
-from study.worker.jobs import Job, carry_out
+from outerfold.objectives import pruning
+from outerfold.storage.records import FloatArray
+from outerfold.storage.seeds import derive
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.worker.jobs import Job, carry_out
 
 LATER, DEFAULT = "halving, rung at 1/10, factor 3", "halving, rung at 1/20, factor 3"
 PARTS = {

@@ -14,7 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 
-from study.engines.local import ONE_THREAD
+from outerfold.study.engines.local import ONE_THREAD
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.tree import DecisionTreeClassifier
 
-from pipelines.rows.resample import resample
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.tasks.dbt import DbtPipeline
-from reports.intervals.coded_rows import read
-from reports.intervals.leave_one_out import overall_leave_outs
-from reports.results.predictions import joined
-from storage.records import (
+from outerfold.pipelines.rows.resample import resample
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.leave_one_out import overall_leave_outs
+from outerfold.reports.results.predictions import joined
+from outerfold.storage.records import (
     Dataset,
     Features,
     FloatArray,
@@ -29,8 +29,8 @@ from storage.records import (
     Predictions,
     StrArray,
 )
-from storage.seeds import derive
-from study.splits import divide, inner_fold
+from outerfold.storage.seeds import derive
+from outerfold.study.splits import divide, inner_fold
 
 FOLDS = 5
 SAMPLER = "over"

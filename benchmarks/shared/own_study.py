@@ -14,20 +14,20 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.shared.small_studies import Pool
-from objectives.metrics import METRICS
-from pipelines._base import Epoch, Training
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.saved.files import ENCODER_FILE
-from storage.cache.files import write_json
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_result
-from study.config.record import StudyConfig
-from study.driver.driver import carry_out_run, open_studies
-from study.driver.progress import StudyProgress
-from study.engines.local import Engine, LocalEngine, local_devices
-from study.setup.run_directory import Ready, cut, lay_out
-from study.worker.jobs import Job, Outcome, carry_out
-from study.worker.session import Place, open_session
+from outerfold.objectives.metrics import METRICS
+from outerfold.pipelines._base import Epoch, Training
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.saved.files import ENCODER_FILE
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_result
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import carry_out_run, open_studies
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import Engine, LocalEngine, local_devices
+from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.worker.jobs import Job, Outcome, carry_out
+from outerfold.study.worker.session import Place, open_session
 
 
 @dataclass

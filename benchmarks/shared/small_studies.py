@@ -1,9 +1,9 @@
 """Whole nested studies, small and many: the project's own folds, search, refit and report.
 
 Nothing is simulated but the number of patients: every study goes through a run directory, its
-trials through Optuna's journal, its end through ``study.worker.finish``, its intervals through
-``reports``. Images are embedded once; a study reads the rows of its patients. The audit of the
-images is left out, since every study would repeat it and it changes no number.
+trials through Optuna's journal, its end through ``outerfold.study.worker.finish``, its intervals
+through ``outerfold.reports``. Images are embedded once; a study reads the rows of its patients. The
+audit of the images is left out, since every study would repeat it and it changes no number.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ import torch
 
 from benchmarks.shared.chunks import Arrays, Chunk, source_hash
 from benchmarks.shared.places import ROOT
-from objectives.metrics import METRICS
-from pipelines.encoders.registry import build
-from pipelines.images.embed import embed
-from pipelines.rows.training_rows import ImageSource
-from pipelines.saved.files import ENCODER_FILE, encoder_card
-from pipelines.saved.predictor import read_shipped
-from reports.intervals.coded_rows import read as read_rows
-from reports.intervals.jackknife import spread
-from reports.intervals.leave_one_out import overall_leave_outs
-from reports.intervals.overall import overall
-from reports.results.entries import TUNED
-from reports.results.predictions import test_rows
-from storage.cache.files import write_json
-from storage.datasets.demo import write_demo
-from storage.readers.read import read
-from storage.readers.targets import Task
-from storage.records import DataError, Dataset, FloatArray, Predictions, Run
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from storage.seeds import derive
-from study.config.record import DEMO_ENCODER, StudyConfig
-from study.driver.driver import open_studies
-from study.engines.local import quiet_optuna
-from study.setup.provenance import write_provenance
-from study.setup.run_directory import cut, lay_out
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place
+from outerfold.objectives.metrics import METRICS
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.embed import embed
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.pipelines.saved.files import ENCODER_FILE, encoder_card
+from outerfold.pipelines.saved.predictor import read_shipped
+from outerfold.reports.intervals.coded_rows import read as read_rows
+from outerfold.reports.intervals.jackknife import spread
+from outerfold.reports.intervals.leave_one_out import overall_leave_outs
+from outerfold.reports.intervals.overall import overall
+from outerfold.reports.results.entries import TUNED
+from outerfold.reports.results.predictions import test_rows
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.readers.read import read
+from outerfold.storage.readers.targets import Task
+from outerfold.storage.records import DataError, Dataset, FloatArray, Predictions, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.storage.seeds import derive
+from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.setup.run_directory import cut, lay_out
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place
 
 FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
 from benchmarks.shared.places import BENCHMARKS
 from benchmarks.shared.small_studies import Draw, Pool, Setting, sources, studies
-from objectives.metrics import METRICS
-from storage.records import FloatArray
-from study.setup.provenance import versions
+from outerfold.objectives.metrics import METRICS
+from outerfold.storage.records import FloatArray
+from outerfold.study.setup.provenance import versions
 
 PAGES = BENCHMARKS / "coverage"
 """Folder of the pages."""

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.driver.driver import carry_out_run
-from study.driver.progress import StudyProgress
-from study.engines.dask import DaskEngine
-from study.engines.local import Engine, LocalEngine, quiet_optuna
-from study.worker.jobs import Job, Outcome
+from outerfold.study.driver.driver import carry_out_run
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.dask import DaskEngine
+from outerfold.study.engines.local import Engine, LocalEngine, quiet_optuna
+from outerfold.study.worker.jobs import Job, Outcome
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.engines.servers import Cluster
 

@@ -31,10 +31,10 @@ import torch
 from PIL import Image
 
 from benchmarks.shared.places import RESULTS, ROOT
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.registry import build
-from pipelines.images.embed import BATCH, embed
-from storage.readers.read import read
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.embed import BATCH, embed
+from outerfold.storage.readers.read import read
 
 SIDE, VIEWS, PER_PATIENT = 224, 3, 4
 """Pixels of an image, views a search reads of it (the image and two augmented), images a patient

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reports.intervals.overall import corrected_t, overall, patient_bootstrap, per_class
-from storage.records import Predictions
+from outerfold.reports.intervals.overall import corrected_t, overall, patient_bootstrap, per_class
+from outerfold.storage.records import Predictions
 
 
 def predictions(images: int, patients: int, classes: int) -> Predictions:

@@ -27,14 +27,14 @@ from benchmarks.shared.places import RESULTS
 from benchmarks.shared.small_studies import Pool, drawn, pathology_pool
 from benchmarks.shared.speed.step_cost import matrix_rate, seconds_an_image, trial_cost
 from benchmarks.shared.speed.throughput_page import section
-from pipelines.encoders.registry import build
-from pipelines.rows.training_rows import TrainingRows
-from storage.cache.files import write_text
-from study.config.gather import cache_folder
-from study.config.record import DEMO_ENCODER, StudyConfig
-from study.config.search_space import ranges_of
-from study.engines.local import ONE_THREAD, quiet_optuna
-from study.setup.run_directory import cut
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.cache.files import write_text
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.engines.local import ONE_THREAD, quiet_optuna
+from outerfold.study.setup.run_directory import cut
 
 HEADING = "## Throughput"
 BATCHES = (32, 128)

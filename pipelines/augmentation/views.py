@@ -85,11 +85,11 @@ def augmentation_key(style: str) -> str:
 def _module(style: str) -> ModuleType:
     """Loaded only now: neither library is needed where nothing is augmented."""
     if style == "albumentations":
-        from pipelines.augmentation import albumentations_views
+        from outerfold.pipelines.augmentation import albumentations_views
 
         return albumentations_views
     if style == "torchvision":
-        from pipelines.augmentation import torchvision_views
+        from outerfold.pipelines.augmentation import torchvision_views
 
         return torchvision_views
     raise ValueError(f"unknown augmentation {style!r}; known are {STYLES}")

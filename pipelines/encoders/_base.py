@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.images.framing import Framing
+from outerfold.storage.images.framing import Framing
 
 TOKEN_GRID = 4
 """Side of the grid that spatial tokens are averaged to.

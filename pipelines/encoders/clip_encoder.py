@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from pipelines.encoders import weights as sources
-from pipelines.encoders.catalogue import CLIP_CACHE
-from pipelines.encoders.frozen import FrozenEncoder, frozen
-from storage.records import DataError
+from outerfold.pipelines.encoders import weights as sources
+from outerfold.pipelines.encoders.catalogue import CLIP_CACHE
+from outerfold.pipelines.encoders.frozen import FrozenEncoder, frozen
+from outerfold.storage.records import DataError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.encoders.parts import Parts, parts_of
-from storage.records import DataError
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.encoders.parts import Parts, parts_of
+from outerfold.storage.records import DataError
 
 ALL = "all"
 Blocks = int | str

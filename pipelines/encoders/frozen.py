@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
-from storage.images.framing import PADDED, Framing
+from outerfold.pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
+from outerfold.storage.images.framing import PADDED, Framing
 
 
 @dataclass(frozen=True, eq=False)

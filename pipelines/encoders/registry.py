@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.catalogue import names
-from storage.images.framing import Framing
-from storage.records import DataError
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.catalogue import names
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.records import DataError
 
 if TYPE_CHECKING:
-    from pipelines.encoders.frozen import FrozenEncoder
+    from outerfold.pipelines.encoders.frozen import FrozenEncoder
 
 
 def build(name: str, *, weights: Path | None = None, framing: Framing | None = None) -> Encoder:
@@ -35,15 +35,15 @@ def build(name: str, *, weights: Path | None = None, framing: Framing | None = N
 def _built(name: str, weights: Path | None) -> FrozenEncoder:
     family, _, model = name.partition(":")
     if family == "clip" and model:
-        from pipelines.encoders import clip_encoder
+        from outerfold.pipelines.encoders import clip_encoder
 
         return clip_encoder.build(model, weights=weights)
     if family == "timm" and model:
-        from pipelines.encoders import timm_encoder
+        from outerfold.pipelines.encoders import timm_encoder
 
         return timm_encoder.build(model, weights=weights)
     if name == "bundled:efficientnet_lite0":
-        from pipelines.encoders import bundled
+        from outerfold.pipelines.encoders import bundled
 
         return bundled.build(weights=weights)
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0)[0]

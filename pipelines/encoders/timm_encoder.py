@@ -14,10 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from pipelines.encoders import weights as sources
-from pipelines.encoders.catalogue import HUB_FILES
-from pipelines.encoders.frozen import FrozenEncoder, frozen
-from storage.records import DataError
+from outerfold.pipelines.encoders import weights as sources
+from outerfold.pipelines.encoders.catalogue import HUB_FILES
+from outerfold.pipelines.encoders.frozen import FrozenEncoder, frozen
+from outerfold.storage.records import DataError
 
 
 class Trunk(nn.Module):

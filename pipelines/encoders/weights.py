@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from storage.records import DataError
+from outerfold.storage.records import DataError
 
 NETWORK_SECONDS = 5.0
 """Longest wait for a hub's first answer. Name look-ups obey no time-out of their own."""

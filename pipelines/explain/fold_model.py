@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.augmentation.views import scoring_views
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.fitted.calibration import Decision
-from pipelines.fitted.head import ROWS_AT_ONCE
-from pipelines.fitted.tail import SCORED, filled, read_by, readings
-from pipelines.heads.networks import class_logits
-from pipelines.rows.tabular import TabularEncoder
-from pipelines.rows.training_rows import ImageSource
-from storage.records import FloatArray
+from outerfold.pipelines.augmentation.views import scoring_views
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.fitted.head import ROWS_AT_ONCE
+from outerfold.pipelines.fitted.tail import SCORED, filled, read_by, readings
+from outerfold.pipelines.heads.networks import class_logits
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.storage.records import FloatArray
 
 Readings = NDArray[Any]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.encoders.divide import Divided
-from pipelines.explain.fold_model import FoldModel, Tails
-from pipelines.saved.model import read_member
-from storage.records import Dataset, OuterFold
-from storage.runs.folder import RunFolder
+from outerfold.pipelines.encoders.divide import Divided
+from outerfold.pipelines.explain.fold_model import FoldModel, Tails
+from outerfold.pipelines.saved.model import read_member
+from outerfold.storage.records import Dataset, OuterFold
+from outerfold.storage.runs.folder import RunFolder
 
 
 def fold_model(

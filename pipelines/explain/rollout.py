@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.encoders._base import TOKEN_GRID
-from pipelines.encoders.clip_encoder import VisionTrunk
-from pipelines.encoders.divide import Tail
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.encoders.timm_encoder import Trunk
-from storage.records import DataError
+from outerfold.pipelines.encoders._base import TOKEN_GRID
+from outerfold.pipelines.encoders.clip_encoder import VisionTrunk
+from outerfold.pipelines.encoders.divide import Tail
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.encoders.timm_encoder import Trunk
+from outerfold.storage.records import DataError
 
 
 class _Handle(Protocol):

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.encoders._base import TOKEN_GRID
-from pipelines.encoders.divide import Tail
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explain.fold_model import FoldModel, log_probabilities
-from pipelines.explain.rollout import patch_shares, rolls_out, tail_shares
-from pipelines.heads.networks import AttentionPool, Standardise
-from storage.records import DataError, FloatArray
+from outerfold.pipelines.encoders._base import TOKEN_GRID
+from outerfold.pipelines.encoders.divide import Tail
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.explain.fold_model import FoldModel, log_probabilities
+from outerfold.pipelines.explain.rollout import patch_shares, rolls_out, tail_shares
+from outerfold.pipelines.heads.networks import AttentionPool, Standardise
+from outerfold.storage.records import DataError, FloatArray
 
 GRAD_CAM = "Grad-CAM"
 ROLL_OUT = "attention roll-out"

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from storage.records import FloatArray, IntArray
+from outerfold.storage.records import FloatArray, IntArray
 
 Rule = Literal["youden", "sensitivity", "specificity"]
 

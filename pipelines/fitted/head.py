@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.augmentation.views import scoring_views
-from pipelines.heads.networks import class_logits
-from pipelines.rows.tabular import TabularEncoder
-from pipelines.rows.training_rows import ImageSource
-from storage.records import Features, FloatArray
+from outerfold.pipelines.augmentation.views import scoring_views
+from outerfold.pipelines.heads.networks import class_logits
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.storage.records import Features, FloatArray
 
 ROWS_AT_ONCE = 8192
 """Rows scored at a time, over all networks; bounds memory, does not change a result."""

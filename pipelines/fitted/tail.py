@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.augmentation.views import scoring_views
-from pipelines.encoders.frozen import to_grid
-from pipelines.fitted.head import mean_probability
-from pipelines.heads.networks import class_logits
-from pipelines.images.activations import TailRows
-from pipelines.rows.tabular import TabularEncoder
-from storage.records import Features, FloatArray
+from outerfold.pipelines.augmentation.views import scoring_views
+from outerfold.pipelines.encoders.frozen import to_grid
+from outerfold.pipelines.fitted.head import mean_probability
+from outerfold.pipelines.heads.networks import class_logits
+from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.storage.records import Features, FloatArray
 
 SCORED = 16
 """Rows scored at once; a short batch is filled up, so that a row's numbers do not depend on its

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.records import FloatArray
+from outerfold.storage.records import FloatArray
 
 _ROOM = 1e-7
 """Least distance of a probability from 1 inside the focal factor.

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipelines.heads.gradients import BATCH_NORM_EPS
-from pipelines.heads.losses import focal_gradient
-from pipelines.heads.networks import EmbeddingMLP, class_logits
-from pipelines.heads.random_streams import Chance
-from pipelines.heads.stacked import BATCH_NORM_MOMENTUM, Block, StackedAdam
-from pipelines.rows.batches import BatchRun
+from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS
+from outerfold.pipelines.heads.losses import focal_gradient
+from outerfold.pipelines.heads.networks import EmbeddingMLP, class_logits
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.stacked import BATCH_NORM_MOMENTUM, Block, StackedAdam
+from outerfold.pipelines.rows.batches import BatchRun
 
 NORMALISE = torch.ops.aten.native_batch_norm.default
 NORMALISE_BACKWARD = torch.ops.aten.native_batch_norm_backward.default

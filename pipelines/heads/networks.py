@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.heads.random_streams import Chance
-from pipelines.heads.stacked import Block, Linear
-from pipelines.rows.training_rows import FoldRows
-from storage.records import FloatArray
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.stacked import Block, Linear
+from outerfold.pipelines.rows.training_rows import FoldRows
+from outerfold.storage.records import FloatArray
 
 ATTENTION_HEADS = 4
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storage.seeds import derive
+from outerfold.storage.seeds import derive
 
 
 @dataclass(eq=False)

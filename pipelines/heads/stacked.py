@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from pipelines.heads.gradients import BATCH_NORM_EPS, Normalise, Product, Sink
-from pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS, Normalise, Product, Sink
+from outerfold.pipelines.heads.random_streams import Chance
 
 BATCH_NORM_MOMENTUM = 0.1
 BETAS = (0.9, 0.999)

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.augmentation.views import STYLES, Views
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.divide import ALL, Blocks, Divided, divide
-from pipelines.encoders.registry import build
-from pipelines.images.embed import Progress, count_missing, embed, embedded_squares
-from pipelines.images.embeddings import Embeddings
-from pipelines.rows.training_rows import ImageSource
-from storage.records import DataError, Features
+from outerfold.pipelines.augmentation.views import STYLES, Views
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.divide import ALL, Blocks, Divided, divide
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.embed import Progress, count_missing, embed, embedded_squares
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.storage.records import DataError, Features
 
 GIB = 2**30
 UNTOUCHED = Views((0,), STYLES[0])
@@ -40,7 +40,7 @@ class TailRows(ImageSource, Protocol):
         """(n, positions, channels) float16, or (n, s, s, 3) 8-bit images."""
 
     def tail(self) -> nn.Module:
-        """A copy of the pretrained tail, see ``pipelines.encoders.divide.Tail``."""
+        """A copy of the pretrained tail, see ``outerfold.pipelines.encoders.divide.Tail``."""
 
 
 @dataclass(frozen=True, eq=False)

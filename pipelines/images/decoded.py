@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache.row_store import RowCache
-from storage.images.framing import Framing
-from storage.images.pixels import WINDOW
-from storage.images.read import read_image
+from outerfold.storage.cache.row_store import RowCache
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.images.pixels import WINDOW
+from outerfold.storage.images.read import read_image
 
 CHUNK = 256
 """Rows written at once: what a kill can cost, some seconds of work."""

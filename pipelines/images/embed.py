@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
-from pipelines.encoders._base import Encoder, recipe
-from pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
-from pipelines.images.embeddings import Embeddings, Table, keep, row_name
-from storage.cache.row_store import RowCache, Writer
-from storage.images.read import content_hash
-from storage.records import DataError, Features
+from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
+from outerfold.pipelines.encoders._base import Encoder, recipe
+from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
+from outerfold.pipelines.images.embeddings import Embeddings, Table, keep, row_name
+from outerfold.storage.cache.row_store import RowCache, Writer
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.records import DataError, Features
 
 BATCH = 16
 """Images an encoder sees at once; a short batch is filled up with black ones.
@@ -56,7 +56,7 @@ def embed(
 
     Args:
         features: rows; only ids and image files matter.
-        encoder: from ``pipelines.encoders.registry.build``.
+        encoder: from ``outerfold.pipelines.encoders.registry.build``.
         cache: folder for all stores; safe to share between studies and processes.
         views: how many views of each row counting view 0, one count or one by id (1 where
             absent), made by the first of ``STYLES``; or exactly which and how made.

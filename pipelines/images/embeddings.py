@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.cache.files import write_text
-from storage.cache.row_store import RowCache, StoredRows, digest
-from storage.records import DataError
+from outerfold.storage.cache.files import write_text
+from outerfold.storage.cache.row_store import RowCache, StoredRows, digest
+from outerfold.storage.records import DataError
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.augmentation.views import STRENGTHS, scoring_views, view_number
-from pipelines.rows.image_bank import ImageBank
-from pipelines.rows.resample import Resampled
-from pipelines.rows.training_rows import FoldRows, TrainingRows
-from storage.records import IntArray
-from storage.seeds import derive
+from outerfold.pipelines.augmentation.views import STRENGTHS, scoring_views, view_number
+from outerfold.pipelines.rows.image_bank import ImageBank
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
+from outerfold.storage.records import IntArray
+from outerfold.storage.seeds import derive
 
 BoolArray = NDArray[np.bool_]
 

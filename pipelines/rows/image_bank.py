@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.rows.resample import Resampled
-from pipelines.rows.training_rows import ImageRows, TrainingRows
-from storage.cache.row_store import StoredRows
-from storage.records import IntArray
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.training_rows import ImageRows, TrainingRows
+from outerfold.storage.cache.row_store import StoredRows
+from outerfold.storage.records import IntArray
 
 HELD_BYTES = 1 << 29
 """Largest bank that is laid on a GPU whole. In main memory nothing would be gained: 256 rows of

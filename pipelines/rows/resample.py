@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
 
-from pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, blend
-from storage.records import FloatArray, IntArray
+from outerfold.pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, blend
+from outerfold.storage.records import FloatArray, IntArray
 
 Float32 = NDArray[np.float32]
 SAMPLERS = ("none", "weighted", "over", "smote", "smote_tomek")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.records import IntArray
+from outerfold.storage.records import IntArray
 
 Float32 = NDArray[np.float32]
 

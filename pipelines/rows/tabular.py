@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.records import Column, FloatArray
+from outerfold.storage.records import Column, FloatArray
 
 
 @dataclass(frozen=True)

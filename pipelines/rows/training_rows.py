@@ -14,11 +14,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
-from pipelines.rows.tabular import TabularEncoder
-from storage.cache.row_store import StoredRows
-from storage.records import Dataset, FloatArray, Fold, IntArray
-from storage.seeds import derive
+from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.storage.cache.row_store import StoredRows
+from outerfold.storage.records import Dataset, FloatArray, Fold, IntArray
+from outerfold.storage.seeds import derive
 
 Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]

@@ -16,12 +16,12 @@ from io import BytesIO
 
 import torch
 
-from pipelines.fitted.calibration import middle_threshold
-from pipelines.saved.files import PREPROCESSING
-from storage.cache.files import read_json, write_bytes, write_json
-from storage.records import FINAL, Ensemble
-from storage.runs.folder import RunFolder
-from storage.runs.results import write_ensemble
+from outerfold.pipelines.fitted.calibration import middle_threshold
+from outerfold.pipelines.saved.files import PREPROCESSING
+from outerfold.storage.cache.files import read_json, write_bytes, write_json
+from outerfold.storage.records import FINAL, Ensemble
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import write_ensemble
 
 SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")
 """What the members' ``preprocessing.json`` have in common, said once."""

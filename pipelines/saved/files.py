@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipelines._base import Fitted, Pipeline
-from pipelines.encoders._base import Encoder
-from pipelines.fitted.calibration import Decision
-from storage.cache.files import read_json, write_json
-from storage.runs.folder import RunFolder
+from outerfold.pipelines._base import Fitted, Pipeline
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.runs.folder import RunFolder
 
 SCHEMA = 1
 PREPROCESSING = "preprocessing.json"

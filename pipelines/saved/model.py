@@ -11,29 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines._base import Fitted, Pipeline
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.registry import build
-from pipelines.fitted.calibration import Decision
-from pipelines.fitted.head import FittedHead
-from pipelines.fitted.tail import FittedTail, load
-from pipelines.heads.networks import Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.images.activations import TrunkSource
-from pipelines.rows.tabular import FittedColumn, TabularEncoder
-from pipelines.rows.training_rows import ImageSource
-from pipelines.saved.files import PREPROCESSING
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from storage.cache.files import read_json
-from storage.images.framing import Framing
-from storage.records import (
+from outerfold.pipelines._base import Fitted, Pipeline
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.fitted.head import FittedHead
+from outerfold.pipelines.fitted.tail import FittedTail, load
+from outerfold.pipelines.heads.networks import Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.images.activations import TrunkSource
+from outerfold.pipelines.rows.tabular import FittedColumn, TabularEncoder
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.pipelines.saved.files import PREPROCESSING
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.storage.cache.files import read_json
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.records import (
     Column,
     DataError,
     Features,
     FloatArray,
 )
-from storage.runs.folder import RunFolder
+from outerfold.storage.runs.folder import RunFolder
 
 PIPELINES: dict[str, Callable[..., Pipeline]] = {
     "dbt": DbtPipeline,
@@ -57,7 +57,7 @@ class Origin:
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> Origin:
-        """What a card (``pipelines.saved.files.encoder_card``) names."""
+        """What a card (``outerfold.pipelines.saved.files.encoder_card``) names."""
         framing = Framing(card["fit"], card["crop"])
         return cls(card["name"], card["weights"], card["weights_sha256"], framing)
 

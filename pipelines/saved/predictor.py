@@ -9,16 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.augmentation.views import TASK_STYLES, Views, augmentation_key, scoring_views
-from pipelines.encoders.divide import Blocks
-from pipelines.fitted.calibration import decide
-from pipelines.images.activations import Division, image_source
-from pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
-from pipelines.saved.files import PREPROCESSING, SCHEMA
-from pipelines.saved.model import Member, Origin, member_of
-from storage.cache.files import read_json
-from storage.readers.columns import encode_value
-from storage.records import (
+from outerfold.pipelines.augmentation.views import (
+    TASK_STYLES,
+    Views,
+    augmentation_key,
+    scoring_views,
+)
+from outerfold.pipelines.encoders.divide import Blocks
+from outerfold.pipelines.fitted.calibration import decide
+from outerfold.pipelines.images.activations import Division, image_source
+from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMA
+from outerfold.pipelines.saved.model import Member, Origin, member_of
+from outerfold.storage.cache.files import read_json
+from outerfold.storage.readers.columns import encode_value
+from outerfold.storage.records import (
     FINAL,
     Column,
     DataError,
@@ -26,7 +31,7 @@ from storage.records import (
     FloatArray,
     IntArray,
 )
-from storage.runs.folder import RunFolder
+from outerfold.storage.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)

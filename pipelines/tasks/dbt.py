@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.training.heads import Recipe, StackedTraining
+from outerfold.pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.training.heads import Recipe, StackedTraining
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pipelines.heads.networks import Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.images.activations import TailRows
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from pipelines.training.micro_batches import MicroBatches
-from pipelines.training.tail_fold import TailRecipe
-from pipelines.training.tails import TailTraining
+from outerfold.pipelines.heads.networks import Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.pipelines.training.micro_batches import MicroBatches
+from outerfold.pipelines.training.tail_fold import TailRecipe
+from outerfold.pipelines.training.tails import TailTraining
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TailPipeline:
         head: all that does not concern the encoder.
         tail_rate: learning rate of the encoder's blocks over that of the head.
         strength: of random changes of whole images; 0 where activations are kept.
-        checkpointing: see ``pipelines.encoders.divide.Tail``.
+        checkpointing: see ``outerfold.pipelines.encoders.divide.Tail``.
         micro: sizes of micro-batches that an earlier run of the same training came to.
     """
 

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines._base import Epoch, TrainingDiverged
-from pipelines.fitted.head import ROWS_AT_ONCE, FittedHead, mean_probability
-from pipelines.heads.losses import effective_number_alpha, focal_loss
-from pipelines.heads.mlp_gradients import Loss, MlpSteps
-from pipelines.heads.networks import Standardise, Widths, class_logits
-from pipelines.heads.random_streams import Chance
-from pipelines.heads.stacked import StackedAdam
-from pipelines.rows.batches import Batch, Batches
-from pipelines.rows.resample import Resampled
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import FloatArray
-from storage.seeds import derive
+from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.fitted.head import ROWS_AT_ONCE, FittedHead, mean_probability
+from outerfold.pipelines.heads.losses import effective_number_alpha, focal_loss
+from outerfold.pipelines.heads.mlp_gradients import Loss, MlpSteps
+from outerfold.pipelines.heads.networks import Standardise, Widths, class_logits
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.stacked import StackedAdam
+from outerfold.pipelines.rows.batches import Batch, Batches
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import FloatArray
+from outerfold.storage.seeds import derive
 
 FIRST_RESTART = 10
 FLOOR = 0.01

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.augmentation.on_the_fly import vary
-from pipelines.augmentation.views import view_number
-from pipelines.encoders.divide import Tail
-from pipelines.fitted.head import mean_probability
-from pipelines.fitted.tail import logits_of, score
-from pipelines.heads.losses import effective_number_alpha, focal_loss
-from pipelines.heads.networks import Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.heads.stacked import EPS
-from pipelines.images.activations import TailRows
-from pipelines.rows.training_rows import FoldRows, TrainingRows
-from pipelines.training.heads import TINY, Recipe
-from pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory, release
-from pipelines.training.precision import Precision
-from storage.records import FloatArray, IntArray
-from storage.seeds import derive
+from outerfold.pipelines.augmentation.on_the_fly import vary
+from outerfold.pipelines.augmentation.views import view_number
+from outerfold.pipelines.encoders.divide import Tail
+from outerfold.pipelines.fitted.head import mean_probability
+from outerfold.pipelines.fitted.tail import logits_of, score
+from outerfold.pipelines.heads.losses import effective_number_alpha, focal_loss
+from outerfold.pipelines.heads.networks import Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.stacked import EPS
+from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
+from outerfold.pipelines.training.heads import TINY, Recipe
+from outerfold.pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory, release
+from outerfold.pipelines.training.precision import Precision
+from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.seeds import derive
 
 Build = Callable[[Chance, Widths, Standardise], nn.Module]
 
@@ -37,8 +37,9 @@ class TailRecipe:
     Attributes:
         head: of both; its learning rate is the head's.
         tail_rate: the tail's learning rate over the head's.
-        strength: of the changes of whole images, see ``pipelines.augmentation.on_the_fly``.
-        checkpointing: see ``pipelines.encoders.divide.Tail``.
+        strength: of the changes of whole images
+            (``outerfold.pipelines.augmentation.on_the_fly``).
+        checkpointing: see ``outerfold.pipelines.encoders.divide.Tail``.
     """
 
     head: Recipe

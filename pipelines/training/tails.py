@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines._base import Epoch, TrainingDiverged
-from pipelines.fitted.tail import FittedTail
-from pipelines.heads.networks import Standardise
-from pipelines.heads.random_streams import Chance
-from pipelines.images.activations import TailRows
-from pipelines.rows.resample import Resampled
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.training.micro_batches import MicroBatches
-from pipelines.training.tail_fold import Build, TailFold, TailRecipe
+from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.fitted.tail import FittedTail
+from outerfold.pipelines.heads.networks import Standardise
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.training.micro_batches import MicroBatches
+from outerfold.pipelines.training.tail_fold import Build, TailFold, TailRecipe
 
 CHANGES = "micro_batch_changes"
 """Name under which a trial keeps when its micro-batches became smaller."""

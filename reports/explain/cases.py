@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from storage.records import FloatArray, IntArray, Predictions
+from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 Kind = Literal["right", "wrong", "borderline"]
 KINDS: tuple[Kind, ...] = ("right", "wrong", "borderline")

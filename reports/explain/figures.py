@@ -9,11 +9,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
-from reports.explain.cases import KINDS, Kind
-from reports.explain.page import Inside, Shown, called, described
-from reports.figures.style import FOOTER, HEADER
-from reports.render.palette import INK, QUIET, WIDTH
-from reports.render.picture import width as text_width
+from outerfold.reports.explain.cases import KINDS, Kind
+from outerfold.reports.explain.page import Inside, Shown, called, described
+from outerfold.reports.figures.style import FOOTER, HEADER
+from outerfold.reports.render.palette import INK, QUIET, WIDTH
+from outerfold.reports.render.picture import width as text_width
 
 _LEFT, _RIGHT = 0.34, 0.62  # inches for the names of the rows and for the colour bar
 _BETWEEN, _WITHIN, _LARGEST = 0.14, 0.03, 1.45

@@ -9,16 +9,16 @@ from io import StringIO
 
 import numpy as np
 
-from reports.blocks import Table
-from reports.intervals.coded_rows import Rows, read
-from reports.intervals.jackknife import jackknife_interval, paired_interval
-from reports.intervals.leave_one_out import LeaveOut, auc_leave_out
-from reports.intervals.support import overall_basis
-from reports.results.entries import TUNED, entry
-from reports.results.results import plain
-from reports.sections.comparison import PAIRED
-from reports.wording import Json, metric_name, plural, signed, value
-from storage.records import Predictions
+from outerfold.reports.blocks import Table
+from outerfold.reports.intervals.coded_rows import Rows, read
+from outerfold.reports.intervals.jackknife import jackknife_interval, paired_interval
+from outerfold.reports.intervals.leave_one_out import LeaveOut, auc_leave_out
+from outerfold.reports.intervals.support import overall_basis
+from outerfold.reports.results.entries import TUNED, entry
+from outerfold.reports.results.results import plain
+from outerfold.reports.sections.comparison import PAIRED
+from outerfold.reports.wording import Json, metric_name, plural, signed, value
+from outerfold.storage.records import Predictions
 
 IMAGE, COLUMNS = "image", "columns"
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.explain.cases import Case
-from reports.explain.importance import contribution_table
-from reports.results.results import plain
-from reports.wording import RESEARCH_ONLY, Json, counted, finished, number, plural, stamps
-from storage.records import Run
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.explain.cases import Case
+from outerfold.reports.explain.importance import contribution_table
+from outerfold.reports.results.results import plain
+from outerfold.reports.wording import RESEARCH_ONLY, Json, counted, finished, number, plural, stamps
+from outerfold.storage.records import Run
 
 SCHEMA = 1
 TABLE = "Table_Inside_Contribution"
@@ -68,7 +68,8 @@ class Inside:
     """All that the page shows.
 
     Attributes:
-        contribution: of ``reports.explain.importance``; None where there is nothing to take away.
+        contribution: of ``outerfold.reports.explain.importance``; None where there is nothing to
+            take away.
         networks: how many are averaged.
         several_repeats: the run tested each row more than once; cases are of the first.
     """

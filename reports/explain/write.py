@@ -9,10 +9,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from reports.blocks import Block, Heading, Picture, Table
-from reports.explain.figures import case_figure
-from reports.explain.importance import contribution_csv, contribution_table
-from reports.explain.page import (
+from outerfold.reports.blocks import Block, Heading, Picture, Table
+from outerfold.reports.explain.figures import case_figure
+from outerfold.reports.explain.importance import contribution_csv, contribution_table
+from outerfold.reports.explain.page import (
     TABLE,
     Inside,
     case_table,
@@ -22,14 +22,14 @@ from reports.explain.page import (
     picture,
     sections,
 )
-from reports.figures.style import render
-from reports.render.docx import document
-from reports.render.html import INSIDE, blocks_html, figure_html, framed, with_inside
-from reports.render.picture import draw
-from reports.results.predictions import Evidence
-from reports.results.results import gather, results_text
-from reports.wording import Json, stamps
-from storage.cache.files import write_bytes
+from outerfold.reports.figures.style import render
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, framed, with_inside
+from outerfold.reports.render.picture import draw
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather, results_text
+from outerfold.reports.wording import Json, stamps
+from outerfold.storage.cache.files import write_bytes
 
 
 def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:

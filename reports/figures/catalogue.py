@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.blocks import Picture
-from reports.figures.counts import (
+from outerfold.reports.blocks import Picture
+from outerfold.reports.figures.counts import (
     class_distribution_all,
     class_distribution_train,
     train_distribution_original,
     train_distribution_resampled,
 )
-from reports.figures.overview import comprehensive
-from reports.figures.scores import (
+from outerfold.reports.figures.overview import comprehensive
+from outerfold.reports.figures.scores import (
     test_confusion,
     test_curves,
     validation_confusion,
     validation_curves,
 )
-from reports.figures.style import Draw
-from reports.figures.training import training_loss
-from reports.wording import COVERS, OPTIMISTIC, Json, Rows, counted, covers, finished, stamps
+from outerfold.reports.figures.style import Draw
+from outerfold.reports.figures.training import training_loss
+from outerfold.reports.wording import (
+    COVERS,
+    OPTIMISTIC,
+    Json,
+    Rows,
+    counted,
+    covers,
+    finished,
+    stamps,
+)
 
 
 @dataclass(frozen=True)

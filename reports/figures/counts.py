@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import empty, panel, sheet, titled
-from reports.render.palette import CLASS_COLOURS, INK
-from reports.results.predictions import Evidence
-from reports.wording import Json, searched
+from outerfold.reports.figures.style import empty, panel, sheet, titled
+from outerfold.reports.render.palette import CLASS_COLOURS, INK
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import Json, searched
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.scores import draw_confusion, draw_roc, shown_classes
-from reports.figures.style import empty, panel, sheet, titled
-from reports.render.palette import CLASS_COLOURS, INK, QUIET, TEST, TRAIN, VALIDATION
-from reports.results.predictions import Evidence
-from reports.wording import metric_name, value
-from storage.records import EpochRow
+from outerfold.reports.figures.scores import draw_confusion, draw_roc, shown_classes
+from outerfold.reports.figures.style import empty, panel, sheet, titled
+from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET, TEST, TRAIN, VALIDATION
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import metric_name, value
+from outerfold.storage.records import EpochRow
 
 Height = Callable[[EpochRow], float]
 

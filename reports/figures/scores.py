@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from reports.figures.style import empty, keyed, panel, sheet, titled
-from reports.render.palette import CLASS_COLOURS, INK, QUIET
-from reports.results.predictions import Evidence
-from reports.wording import Json, number, span, value
-from storage.records import FloatArray, IntArray, Predictions
+from outerfold.reports.figures.style import empty, keyed, panel, sheet, titled
+from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import Json, number, span, value
+from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 Curve = Callable[[IntArray, FloatArray], FloatArray]
 """Height on ``GRID`` of one fold's curve, from (n,) membership and (n,) probability."""

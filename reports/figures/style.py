@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
-from reports.results.predictions import Evidence
-from reports.wording import Rows, counted, stamps
+from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import Rows, counted, stamps
 
 Draw = Callable[[Evidence], Figure]
 

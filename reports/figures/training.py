@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import empty, keyed, panel, sheet, titled
-from reports.render.palette import INK, QUIET, TRAIN, VALIDATION
-from reports.results.predictions import Evidence
-from storage.records import FoldResult
+from outerfold.reports.figures.style import empty, keyed, panel, sheet, titled
+from outerfold.reports.render.palette import INK, QUIET, TRAIN, VALIDATION
+from outerfold.reports.results.predictions import Evidence
+from outerfold.storage.records import FoldResult
 
 _KEYS = (
     Line2D([], [], color=TRAIN, ls="--", label="Training loss"),

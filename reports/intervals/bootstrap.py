@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from objectives.metrics import ECE_BINS, BoolArray
-from reports.intervals.coded_rows import Rows, read
-from reports.intervals.jackknife import Interval
-from reports.intervals.leave_one_out import (
+from outerfold.objectives.metrics import ECE_BINS, BoolArray
+from outerfold.reports.intervals.coded_rows import Rows, read
+from outerfold.reports.intervals.jackknife import Interval
+from outerfold.reports.intervals.leave_one_out import (
     LeaveOut,
     mean_there,
     over_folds,
@@ -17,7 +17,7 @@ from reports.intervals.leave_one_out import (
     overall_of_sums,
     sums_by,
 )
-from storage.records import FloatArray, IntArray, Predictions
+from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 CELLS = 4_000_000
 """Most numbers in one weight table; 32 MB."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.records import DataError, FloatArray, IntArray, LeakError, Predictions, StrArray
+from outerfold.storage.records import (
+    DataError,
+    FloatArray,
+    IntArray,
+    LeakError,
+    Predictions,
+    StrArray,
+)
 
 
 @dataclass(frozen=True, eq=False)

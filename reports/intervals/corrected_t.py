@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.intervals.jackknife import NO_SPREAD, Interval, logit_interval, quantile
+from outerfold.reports.intervals.jackknife import NO_SPREAD, Interval, logit_interval, quantile
 
 SAYS_SO = "with repeats the corrected t covers less than it says; degrees of freedom of one repeat"
 

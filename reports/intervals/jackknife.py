@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
-from reports.intervals.leave_one_out import LeaveOut
-from reports.intervals.support import Basis
-from storage.records import FloatArray
+from outerfold.reports.intervals.leave_one_out import LeaveOut
+from outerfold.reports.intervals.support import Basis
+from outerfold.storage.records import FloatArray
 
 STRETCH_FIXED = 1.25
 STRETCH_TUNED = 1.4

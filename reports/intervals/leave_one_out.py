@@ -12,12 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from objectives.metrics import ECE_BINS, BoolArray, calibration_gaps, class_scores, count_scores
-from objectives.metrics import squared_errors as row_errors
-from reports.intervals.coded_rows import Rows
-from reports.intervals.rank_leave_one_out import ap_without, auc_without
-from reports.intervals.thresholds import fold_thresholds
-from storage.records import FloatArray, IntArray
+from outerfold.objectives.metrics import (
+    ECE_BINS,
+    BoolArray,
+    calibration_gaps,
+    class_scores,
+    count_scores,
+)
+from outerfold.objectives.metrics import squared_errors as row_errors
+from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.reports.intervals.rank_leave_one_out import ap_without, auc_without
+from outerfold.reports.intervals.thresholds import fold_thresholds
+from outerfold.storage.records import FloatArray, IntArray
 
 POOL_BELOW = 5
 """Average precision is of pooled folds where a fold has fewer patients with the class."""

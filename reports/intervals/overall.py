@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from objectives.metrics import METRICS
-from reports.intervals.bootstrap import ece_without_bias, patient_bootstrap
-from reports.intervals.coded_rows import Rows, read
-from reports.intervals.corrected_t import nadeau_bengio, optimism
-from reports.intervals.jackknife import Interval, jackknife_interval, paired_interval
-from reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
-from reports.intervals.support import class_basis, overall_basis, remarks, upper
-from storage.records import DataError, Predictions
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.intervals.bootstrap import ece_without_bias, patient_bootstrap
+from outerfold.reports.intervals.coded_rows import Rows, read
+from outerfold.reports.intervals.corrected_t import nadeau_bengio, optimism
+from outerfold.reports.intervals.jackknife import Interval, jackknife_interval, paired_interval
+from outerfold.reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.support import class_basis, overall_basis, remarks, upper
+from outerfold.storage.records import DataError, Predictions
 
 __all__ = [
     "Interval", "corrected_t", "nadeau_bengio", "optimism", "overall", "paired_difference",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from objectives.metrics import BoolArray
-from storage.records import FloatArray, IntArray
+from outerfold.objectives.metrics import BoolArray
+from outerfold.storage.records import FloatArray, IntArray
 
 Numbers = FloatArray | IntArray
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from reports.intervals.coded_rows import Rows
-from reports.intervals.leave_one_out import POOL_BELOW, LeaveOut
+from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.reports.intervals.leave_one_out import POOL_BELOW, LeaveOut
 
 Scale = Literal["wilson", "logit", "linear"]
 OVERALL_SCALE: dict[str, Scale] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reports.intervals.coded_rows import Rows
-from storage.records import FloatArray
+from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.storage.records import FloatArray
 
 
 def fold_thresholds(rows: Rows) -> FloatArray:

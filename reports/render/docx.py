@@ -17,7 +17,7 @@ from docx.table import _Cell
 from docx.text.paragraph import Paragraph as DocxParagraph
 from PIL import Image
 
-from reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 
 _BODY, _SMALL = 10, 8  # points
 _PAGE_WIDTH = 6.5  # inches between margins

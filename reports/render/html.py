@@ -9,9 +9,9 @@ from io import BytesIO
 
 from PIL import Image
 
-from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.render.palette import DPI, WIDTH
-from reports.wording import Json, stamps
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.render.palette import DPI, WIDTH
+from outerfold.reports.wording import Json, stamps
 
 _SCREEN = 1500  # pixels: sharp at 750 CSS pixels on a doubled display
 

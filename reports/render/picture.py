@@ -12,8 +12,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
-from reports.blocks import Block, Heading, Paragraph, Table
-from reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+from outerfold.reports.blocks import Block, Heading, Paragraph, Table
+from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
 
 _MARGIN = 0.3  # inches
 _LEADING = 1.42  # line height over font size

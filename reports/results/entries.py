@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from objectives.metrics import METRICS, all_scores
-from reports.intervals.overall import Interval, corrected_t, optimism, overall, per_class
-from reports.wording import Json, biased
-from storage.records import FoldResult, Predictions, Run
+from outerfold.objectives.metrics import METRICS, all_scores
+from outerfold.reports.intervals.overall import Interval, corrected_t, optimism, overall, per_class
+from outerfold.reports.wording import Json, biased
+from outerfold.storage.records import FoldResult, Predictions, Run
 
 TUNED = True
 """Every study chooses at least an epoch count and a threshold in its inner loop."""

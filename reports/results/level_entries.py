@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reports.results.entries import by_class, overall_entries
-from reports.results.levels import NO_SIDES, Aggregate, Level, LevelRows, by_level, refuse_aggregate
-from reports.results.predictions import confusion, distinct, images_per_class, patients_per_class
-from reports.wording import Json
-from storage.records import DataError, Predictions, Run
+from outerfold.reports.results.entries import by_class, overall_entries
+from outerfold.reports.results.levels import (
+    NO_SIDES,
+    Aggregate,
+    Level,
+    LevelRows,
+    by_level,
+    refuse_aggregate,
+)
+from outerfold.reports.results.predictions import (
+    confusion,
+    distinct,
+    images_per_class,
+    patients_per_class,
+)
+from outerfold.reports.wording import Json
+from outerfold.storage.records import DataError, Predictions, Run
 
 ONE_IMAGE = "each patient has one image, so that images and patients are the same rows"
 

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.fitted.calibration import Rule, fit_threshold, middle_threshold
-from reports.results.predictions import joined
-from storage.records import (
+from outerfold.pipelines.fitted.calibration import Rule, fit_threshold, middle_threshold
+from outerfold.reports.results.predictions import joined
+from outerfold.storage.records import (
     FINAL,
     DataError,
     FloatArray,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from reports.wording import Json
-from storage.records import Predictions, Run
+from outerfold.reports.wording import Json
+from outerfold.storage.records import Predictions, Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from reports.results.entries import by_class, fold_scores, optimism_entry, overall_entries
-from reports.results.level_entries import aggregate_of, level_entry, level_rows
-from reports.results.levels import LevelRows
-from reports.results.predictions import (
+from outerfold.reports.results.entries import by_class, fold_scores, optimism_entry, overall_entries
+from outerfold.reports.results.level_entries import aggregate_of, level_entry, level_rows
+from outerfold.reports.results.levels import LevelRows
+from outerfold.reports.results.predictions import (
     Evidence,
     confusion,
     distinct,
@@ -23,8 +23,8 @@ from reports.results.predictions import (
     unique_rows,
     validation_rows,
 )
-from reports.wording import OPTIMISTIC, Json
-from storage.records import FoldResult, Predictions, Run
+from outerfold.reports.wording import OPTIMISTIC, Json
+from outerfold.storage.records import FoldResult, Predictions, Run
 
 SCHEMA = 1
 

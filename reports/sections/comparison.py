@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from objectives.metrics import METRICS
-from reports.blocks import Paragraph, Table
-from reports.intervals.overall import overall, paired_difference
-from reports.results.entries import TUNED, entry
-from reports.results.predictions import test_rows
-from reports.results.results import plain
-from reports.wording import (
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.blocks import Paragraph, Table
+from outerfold.reports.intervals.overall import overall, paired_difference
+from outerfold.reports.results.entries import TUNED, entry
+from outerfold.reports.results.predictions import test_rows
+from outerfold.reports.results.results import plain
+from outerfold.reports.wording import (
     OVERALL,
     Json,
     biased,
@@ -23,7 +23,7 @@ from reports.wording import (
     plural,
     signed,
 )
-from storage.records import DataError, Predictions, Run
+from outerfold.storage.records import DataError, Predictions, Run
 
 NOT_TOLD_APART = "not told apart"
 PAIRED = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.blocks import Block, Heading, Paragraph
-from reports.wording import Json, biased, plural, procedure
+from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.wording import Json, biased, plural, procedure
 
 
 def final_section(numbers: Json) -> Iterator[Block]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.blocks import Block, Paragraph, Table
-from reports.results.level_entries import ONE_IMAGE, leading_level
-from reports.sections.tables import Footnotes, class_cell, metric_rows, percent
-from reports.wording import (
+from outerfold.reports.blocks import Block, Paragraph, Table
+from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
+from outerfold.reports.sections.tables import Footnotes, class_cell, metric_rows, percent
+from outerfold.reports.wording import (
     COVERS,
     PER_CLASS,
     Json,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.results.results import results
-from reports.sections.final_model import averaged, not_made, refitted
-from reports.sections.level_tables import level_tables
-from reports.sections.summary import (
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.final_model import averaged, not_made, refitted
+from outerfold.reports.sections.level_tables import level_tables
+from outerfold.reports.sections.summary import (
     data_section,
     headline,
     limit_section,
     optimism_section,
     stamp_paragraphs,
 )
-from reports.sections.tables import overall_table, parameters_table, per_class_table
-from reports.wording import Json, number, procedure, stamps, views
-from storage.records import Run
+from outerfold.reports.sections.tables import overall_table, parameters_table, per_class_table
+from outerfold.reports.wording import Json, number, procedure, stamps, views
+from outerfold.storage.records import Run
 
 
 def model_card(run: Run) -> str:

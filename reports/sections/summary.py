@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.blocks import Block, Heading, Paragraph
-from reports.sections.final_model import final_section
-from reports.sections.level_tables import beside, headline_value, leading, level_tables
-from reports.sections.tables import data_table, overall_table, parameters_table, trials_table
-from reports.wording import (
+from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.sections.final_model import final_section
+from outerfold.reports.sections.level_tables import beside, headline_value, leading, level_tables
+from outerfold.reports.sections.tables import (
+    data_table,
+    overall_table,
+    parameters_table,
+    trials_table,
+)
+from outerfold.reports.wording import (
     BIASED,
     RESEARCH_ONLY,
     Json,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from reports.blocks import Table
-from reports.wording import (
+from outerfold.reports.blocks import Table
+from outerfold.reports.wording import (
     OPTIMISTIC,
     OVERALL,
     PER_CLASS,

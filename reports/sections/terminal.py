@@ -6,12 +6,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.results.level_entries import leading_level
-from reports.results.results import results
-from reports.sections.comparison import Comparison, comparison_table, sentence
-from reports.sections.level_tables import beside, leading
-from reports.sections.summary import optimism_value
-from reports.wording import (
+from outerfold.reports.results.level_entries import leading_level
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.comparison import Comparison, comparison_table, sentence
+from outerfold.reports.sections.level_tables import beside, leading
+from outerfold.reports.sections.summary import optimism_value
+from outerfold.reports.wording import (
     OVERALL,
     Json,
     biased,
@@ -22,7 +22,7 @@ from reports.wording import (
     stamps,
     value,
 )
-from storage.records import Run
+from outerfold.storage.records import Run
 
 
 def closing_table(run: Run) -> Table:

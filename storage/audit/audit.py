@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.audit.cropped_copies import Float32, find_overlaps
-from storage.audit.leaking_columns import column_errors, column_warnings
-from storage.audit.near_duplicates import Signatures, find_pairs, sign
-from storage.errors import first_three
-from storage.images.read import content_hash
-from storage.records import DataError, Dataset, IntArray
+from outerfold.storage.audit.cropped_copies import Float32, find_overlaps
+from outerfold.storage.audit.leaking_columns import column_errors, column_warnings
+from outerfold.storage.audit.near_duplicates import Signatures, find_pairs, sign
+from outerfold.storage.errors import first_three
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.records import DataError, Dataset, IntArray
 
 FLAT = 2
 """Grey levels between darkest and lightest up to which an image is empty."""

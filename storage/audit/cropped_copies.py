@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.audit.near_duplicates import detail, find_pairs, sign
-from storage.records import IntArray, StrArray
+from outerfold.storage.audit.near_duplicates import detail, find_pairs, sign
+from outerfold.storage.records import IntArray, StrArray
 
 Float32 = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.names import normalise
-from storage.records import Column, Dataset, FloatArray, IntArray
+from outerfold.storage.names import normalise
+from outerfold.storage.records import Column, Dataset, FloatArray, IntArray
 
 ERROR_AUC = 0.95
 WARNING_AUC = 0.9

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from storage.records import DataError
+from outerfold.storage.records import DataError
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:

@@ -27,8 +27,8 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
-from storage.cache.files import write_text
-from storage.records import DataError, IntArray
+from outerfold.storage.cache.files import write_text
+from outerfold.storage.records import DataError, IntArray
 
 log = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.datasets.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
-from storage.images.pixels import ByteArray
-from storage.readers._base import SYNTHETIC_MARKER
-from storage.readers.mini_ddsm import SHEET
-from storage.readers.targets import Task
-from storage.records import DataError
-from storage.seeds import derive
+from outerfold.storage.datasets.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
+from outerfold.storage.images.pixels import ByteArray
+from outerfold.storage.readers._base import SYNTHETIC_MARKER
+from outerfold.storage.readers.mini_ddsm import SHEET
+from outerfold.storage.readers.targets import Task
+from outerfold.storage.records import DataError
+from outerfold.storage.seeds import derive
 
 DEFAULT_PATIENTS: dict[Task, int] = {"multimodal": 150, "dbt": 240}
 SHARES: dict[Task, dict[str, float]] = {

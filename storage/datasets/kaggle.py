@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from storage.images.read import is_image
-from storage.readers.mini_ddsm import find_sheets
-from storage.readers.targets import Task
-from storage.records import DataError
+from outerfold.storage.images.read import is_image
+from outerfold.storage.readers.mini_ddsm import find_sheets
+from outerfold.storage.readers.targets import Task
+from outerfold.storage.records import DataError
 
 TASK_SETS: dict[Task, str] = {
     "dbt": "gabrielcarvalho11/breast-cancer-screening-dbt/versions/1",

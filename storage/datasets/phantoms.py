@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from storage.images.pixels import ByteArray
-from storage.records import FloatArray
+from outerfold.storage.images.pixels import ByteArray
+from outerfold.storage.records import FloatArray
 
 SIDE = 224
 FIELD = 288

@@ -8,8 +8,8 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.errors import DataError, unknown
-from storage.images.breast_crop import breast_box
+from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.images.breast_crop import breast_box
 
 ByteArray = NDArray[np.uint8]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.records import DataError
+from outerfold.storage.records import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
-from storage.images.pixels import DECODE_ERRORS, ByteArray, window
+from outerfold.storage.images.pixels import DECODE_ERRORS, ByteArray, window
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
 """Lower-case suffixes of files that count as images."""
@@ -36,7 +36,7 @@ def read_image(path: Path | str) -> ByteArray:
     """
     path = Path(path)
     if path.suffix.lower() == ".dcm":
-        from storage.images.dicom import read_dicom
+        from outerfold.storage.images.dicom import read_dicom
 
         return _rgb(read_dicom(path))
     return _rgb(_decode(path))

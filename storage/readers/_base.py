@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.errors import DataError, first_three
-from storage.names import normalise
+from outerfold.storage.errors import DataError, first_three
+from outerfold.storage.names import normalise
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """A file of this name at a data root says that a program made the images."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from storage.errors import first_three
-from storage.images.read import IMAGE_SUFFIXES, is_image
-from storage.readers._base import (
+from outerfold.storage.errors import first_three
+from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
+from outerfold.storage.readers._base import (
     FILE_NAMES,
     LABEL_NAMES,
     MASK_PATTERN,
@@ -16,8 +16,8 @@ from storage.readers._base import (
     read_csv_table,
     require_patients,
 )
-from storage.readers.manifest import list_manifest
-from storage.records import DataError
+from outerfold.storage.readers.manifest import list_manifest
+from outerfold.storage.records import DataError
 
 METADATA = "metadata.csv"
 Table = dict[str, tuple[str, ...]]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from storage.errors import first_three, nearest
-from storage.names import normalise
-from storage.readers._base import find_column
-from storage.records import Column, DataError, FloatArray
+from outerfold.storage.errors import first_three, nearest
+from outerfold.storage.names import normalise
+from outerfold.storage.readers._base import find_column
+from outerfold.storage.records import Column, DataError, FloatArray
 
 DEFAULT_COLUMNS = ("age", "density", "family_history")
 """What the multimodal task looks for when no column is named."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from storage.errors import first_three, nearest
-from storage.images.read import IMAGE_SUFFIXES
-from storage.readers._base import (
+from outerfold.storage.errors import first_three, nearest
+from outerfold.storage.images.read import IMAGE_SUFFIXES
+from outerfold.storage.readers._base import (
     FILE_NAMES,
     LABEL_NAMES,
     PATIENT_NAMES,
@@ -16,7 +16,7 @@ from storage.readers._base import (
     read_csv_table,
     require_patients,
 )
-from storage.records import DataError
+from outerfold.storage.records import DataError
 
 
 def list_manifest(path: Path) -> Listing:

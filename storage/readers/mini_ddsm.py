@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from storage.errors import first_three
-from storage.readers._base import MASK_PATTERN, Listing, find_column
-from storage.readers.columns import is_missing
-from storage.records import DataError
+from outerfold.storage.errors import first_three
+from outerfold.storage.readers._base import MASK_PATTERN, Listing, find_column
+from outerfold.storage.readers.columns import is_missing
+from outerfold.storage.records import DataError
 
 SHEET = "DataWMask.xlsx"
 LISTS = "List_*.xlsx"

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from storage.images.read import content_hash
-from storage.readers._base import (
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.readers._base import (
     SYNTHETIC_MARKER,
     Listing,
     find_column,
     patients_by_default,
     patients_by_regex,
 )
-from storage.readers.class_folders import list_class_folders
-from storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
-from storage.readers.manifest import list_manifest
-from storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
-from storage.readers.sides import find_sides
-from storage.readers.targets import Task, class_order, target, wanted_classes
-from storage.records import Column, DataError, Dataset, Features, FloatArray
+from outerfold.storage.readers.class_folders import list_class_folders
+from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
+from outerfold.storage.readers.manifest import list_manifest
+from outerfold.storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from outerfold.storage.readers.sides import find_sides
+from outerfold.storage.readers.targets import Task, class_order, target, wanted_classes
+from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _patients(
 
 
 def _guess_patients(listing: Listing) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    from storage.audit.near_duplicates import group_lookalikes
+    from outerfold.storage.audit.near_duplicates import group_lookalikes
 
     groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
     said = (

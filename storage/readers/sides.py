@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from storage.readers._base import find_column
+from outerfold.storage.readers._base import find_column
 
 SIDE_NAMES = ("side", "laterality")
 LEFT_WORDS, RIGHT_WORDS = ("left", "l"), ("right", "r")

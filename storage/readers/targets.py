@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from storage.errors import nearest
-from storage.records import DataError
+from outerfold.storage.errors import nearest
+from outerfold.storage.records import DataError
 
 Task = Literal["dbt", "multimodal"]
 CLINICAL_ORDER = {"normal": 0, "actionable": 1, "benign": 2, "cancer": 3, "malignant": 3}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from storage.cache.files import read_json, write_bytes, write_json, write_text
-from storage.records import (
+from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.records import (
     FINAL,
     Column,
     DataError,

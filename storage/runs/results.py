@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from storage.cache.files import read_json, write_bytes, write_json, write_text
-from storage.records import (
+from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.records import (
     FINAL,
     DataError,
     Ensemble,
@@ -21,7 +21,7 @@ from storage.records import (
     Predictions,
     Run,
 )
-from storage.runs.folder import RunFolder
+from outerfold.storage.runs.folder import RunFolder
 
 PROTOCOL = (
     "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "in_flight", "seed",

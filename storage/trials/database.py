@@ -11,7 +11,7 @@ from typing import TypeVar
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from storage.errors import DataError, first_line
+from outerfold.storage.errors import DataError, first_line
 
 _log = logging.getLogger("outerfold")
 

@@ -16,10 +16,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.errors import first_line
-from storage.records import DataError
-from storage.runs.folder import RunFolder
-from storage.trials.database import patiently, without_password
+from outerfold.storage.errors import first_line
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.trials.database import patiently, without_password
 
 
 def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:

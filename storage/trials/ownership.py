@@ -7,11 +7,11 @@ import uuid
 import optuna
 from optuna.storages import BaseStorage
 
-from storage.cache.files import read_json, write_json, write_text
-from storage.records import DataError
-from storage.runs.folder import RunFolder
-from storage.trials.database import without_password
-from storage.trials.journal import study_name
+from outerfold.storage.cache.files import read_json, write_json, write_text
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.trials.database import without_password
+from outerfold.storage.trials.journal import study_name
 
 FILE, DRIVER = "storage.json", "driver"
 RUN = "run"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.encoders._base import TOKEN_GRID
-from pipelines.encoders.catalogue import KNOWN, whereabouts
+from outerfold.pipelines.encoders._base import TOKEN_GRID
+from outerfold.pipelines.encoders.catalogue import KNOWN, whereabouts
 
 REMARKS = (
     f"Width: numbers of an image's embedding. Tokens: its map averaged to {TOKEN_GRID} x "

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from storage.errors import DataError, unknown
-from storage.images.framing import CROPS, FITS
-from study.config.record import (
+from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.images.framing import CROPS, FITS
+from outerfold.study.config.record import (
     AGGREGATES,
     ALL,
     AUTO,
@@ -24,7 +24,7 @@ from study.config.record import (
     RULES,
     TASKS,
 )
-from study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 VERBS = (
     "run", "report", "compare", "explain", "audit", "predict", "dashboard", "doctor", "data",
@@ -82,7 +82,7 @@ def _dispatch(argv: list[str]) -> int:
     if verb == "run" and options.encoder == "list":
         from rich.console import Console
 
-        from study.cli.encoder_list import show_encoders
+        from outerfold.study.cli.encoder_list import show_encoders
 
         return show_encoders(Console(highlight=False))
     action: Callable[[argparse.Namespace], int] = _action(verb)
@@ -102,10 +102,10 @@ def _columns_of(rest: list[str]) -> tuple[dict[str, str], list[str]]:
 def _action(verb: str) -> Callable[[argparse.Namespace], int]:
     # Loaded only now: `--help` must not wait for torch.
     if verb == "run":
-        from study.cli.run import run
+        from outerfold.study.cli.run import run
 
         return run
-    from study.cli import verbs
+    from outerfold.study.cli import verbs
 
     action: Callable[[argparse.Namespace], int] = getattr(verbs, verb)
     return action
@@ -113,7 +113,7 @@ def _action(verb: str) -> Callable[[argparse.Namespace], int]:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the whole command line, and that of each verb."""
-    from study.cli.version import own_version
+    from outerfold.study.cli.version import own_version
 
     parser = Parser(
         prog="outerfold", description=DESCRIPTION, allow_abbrev=False,

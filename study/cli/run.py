@@ -8,11 +8,11 @@ import time
 from rich.console import Console
 from rich.panel import Panel
 
-from storage.errors import DataError
-from study.config.gather import cache_folder, execution, gather, study_config
-from study.engines.choose import starter_of
-from study.engines.local import local_devices, quiet_optuna
-from study.setup.data_source import find_source
+from outerfold.storage.errors import DataError
+from outerfold.study.config.gather import cache_folder, execution, gather, study_config
+from outerfold.study.engines.choose import starter_of
+from outerfold.study.engines.local import local_devices, quiet_optuna
+from outerfold.study.setup.data_source import find_source
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     workers = starter_of(how, devices, lambda text: console.print(text, soft_wrap=True))
     try:
         # Loaded only now: the workers load what they need at the same time.
-        from study.driver.one_run import carry_out
+        from outerfold.study.driver.one_run import carry_out
 
         return carry_out(config, source, factors, workers, how, console, started)
     finally:

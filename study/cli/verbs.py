@@ -11,28 +11,28 @@ from pathlib import Path
 from optuna_dashboard import run_server
 from rich.console import Console
 
-from reports.results.level_entries import refuse_inert
-from reports.results.predictions import unique_rows
-from reports.sections.comparison import compare as paired
-from reports.sections.model_card import model_card
-from reports.sections.terminal import closing_table, comparison_lines
-from reports.write import write_report
-from reports.write_comparison import write_comparisons
-from storage.audit.audit import audit as find_faults
-from storage.datasets.demo import write_demo
-from storage.datasets.kaggle import availability, find_or_download
-from storage.images.read import IMAGE_SUFFIXES, read_image
-from storage.readers.read import read
-from storage.records import FINAL, DataError, Run
-from storage.runs.folder import RunFolder
-from storage.runs.results import finished, read_run
-from storage.trials.journal import open_trials
-from study.config.gather import cache_folder
-from study.exit_codes import EXIT_USAGE
-from study.setup.data_source import find_source
-from study.setup.lock import hold
-from study.setup.run_directory import repair
-from study.splits import patients_by_class
+from outerfold.reports.results.level_entries import refuse_inert
+from outerfold.reports.results.predictions import unique_rows
+from outerfold.reports.sections.comparison import compare as paired
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.sections.terminal import closing_table, comparison_lines
+from outerfold.reports.write import write_report
+from outerfold.reports.write_comparison import write_comparisons
+from outerfold.storage.audit.audit import audit as find_faults
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.datasets.kaggle import availability, find_or_download
+from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import FINAL, DataError, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import finished, read_run
+from outerfold.storage.trials.journal import open_trials
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.exit_codes import EXIT_USAGE
+from outerfold.study.setup.data_source import find_source
+from outerfold.study.setup.lock import hold
+from outerfold.study.setup.run_directory import repair
+from outerfold.study.splits import patients_by_class
 
 MOST_CASES = 6
 """In a row of a figure; more would be too small to be seen."""
@@ -77,9 +77,9 @@ def compare(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Write the page of what a finished run's outer models look at."""
-    from reports.explain.write import write_inside
-    from study.engines.local import local_devices
-    from study.explain.explain import look_inside
+    from outerfold.reports.explain.write import write_inside
+    from outerfold.study.engines.local import local_devices
+    from outerfold.study.explain.explain import look_inside
 
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
@@ -121,7 +121,7 @@ def audit(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Score images with the shipped model: one CSV line an image on standard output."""
-    from pipelines.saved.predictor import new_features, read_shipped
+    from outerfold.pipelines.saved.predictor import new_features, read_shipped
 
     shipped = read_shipped(RunFolder(options.run))
     for path in options.images:

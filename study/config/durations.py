@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from storage.errors import DataError
+from outerfold.storage.errors import DataError
 
 _FORM = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 

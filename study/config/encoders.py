@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from storage.errors import DataError
+from outerfold.storage.errors import DataError
 
 
 def encoder_names(text: str) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from storage.errors import DataError, unknown
-from study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
-from study.config.record import (
+from outerfold.storage.errors import DataError, unknown
+from outerfold.study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from outerfold.study.config.record import (
     DEMO,
     DEMO_ENCODER,
     ENCODERS,

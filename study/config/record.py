@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from storage.errors import DataError, unknown
-from storage.images.framing import Framing
-from study.config.durations import seconds_of
-from study.config.encoders import encoder_names, weights_by_encoder
+from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.images.framing import Framing
+from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.encoders import encoder_names, weights_by_encoder
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from objectives.spaces import Choice, Ranges, overridden
-from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
-from storage.records import DataError, Dataset
-from study.config.record import AUTO, StudyConfig
+from outerfold.objectives.spaces import Choice, Ranges, overridden
+from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
+from outerfold.storage.records import DataError, Dataset
+from outerfold.study.config.record import AUTO, StudyConfig
 
 
 def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:

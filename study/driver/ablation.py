@@ -9,16 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from objectives.spaces import Choice, Ranges
-from reports.sections.comparison import compare
-from reports.sections.terminal import comparison_lines
-from reports.write_comparison import write_comparisons
-from storage.errors import DataError, unknown
-from storage.records import Dataset
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of, tokens_needed
+from outerfold.objectives.spaces import Choice, Ranges
+from outerfold.reports.sections.comparison import compare
+from outerfold.reports.sections.terminal import comparison_lines
+from outerfold.reports.write_comparison import write_comparisons
+from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.records import Dataset
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of, tokens_needed
 
 Level = bool | int | float | str
 

@@ -13,18 +13,18 @@ from types import FrameType
 
 import optuna
 
-from pipelines.saved.ensemble import ship_ensemble
-from storage.runs.results import finished
-from storage.trials.journal import keep_trial
-from study.driver.progress import StudyProgress
-from study.engines.local import Engine, WorkerLost
-from study.schedule.deadline import Deadline
-from study.schedule.patience import Ended, history_of, limit_of
-from study.schedule.schedule import Schedule
-from study.setup.run_directory import Ready
-from study.worker.finish import count_trials
-from study.worker.jobs import Job, Outcome
-from study.worker.session import Place, create_studies
+from outerfold.pipelines.saved.ensemble import ship_ensemble
+from outerfold.storage.runs.results import finished
+from outerfold.storage.trials.journal import keep_trial
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import Engine, WorkerLost
+from outerfold.study.schedule.deadline import Deadline
+from outerfold.study.schedule.patience import Ended, history_of, limit_of
+from outerfold.study.schedule.schedule import Schedule
+from outerfold.study.setup.run_directory import Ready
+from outerfold.study.worker.finish import count_trials
+from outerfold.study.worker.jobs import Job, Outcome
+from outerfold.study.worker.session import Place, create_studies
 
 _log = logging.getLogger("outerfold")
 

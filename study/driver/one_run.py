@@ -13,31 +13,31 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from objectives.metrics import METRICS
-from pipelines.encoders._base import Encoder
-from pipelines.rows.training_rows import Sources
-from reports.results.level_entries import refuse_inert
-from storage.records import DataError, Dataset
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from storage.trials.journal import open_trials
-from storage.trials.ownership import claim, take_over
-from study.config.durations import seconds_of
-from study.config.gather import cache_folder
-from study.config.record import Execution, StudyConfig
-from study.driver.driver import carry_out_run, measure, open_studies, schedule_of
-from study.driver.progress import StudyProgress
-from study.engines.local import Starter, WorkerLost
-from study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
-from study.schedule.deadline import Deadline
-from study.setup.batch_size import settled
-from study.setup.data_source import Source
-from study.setup.lock import hold
-from study.setup.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
-from study.setup.provenance import command_line, write_provenance
-from study.setup.represent import audit_represented, encoders_of, represent, room
-from study.setup.run_directory import Ready, begin, default_run, read_source, repair
-from study.worker.session import Place
+from outerfold.objectives.metrics import METRICS
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.rows.training_rows import Sources
+from outerfold.reports.results.level_entries import refuse_inert
+from outerfold.storage.records import DataError, Dataset
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.storage.trials.journal import open_trials
+from outerfold.storage.trials.ownership import claim, take_over
+from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.record import Execution, StudyConfig
+from outerfold.study.driver.driver import carry_out_run, measure, open_studies, schedule_of
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import Starter, WorkerLost
+from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
+from outerfold.study.schedule.deadline import Deadline
+from outerfold.study.setup.batch_size import settled
+from outerfold.study.setup.data_source import Source
+from outerfold.study.setup.lock import hold
+from outerfold.study.setup.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
+from outerfold.study.setup.provenance import command_line, write_provenance
+from outerfold.study.setup.represent import audit_represented, encoders_of, represent, room
+from outerfold.study.setup.run_directory import Ready, begin, default_run, read_source, repair
+from outerfold.study.worker.session import Place
 
 
 def carry_out(
@@ -56,7 +56,7 @@ def carry_out(
     )  # fmt: skip
     if not factors:
         return study(config, path)
-    from study.driver.ablation import ablate  # with all that draws
+    from outerfold.study.driver.ablation import ablate  # with all that draws
 
     root = path if how.run else path.with_name(f"{path.name}-ablation")
     return ablate(factors, config, data, root, study, console)
@@ -186,9 +186,9 @@ def _say_resume(console: Console, folder: RunFolder) -> None:
 
 def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
     # What draws and writes is loaded only now: the first trial need not wait for it.
-    from reports.sections.model_card import model_card
-    from reports.sections.terminal import closing_table
-    from reports.write import write_report
+    from outerfold.reports.sections.model_card import model_card
+    from outerfold.reports.sections.terminal import closing_table
+    from outerfold.reports.write import write_report
 
     try:
         finished_run = read_run(ready.folder)

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from study.worker.jobs import Outcome
+from outerfold.study.worker.jobs import Outcome
 
 LINES_A_STUDY = 4
 """Reports a study where there is no terminal to draw bars on."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from storage.errors import DataError
-from study.config.record import Execution
-from study.engines.local import Engine, LocalEngine, Starter
+from outerfold.storage.errors import DataError
+from outerfold.study.config.record import Execution
+from outerfold.study.engines.local import Engine, LocalEngine, Starter
 
 
 def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -> Starter:
@@ -32,7 +32,7 @@ def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -
 
 def _cluster(how: Execution, say: Callable[[str], None]) -> Callable[[], Engine]:
     try:
-        from study.engines.dask import DaskEngine  # an extra, and slow to load
+        from outerfold.study.engines.dask import DaskEngine  # an extra, and slow to load
     except ModuleNotFoundError as error:
         raise DataError(
             f"--engine dask needs the package {error.name}; pip install 'outerfold[dask]'"

@@ -14,11 +14,11 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
-from storage.errors import DataError, first_line
-from storage.runs.folder import RunFolder
-from study.engines.local import WorkerLost, quiet_optuna, relayed
-from study.worker.jobs import Job, Outcome, work
-from study.worker.remote_embeddings import at_hand
+from outerfold.storage.errors import DataError, first_line
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.engines.local import WorkerLost, quiet_optuna, relayed
+from outerfold.study.worker.jobs import Job, Outcome, work
+from outerfold.study.worker.remote_embeddings import at_hand
 
 _log = logging.getLogger("outerfold")
 

@@ -17,10 +17,10 @@ import optuna
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from storage.errors import DataError, first_line
+from outerfold.storage.errors import DataError, first_line
 
 if TYPE_CHECKING:
-    from study.worker.jobs import Job, Outcome
+    from outerfold.study.worker.jobs import Job, Outcome
 
 WATCH_SECONDS = 0.5
 """How long a worker may outlive the driver."""
@@ -73,7 +73,7 @@ class LocalEngine:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See ``Engine.submit``; a worker that dies takes the others with it, all start anew."""
-        from study.worker.jobs import work
+        from outerfold.study.worker.jobs import work
 
         try:
             future: Future[Outcome] = self._pool.submit(work, job)
@@ -177,7 +177,7 @@ def begin_worker(driver: int) -> None:
     """
     import torch
 
-    import study.worker.jobs  # noqa: F401
+    import outerfold.study.worker.jobs  # noqa: F401
 
     torch.set_num_threads(1)
     quiet_optuna()

@@ -7,20 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
-from pipelines.explain.saliency import heat_of, method_of, require
-from pipelines.images.activations import image_source
-from pipelines.images.decoded import read_square
-from pipelines.rows.training_rows import ImageSource
-from reports.explain.cases import Case, choose
-from reports.explain.page import Inside, Shown
-from reports.results.predictions import joined
-from storage.images.read import content_hash
-from storage.records import LeakError
-from storage.runs.folder import RunFolder
-from study.explain.finished_run import Opened, open_run, refuse_device, refuse_other_scores
-from study.explain.permutation import PERMUTATIONS, weigh
-from study.setup.represent import division_of
+from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
+from outerfold.pipelines.explain.saliency import heat_of, method_of, require
+from outerfold.pipelines.images.activations import image_source
+from outerfold.pipelines.images.decoded import read_square
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.reports.explain.cases import Case, choose
+from outerfold.reports.explain.page import Inside, Shown
+from outerfold.reports.results.predictions import joined
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.records import LeakError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.explain.finished_run import (
+    Opened,
+    open_run,
+    refuse_device,
+    refuse_other_scores,
+)
+from outerfold.study.explain.permutation import PERMUTATIONS, weigh
+from outerfold.study.setup.represent import division_of
 
 Say = Callable[[str], None]
 

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.encoders.divide import Divided, divide
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explain.fold_model import FoldModel
-from pipelines.explain.load import fold_model
-from pipelines.fitted.calibration import Decision
-from pipelines.saved.model import Origin, read_preprocessing
-from pipelines.saved.predictor import refuse_other_views
-from reports.wording import biased
-from storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
+from outerfold.pipelines.encoders.divide import Divided, divide
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.explain.fold_model import FoldModel
+from outerfold.pipelines.explain.load import fold_model
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.saved.model import Origin, read_preprocessing
+from outerfold.pipelines.saved.predictor import refuse_other_views
+from outerfold.reports.wording import biased
+from outerfold.storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
 
 TOLERANCE = 1e-4
 """Largest difference between a score computed again and the one that was kept."""

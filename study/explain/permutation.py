@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.explain.fold_model import FoldModel, Readings
-from pipelines.rows.training_rows import ImageSource
-from reports.explain.importance import COLUMNS, IMAGE, Altered, contribution
-from reports.results.predictions import joined
-from reports.wording import Json
-from storage.records import FloatArray, Predictions
-from storage.seeds import derive
-from study.explain.finished_run import Opened, refuse_other_scores
+from outerfold.pipelines.explain.fold_model import FoldModel, Readings
+from outerfold.pipelines.rows.training_rows import ImageSource
+from outerfold.reports.explain.importance import COLUMNS, IMAGE, Altered, contribution
+from outerfold.reports.results.predictions import joined
+from outerfold.reports.wording import Json
+from outerfold.storage.records import FloatArray, Predictions
+from outerfold.storage.seeds import derive
+from outerfold.study.explain.finished_run import Opened, refuse_other_scores
 
 PERMUTATIONS = 20
 """Of each column, averaged."""
@@ -56,7 +56,7 @@ class Taken:
     """What is taken away of one fold's test rows, and what stands for an image.
 
     Attributes:
-        images: readings of n rows (``pipelines.explain.fold_model``).
+        images: readings of n rows (``outerfold.pipelines.explain.fold_model``).
         mean_image: ``FoldModel.mean_image``.
         table: (n, k) columns, NaN where missing.
         names: (k,) of the columns.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from study.schedule.patience import Ended
+from outerfold.study.schedule.patience import Ended
 
 END_TRIALS = 1.5
 """An end runs the chosen trial again, then refits it: at most 1.1 and 0.3 of a trial a network."""

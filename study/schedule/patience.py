@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.study import StudyDirection
 
-from study.config.record import StudyConfig
+from outerfold.study.config.record import StudyConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from study.schedule.deadline import Deadline
-from study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.deadline import Deadline
+from outerfold.study.schedule.patience import Ended, Limit, visible
 
 
 @dataclass

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from storage import names
-from storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
-from storage.cache.files import read_json, write_json
-from storage.cache.row_store import digest
-from storage.images import pixels, read
+from outerfold.storage import names
+from outerfold.storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.row_store import digest
+from outerfold.storage.images import pixels, read
 
 AUDITORS = (audit, cropped_copies, leaking_columns, names, near_duplicates, pixels, read)
 """Modules whose text is part of what an audit is known by."""

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import torch
 
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.divide import Tail, divide
-from pipelines.training.micro_batches import out_of_memory, release
-from pipelines.training.precision import Precision
-from storage.runs.folder import RunFolder
-from study.config.record import AUTO, StudyConfig
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.divide import Tail, divide
+from outerfold.pipelines.training.micro_batches import out_of_memory, release
+from outerfold.pipelines.training.precision import Precision
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.config.record import AUTO, StudyConfig
 
 SMALLEST = 8
 CPU_CAP, GPU_CAP = 64, 512

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.datasets.demo import write_demo
-from storage.datasets.kaggle import TASK_SETS, availability, download
-from storage.readers.targets import Task
-from storage.records import DataError
-from study.config.record import DEMO
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.datasets.kaggle import TASK_SETS, availability, download
+from outerfold.storage.readers.targets import Task
+from outerfold.storage.records import DataError
+from outerfold.study.config.record import DEMO
 
 BANNER = (
     "{reason}\nWhat follows runs on procedural phantoms. Its numbers say nothing about any patient."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from storage.records import DataError
+from outerfold.storage.records import DataError
 
 
 def hold(path: Path) -> FileLock:

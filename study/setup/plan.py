@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from rich.table import Table
 
-from objectives.pruning import FIRST_RUNG_SHARE
-from storage.records import Dataset, OuterFold
-from study.config.record import ALL, StudyConfig
-from study.config.search_space import ranges_of, views_of
+from outerfold.objectives.pruning import FIRST_RUNG_SHARE
+from outerfold.storage.records import Dataset, OuterFold
+from outerfold.study.config.record import ALL, StudyConfig
+from outerfold.study.config.search_space import ranges_of, views_of
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
 """Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from storage.cache.files import read_json, write_json
-from storage.runs.folder import RunFolder
-from storage.trials.database import without_password
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.trials.database import without_password
 
 PACKAGES = (
     "albucore", "albumentations", "imbalanced-learn", "joblib", "numpy", "opencv-python-headless",

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.divide import divide
-from pipelines.encoders.registry import build
-from pipelines.images.activations import Division, TrunkSource, image_source, room_for
-from pipelines.images.embeddings import Embeddings
-from pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
-from pipelines.saved.files import encoder_card, write_encoder_cards
-from storage.audit.audit import audit_embeddings
-from storage.audit.cropped_copies import MANY
-from storage.images.framing import Framing
-from storage.records import Dataset
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of, tokens_needed, views_of
-from study.setup.audit_cache import known
-from study.setup.run_directory import Ready
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.divide import divide
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.images.activations import Division, TrunkSource, image_source, room_for
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
+from outerfold.storage.audit.audit import audit_embeddings
+from outerfold.storage.audit.cropped_copies import MANY
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.records import Dataset
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of, tokens_needed, views_of
+from outerfold.study.setup.audit_cache import known
+from outerfold.study.setup.run_directory import Ready
 
 
 def encoders_of(config: StudyConfig) -> dict[str, Encoder]:

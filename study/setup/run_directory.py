@@ -11,16 +11,16 @@ from pathlib import Path
 
 import tomli_w
 
-from storage.audit.audit import audit
-from storage.readers.read import read
-from storage.records import DataError, Dataset, OuterFold
-from storage.runs.folder import RunFolder
-from storage.trials.journal import discard_interrupted, mend, unlock
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of
-from study.setup.audit_cache import known
-from study.setup.data_source import Source
-from study.splits import Splits, flat, split
+from outerfold.storage.audit.audit import audit
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import DataError, Dataset, OuterFold
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.trials.journal import discard_interrupted, mend, unlock
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.setup.audit_cache import known
+from outerfold.study.setup.data_source import Source
+from outerfold.study.splits import Splits, flat, split
 
 ORPHANS_GONE_SECONDS = 1.5
 """Workers of a killed driver end themselves well within this."""

@@ -13,14 +13,14 @@ import optuna
 import torch
 from optuna.trial import FixedTrial, TrialState
 
-from objectives.inner import InnerObjective, Replay, copies
-from pipelines._base import Fitted, Training
-from pipelines.augmentation.views import TASK_STYLES, augmentation_key
-from pipelines.fitted.calibration import Decision
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.saved.files import read_encoder_card, write_preprocessing
-from pipelines.training.tails import CHANGES
-from storage.records import (
+from outerfold.objectives.inner import InnerObjective, Replay, copies
+from outerfold.pipelines._base import Fitted, Training
+from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.saved.files import read_encoder_card, write_preprocessing
+from outerfold.pipelines.training.tails import CHANGES
+from outerfold.storage.records import (
     FINAL,
     Dataset,
     FloatArray,
@@ -30,12 +30,12 @@ from storage.records import (
     Predictions,
     TrainSide,
 )
-from storage.runs.results import write_result
-from storage.seeds import derive
-from storage.trials.ownership import refuse_a_former_driver
-from study.config.record import StudyConfig
-from study.schedule.patience import history_of, limit_of
-from study.worker.session import Session
+from outerfold.storage.runs.results import write_result
+from outerfold.storage.seeds import derive
+from outerfold.storage.trials.ownership import refuse_a_former_driver
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.schedule.patience import history_of, limit_of
+from outerfold.study.worker.session import Session
 
 
 class StudyFailed(RuntimeError):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from storage.records import DataError
-from storage.trials.journal import keep_trial
-from study.worker.finish import StudyFailed, finish
-from study.worker.session import Place, Session, open_session
+from outerfold.storage.records import DataError
+from outerfold.storage.trials.journal import keep_trial
+from outerfold.study.worker.finish import StudyFailed, finish
+from outerfold.study.worker.session import Place, Session, open_session
 
 MEASURED_CONFIGURATIONS = 5
 """Random ones, for the plan; one where blocks are trained, as they cost alike."""

@@ -6,15 +6,15 @@ import socket
 from dataclasses import replace
 from functools import lru_cache
 
-from pipelines.images.embeddings import Embeddings
-from pipelines.rows.training_rows import ByEncoder
-from storage.records import DataError
-from storage.runs.folder import RunFolder
-from study.config.gather import cache_folder
-from study.config.record import StudyConfig
-from study.setup.represent import embed_rows, encoders_of
-from study.setup.run_directory import Ready
-from study.worker.session import Place
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.setup.represent import embed_rows, encoders_of
+from outerfold.study.setup.run_directory import Ready
+from outerfold.study.worker.session import Place
 
 
 @lru_cache(maxsize=1)

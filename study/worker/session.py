@@ -12,21 +12,21 @@ from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from objectives.inner import InnerObjective, Protocol
-from objectives.metrics import METRICS
-from objectives.pruning import PRUNERS
-from objectives.spaces import Space, space
-from pipelines.rows.training_rows import Sources
-from storage.records import Dataset, OuterFold
-from storage.runs.folder import RunFolder
-from storage.seeds import derive
-from storage.trials.database import patiently
-from storage.trials.journal import open_trials, study_name
-from storage.trials.ownership import RUN, claim
-from storage.trials.trial_view import Desk
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of
-from study.schedule.patience import visible
+from outerfold.objectives.inner import InnerObjective, Protocol
+from outerfold.objectives.metrics import METRICS
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.objectives.spaces import Space, space
+from outerfold.pipelines.rows.training_rows import Sources
+from outerfold.storage.records import Dataset, OuterFold
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.seeds import derive
+from outerfold.storage.trials.database import patiently
+from outerfold.storage.trials.journal import open_trials, study_name
+from outerfold.storage.trials.ownership import RUN, claim
+from outerfold.storage.trials.trial_view import Desk
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.schedule.patience import visible
 
 SHOWN_SECONDS = 30.0
 """How long a network file system may take to show a trial on another machine."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.encoders._base import TOKEN_GRID, Encoder, recipe
-from storage.cache.row_store import digest
+from outerfold.pipelines.encoders._base import TOKEN_GRID, Encoder, recipe
+from outerfold.storage.cache.row_store import digest
 
 
 def pictures(count: int, side: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -8,14 +8,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from pipelines._base import Epoch, Pipeline
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import Dataset
+from outerfold.pipelines._base import Epoch, Pipeline
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import Dataset
 from tests.factories import ArraySource, make_config, make_rows, make_splits
 
 
 class PipelineContract:
-    """Guarantees of `pipelines._base.Pipeline` and of what it starts."""
+    """Guarantees of `outerfold.pipelines._base.Pipeline` and of what it starts."""
 
     classes: tuple[str, ...]
 

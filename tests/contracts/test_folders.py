@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.places import ROOT
 
 FOLDERS = ("study", "reports", "objectives", "pipelines", "storage")
+MOST_FILES = 10
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
@@ -40,8 +42,39 @@ def test_no_optuna_where_models_learn_and_numbers_are_told(folder: str) -> None:
 @pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=str)
 def test_a_package_is_one_sentence_and_imports_nothing(path: Path) -> None:
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    assert len(body) == 1
     assert isinstance(body[0], ast.Expr)
+    name = path.parent.relative_to(ROOT).as_posix()
+    guard = [f"if __name__ != 'outerfold.{name}':"] if name in FOLDERS else []
+    assert [ast.unparse(node).splitlines()[0] for node in body[1:]] == guard
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "benchmarks", "tests", "outerfold"])
+def test_no_folder_holds_more_than_ten_files(folder: str) -> None:
+    """Files that lie flat in a folder; more are not taken in at one look."""
+    inside = [path for path in (ROOT / folder).rglob("*.py") if path.name != "__init__.py"]
+    counted = Counter(path.parent.relative_to(ROOT).as_posix() for path in inside)
+    assert {name: count for name, count in counted.items() if count > MOST_FILES} == {}
+
+
+def test_tests_stand_in_the_rooms_of_what_they_test() -> None:
+    rooms = {path.parent.relative_to(ROOT).as_posix() for path in FILES}
+    tested = {
+        path.parent.relative_to(ROOT / "tests").as_posix()
+        for folder in FOLDERS
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
+    }
+    assert tested <= rooms
+
+
+def test_all_is_imported_under_one_name() -> None:
+    trees = (*FOLDERS, "tests", "benchmarks", "outerfold")
+    every = [path for folder in trees for path in (ROOT / folder).rglob("*.py")]
+    old = {
+        path.relative_to(ROOT).as_posix()
+        for path in every
+        if any(name.split(".")[0] in FOLDERS for name in imported(path))
+    }
+    assert old == set()
 
 
 @pytest.mark.parametrize(

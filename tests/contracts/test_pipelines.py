@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines._base import Pipeline
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from storage.records import Dataset
+from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.storage.records import Dataset
 from tests.contracts.pipeline_contract import PipelineContract
 from tests.factories import ArraySource
 from tests.pipelines.training.tail_factories import tail_pipeline, with_tail

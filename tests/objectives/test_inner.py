@@ -13,16 +13,16 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from objectives.inner import InnerObjective, Protocol, copies, smoothed
-from objectives.metrics import METRICS
-from objectives.pruning import PRUNERS
-from objectives.spaces import overridden, space
-from pipelines._base import Epoch, TrainingDiverged
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import FloatArray, OuterFold, TrainSide
-from storage.seeds import derive
-from study.worker.jobs import Job, carry_out
-from study.worker.session import open_session
+from outerfold.objectives.inner import InnerObjective, Protocol, copies, smoothed
+from outerfold.objectives.metrics import METRICS
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.objectives.spaces import overridden, space
+from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import FloatArray, OuterFold, TrainSide
+from outerfold.storage.seeds import derive
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.pipelines.rows.fold_factories import cut, small
 

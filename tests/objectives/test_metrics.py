@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from objectives import metrics
+from outerfold.objectives import metrics
 
 SAME = {"rel": 1e-12, "abs": 1e-12}
 

@@ -8,8 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from objectives.pruning import PRUNERS
-from study.config.record import PRUNER_NAMES
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.study.config.record import PRUNER_NAMES
 
 
 def trained(

@@ -12,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import FixedTrial, TrialState
 
-from objectives.spaces import (
+from outerfold.objectives.spaces import (
     LIMITS,
     RANGES,
     Choice,
@@ -22,11 +22,11 @@ from objectives.spaces import (
     overridden,
     space,
 )
-from pipelines._base import Pipeline
-from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from storage.records import DataError
+from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.storage.records import DataError
 from tests.pipelines.rows.fold_factories import prepared
 
 TASKS = {"dbt": DbtPipeline, "multimodal": MultimodalPipeline}

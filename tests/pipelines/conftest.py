@@ -7,8 +7,8 @@ import pytest
 import timm
 import torch
 
-from pipelines.encoders import clip_encoder, registry
-from pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.encoders import clip_encoder, registry
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
 
 
 @pytest.fixture

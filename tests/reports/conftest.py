@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.results.predictions import Evidence
-from reports.results.results import gather
-from reports.write import write_report
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather
+from outerfold.reports.write import write_report
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 

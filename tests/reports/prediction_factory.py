@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from storage.records import Predictions
+from outerfold.storage.records import Predictions
 
 FIELDS = ("ids", "patients", "fold", "repeat", "labels", "probabilities", "predicted")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from storage.records import EpochRow, FloatArray, FoldResult, IntArray, Predictions, Run
+from outerfold.storage.records import EpochRow, FloatArray, FoldResult, IntArray, Predictions, Run
 
 BINARY = ("other", "cancer")
 FOUR = ("Normal", "Actionable", "Benign", "Cancer")

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.records import Column, DataError, Dataset, Features, Fold, LeakError, OuterFold
-from storage.seeds import derive
+from outerfold.storage.records import (
+    Column,
+    DataError,
+    Dataset,
+    Features,
+    Fold,
+    LeakError,
+    OuterFold,
+)
+from outerfold.storage.seeds import derive
 
 PATIENTS = ("p1", "p1", "p2", "p3", "p3", "p4")
 IDS = ("a", "b", "c", "d", "e", "f")

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from storage.records import DataError, Dataset, Features, LeakError
-from study import splits as module
-from study.splits import Splits, divide, patients_by_class, split
+from outerfold.storage.records import DataError, Dataset, Features, LeakError
+from outerfold.study import splits as module
+from outerfold.study.splits import Splits, divide, patients_by_class, split
 from tests.factories import make_rows
 
 FEW = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from scipy.special import ndtri
 
-from storage.records import FloatArray, IntArray
+from outerfold.storage.records import FloatArray, IntArray
 
 POPULATION = 40_000
 MEMBERS = {"images": 4, "spread": 3}

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.simulation.simulated_study import CONTROLS
-from storage.records import FloatArray
+from outerfold.storage.records import FloatArray
 
 SHOWN = {
     "roc_auc": "ROC-AUC", "average_precision": "AP", "accuracy": "acc.",

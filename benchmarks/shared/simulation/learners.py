@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import expit
 
-from storage.records import FloatArray, IntArray
+from outerfold.storage.records import FloatArray, IntArray
 
 OUT = 1e6
 """A penalty that takes a feature out of a model."""

@@ -16,14 +16,14 @@ from benchmarks.shared.simulation.learners import (
     fit_trees,
     logistic_probabilities,
 )
-from objectives.metrics import all_scores, class_scores, confusion, roc_auc
-from reports.intervals.bootstrap import ece_without_bias, weighted_auc
-from reports.intervals.coded_rows import read
-from reports.intervals.jackknife import jackknife_interval
-from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
-from reports.intervals.overall import Interval, nadeau_bengio
-from reports.intervals.support import class_basis, overall_basis
-from storage.records import FloatArray, IntArray, Predictions
+from outerfold.objectives.metrics import all_scores, class_scores, confusion, roc_auc
+from outerfold.reports.intervals.bootstrap import ece_without_bias, weighted_auc
+from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.jackknife import jackknife_interval
+from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.overall import Interval, nadeau_bengio
+from outerfold.reports.intervals.support import class_basis, overall_basis
+from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 FOLDS, INNER = 5, 4
 STRENGTHS = np.geomspace(0.03, 300, 10)

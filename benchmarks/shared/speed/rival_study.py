@@ -18,10 +18,10 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 
 from benchmarks.shared.speed.step_cost import Mlp
-from objectives.metrics import METRICS
-from objectives.spaces import Choice, Interval, Ranges
-from storage.records import Dataset, FloatArray, IntArray, OuterFold
-from study.config.record import StudyConfig
+from outerfold.objectives.metrics import METRICS
+from outerfold.objectives.spaces import Choice, Interval, Ranges
+from outerfold.storage.records import Dataset, FloatArray, IntArray, OuterFold
+from outerfold.study.config.record import StudyConfig
 
 NAMES = {
     "learning_rate": "net__lr",

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.encoders._base import Encoder
-from pipelines.heads.stacked import EPS
-from pipelines.rows.batches import Batch, BatchRun
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.training.heads import StackedTraining
-from storage.images.read import read_image
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.heads.stacked import EPS
+from outerfold.pipelines.rows.batches import Batch, BatchRun
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.training.heads import StackedTraining
+from outerfold.storage.images.read import read_image
 
 REPEATS = 3
 """Of each measurement; the quickest counts, since other work on the machine only adds."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.shared.markdown import markdown
-from storage.records import FloatArray
-from study.setup.provenance import versions
+from outerfold.storage.records import FloatArray
+from outerfold.study.setup.provenance import versions
 
 SIZES = ("patients", "trials", "epochs", "outer_folds", "inner_folds", "workers")
 KNOWN = ("python", "numpy", "scikit-learn", "optuna", "torch")

@@ -37,7 +37,7 @@ def scores(outcomes):
 def _first_division_that_works():
     """Seconds instead of a minute: folds need not be the best balanced of forty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("study.splits.ENOUGH_PATIENTS", 1)
+        patch.setattr("outerfold.study.splits.ENOUGH_PATIENTS", 1)
         yield
 
 

@@ -22,10 +22,10 @@ from benchmarks.shared.small_studies import (
     without_signal,
 )
 from benchmarks.shared.study_pages import at
-from objectives.metrics import METRICS
-from storage.records import DataError
-from study.engines.local import ONE_THREAD
-from study.worker.jobs import open_session
+from outerfold.objectives.metrics import METRICS
+from outerfold.storage.records import DataError
+from outerfold.study.engines.local import ONE_THREAD
+from outerfold.study.worker.jobs import open_session
 from tests.factories import make_rows
 
 SETTING = Setting("rows", small_config("multimodal", trials=2, epochs=2), 30, "f")

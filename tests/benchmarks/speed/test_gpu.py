@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from benchmarks.speed import gpu
-from pipelines.encoders.registry import build
-from storage.readers.read import read
+from outerfold.pipelines.encoders.registry import build
+from outerfold.storage.readers.read import read
 
 MEASURED = gpu.Measured(
     "dbt", "clip:ViT-B/32", 22_000, 500.0, 2000.0, 900.0, 1000.0, gpu.Watched(0.81, 3.5), 12.5, 2,

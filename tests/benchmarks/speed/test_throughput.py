@@ -12,9 +12,9 @@ from benchmarks.search.pruners import WAYS, told
 from benchmarks.shared.own_study import trial_by_trial, whole_study
 from benchmarks.shared.small_studies import Pool
 from benchmarks.speed import throughput
-from objectives.pruning import PRUNERS
-from study.config.search_space import ranges_of
-from study.setup.run_directory import cut
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.setup.run_directory import cut
 from tests.factories import make_config, make_rows
 
 CONFIG = make_config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.augmentation.on_the_fly import vary
+from outerfold.pipelines.augmentation.on_the_fly import vary
 from tests.contracts.encoder_contract import pictures
 
 IMAGES = torch.from_numpy(pictures(6, 32))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.augmentation import albumentations_views as module
-from pipelines.augmentation import torchvision_views
-from pipelines.augmentation.views import (
+from outerfold.pipelines.augmentation import albumentations_views as module
+from outerfold.pipelines.augmentation import torchvision_views
+from outerfold.pipelines.augmentation.views import (
     STRENGTHS,
     STYLES,
     Views,
@@ -212,7 +212,7 @@ def test_the_library_is_loaded_offline_and_the_environment_put_back() -> None:
         "import os, urllib.request\n"
         "def refuse(*a, **k): raise SystemExit('asked the network')\n"
         "urllib.request.OpenerDirector.open = refuse\n"
-        "from pipelines.augmentation.views import view_of\n"
+        "from outerfold.pipelines.augmentation.views import view_of\n"
         "import numpy as np\n"
         "view_of(np.zeros((8, 8, 3), np.uint8), 'ab', 1, 'albumentations')\n"
         "print(os.environ.get('NO_ALBUMENTATIONS_UPDATE'))\n"

@@ -12,12 +12,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pipelines.encoders import divide as module
-from pipelines.encoders import registry
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.divide import ALL, Blocks, Divided, count_blocks, divide
-from pipelines.encoders.frozen import FrozenEncoder, to_grid
-from storage.records import DataError
+from outerfold.pipelines.encoders import divide as module
+from outerfold.pipelines.encoders import registry
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.divide import ALL, Blocks, Divided, count_blocks, divide
+from outerfold.pipelines.encoders.frozen import FrozenEncoder, to_grid
+from outerfold.storage.records import DataError
 from tests.contracts.encoder_contract import pictures
 from tests.pipelines.training.tail_factories import save_clip, small_towers
 

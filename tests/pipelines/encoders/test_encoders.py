@@ -14,11 +14,11 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor
 
-from pipelines.encoders import bundled, catalogue, clip_encoder, registry, timm_encoder
-from pipelines.encoders import weights as sources
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.catalogue import KNOWN, Known
-from storage.records import DataError
+from outerfold.pipelines.encoders import bundled, catalogue, clip_encoder, registry, timm_encoder
+from outerfold.pipelines.encoders import weights as sources
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.catalogue import KNOWN, Known
+from outerfold.storage.records import DataError
 from tests.contracts.encoder_contract import EncoderContract, pictures
 from tests.places import ROOT
 
@@ -443,7 +443,8 @@ def test_the_catalogue_knows_what_lies_in_the_caches(
 
 def test_the_registry_loads_no_library() -> None:
     code = (
-        "import sys; from pipelines.encoders import catalogue, registry; catalogue.names(); "
+        "import sys; from outerfold.pipelines.encoders import catalogue, registry; "
+        "catalogue.names(); "
         "print([m for m in ('torch', 'timm', 'clip', 'albumentations') if m in sys.modules])"
     )
     root = ROOT

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.explain.fold_model import FoldModel
-from pipelines.explain.saliency import GRAD_CAM, Heat
-from pipelines.fitted.calibration import Decision
-from pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
-from pipelines.heads.random_streams import Chance
-from pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.explain.fold_model import FoldModel
+from outerfold.pipelines.explain.saliency import GRAD_CAM, Heat
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.rows.tabular import TabularEncoder
 
 NO_COLUMNS = np.zeros(0)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.encoders.clip_encoder import VisionTrunk
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explain.fold_model import log_probabilities
-from pipelines.explain.rollout import cells, patch_shares, roll_out, rolls_out
-from pipelines.explain.saliency import (
+from outerfold.pipelines.encoders.clip_encoder import VisionTrunk
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.explain.fold_model import log_probabilities
+from outerfold.pipelines.explain.rollout import cells, patch_shares, roll_out, rolls_out
+from outerfold.pipelines.explain.saliency import (
     GRAD_CAM,
     POOLING,
     ROLL_OUT,
@@ -21,7 +21,7 @@ from pipelines.explain.saliency import (
     method_of,
     pooling_weights,
 )
-from storage.records import DataError
+from outerfold.storage.records import DataError
 from tests.pipelines.explain.saliency_factories import NO_COLUMNS, head_of, sound, square
 
 pytestmark = pytest.mark.usefixtures("one_thread")

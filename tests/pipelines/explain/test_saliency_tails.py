@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.encoders.divide import Blocks, divide
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.explain.fold_model import FoldModel, Tails, log_probabilities
-from pipelines.explain.rollout import tail_shares
-from pipelines.explain.saliency import heat_of
-from pipelines.fitted.calibration import Decision
+from outerfold.pipelines.encoders.divide import Blocks, divide
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.explain.fold_model import FoldModel, Tails, log_probabilities
+from outerfold.pipelines.explain.rollout import tail_shares
+from outerfold.pipelines.explain.saliency import heat_of
+from outerfold.pipelines.fitted.calibration import Decision
 from tests.pipelines.explain.saliency_factories import NO_COLUMNS, head_of, sound, square
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipelines.fitted.calibration import Decision
-from storage.records import FloatArray, IntArray
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.storage.records import FloatArray, IntArray
 
 
 def softmax(logits: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipelines.heads.losses import effective_number_alpha, focal_gradient, focal_loss
+from outerfold.pipelines.heads.losses import effective_number_alpha, focal_gradient, focal_loss
 
 GAMMAS = (0.0, 0.3, 0.5, 1.0, 2.0, 3.0)
 

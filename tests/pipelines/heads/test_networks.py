@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.heads.networks import (
+from outerfold.pipelines.heads.networks import (
     ATTENTION_HEADS,
     AttentionFusion,
     AttentionPool,
@@ -17,7 +17,7 @@ from pipelines.heads.networks import (
     Widths,
     class_logits,
 )
-from pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import Chance
 
 FOLDS, ROWS, TOKENS, WIDTH = 3, 6, 5, 8
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.augmentation.views import STYLES, Views, view_of
-from pipelines.encoders import registry
-from pipelines.encoders.divide import ALL, divide
-from pipelines.encoders.frozen import FrozenEncoder
-from pipelines.images import activations as module
-from pipelines.images.activations import UNTOUCHED, Division, room_for, trunk_source
-from pipelines.images.decoded import read_square
-from storage.images.framing import PADDED
-from storage.images.read import content_hash
-from storage.records import DataError, Features
+from outerfold.pipelines.augmentation.views import STYLES, Views, view_of
+from outerfold.pipelines.encoders import registry
+from outerfold.pipelines.encoders.divide import ALL, divide
+from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.images import activations as module
+from outerfold.pipelines.images.activations import UNTOUCHED, Division, room_for, trunk_source
+from outerfold.pipelines.images.decoded import read_square
+from outerfold.storage.images.framing import PADDED
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.records import DataError, Features
 from tests.pipelines.training.tail_factories import save_clip, small_towers
 from tests.storage.images.image_factories import write_picture
 

@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.augmentation.views import STYLES, Views, view_of
-from pipelines.encoders import registry
-from pipelines.encoders._base import Encoded, Encoder
-from pipelines.images import decoded as squares
-from pipelines.images import embed as module
-from pipelines.images.embed import BATCH, Embeddings, embed
-from storage.images.framing import Framing
-from storage.images.read import content_hash, read_image
-from storage.records import DataError, Features
+from outerfold.pipelines.augmentation.views import STYLES, Views, view_of
+from outerfold.pipelines.encoders import registry
+from outerfold.pipelines.encoders._base import Encoded, Encoder
+from outerfold.pipelines.images import decoded as squares
+from outerfold.pipelines.images import embed as module
+from outerfold.pipelines.images.embed import BATCH, Embeddings, embed
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.images.read import content_hash, read_image
+from outerfold.storage.records import DataError, Features
 from tests.places import ROOT
 
 STRETCHED = Framing("stretch")
@@ -380,7 +380,7 @@ def test_a_real_row_does_not_depend_on_its_neighbours(forty: Features, tmp_path:
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from pipelines.images import decoded as squares, embed as embeddings
+from outerfold.pipelines.images import decoded as squares, embed as embeddings
 from tests.pipelines.images.test_embed import Bands, make_images
 
 embeddings.CHUNK = squares.CHUNK = 8

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines._base import Pipeline
-from pipelines.rows.training_rows import ImageSource, TrainingRows
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from storage.records import Dataset, Fold
+from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines.rows.training_rows import ImageSource, TrainingRows
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.storage.records import Dataset, Fold
 from tests.factories import ArraySource, make_rows
 
 CLASSES = {"multimodal": ("other", "cancer"), "dbt": ("normal", "actionable", "benign", "cancer")}

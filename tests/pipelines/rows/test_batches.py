@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.augmentation.views import STRENGTHS
-from pipelines.rows.batches import Batch, Batches
-from pipelines.rows.resample import SAMPLERS
-from pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.augmentation.views import STRENGTHS
+from outerfold.pipelines.rows.batches import Batch, Batches
+from outerfold.pipelines.rows.resample import SAMPLERS
+from outerfold.pipelines.rows.training_rows import TrainingRows
 from tests.factories import ArraySource
 from tests.pipelines.rows.fold_factories import cut, only, small
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines._base import Epoch
-from pipelines.images.embeddings import Embeddings, Table, keep
-from pipelines.rows import smote_large as blends
-from pipelines.rows import training_rows as rows_module
-from pipelines.rows.image_bank import ImageBank
-from pipelines.rows.resample import resample_many
-from pipelines.rows.training_rows import Scaler, TrainingRows
-from storage.cache.row_store import RowCache
+from outerfold.pipelines._base import Epoch
+from outerfold.pipelines.images.embeddings import Embeddings, Table, keep
+from outerfold.pipelines.rows import smote_large as blends
+from outerfold.pipelines.rows import training_rows as rows_module
+from outerfold.pipelines.rows.image_bank import ImageBank
+from outerfold.pipelines.rows.resample import resample_many
+from outerfold.pipelines.rows.training_rows import Scaler, TrainingRows
+from outerfold.storage.cache.row_store import RowCache
 from tests.factories import WIDTH
 from tests.pipelines.rows.fold_factories import cut, pipeline, small
 
 
 def stored(folder: Path, ids: list[str], views: list[np.ndarray]) -> Embeddings:
     """A row store of ``views``, each (n, WIDTH), with strangers' rows before and between."""
-    from pipelines.images.embeddings import row_name
+    from outerfold.pipelines.images.embeddings import row_name
 
     cache = RowCache.open(folder / "pooled", {"of": "a test"}, (WIDTH,), np.float32)
     contents = {name: f"{i:064x}" for i, name in enumerate(ids)}
@@ -83,7 +83,7 @@ def test_many_rows_are_balanced_by_pairs_of_their_own_class(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(blends, "POOL", 30)
-    monkeypatch.setattr("pipelines.rows.resample.POOL", 30)
+    monkeypatch.setattr("outerfold.pipelines.rows.resample.POOL", 30)
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [200, 40, 10])
     inputs = (10.0 * labels[:, None] + rng.normal(size=(250, 4))).astype(np.float32)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipelines.rows.resample import NEIGHBOURS, SAMPLERS, Resampled, resample
-from storage.records import IntArray
+from outerfold.pipelines.rows.resample import NEIGHBOURS, SAMPLERS, Resampled, resample
+from outerfold.storage.records import IntArray
 
 MAKING = ("smote", "smote_tomek")
 

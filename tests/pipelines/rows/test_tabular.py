@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.rows.tabular import TabularEncoder
-from storage.records import Column, FloatArray
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.storage.records import Column, FloatArray
 from tests.factories import COLUMNS
 from tests.pipelines.rows.fold_factories import prepared
 

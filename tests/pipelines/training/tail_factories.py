@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.encoders import clip_encoder
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.tasks.dbt import DbtPipeline
-from pipelines.tasks.fine_tuned import TailPipeline
-from pipelines.tasks.multimodal import MultimodalPipeline
-from pipelines.training.tails import TailTraining
+from outerfold.pipelines.encoders import clip_encoder
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.tasks.dbt import DbtPipeline
+from outerfold.pipelines.tasks.fine_tuned import TailPipeline
+from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
+from outerfold.pipelines.training.tails import TailTraining
 from tests.factories import WIDTH, ArraySource, make_rows
 from tests.pipelines.rows.fold_factories import CLASSES, cut
 

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines._base import Training
-from pipelines.heads.losses import effective_number_alpha
-from pipelines.rows import training_rows
-from pipelines.rows.batches import Batches
-from pipelines.rows.resample import SAMPLERS, Resampled
-from pipelines.rows.tabular import TabularEncoder
-from pipelines.rows.training_rows import FoldRows, Scaler, TrainingRows
-from pipelines.training import heads
-from storage.records import Dataset, Fold, IntArray
+from outerfold.pipelines._base import Training
+from outerfold.pipelines.heads.losses import effective_number_alpha
+from outerfold.pipelines.rows import training_rows
+from outerfold.pipelines.rows.batches import Batches
+from outerfold.pipelines.rows.resample import SAMPLERS, Resampled
+from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.training_rows import FoldRows, Scaler, TrainingRows
+from outerfold.pipelines.training import heads
+from outerfold.storage.records import Dataset, Fold, IntArray
 from tests.factories import ArraySource, scrambled
 from tests.pipelines.rows.fold_factories import cut, pipeline, small
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines._base import Epoch, TrainingDiverged
-from pipelines.heads.random_streams import Chance
-from pipelines.heads.stacked import EPS, BatchNorm, Block, Dropout, Linear, StackedAdam
-from pipelines.rows.batches import Batch, Batches, BatchRun
-from pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
-from pipelines.rows.training_rows import TrainingRows
-from pipelines.training.heads import StackedTraining
+from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.stacked import EPS, BatchNorm, Block, Dropout, Linear, StackedAdam
+from outerfold.pipelines.rows.batches import Batch, Batches, BatchRun
+from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.training.heads import StackedTraining
 from tests.pipelines.rows.fold_factories import only, pipeline, prepared
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -237,7 +237,7 @@ def test_what_pads_a_batch_changes_nothing(task: str, attention: bool) -> None:
 
 def test_validation_rows_scored_in_chunks_score_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(begin(prepared(), "multimodal"))[-1]
-    monkeypatch.setattr("pipelines.training.heads.ROWS_AT_ONCE", 5 * 3)
+    monkeypatch.setattr("outerfold.pipelines.training.heads.ROWS_AT_ONCE", 5 * 3)
     parts = train(begin(prepared(), "multimodal"))[-1]
     np.testing.assert_allclose(whole.val_loss, parts.val_loss, atol=1e-6)
     for p, q in zip(whole.probabilities, parts.probabilities, strict=True):

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipelines._base import Epoch, TrainingDiverged
-from pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory
-from pipelines.training.tails import CHANGES, TailTraining
+from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory
+from outerfold.pipelines.training.tails import CHANGES, TailTraining
 from tests.factories import scrambled
 from tests.pipelines.rows.fold_factories import only
 from tests.pipelines.training.tail_factories import SmallTail, begin, tail_rows, with_tail
@@ -157,7 +157,9 @@ def test_the_effective_batch_stays_when_it_is_trained_in_parts(
     still: dict[str, object] = {"dropout": 0.0, "augmented_views": 0}
     rows = tail_rows()
     monkeypatch.setattr(SmallTail, "forward", _without_norm)
-    monkeypatch.setattr("pipelines.heads.stacked.BatchNorm.forward", lambda self, x, mask: x)
+    monkeypatch.setattr(
+        "outerfold.pipelines.heads.stacked.BatchNorm.forward", lambda self, x, mask: x
+    )
     whole, parts = begin(rows, **still), begin(rows, **still, micro=[(0, 0, 0, 4)])
     one, other = list(whole), list(parts)
     for a, b in zip(one, other, strict=True):

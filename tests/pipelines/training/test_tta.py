@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines._base import Epoch
-from pipelines.fitted.head import FittedHead
-from pipelines.rows.training_rows import TrainingRows
-from storage.records import Dataset, FloatArray
+from outerfold.pipelines._base import Epoch
+from outerfold.pipelines.fitted.head import FittedHead
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import Dataset, FloatArray
 from tests.factories import ArraySource
 from tests.pipelines.rows.fold_factories import cut, pipeline, small
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reports.explain.cases import KINDS, Case, choose
-from storage.records import Predictions
+from outerfold.reports.explain.cases import KINDS, Case, choose
+from outerfold.storage.records import Predictions
 from tests.reports.run_factory import BINARY, FOUR, make_run
 
 

@@ -7,10 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.explain.importance import Altered, contribution, contribution_csv, contribution_table
-from reports.intervals.overall import overall, paired_difference
-from reports.results.predictions import test_rows as joined_rows
-from storage.records import Predictions
+from outerfold.reports.explain.importance import (
+    Altered,
+    contribution,
+    contribution_csv,
+    contribution_table,
+)
+from outerfold.reports.intervals.overall import overall, paired_difference
+from outerfold.reports.results.predictions import test_rows as joined_rows
+from outerfold.storage.records import Predictions
 from tests.reports.run_factory import BINARY, FOUR, make_run
 
 

@@ -8,17 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
-from reports.explain.cases import Case, choose
-from reports.explain.figures import fitted, whole
-from reports.explain.page import METHODS, Inside, Shown, called, case_table, described, figure_name
-from reports.explain.write import write_inside
-from reports.render.html import with_inside
-from reports.render.picture import width
-from reports.report_page import page
-from reports.results.predictions import test_rows as joined_rows
-from reports.results.results import results
-from storage.records import Run
+from outerfold.pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
+from outerfold.reports.explain.cases import Case, choose
+from outerfold.reports.explain.figures import fitted, whole
+from outerfold.reports.explain.page import (
+    METHODS,
+    Inside,
+    Shown,
+    called,
+    case_table,
+    described,
+    figure_name,
+)
+from outerfold.reports.explain.write import write_inside
+from outerfold.reports.render.html import with_inside
+from outerfold.reports.render.picture import width
+from outerfold.reports.report_page import page
+from outerfold.reports.results.predictions import test_rows as joined_rows
+from outerfold.reports.results.results import results
+from outerfold.storage.records import Run
 from tests.reports.run_factory import FOUR, make_run
 
 

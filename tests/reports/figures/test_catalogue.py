@@ -11,11 +11,11 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from reports.figures.catalogue import PLATES, pictures
-from reports.figures.scores import GRID, precision_height, roc_height
-from reports.figures.style import compose, render
-from reports.results.predictions import Evidence
-from reports.results.results import gather
+from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.figures.scores import GRID, precision_height, roc_height
+from outerfold.reports.figures.style import compose, render
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather
 from tests.reports.run_factory import FOUR, make_run
 
 NAMES = [plate.name for plate in PLATES]

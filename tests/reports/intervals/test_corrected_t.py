@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from objectives.metrics import roc_auc
-from reports.intervals.bootstrap import weighted_ap, weighted_auc
-from reports.intervals.overall import (
+from outerfold.objectives.metrics import roc_auc
+from outerfold.reports.intervals.bootstrap import weighted_ap, weighted_auc
+from outerfold.reports.intervals.overall import (
     corrected_t,
     nadeau_bengio,
     optimism,
@@ -18,7 +18,7 @@ from reports.intervals.overall import (
     paired_difference,
     patient_bootstrap,
 )
-from storage.records import DataError
+from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from objectives.metrics import METRICS
-from reports.intervals.coded_rows import read
-from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
-from reports.intervals.overall import overall, per_class
-from storage.records import DataError, LeakError
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.overall import overall, per_class
+from outerfold.storage.records import DataError, LeakError
 from tests.reports.prediction_factory import make, take
 
 

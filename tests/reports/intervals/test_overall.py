@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as reference
 
-from objectives.metrics import METRICS, class_scores, confusion, decision_scores
-from reports.intervals.bootstrap import ece_without_bias
-from reports.intervals.coded_rows import read
-from reports.intervals.jackknife import spread, total_error, wilson
-from reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
-from reports.intervals.overall import overall, per_class
-from reports.intervals.thresholds import fold_thresholds
-from storage.records import Predictions
+from outerfold.objectives.metrics import METRICS, class_scores, confusion, decision_scores
+from outerfold.reports.intervals.bootstrap import ece_without_bias
+from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.jackknife import spread, total_error, wilson
+from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.overall import overall, per_class
+from outerfold.reports.intervals.thresholds import fold_thresholds
+from outerfold.storage.records import Predictions
 from tests.reports.prediction_factory import FIELDS, make, take
 
 

@@ -13,18 +13,18 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from reports.blocks import Heading, Paragraph, Table
-from reports.figures.catalogue import PLATES, pictures
-from reports.render.docx import document
-from reports.render.picture import draw, width, wrapped
-from reports.report_page import page
-from reports.results.results import gather
-from reports.sections.model_card import markdown, model_card
-from reports.sections.summary import summary, title
-from reports.sections.tables import overall_table, per_class_table
-from reports.sections.terminal import closing_table
-from reports.wording import number, plural, value
-from reports.write import write_report
+from outerfold.reports.blocks import Heading, Paragraph, Table
+from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.picture import draw, width, wrapped
+from outerfold.reports.report_page import page
+from outerfold.reports.results.results import gather
+from outerfold.reports.sections.model_card import markdown, model_card
+from outerfold.reports.sections.summary import summary, title
+from outerfold.reports.sections.tables import overall_table, per_class_table
+from outerfold.reports.sections.terminal import closing_table
+from outerfold.reports.wording import number, plural, value
+from outerfold.reports.write import write_report
 from tests.places import ROOT
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
@@ -217,7 +217,8 @@ def test_numbers_and_plurals_in_print():
 
 def test_reports_load_neither_torch_nor_optuna():
     code = (
-        "import sys, reports.write, reports.sections.terminal, reports.sections.model_card;"
+        "import sys, outerfold.reports.write, outerfold.reports.sections.terminal;"
+        "import outerfold.reports.sections.model_card;"
         "print(*sys.modules)"
     )
     loaded = subprocess.run(

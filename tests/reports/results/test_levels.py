@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from reports.report_page import page
-from reports.results.level_entries import ONE_IMAGE, refuse_inert
-from reports.results.levels import NO_SIDES, by_level, combine, units_of
-from reports.results.results import gather, results
-from reports.sections.level_tables import level_class_table, level_table
-from reports.sections.summary import headline
-from reports.sections.terminal import closing_table
-from reports.wording import value
-from reports.write import write_report
-from storage.records import DataError
+from outerfold.reports.report_page import page
+from outerfold.reports.results.level_entries import ONE_IMAGE, refuse_inert
+from outerfold.reports.results.levels import NO_SIDES, by_level, combine, units_of
+from outerfold.reports.results.results import gather, results
+from outerfold.reports.sections.level_tables import level_class_table, level_table
+from outerfold.reports.sections.summary import headline
+from outerfold.reports.sections.terminal import closing_table
+from outerfold.reports.wording import value
+from outerfold.reports.write import write_report
+from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
 from tests.reports.run_factory import BINARY, FOUR, make_run
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from objectives.metrics import METRICS
-from reports.results.results import gather, plain, results, results_text
-from storage.runs.results import predictions_csv
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.results.results import gather, plain, results, results_text
+from outerfold.storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 TOP = {

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from docx import Document
 
-from objectives.metrics import METRICS
-from reports.results.predictions import test_rows as rows_of
-from reports.sections.comparison import (
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.results.predictions import test_rows as rows_of
+from outerfold.reports.sections.comparison import (
     Comparison,
     compare,
     comparison_table,
     comparisons_csv,
     in_words,
 )
-from reports.sections.comparison import sentence as said
-from reports.sections.terminal import comparison_lines
-from reports.write_comparison import write_comparisons
-from storage.records import DataError, FoldResult, Run
+from outerfold.reports.sections.comparison import sentence as said
+from outerfold.reports.sections.terminal import comparison_lines
+from outerfold.reports.write_comparison import write_comparisons
+from outerfold.storage.records import DataError, FoldResult, Run
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.audit.audit import Audit, audit
-from storage.audit.leaking_columns import rank_auc
-from storage.audit.near_duplicates import find_pairs, group_lookalikes, sign
-from storage.readers.read import read
-from storage.records import Column, DataError, Dataset
+from outerfold.storage.audit.audit import Audit, audit
+from outerfold.storage.audit.leaking_columns import rank_auc
+from outerfold.storage.audit.near_duplicates import find_pairs, group_lookalikes, sign
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import Column, DataError, Dataset
 from tests.storage.images.image_factories import class_folders, picture, real_data, write_picture
 
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from storage.audit.audit import audit_embeddings
-from storage.audit.cropped_copies import (
+from outerfold.storage.audit.audit import audit_embeddings
+from outerfold.storage.audit.cropped_copies import (
     MIN_OVERLAP,
     NEIGHBOURS,
     find_overlaps,
@@ -20,8 +20,8 @@ from storage.audit.cropped_copies import (
     strangers,
     whitened,
 )
-from storage.audit.near_duplicates import detail, find_pairs, sign
-from storage.records import Dataset, Features
+from outerfold.storage.audit.near_duplicates import detail, find_pairs, sign
+from outerfold.storage.records import Dataset, Features
 from tests.storage.images.image_factories import real_data
 
 SIDE = 160
@@ -116,7 +116,7 @@ def test_the_likeness_of_a_part_is_found_wherever_it_lies_and_whichever_is_the_p
 
 def test_correlation_equals_numpys_at_every_place() -> None:
     """The fast sums against a window cut out and correlated by hand, at full and smaller size."""
-    from storage.audit import cropped_copies as overlaps
+    from outerfold.storage.audit import cropped_copies as overlaps
 
     chance = np.random.default_rng(1)
     small, large = chance.normal(size=(2, 1, 32, 32)).astype(np.float32)
@@ -143,7 +143,7 @@ def test_neighbours_are_the_nearest_of_other_patients_whatever_the_block(
         wanted |= {(min(row, i), max(row, i)) for i in near}
     found = strangers(unit, patients)
     assert set(map(tuple, found.tolist())) == wanted
-    monkeypatch.setattr("storage.audit.cropped_copies.BLOCK", 60 * 7)
+    monkeypatch.setattr("outerfold.storage.audit.cropped_copies.BLOCK", 60 * 7)
     assert strangers(unit, patients).tolist() == found.tolist()
 
 
@@ -166,7 +166,7 @@ def test_a_pair_must_stand_out_from_data_whose_strangers_are_alike() -> None:
 @pytest.mark.slow
 def test_real_scans_of_one_patient_under_two_names_are_found() -> None:
     """BUS-BRA holds the same scan of three women under two numbers each, once with callipers."""
-    from storage.readers.read import read
+    from outerfold.storage.readers.read import read
 
     data = read(real_data("bus-bra"), task="dbt")
     row = {name.split("/")[-1]: i for i, name in enumerate(data.ids.tolist())}

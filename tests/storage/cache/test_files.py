@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.cache.files import read_json, write_bytes, write_json, write_text
-from storage.records import DataError
+from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.records import DataError
 from tests.places import ROOT
 
 
@@ -65,7 +65,8 @@ def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, content: byte
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     code = (
-        "import sys; from pathlib import Path; from storage.cache.files import write_bytes\n"
+        "import sys; from pathlib import Path\n"
+        "from outerfold.storage.cache.files import write_bytes\n"
         "while True:\n"
         "    for letter in (b'a', b'b'):\n"
         "        write_bytes(Path(sys.argv[1]), letter * 500_000)\n"

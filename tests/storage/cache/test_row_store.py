@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from storage.cache.row_store import RowCache, digest
-from storage.records import DataError
+from outerfold.storage.cache.row_store import RowCache, digest
+from outerfold.storage.records import DataError
 from tests.places import ROOT
 
 KEY = {"encoder": "tiny", "image_size": 32}
@@ -176,7 +176,7 @@ def test_an_index_entry_that_was_damaged_hides_what_follows(tmp_path: Path) -> N
 WRITER = """
 import sys
 from pathlib import Path
-from storage.cache.row_store import RowCache
+from outerfold.storage.cache.row_store import RowCache
 from tests.storage.cache.test_row_store import add, name_of, open_store, row_of
 import numpy as np
 

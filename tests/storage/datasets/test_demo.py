@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from openpyxl import load_workbook
 
-from storage.audit.audit import audit
-from storage.datasets.demo import Task, write_demo
-from storage.images.read import content_hash, read_image
-from storage.readers.read import read
-from storage.records import DataError, Dataset
+from outerfold.storage.audit.audit import audit
+from outerfold.storage.datasets.demo import Task, write_demo
+from outerfold.storage.images.read import content_hash, read_image
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import DataError, Dataset
 
 SMALL: dict[Task, int] = {"multimodal": 20, "dbt": 30}
 
@@ -83,7 +83,7 @@ def test_it_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     def full_disk(*_: object) -> bytes:
         raise OSError("no space left")
 
-    monkeypatch.setattr("storage.datasets.demo._sheet", full_disk)
+    monkeypatch.setattr("outerfold.storage.datasets.demo._sheet", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_demo(tmp_path / "demo", task="multimodal", patients=6)
     assert list(tmp_path.iterdir()) == []

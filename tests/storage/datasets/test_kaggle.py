@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.datasets import kaggle
-from storage.records import DataError
+from outerfold.storage.datasets import kaggle
+from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import class_folders
 
 

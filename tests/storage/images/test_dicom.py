@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.images.read import read_image, read_thumbnail
-from storage.records import DataError
+from outerfold.storage.images.read import read_image, read_thumbnail
+from outerfold.storage.records import DataError
 
 
 def _dicom(path: Path, pixels: np.ndarray, *, signed: bool = False, **tags: object) -> Path:

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.images.breast_crop import breast_box, otsu
-from storage.images.framing import Framing
-from storage.images.read import read_image
-from storage.records import DataError
+from outerfold.storage.images.breast_crop import breast_box, otsu
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.images.read import read_image
+from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import real_data
 
 BREAST = 200

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.images.read import content_hash, is_image, read_image, read_thumbnail
-from storage.records import DataError
+from outerfold.storage.images.read import content_hash, is_image, read_image, read_thumbnail
+from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import picture, write_picture
 
 

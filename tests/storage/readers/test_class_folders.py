@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.readers.columns import encode_value
-from storage.readers.read import read
-from storage.records import Column, DataError
+from outerfold.storage.readers.columns import encode_value
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import Column, DataError
 from tests.storage.images.image_factories import (
     ROOT,
     class_folders,
@@ -297,8 +297,8 @@ def test_breast_usg_reads_missing_values_and_merges_normals() -> None:
 
 def test_importing_records_and_readers_stays_light() -> None:
     code = (
-        "import sys, storage.records, storage.readers.read, storage.audit.audit;"
-        "import storage.datasets.kaggle;"
+        "import sys, outerfold.storage.records, outerfold.storage.readers.read;"
+        "import outerfold.storage.audit.audit, outerfold.storage.datasets.kaggle;"
         "heavy = {'pandas','PIL','openpyxl','imagehash','pydicom','cv2','torch','scipy','joblib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

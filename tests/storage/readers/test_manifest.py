@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.readers.read import read
-from storage.records import DataError
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import write_metadata, write_picture
 
 

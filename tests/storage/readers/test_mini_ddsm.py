@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from openpyxl import Workbook
 
-from storage.readers.mini_ddsm import list_mini_ddsm
-from storage.readers.read import read, read_sheet_only
-from storage.records import DataError
+from outerfold.storage.readers.mini_ddsm import list_mini_ddsm
+from outerfold.storage.readers.read import read, read_sheet_only
+from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import real_data, write_picture
 
 HEADER = ["fullPath", "fileName", "View", "Side", "Status", "Tumour_Contour", "Age", "Density"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.datasets.demo import write_demo
-from storage.readers.read import read
-from storage.readers.sides import find_sides
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.readers.read import read
+from outerfold.storage.readers.sides import find_sides
 
 
 @pytest.mark.parametrize(("names", "sides"), [

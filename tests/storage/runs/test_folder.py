@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storage.cache.files import read_json, write_json
-from storage.records import (
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.records import (
     FINAL,
     Column,
     DataError,
@@ -20,8 +20,8 @@ from storage.records import (
     LeakError,
     Predictions,
 )
-from storage.runs.folder import RunFolder
-from storage.runs.results import (
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import (
     finished,
     predictions_csv,
     read_predictions,

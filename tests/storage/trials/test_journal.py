@@ -13,11 +13,11 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from objectives.pruning import PRUNERS
-from storage.records import DataError
-from storage.runs.folder import RunFolder
-from storage.seeds import derive
-from storage.trials.journal import discard_interrupted, mend, open_trials, unlock
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.seeds import derive
+from outerfold.storage.trials.journal import discard_interrupted, mend, open_trials, unlock
 
 EPOCHS = 12
 

@@ -12,8 +12,8 @@ import huggingface_hub
 import pytest
 import torch
 
-from study.cli.main import VERBS, main
-from study.exit_codes import EXIT_USAGE
+from outerfold.study.cli.main import VERBS, main
+from outerfold.study.exit_codes import EXIT_USAGE
 from tests.places import ROOT
 from tests.storage.images.image_factories import class_folders, write_metadata, write_picture
 
@@ -168,7 +168,7 @@ def test_bad_options_are_refused_before_data_are_sought(
     def sought(*words: object, **more: object) -> None:
         raise AssertionError("data were sought")
 
-    monkeypatch.setattr("study.cli.run.find_source", sought)
+    monkeypatch.setattr("outerfold.study.cli.run.find_source", sought)
     said = refuse("--task", "dbt", "--trials", "0")
     assert said == "--trials must be a whole number of at least 1, found 0"
 
@@ -312,14 +312,14 @@ def test_an_engine_without_its_address_or_the_other_way_round_is_refused(
     refuse: Refuse, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     words: list[str], message: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("study.engines.dask.CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr("outerfold.study.engines.dask.CONNECT_SECONDS", 1.0)
     assert refuse(*study(good, "--run", tmp_path / "run", *words)).startswith(message)
 
 
 def test_dask_that_is_not_installed_is_refused_with_how_to_have_it(
     refuse: Refuse, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "study.engines.dask", raising=False)
+    monkeypatch.delitem(sys.modules, "outerfold.study.engines.dask", raising=False)
     monkeypatch.setitem(sys.modules, "distributed", None)
     words = ["--engine", "dask", "--engine-address", "tcp://a:1"]
     said = refuse(*study(good, "--run", tmp_path / "run", *words))
@@ -345,7 +345,8 @@ def test_a_weights_file_that_is_not_there_is_refused(
 
 def test_the_list_of_encoders_needs_no_task_and_loads_no_torch() -> None:
     code = (
-        "import sys; from study.cli.main import main; code = main(['--encoder', 'list']); "
+        "import sys; from outerfold.study.cli.main import main; "
+        "code = main(['--encoder', 'list']); "
         "print(code, [name for name in ('torch', 'timm', 'clip') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -436,7 +437,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     def interrupted(name: str) -> Callable[..., int]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("study.cli.main._action", interrupted)
+    monkeypatch.setattr("outerfold.study.cli.main._action", interrupted)
     assert main(["doctor", "somewhere"]) == 130
     assert capsys.readouterr().err == "\nouterfold: interrupted\n"
 
@@ -444,7 +445,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["run", "--help"], ["predict", "-h"]])
 def test_help_is_given_without_loading_torch(words: list[str]) -> None:
     code = (
-        "import sys; from study.cli.main import main\n"
+        "import sys; from outerfold.study.cli.main import main\n"
         f"try: main({words!r})\n"
         "except SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'optuna' not in sys.modules"
@@ -460,9 +461,9 @@ def test_help_is_given_without_loading_torch(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("module", "left"),
     [
-        ("study.cli.run", {"torch", "sklearn", "timm"}),
+        ("outerfold.study.cli.run", {"torch", "sklearn", "timm"}),
         (
-            "study.worker.jobs",
+            "outerfold.study.worker.jobs",
             {"torchvision", "imblearn", "sklearn", "timm", "matplotlib", "pandas"},
         ),
     ],

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.rows.training_rows import ByEncoder
-from pipelines.saved.files import read_encoder_card
-from reports.results.results import results
-from storage.cache.files import write_json
-from storage.records import DataError, Dataset
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
-from study.config.record import StudyConfig
-from study.config.search_space import ranges_of
-from study.driver.ablation import ablate, fixed, levels
-from study.engines.local import quiet_optuna
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place, Session, open_session
+from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.pipelines.saved.files import read_encoder_card
+from outerfold.reports.results.results import results
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.records import DataError, Dataset
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import ranges_of
+from outerfold.study.driver.ablation import ablate, fixed, levels
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place, Session, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
 from tests.study.worker.test_blindness import FOLD, what_a_study_did
 

@@ -11,14 +11,20 @@ from typing import Any, get_args
 import pytest
 import tomli_w
 
-from objectives.metrics import METRICS
-from objectives.pruning import PRUNERS
-from objectives.spaces import SPACES
-from reports.results.levels import Aggregate, Level
-from storage.records import DataError
-from study.cli.main import VERBS, build_parser
-from study.config.gather import CACHE_VARIABLE, cache_folder, execution, gather, study_config
-from study.config.record import (
+from outerfold.objectives.metrics import METRICS
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.objectives.spaces import SPACES
+from outerfold.reports.results.levels import Aggregate, Level
+from outerfold.storage.records import DataError
+from outerfold.study.cli.main import VERBS, build_parser
+from outerfold.study.config.gather import (
+    CACHE_VARIABLE,
+    cache_folder,
+    execution,
+    gather,
+    study_config,
+)
+from outerfold.study.config.record import (
     AGGREGATES,
     LEVELS,
     METRIC_NAMES,

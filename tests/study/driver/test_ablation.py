@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from objectives.metrics import METRICS
-from reports.figures.catalogue import pictures
-from reports.results.results import results
-from reports.sections.summary import summary
-from reports.sections.tables import overall_table
-from reports.wording import stamps
-from storage.cache.files import write_json
-from storage.records import DataError, Run
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
-from study.driver.ablation import ablate, fixed, levels
-from study.engines.local import quiet_optuna
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place, Session, open_session
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.figures.catalogue import pictures
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.summary import summary
+from outerfold.reports.sections.tables import overall_table
+from outerfold.reports.wording import stamps
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.records import DataError, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.ablation import ablate, fixed, levels
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place, Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from reports.results.results import results
-from reports.sections.summary import protocol_section, summary
-from storage.cache.files import write_json
-from storage.records import DataError, Run
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
-from study.driver.driver import carry_out_run, open_studies
-from study.driver.progress import StudyProgress
-from study.engines.local import quiet_optuna
-from study.schedule.deadline import Deadline
-from study.schedule.patience import Limit, history_of, limit_of
-from study.setup.run_directory import Ready, begin
-from study.worker.jobs import Job, Outcome, carry_out
-from study.worker.session import Place, open_session
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.summary import protocol_section, summary
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.records import DataError, Run
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import carry_out_run, open_studies
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.schedule.deadline import Deadline
+from outerfold.study.schedule.patience import Limit, history_of, limit_of
+from outerfold.study.setup.run_directory import Ready, begin
+from outerfold.study.worker.jobs import Job, Outcome, carry_out
+from outerfold.study.worker.session import Place, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 

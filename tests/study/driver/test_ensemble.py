@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.fitted.calibration import middle_threshold
-from pipelines.saved.predictor import read_shipped
-from reports.results.results import results
-from reports.sections.model_card import model_card
-from reports.sections.summary import summary
-from storage.cache.files import read_json
-from storage.records import FINAL, DataError, Dataset
-from storage.runs.results import read_result, read_run
-from study.driver.driver import open_studies
-from study.setup.run_directory import Ready
-from study.worker.session import Place, Session, open_session
+from outerfold.pipelines.fitted.calibration import middle_threshold
+from outerfold.pipelines.saved.predictor import read_shipped
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.sections.summary import summary
+from outerfold.storage.cache.files import read_json
+from outerfold.storage.records import FINAL, DataError, Dataset
+from outerfold.storage.runs.results import read_result, read_run
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.setup.run_directory import Ready
+from outerfold.study.worker.session import Place, Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.driver.test_driver import OneProcess, drive, read
 

@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
-from reports.results.results import results
-from reports.sections.summary import protocol_section
-from storage.cache.files import write_json
-from storage.records import DataError
-from storage.runs.results import read_run
-from storage.trials.journal import keep_trial
-from storage.trials.trial_view import Desk
-from study.driver.driver import RETRIES, carry_out_run, open_studies
-from study.driver.progress import StudyProgress
-from study.engines.local import LocalEngine, WorkerLost, quiet_optuna
-from study.schedule.patience import Ended, Limit, visible
-from study.schedule.schedule import Schedule
-from study.setup.run_directory import Ready
-from study.worker.jobs import Job, Outcome, carry_out, work
-from study.worker.session import Place, Session, open_session
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.summary import protocol_section
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.results import read_run
+from outerfold.storage.trials.journal import keep_trial
+from outerfold.storage.trials.trial_view import Desk
+from outerfold.study.driver.driver import RETRIES, carry_out_run, open_studies
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.local import LocalEngine, WorkerLost, quiet_optuna
+from outerfold.study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.schedule import Schedule
+from outerfold.study.setup.run_directory import Ready
+from outerfold.study.worker.jobs import Job, Outcome, carry_out, work
+from outerfold.study.worker.session import Place, Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 STUDIES = ("outer-0", "outer-1", "final")
@@ -104,7 +104,7 @@ def searched(ready: Ready, place: Place) -> dict[str, list[Any]]:
 def test_a_search_depends_on_in_flight_but_not_on_workers_order_losses_or_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pruner: str
 ) -> None:
-    monkeypatch.setattr("study.driver.driver.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("outerfold.study.driver.driver.LOOK_SECONDS", 0.0)
     alone = drive(*begun(tmp_path / "a" / "run", in_flight=3, pruner=pruner), Unruly(1, 0))
     many = Unruly(6, 1)
     assert drive(*begun(tmp_path / "b" / "run", in_flight=3, pruner=pruner), many) == alone
@@ -123,7 +123,7 @@ def test_a_search_depends_on_in_flight_but_not_on_workers_order_losses_or_kills(
 def test_a_job_that_takes_its_worker_along_again_and_again_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.driver.driver.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("outerfold.study.driver.driver.LOOK_SECONDS", 0.0)
 
     class Deadly(Unruly):
         def submit(self, job: Job) -> Future[Outcome]:
@@ -243,7 +243,7 @@ def test_a_trial_is_not_kept_before_those_ahead_of_it(tmp_path: Path) -> None:
 def test_a_trial_whose_forerunners_are_missing_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.worker.session.SHOWN_SECONDS", 0.0)
+    monkeypatch.setattr("outerfold.study.worker.session.SHOWN_SECONDS", 0.0)
     _, place = begun(tmp_path / "run")
     carry_out(Job(place, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shows 1 ended trials where 3 have ended"):

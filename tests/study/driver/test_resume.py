@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from storage.datasets.demo import write_demo
-from storage.trials.journal import discard_interrupted
-from study.engines.local import LocalEngine, quiet_optuna
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Session, open_session
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.trials.journal import discard_interrupted
+from outerfold.study.engines.local import LocalEngine, quiet_optuna
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.places import ROOT
 

@@ -13,26 +13,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.encoders import registry
-from pipelines.encoders.divide import Tail
-from pipelines.saved.ensemble import ship_ensemble
-from pipelines.saved.predictor import new_features, read_shipped
-from storage.cache.files import read_json, write_json
-from storage.readers.read import read
-from storage.records import FINAL, DataError
-from storage.runs.folder import RunFolder
-from study.config.gather import study_config
-from study.config.record import StudyConfig
-from study.driver.driver import open_studies
-from study.engines.local import quiet_optuna
-from study.explain.explain import look_inside
-from study.setup.batch_size import CPU_CAP, settled
-from study.setup.represent import encoders_of, represent, room
-from study.setup.run_directory import Ready, cut, lay_out
-from study.worker import session as sessions
-from study.worker.finish import choose
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place, Session
+from outerfold.pipelines.encoders import registry
+from outerfold.pipelines.encoders.divide import Tail
+from outerfold.pipelines.saved.ensemble import ship_ensemble
+from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import FINAL, DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.config.gather import study_config
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.explain.explain import look_inside
+from outerfold.study.setup.batch_size import CPU_CAP, settled
+from outerfold.study.setup.represent import encoders_of, represent, room
+from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.worker import session as sessions
+from outerfold.study.worker.finish import choose
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place, Session
 from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
 from tests.pipelines.training.tail_factories import SmallTail, save_clip, small_towers, with_tail
 from tests.storage.images.image_factories import class_folders, write_picture

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.augmentation.views import scoring_views
-from pipelines.fitted.calibration import Decision
-from pipelines.saved.predictor import new_features, read_shipped
-from reports.results.results import results
-from reports.sections.model_card import model_card
-from reports.sections.summary import protocol_section
-from storage.cache.files import read_json, write_json
-from storage.records import FINAL, DataError
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_result
-from study.cli.main import main
-from study.config.search_space import ranges_of, views_of
-from study.worker.session import Session, open_session
+from outerfold.pipelines.augmentation.views import scoring_views
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.reports.results.results import results
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.sections.summary import protocol_section
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.records import FINAL, DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_result
+from outerfold.study.cli.main import main
+from outerfold.study.config.search_space import ranges_of, views_of
+from outerfold.study.worker.session import Session, open_session
 from tests.factories import make_config, make_rows
 from tests.storage.images.image_factories import class_folders
 from tests.study.driver.test_driver import OneProcess, begun, drive, read

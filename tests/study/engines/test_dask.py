@@ -17,20 +17,20 @@ import optuna
 import pytest
 from rich.console import Console
 
-from reports.results.results import results
-from storage.cache.files import write_json
-from storage.datasets.demo import write_demo
-from storage.records import DataError
-from storage.runs.results import read_run
-from storage.trials.journal import discard_interrupted
-from storage.trials.ownership import take_over
-from study.driver.driver import carry_out_run, open_studies
-from study.driver.progress import StudyProgress
-from study.engines.dask import DaskEngine
-from study.engines.local import Engine, LocalEngine, quiet_optuna
-from study.setup.run_directory import Ready
-from study.worker.jobs import Job, Outcome, carry_out
-from study.worker.session import Place, open_session
+from outerfold.reports.results.results import results
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.datasets.demo import write_demo
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.results import read_run
+from outerfold.storage.trials.journal import discard_interrupted
+from outerfold.storage.trials.ownership import take_over
+from outerfold.study.driver.driver import carry_out_run, open_studies
+from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.engines.dask import DaskEngine
+from outerfold.study.engines.local import Engine, LocalEngine, quiet_optuna
+from outerfold.study.setup.run_directory import Ready
+from outerfold.study.worker.jobs import Job, Outcome, carry_out
+from outerfold.study.worker.session import Place, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.engines.servers import ROOT, Cluster, Database, database, free_port, until
 

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
-from storage.errors import DataError
-from study.engines.local import begin_worker, device_tokens
+from outerfold.storage.errors import DataError
+from outerfold.study.engines.local import begin_worker, device_tokens
 
 
 def test_without_a_gpu_there_is_a_worker_a_core_or_as_many_as_were_asked_for() -> None:

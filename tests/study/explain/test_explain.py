@@ -14,26 +14,26 @@ import timm
 import torch
 from PIL import Image
 
-from pipelines.encoders._base import Encoder
-from pipelines.encoders.registry import build
-from pipelines.explain.load import fold_model
-from pipelines.images.embed import embed
-from pipelines.saved.files import encoder_card, write_encoder_cards
-from reports.explain.page import TABLE
-from reports.write import write_report
-from storage.cache.files import write_json
-from storage.readers.read import read
-from storage.records import Dataset, LeakError
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.cli.main import main
-from study.engines.local import quiet_optuna
-from study.exit_codes import EXIT_USAGE
-from study.explain.explain import show
-from study.explain.finished_run import Opened, open_run
-from study.explain.permutation import weigh
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place, open_session
+from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.explain.load import fold_model
+from outerfold.pipelines.images.embed import embed
+from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
+from outerfold.reports.explain.page import TABLE
+from outerfold.reports.write import write_report
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import Dataset, LeakError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.cli.main import main
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.exit_codes import EXIT_USAGE
+from outerfold.study.explain.explain import show
+from outerfold.study.explain.finished_run import Opened, open_run
+from outerfold.study.explain.permutation import weigh
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows
 
 ENCODER = "bundled:efficientnet_lite0"
@@ -206,8 +206,8 @@ def test_a_planted_square_gets_the_heat(made: Made) -> None:
 
 
 def case_of(opened: Opened, name: str):  # type: ignore[no-untyped-def]
-    from reports.explain.cases import choose
-    from reports.results.predictions import joined
+    from outerfold.reports.explain.cases import choose
+    from outerfold.reports.results.predictions import joined
 
     rows = joined(opened.tests.values())
     assert rows is not None

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from reports.explain.page import TABLE
-from storage.cache.files import write_json
-from storage.records import LeakError
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.cli.main import main
-from study.explain.explain import represented, show
-from study.explain.finished_run import Opened, open_run
+from outerfold.reports.explain.page import TABLE
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.records import LeakError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.cli.main import main
+from outerfold.study.explain.explain import represented, show
+from outerfold.study.explain.finished_run import Opened, open_run
 from tests.study.explain.test_explain import Made, case_of, refused, write_planted
 
 WORDS = shlex.split(

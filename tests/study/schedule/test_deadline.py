@@ -6,12 +6,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage.errors import DataError
-from study.config.durations import seconds_of
-from study.config.record import Execution
-from study.schedule.deadline import END_TRIALS, Deadline
-from study.schedule.patience import Ended, Limit
-from study.schedule.schedule import Schedule
+from outerfold.storage.errors import DataError
+from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.record import Execution
+from outerfold.study.schedule.deadline import END_TRIALS, Deadline
+from outerfold.study.schedule.patience import Ended, Limit
+from outerfold.study.schedule.schedule import Schedule
 
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
 STATES = ("complete", "pruned", "failed")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.schedule.patience import Ended, Limit, stale
-from study.schedule.schedule import Schedule
+from outerfold.study.schedule.patience import Ended, Limit, stale
+from outerfold.study.schedule.schedule import Schedule
 
 Task = tuple[str, int | None]
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from storage.images.read import content_hash
-from storage.records import DataError
-from study.engines.local import LocalEngine, Starter
-from study.setup.audit_cache import known
+from outerfold.storage.images.read import content_hash
+from outerfold.storage.records import DataError
+from outerfold.study.engines.local import LocalEngine, Starter
+from outerfold.study.setup.audit_cache import known
 
 
 def test_what_was_found_is_read_again_and_not_looked_for(tmp_path: Path) -> None:

@@ -9,13 +9,21 @@ import numpy as np
 import optuna
 import pytest
 
-from objectives.pruning import PRUNERS
-from storage.cache.files import read_json
-from storage.runs.folder import RunFolder
-from study.driver.driver import open_studies
-from study.setup.plan import LEARNT, TRIAL_SECONDS, Cost, end_epochs, epoch_share, length, mean_rows
-from study.setup.provenance import write_provenance
-from study.worker.jobs import Job, work
+from outerfold.objectives.pruning import PRUNERS
+from outerfold.storage.cache.files import read_json
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.setup.plan import (
+    LEARNT,
+    TRIAL_SECONDS,
+    Cost,
+    end_epochs,
+    epoch_share,
+    length,
+    mean_rows,
+)
+from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.worker.jobs import Job, work
 from tests.factories import begin_run, make_config, make_rows
 
 
@@ -81,7 +89,7 @@ def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None
 def test_the_second_epoch_of_a_few_configurations_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, seconds: float, trained: int
 ) -> None:
-    monkeypatch.setattr("study.worker.jobs.MEASURED_SECONDS", seconds)
+    monkeypatch.setattr("outerfold.study.worker.jobs.MEASURED_SECONDS", seconds)
     data, source = make_rows(patients=24)
     config = make_config(epochs=epochs, outer_folds=2, inner_folds=2)
     ready, place = begin_run(tmp_path / "run", data, source, config)

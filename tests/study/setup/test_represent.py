@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.runs.folder import RunFolder
-from study.setup import represent
-from study.setup.represent import audit_represented
-from study.setup.run_directory import Ready
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.setup import represent
+from outerfold.study.setup.represent import audit_represented
+from outerfold.study.setup.run_directory import Ready
 from tests.factories import ArraySource, make_config
 from tests.storage.audit.test_cropped_copies import cohort, cropped, scan
 

@@ -17,22 +17,22 @@ import numpy as np
 import optuna
 import pytest
 
-from objectives.inner import InnerObjective
-from pipelines.fitted.calibration import Decision
-from pipelines.heads.losses import effective_number_alpha
-from pipelines.rows import training_rows
-from pipelines.rows.resample import resample
-from pipelines.rows.training_rows import Scaler
-from pipelines.training import heads
-from storage.records import Dataset, Fold, LeakError, OuterFold, TrainSide
-from study.config.record import StudyConfig
-from study.engines.local import quiet_optuna
-from study.splits import Splits
-from study.worker import finish as finishing
-from study.worker import jobs
-from study.worker import session as sessions
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Session
+from outerfold.objectives.inner import InnerObjective
+from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.heads.losses import effective_number_alpha
+from outerfold.pipelines.rows import training_rows
+from outerfold.pipelines.rows.resample import resample
+from outerfold.pipelines.rows.training_rows import Scaler
+from outerfold.pipelines.training import heads
+from outerfold.storage.records import Dataset, Fold, LeakError, OuterFold, TrainSide
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.splits import Splits
+from outerfold.study.worker import finish as finishing
+from outerfold.study.worker import jobs
+from outerfold.study.worker import session as sessions
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
 
 FOLD = "outer-1"

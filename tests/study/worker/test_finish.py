@@ -12,27 +12,27 @@ import timm
 import torch
 from PIL import Image
 
-from pipelines.encoders.registry import build
-from pipelines.encoders.weights import sha256_of
-from pipelines.images.embed import embed
-from pipelines.rows.training_rows import ByEncoder
-from pipelines.saved.files import read_encoder_card
-from pipelines.saved.predictor import new_features, read_shipped
-from reports.sections.model_card import model_card
-from storage.cache.files import write_json
-from storage.images.framing import Framing
-from storage.readers.read import read
-from storage.records import DataError, Features
-from storage.runs.folder import RunFolder
-from storage.runs.results import read_run
-from study.config.record import StudyConfig
-from study.driver.driver import open_studies
-from study.engines.local import quiet_optuna
-from study.explain.explain import look_inside
-from study.setup.represent import encoders_of, represent
-from study.setup.run_directory import Ready, cut, lay_out
-from study.worker.jobs import Job, carry_out
-from study.worker.session import Place, open_session
+from outerfold.pipelines.encoders.registry import build
+from outerfold.pipelines.encoders.weights import sha256_of
+from outerfold.pipelines.images.embed import embed
+from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.pipelines.saved.files import read_encoder_card
+from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.reports.sections.model_card import model_card
+from outerfold.storage.cache.files import write_json
+from outerfold.storage.images.framing import Framing
+from outerfold.storage.readers.read import read
+from outerfold.storage.records import DataError, Features
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.results import read_run
+from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.driver import open_studies
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.explain.explain import look_inside
+from outerfold.study.setup.represent import encoders_of, represent
+from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.session import Place, open_session
 from tests.factories import make_config
 from tests.storage.images.image_factories import class_folders, write_picture
 from tests.study.driver.test_driver import OneProcess, drive

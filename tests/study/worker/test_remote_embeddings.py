@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.images.embeddings import Embeddings
-from storage.records import DataError
-from storage.runs.folder import RunFolder
-from study.config.gather import CACHE_VARIABLE
-from study.setup.data_source import Source
-from study.setup.represent import encoders_of, represent
-from study.setup.run_directory import begin, read_source
-from study.worker.remote_embeddings import at_hand
-from study.worker.session import Place
+from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.study.config.gather import CACHE_VARIABLE
+from outerfold.study.setup.data_source import Source
+from outerfold.study.setup.represent import encoders_of, represent
+from outerfold.study.setup.run_directory import begin, read_source
+from outerfold.study.worker.remote_embeddings import at_hand
+from outerfold.study.worker.session import Place
 from tests.factories import make_config
 from tests.storage.images.image_factories import class_folders, write_picture
 

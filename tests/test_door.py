@@ -1,0 +1,202 @@
+"""One import name, from a checkout that is not installed as from the wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import outerfold
+from tests.places import ROOT
+from tests.study.engines.servers import SECONDS, answers, free_port, until
+
+TINY = [
+    "--task", "multimodal", "--trials", "1", "--epochs", "1", "--outer-folds", "2",
+    "--inner-folds", "2", "--networks", "1", "--final", "ensemble", "--encoder",
+    "bundled:efficientnet_lite0", "--quiet", "--workers", "1",
+]  # fmt: skip
+"""Options of a run that takes seconds."""
+DECOYS = ("storage.py", "study.py", "reports.py")
+"""Modules of a user's own, beside the script, with the names of our folders."""
+HERE = "import sys; sys.path.append({tree!r})\n"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that no installation points to."""
+    tree = tmp_path_factory.mktemp("checkout")
+    for folder in (*outerfold.FOLDERS, "outerfold"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "run_study.py", tree)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from outerfold.storage.datasets.demo import write_demo
+
+    return write_demo(tmp_path_factory.mktemp("data") / "demo", task="multimodal", patients=16)
+
+
+def uninstalled(**more: str) -> dict[str, str]:
+    """An environment for ``python -S``, which reads no .pth file: packages, but not outerfold."""
+    packages = sysconfig.get_path("purelib")
+    return {**os.environ, "PYTHONPATH": packages, **more}
+
+
+def python(*words: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-S", *words], cwd=cwd, env=uninstalled(OUTERFOLD_CACHE=str(cache)),
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    """A user's folder, in which modules bear the names of our folders."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    for name in DECOYS:
+        (folder / name).write_text("OWN = 'the user wrote this'\n")
+    return folder
+
+
+def test_without_an_installation_the_name_is_not_there(users: Path) -> None:
+    done = python("-c", "import outerfold", cwd=users, cache=users)
+    assert "ModuleNotFoundError: No module named 'outerfold'" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_checkout_carries_a_study_to_its_report(tree: Path, data: Path, users: Path) -> None:
+    """Its worker processes do not run the main module; they inherit the path."""
+    script = str(tree / "run_study.py")
+    done = python(script, *TINY, "--data", str(data), "--run", "run", cwd=users, cache=users)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((users / "run" / "report" / "results.json").read_text())
+    assert numbers["overall"]["roc_auc"]["by_fold"]
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_a_study_from_a_checkout(tree: Path, data: Path, users: Path) -> None:
+    """A kernel's main module is no file; the user's own ``storage`` stays the user's."""
+    from jupyter_client.manager import KernelManager
+
+    kernel = KernelManager(kernel_name="python3")
+    assert kernel.kernel_spec is not None
+    kernel.kernel_spec.argv = [
+        sys.executable, "-S", "-m", "ipykernel_launcher", "-f", "{connection_file}",
+    ]  # fmt: skip
+    kernel.start_kernel(cwd=str(users), env=uninstalled(OUTERFOLD_CACHE=str(users)))
+    client = kernel.client()
+    client.start_channels()
+    said: list[str] = []
+    try:
+        client.wait_for_ready(timeout=SECONDS)
+        code = HERE.format(tree=str(tree)) + (
+            "import storage\n"
+            "from outerfold.study.cli.main import main\n"
+            f"code = main({[*TINY, '--data', str(data), '--run', 'run']!r})\n"
+            "print('ended with', code, storage.OWN)\n"
+        )
+        reply = client.execute_interactive(
+            code, timeout=300, output_hook=lambda message: said.append(str(message["content"]))
+        )
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "ok", said
+    assert "ended with 0 the user wrote this" in "".join(said)
+    assert (users / "run" / "report" / "results.json").exists()
+
+
+def test_spawned_processes_find_the_package(tree: Path, users: Path) -> None:
+    script = users / "analysis.py"
+    script.write_text(
+        HERE.format(tree=str(tree)) + "import multiprocessing\n"
+        "import storage\n"
+        "from outerfold.study.engines.local import device_tokens\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.apply(device_tokens, (), {'gpus': 2, 'cores': 1}), storage.OWN)\n"
+    )
+    done = python(str(script), cwd=users, cache=users)
+    assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
+
+
+def test_loky_workers_find_the_package(tree: Path, users: Path) -> None:
+    script = users / "analysis.py"
+    script.write_text(
+        HERE.format(tree=str(tree)) + "import os\n"
+        "from outerfold.study.engines.local import LocalEngine, device_tokens\n"
+        "import storage\n"
+        "engine = LocalEngine(['cpu'])\n"
+        "future = engine._pool.submit(device_tokens, gpus=2, cores=1)\n"
+        "print(future.result(), storage.OWN)\n"
+        "engine.close(kill=True)\n"
+    )
+    done = python(str(script), cwd=users, cache=users)
+    assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
+
+
+def test_a_dask_worker_finds_the_package_by_its_preload(tree: Path, users: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    from outerfold.study.engines.local import device_tokens
+
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    preload = ("--preload", str(tree / "run_study.py"), "--no-dashboard", "--host", "127.0.0.1")
+    parts = [
+        ["distributed.cli.dask_scheduler", "--port", str(port)],
+        ["distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"],
+    ]
+    started = []
+    try:
+        for words in parts:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-S", "-m", *words, *preload], cwd=users, env=uninstalled(),
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )
+            )  # fmt: skip
+            until(lambda: answers(port))
+        with distributed.Client(address, timeout=SECONDS) as client:
+            found = client.submit(device_tokens, gpus=2, cores=1).result(timeout=SECONDS)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert found == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.parametrize("folder", outerfold.FOLDERS)
+def test_the_old_names_are_refused(folder: str, users: Path) -> None:
+    """A class that exists under two names is two classes."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {folder}.none"
+    done = python("-c", code, cwd=users.parent, cache=users)
+    said = f"ImportError: the folder {folder} is part of outerfold: import outerfold.{folder}"
+    assert said in done.stderr
+
+
+def test_a_public_name_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    code = (
+        "import sys, outerfold\n"
+        "assert 'numpy' not in sys.modules\n"
+        "assert set(outerfold.__all__) <= set(dir(outerfold))\n"
+        "print(all(getattr(outerfold, name).__module__.startswith('outerfold.') "
+        "for name in outerfold.__all__), 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True False\n"
+
+
+def test_an_unknown_public_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="module 'outerfold' has no attribute 'nothing'"):
+        outerfold.nothing  # noqa: B018
