@@ -35,6 +35,15 @@ ALL, AUTO = "all", "auto"
 GPU_BLOCKS, TAIL_NETWORKS = 2, 1
 """Blocks trained where there is a GPU, and networks of the refit with a tail, unless said."""
 
+FIRST_OPTIONS = (
+    "task", "data", "classes", "positive", "columns", "patient_regex", "protocol", "trials",
+    "patience", "in_flight", "outer_folds", "inner_folds", "repeats", "metric", "seed", "encoder",
+    "weights", "fit", "crop", "trainable_blocks", "checkpointing", "networks", "epochs",
+    "patience_epochs", "batch_size", "pruner", "threshold", "threshold_target", "level",
+    "aggregate", "final", "tta", "space",
+)  # fmt: skip
+"""Options that have always been part of a default folder's name, in the order they have there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
@@ -180,6 +189,20 @@ class StudyConfig:
         """As a TOML table; options left unset are left out."""
         kept = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
+
+    def naming(self) -> dict[str, Any]:
+        """The part of ``to_toml`` that the default folder's name is made of.
+
+        An option that is newer than the first such names counts only where it was given another
+        value than its default, so that it leaves no older run behind unseen.
+        """
+        kept, defaults = self.to_toml(), {f.name: f.default for f in fields(self)}
+        later = sorted(
+            name
+            for name in kept
+            if name not in FIRST_OPTIONS and getattr(self, name) != defaults[name]
+        )
+        return {name: kept[name] for name in (*FIRST_OPTIONS, *later) if name in kept}
 
     @classmethod
     def from_toml(cls, table: Mapping[str, Any]) -> StudyConfig:

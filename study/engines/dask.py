@@ -62,8 +62,8 @@ class DaskEngine:
         except (OSError, ValueError) as error:
             raise DataError(
                 f"--engine-address {address}: no Dask scheduler answers "
-                f"({first_line(error)}); start one with `dask scheduler --preload "
-                "outerfold.run_study`, and name the address that it prints"
+                f"({first_line(error)}); start one with `dask scheduler`, "
+                "and name the address that it prints"
             ) from None
         self._tokens: tuple[str, ...] = ()
         self._looked = 0.0
@@ -104,7 +104,7 @@ class DaskEngine:
                 raise DataError(
                     f"--engine-address {self.address}: the scheduler has had no worker for "
                     f"{AWAY_SECONDS:.0f} s; start some with `dask worker {self.address} "
-                    "--nthreads 1 --preload outerfold.run_study`"
+                    "--nthreads 1`"
                 )
             time.sleep(LOOK_SECONDS)
             self._look()

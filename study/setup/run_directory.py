@@ -15,6 +15,7 @@ from outerfold.storage.audit.audit import audit
 from outerfold.storage.readers.read import read
 from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.trials.journal import discard_interrupted, mend, unlock
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
@@ -38,7 +39,7 @@ class Ready:
 
 def default_run(config: StudyConfig, name: str) -> Path:
     """``runs/TASK-DATA-HASH``: the same options find the same run again, others another one."""
-    digest = hashlib.sha256(tomli_w.dumps(config.to_toml()).encode()).hexdigest()[:6]
+    digest = hashlib.sha256(tomli_w.dumps(config.naming()).encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     prefix = config.task if not slug.startswith(config.task) else ""
     return Path("runs") / "-".join(filter(None, (prefix, slug, digest)))
@@ -66,6 +67,7 @@ def begin(
             than the run was started with.
     """
     if folder.started():
+        refuse_other_numerics(folder)
         _refuse_changes(folder, config, data)
         return Ready(folder, config, data, folder.read_splits(data))
     ranges_of(config, data)
@@ -86,6 +88,7 @@ def lay_out(
 ) -> Ready:  # fmt: skip
     """Write what a run directory begins with; ``warnings`` are the audit's."""
     studies = splits.outer if config.final == "ensemble" else splits.studies
+    write_numerics(folder)
     folder.write_dataset(data, warnings)
     folder.write_splits(studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: it says that all the rest is there

@@ -19,6 +19,7 @@ from outerfold.objectives.spaces import Space, space
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.numerics import refuse_other_numerics
 from outerfold.storage.seeds import derive
 from outerfold.storage.trials.database import patiently
 from outerfold.storage.trials.journal import open_trials, study_name
@@ -58,6 +59,7 @@ class Session:
         self.place = place
         self.folder = RunFolder(place.run)
         self.embeddings = place.embeddings
+        refuse_other_numerics(self.folder)
         self.config = StudyConfig.from_toml(self.folder.read_config())
         self.data: Dataset = self.folder.read_dataset()
         self.folds: dict[str, OuterFold] = {
