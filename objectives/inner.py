@@ -70,9 +70,16 @@ class InnerObjective:
     """
 
     def __init__(
-        self, train: TrainSide, folds: Sequence[Fold], source: Sources, space: Space,
-        *, protocol: Protocol, seed: int, device: str,
-    ) -> None:  # fmt: skip
+        self,
+        train: TrainSide,
+        folds: Sequence[Fold],
+        source: Sources,
+        space: Space,
+        *,
+        protocol: Protocol,
+        seed: int,
+        device: str,
+    ) -> None:
         self.train, self.folds, self.source, self.space = train, folds, source, space
         self.protocol, self.seed, self.device = protocol, seed, device
         self.metric = METRICS[protocol.metric]
@@ -137,9 +144,13 @@ class InnerObjective:
         key = pipeline.encoder, pipeline.tokens, networks
         if key not in self._rows:
             self._rows[key] = TrainingRows(
-                self.train, copies(self.folds, networks), self.source_of(pipeline),
-                tokens=pipeline.tokens, seed=self.seed, tta=self.protocol.tta,
-            )  # fmt: skip
+                self.train,
+                copies(self.folds, networks),
+                self.source_of(pipeline),
+                tokens=pipeline.tokens,
+                seed=self.seed,
+                tta=self.protocol.tta,
+            )
         return self._rows[key]
 
     def source_of(self, pipeline: Pipeline) -> ImageSource:
@@ -179,9 +190,13 @@ class InnerObjective:
             scores.append((decided["accuracy"], decided["f1"], auc))
         accuracy, f1, roc_auc = np.mean(scores, axis=0).tolist()
         return EpochRow(
-            epoch.number, float(epoch.fit_loss.mean()), float(epoch.val_loss.mean()),
-            accuracy, f1, roc_auc,
-        )  # fmt: skip
+            epoch.number,
+            float(epoch.fit_loss.mean()),
+            float(epoch.val_loss.mean()),
+            accuracy,
+            f1,
+            roc_auc,
+        )
 
 
 def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:

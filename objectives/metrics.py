@@ -169,8 +169,10 @@ def all_scores(
     _check(labels, probabilities)
     chosen = probabilities.argmax(axis=1) if predicted is None else predicted
     decided = decision_scores(labels, chosen, probabilities.shape[1])
-    return {name: decided[name] if name in decided else METRICS[name].score(labels, probabilities)
-            for name in METRICS}  # fmt: skip
+    return {
+        name: decided[name] if name in decided else METRICS[name].score(labels, probabilities)
+        for name in METRICS
+    }
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:

@@ -25,10 +25,13 @@ from outerfold.reports.wording import Json
 def page(numbers: Json, images: dict[str, bytes]) -> str:
     """The report as HTML; ``images`` holds the file contents of every figure by name."""
     name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
-    body = "\n".join([
-        f"<header><h1>{name}</h1>{_nav()}</header>", blocks_html(summary(numbers)),
-        *_sections(numbers, images),
-    ])  # fmt: skip
+    body = "\n".join(
+        [
+            f"<header><h1>{name}</h1>{_nav()}</header>",
+            blocks_html(summary(numbers)),
+            *_sections(numbers, images),
+        ]
+    )
     return framed(name, body, numbers)
 
 
@@ -46,12 +49,14 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
             yield figure_html(ordered[name], images[name])
     yield block_html(Heading("Tables"))
     if numbers["overall"]:
-        yield blocks_html([
-            per_class_table(numbers, "test"),
-            *(level_class_table(numbers, level) for level in numbers["levels"]),
-            overall_table(numbers, "validation"),
-            per_class_table(numbers, "validation"),
-        ])  # fmt: skip
+        yield blocks_html(
+            [
+                per_class_table(numbers, "test"),
+                *(level_class_table(numbers, level) for level in numbers["levels"]),
+                overall_table(numbers, "validation"),
+                per_class_table(numbers, "validation"),
+            ]
+        )
     yield block_html(Heading("Provenance"))
     yield definitions_html({**numbers["provenance"], "timing": numbers["timing"]})
     yield '<p class="note">Every number on this page is in results.json beside it.</p>'

@@ -26,11 +26,18 @@ OVERALL = (
 PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
 
 _NAMES = {
-    "roc_auc": "ROC-AUC", "average_precision": "Average precision", "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy", "f1": "F1", "precision": "Precision",
-    "recall": "Recall", "sensitivity": "Sensitivity", "specificity": "Specificity",
-    "brier": "Brier score", "ece": "Expected calibration error",
-}  # fmt: skip
+    "roc_auc": "ROC-AUC",
+    "average_precision": "Average precision",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "brier": "Brier score",
+    "ece": "Expected calibration error",
+}
 _ALWAYS_MACRO = {"f1", "precision", "recall"}
 _MACRO_OF_SEVERAL = {"roc_auc", "average_precision", "sensitivity", "specificity"}
 

@@ -152,10 +152,17 @@ class Dataset:
         """These rows only, in the order of ``ids``; a stranger raises ``DataError``."""
         at = self.features.positions(ids)
         return Dataset(
-            self.features.select(ids), self.labels[at], self.patients[at], self.classes,
-            self.fingerprint, self.name, self.synthetic, self.patients_known, self.assumptions,
+            self.features.select(ids),
+            self.labels[at],
+            self.patients[at],
+            self.classes,
+            self.fingerprint,
+            self.name,
+            self.synthetic,
+            self.patients_known,
+            self.assumptions,
             self.sides[at] if len(self.sides) else self.sides,
-        )  # fmt: skip
+        )
 
 
 TrainSide = NewType("TrainSide", Dataset)
@@ -268,9 +275,15 @@ class Predictions:
     def take(self, at: IntArray | NDArray[np.bool_]) -> Predictions:
         """The rows at these positions, or where a mask (n,) is True."""
         return Predictions(
-            self.ids[at], self.patients[at], self.fold[at], self.repeat[at], self.labels[at],
-            self.probabilities[at], self.predicted[at], self.classes,
-        )  # fmt: skip
+            self.ids[at],
+            self.patients[at],
+            self.fold[at],
+            self.repeat[at],
+            self.labels[at],
+            self.probabilities[at],
+            self.predicted[at],
+            self.classes,
+        )
 
 
 @dataclass(frozen=True)

@@ -216,16 +216,26 @@ def _fewer(outer_folds: int, inner_folds: int) -> Iterator[tuple[int, int]]:
 
 
 def _outer_fold(
-    data: Dataset, name: str, repeat: int, train: IntArray, test: IntArray,
-    inner_folds: int, seed: int,
-) -> tuple[OuterFold, int]:  # fmt: skip
+    data: Dataset,
+    name: str,
+    repeat: int,
+    train: IntArray,
+    test: IntArray,
+    inner_folds: int,
+    seed: int,
+) -> tuple[OuterFold, int]:
     side = data.select(data.ids[train].tolist())
     parts, attempt = divide(side, inner_folds, seed=derive(seed, name, "inner"), what="inner")
     inner = tuple(inner_fold(side, f"inner-{j}", part) for j, part in enumerate(parts))
     fold = OuterFold(
-        name, repeat, _names(data.ids[train]), _names(data.ids[test]),
-        frozenset(data.patients[train].tolist()), frozenset(data.patients[test].tolist()), inner,
-    )  # fmt: skip
+        name,
+        repeat,
+        _names(data.ids[train]),
+        _names(data.ids[test]),
+        frozenset(data.patients[train].tolist()),
+        frozenset(data.patients[test].tolist()),
+        inner,
+    )
     return fold, attempt
 
 
@@ -233,9 +243,12 @@ def inner_fold(side: Dataset, name: str, val: IntArray) -> Fold:
     """The rows of ``side`` at positions ``val`` against all its others."""
     fit = np.setdiff1d(np.arange(len(side)), val)
     return Fold(
-        name, _names(side.ids[fit]), _names(side.ids[val]),
-        frozenset(side.patients[fit].tolist()), frozenset(side.patients[val].tolist()),
-    )  # fmt: skip
+        name,
+        _names(side.ids[fit]),
+        _names(side.ids[val]),
+        frozenset(side.patients[fit].tolist()),
+        frozenset(side.patients[val].tolist()),
+    )
 
 
 def _names(ids: np.ndarray[tuple[int], np.dtype[np.str_]]) -> tuple[str, ...]:

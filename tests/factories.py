@@ -55,9 +55,14 @@ class ArraySource:
 
 
 def make_rows(
-    *, patients: int = 40, images: int = 2, classes: Sequence[str] = ("other", "cancer"),
-    shares: Sequence[float] | None = None, signal: float = 1.0, seed: int = 0,
-) -> tuple[Dataset, ArraySource]:  # fmt: skip
+    *,
+    patients: int = 40,
+    images: int = 2,
+    classes: Sequence[str] = ("other", "cancer"),
+    shares: Sequence[float] | None = None,
+    signal: float = 1.0,
+    seed: int = 0,
+) -> tuple[Dataset, ArraySource]:
     """``patients`` with ``images`` rows each; a class shifts embeddings and columns by ``signal``.
 
     Every class has at least a sixth of the patients unless ``shares`` (of patients) say otherwise.
@@ -83,18 +88,29 @@ def make_rows(
         np.array(ids), np.array([f"/nowhere/{name}.png" for name in ids]), tabular, COLUMNS
     )
     data = Dataset(
-        features, label.astype(np.int64), np.array([f"p{p:03d}" for p in patient]),
-        tuple(classes), f"seed-{seed}", "rows",
-    )  # fmt: skip
+        features,
+        label.astype(np.int64),
+        np.array([f"p{p:03d}" for p in patient]),
+        tuple(classes),
+        f"seed-{seed}",
+        "rows",
+    )
     return data, ArraySource(ids, values.astype(np.float32))
 
 
 def make_config(task: str = "multimodal", **changes: Any) -> StudyConfig:
     """A study of seconds: few folds, trials and epochs."""
     small: dict[str, Any] = {
-        "task": task, "trials": 4, "outer_folds": 3, "inner_folds": 3, "epochs": 6, "networks": 2,
-        "patience_epochs": 3, "encoder": "array:test", "space": {"batch_size": {"values": [32]}},
-    }  # fmt: skip
+        "task": task,
+        "trials": 4,
+        "outer_folds": 3,
+        "inner_folds": 3,
+        "epochs": 6,
+        "networks": 2,
+        "patience_epochs": 3,
+        "encoder": "array:test",
+        "space": {"batch_size": {"values": [32]}},
+    }
     return StudyConfig(**{**small, **changes})
 
 
@@ -104,20 +120,28 @@ def make_splits(data: Dataset, config: StudyConfig) -> Splits:
 
 
 def begin_run(
-    path: Path, data: Dataset, source: Sources, config: StudyConfig,
-    splits: Splits | None = None, storage: str | None = None,
-) -> tuple[Ready, Place]:  # fmt: skip
+    path: Path,
+    data: Dataset,
+    source: Sources,
+    config: StudyConfig,
+    splits: Splits | None = None,
+    storage: str | None = None,
+) -> tuple[Ready, Place]:
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
     ready = lay_out(folder, config, data, splits or make_splits(data, config))
     cards = [
         {
-            "name": name, "weights": "", "weights_sha256": "",
-            "fit": config.fit, "crop": config.crop, "image_size": 224,
+            "name": name,
+            "weights": "",
+            "weights_sha256": "",
+            "fit": config.fit,
+            "crop": config.crop,
+            "image_size": 224,
         }
         for name in config.encoders
-    ]  # fmt: skip
+    ]
     write_encoder_cards(folder, cards)
     place = Place(path, source, storage)
     open_studies(ready, place)

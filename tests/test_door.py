@@ -17,10 +17,26 @@ from tests.places import ROOT
 from tests.study.engines.servers import SECONDS, answers, free_port, until
 
 TINY = [
-    "--task", "multimodal", "--trials", "1", "--epochs", "1", "--outer-folds", "2",
-    "--inner-folds", "2", "--networks", "1", "--final", "ensemble", "--encoder",
-    "bundled:efficientnet_lite0", "--quiet", "--workers", "1",
-]  # fmt: skip
+    "--task",
+    "multimodal",
+    "--trials",
+    "1",
+    "--epochs",
+    "1",
+    "--outer-folds",
+    "2",
+    "--inner-folds",
+    "2",
+    "--networks",
+    "1",
+    "--final",
+    "ensemble",
+    "--encoder",
+    "bundled:efficientnet_lite0",
+    "--quiet",
+    "--workers",
+    "1",
+]
 """Options of a run that takes seconds."""
 DECOYS = ("storage.py", "study.py", "reports.py")
 """Modules of a user's own, beside the script, with the names of our folders."""
@@ -52,9 +68,14 @@ def uninstalled(**more: str) -> dict[str, str]:
 
 def python(*words: str, cwd: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-S", *words], cwd=cwd, env=uninstalled(OUTERFOLD_CACHE=str(cache)),
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        [sys.executable, "-S", *words],
+        cwd=cwd,
+        env=uninstalled(OUTERFOLD_CACHE=str(cache)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 @pytest.fixture
@@ -90,8 +111,13 @@ def test_a_notebook_runs_a_study_from_a_checkout(tree: Path, data: Path, users: 
     kernel = KernelManager(kernel_name="python3")
     assert kernel.kernel_spec is not None
     kernel.kernel_spec.argv = [
-        sys.executable, "-S", "-m", "ipykernel_launcher", "-f", "{connection_file}",
-    ]  # fmt: skip
+        sys.executable,
+        "-S",
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
     kernel.start_kernel(cwd=str(users), env=uninstalled(OUTERFOLD_CACHE=str(users)))
     client = kernel.client()
     client.start_channels()
@@ -160,10 +186,13 @@ def test_a_dask_worker_finds_the_package_by_its_preload(tree: Path, users: Path)
         for words in parts:
             started.append(
                 subprocess.Popen(
-                    [sys.executable, "-S", "-m", *words, *preload], cwd=users, env=uninstalled(),
-                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    [sys.executable, "-S", "-m", *words, *preload],
+                    cwd=users,
+                    env=uninstalled(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                 )
-            )  # fmt: skip
+            )
             until(lambda: answers(port))
         with distributed.Client(address, timeout=SECONDS) as client:
             found = client.submit(device_tokens, gpus=2, cores=1).result(timeout=SECONDS)

@@ -64,8 +64,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         path.touch()
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, tree],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(unpacked)
         return Built(tree, unpacked, tuple(wheel.namelist()))
@@ -82,8 +84,11 @@ def _copy_tree(tree: Path) -> None:
 def _python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_wheels_only_top_level_name_is_outerfold(built: Built) -> None:
@@ -194,9 +199,19 @@ def _options(parser: Parser) -> set[str]:
 
 
 NUMBERS_AND_NAMES = (
-    "--trials", "--outer-folds", "--inner-folds", "--repeats", "--metric", "--seed", "--pruner",
-    "--threshold", "--threshold-target", "--patience-epochs", "--patience", "--in-flight",
-)  # fmt: skip
+    "--trials",
+    "--outer-folds",
+    "--inner-folds",
+    "--repeats",
+    "--metric",
+    "--seed",
+    "--pruner",
+    "--threshold",
+    "--threshold-target",
+    "--patience-epochs",
+    "--patience",
+    "--in-flight",
+)
 """Options whose default is one value, whatever the task."""
 
 

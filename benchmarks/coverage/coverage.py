@@ -53,12 +53,13 @@ TUNED = (
 KNOWN_FAILURE = (
     replace(BASE, name="one deep tree, learnt threshold", learner="tree", choice="threshold"),
 )
-LEAK = (
-    replace(BASE, name="split by image, 100 features", features=100, icc=0.9, split="images"),
-)  # fmt: skip
+LEAK = (replace(BASE, name="split by image, 100 features", features=100, icc=0.9, split="images"),)
 GROUPS = {
-    "fixed": (*GRID, *EXTRAS), "tuned": TUNED, "known failure": KNOWN_FAILURE, "leak": LEAK,
-}  # fmt: skip
+    "fixed": (*GRID, *EXTRAS),
+    "tuned": TUNED,
+    "known failure": KNOWN_FAILURE,
+    "leak": LEAK,
+}
 QUICK = {"fixed": (BASE,), "leak": LEAK}
 
 

@@ -38,10 +38,14 @@ def page(found: list[tuple[Setting, Arrays]], seed: int) -> str:
     header = ["", *(setting.name for setting, _ in found)]
     columns = [_column(setting, arrays) for setting, arrays in found]
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
-    return "\n\n".join([
-        "# Does a study of pure noise say so?",
-        _text(found), markdown(header, rows), facts(NAME, found, seed),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            "# Does a study of pure noise say so?",
+            _text(found),
+            markdown(header, rows),
+            facts(NAME, found, seed),
+        ]
+    )
 
 
 def _column(setting: Setting, arrays: Arrays) -> dict[str, str]:

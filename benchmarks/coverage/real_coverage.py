@@ -31,10 +31,14 @@ SETTINGS = (
 )
 """Name, configuration, and the share of ``--replicates`` that is run."""
 SHOWN = {
-    "roc_auc": "ROC-AUC", "balanced_accuracy": "balanced accuracy",
-    "average_precision": "average precision", "accuracy": "accuracy",
-    "sensitivity": "sensitivity", "specificity": "specificity", "brier": "Brier score",
-}  # fmt: skip
+    "roc_auc": "ROC-AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "Brier score",
+}
 
 
 def main() -> None:
@@ -56,8 +60,9 @@ def page(found: list[tuple[Setting, Arrays]], seed: int) -> str:
         parts += [
             f"## {setting.name.capitalize()}: at most {config.epochs} epochs, batches of "
             f"{config.batch_size}, {len(arrays['inner'])} studies",
-            _optimism(arrays), markdown(HEADER, [_row(arrays, name) for name in SHOWN]),
-        ]  # fmt: skip
+            _optimism(arrays),
+            markdown(HEADER, [_row(arrays, name) for name in SHOWN]),
+        ]
     if (seed, len(found[0][1]["inner"])) == (0, 100):
         parts.append(FOUND)
     return "\n\n".join([*parts, facts(NAME, found, seed)])
@@ -87,10 +92,19 @@ Of the run with seed 0 and 100 studies (40 of the longer ones):
   probabilities, a temperature cannot shift them back, and pooling five folds averages it away."""
 
 HEADER = [
-    "metric", "covered", "covered, truth's own error taken out", "procedure covered",
-    "truth below / above", "mean width", "mean estimate", "mean truth",
-    "mean error (standard error)", "sd of the error", "sd of the truth", "error of a truth",
-]  # fmt: skip
+    "metric",
+    "covered",
+    "covered, truth's own error taken out",
+    "procedure covered",
+    "truth below / above",
+    "mean width",
+    "mean estimate",
+    "mean truth",
+    "mean error (standard error)",
+    "sd of the error",
+    "sd of the truth",
+    "error of a truth",
+]
 
 
 def without_noise(error: FloatArray, noise: FloatArray) -> FloatArray:

@@ -95,35 +95,43 @@ def image_section(table: Table, outcomes: Sequence[Outcome]) -> str:
     largest = np.bincount(table.labels).max() / len(table.labels)
     chosen = {name: getattr(HEAD, name) for name in STATED}
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
-    return "\n\n".join([
-        "## Images: BUS-BRA, BI-RADS 2 to 5",
-        f"{_size(table)}, {classes} classes. Frozen EfficientNet-Lite0 features and the dbt task's "
-        f"head: {EPOCHS} epochs, {settings}, no search. Classes are evened by repeating rows at "
-        "random. ROC-AUC is the mean over classes, one against the rest.",
-        comparison(outcomes, tuple(METRICS)),
-        f"Calling every image the largest class has accuracy {largest:.3f}, balanced accuracy "
-        f"{1 / classes:.3f}. In (a) the test rows are resampled as well, so its classes are even "
-        "and its accuracy is to be compared with the balanced accuracy of the others.",
-        _how_read(outcomes),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            "## Images: BUS-BRA, BI-RADS 2 to 5",
+            f"{_size(table)}, {classes} classes. Frozen EfficientNet-Lite0 features and the dbt "
+            f"task's head: {EPOCHS} epochs, {settings}, no search. Classes are evened by repeating "
+            "rows at random. ROC-AUC is the mean over classes, one against the rest.",
+            comparison(outcomes, tuple(METRICS)),
+            f"Calling every image the largest class has accuracy {largest:.3f}, balanced accuracy "
+            f"{1 / classes:.3f}. In (a) the test rows are resampled as well, so its classes are "
+            "even and its accuracy is to be compared with the balanced accuracy of the others.",
+            _how_read(outcomes),
+        ]
+    )
 
 
 def sheet_section(table: Table, outcomes: Sequence[Outcome]) -> str:
     """The table of the sheet, and what it takes to read it."""
-    return "\n\n".join([
-        "## No images at all: Mini-DDSM, cancer or not from age and density",
-        f"{_size(table)}. scikit-learn's decision tree with its defaults. The four views "
-        "of a patient have one age, one density and one label.",
-        comparison(outcomes, ("roc_auc",)),
-        _how_read(outcomes),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            "## No images at all: Mini-DDSM, cancer or not from age and density",
+            f"{_size(table)}. scikit-learn's decision tree with its defaults. The four views "
+            "of a patient have one age, one density and one label.",
+            comparison(outcomes, ("roc_auc",)),
+            _how_read(outcomes),
+        ]
+    )
 
 
 def comparison(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
     """A row a way; the last, which keeps patients together, is what the others are held against."""
     honest = {name: float(np.mean(score_each_repeat(outcomes[-1], name))) for name in metrics}
-    heads = ["", *(METRICS[name] for name in metrics), "A copy is in training",
-             "Patient is in training"]  # fmt: skip
+    heads = [
+        "",
+        *(METRICS[name] for name in metrics),
+        "A copy is in training",
+        "Patient is in training",
+    ]
     rows = []
     for outcome in outcomes:
         grouped = outcome.way.grouped

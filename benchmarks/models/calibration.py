@@ -53,8 +53,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of BUS-BRA")
     parser.add_argument("--studies", type=int, default=4, help="of 150 patients each")
     options = parser.parse_args()
-    print("| Run | Outer folds | Mean shift | Brier, temperature | and shift | Difference (SE) | "
-          "ECE, temperature | and shift |\n" + "|" + " --- |" * 8)  # fmt: skip
+    print(
+        "| Run | Outer folds | Mean shift | Brier, temperature | and shift | Difference (SE) | "
+        "ECE, temperature | and shift |\n" + "|" + " --- |" * 8
+    )
     for path in options.runs:
         row(read_run(RunFolder(path)))
     if options.data is not None:
@@ -84,9 +86,11 @@ def row(run: Run) -> None:
     gain = scores[:, 1, 0] - scores[:, 0, 0]
     (before, ece_before), (after, ece_after) = scores.mean(axis=0)
     error = gain.std(ddof=1) / np.sqrt(len(gain))
-    print(f"| {run.dataset['name']} | {len(found)} | {np.mean(shifts):+.2f} | {before:.3f} | "
-          f"{after:.3f} | {gain.mean():+.4f} ({error:.4f}) | {ece_before:.3f} | "
-          f"{ece_after:.3f} |")  # fmt: skip
+    print(
+        f"| {run.dataset['name']} | {len(found)} | {np.mean(shifts):+.2f} | {before:.3f} | "
+        f"{after:.3f} | {gain.mean():+.4f} ({error:.4f}) | {ece_before:.3f} | "
+        f"{ece_after:.3f} |"
+    )
 
 
 if __name__ == "__main__":

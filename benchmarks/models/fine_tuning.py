@@ -36,9 +36,21 @@ from outerfold.study.setup.provenance import versions
 ENCODER = "bundled:efficientnet_lite0"
 PATIENTS = 200
 SMALL = [
-    "--encoder", ENCODER, "--outer-folds", "3", "--inner-folds", "2", "--trials", "3",
-    "--epochs", "6", "--networks", "1", "--batch-size", "32",
-]  # fmt: skip
+    "--encoder",
+    ENCODER,
+    "--outer-folds",
+    "3",
+    "--inner-folds",
+    "2",
+    "--trials",
+    "3",
+    "--epochs",
+    "6",
+    "--networks",
+    "1",
+    "--batch-size",
+    "32",
+]
 BLOCKS = (0, 2)
 BATCH = 32
 
@@ -218,9 +230,12 @@ def costs(name: str, blocks: int, out: Path) -> list[str]:
     timing = json.loads((out / f"{name}-{blocks}" / "provenance.json").read_text())["timing"]
     kept = json.loads((out / f"{name}-{blocks}.json").read_text())
     return [
-        name, str(blocks), f"{timing['search_seconds']:.0f} s", f"{kept['peak_gib']:.2f} GiB",
+        name,
+        str(blocks),
+        f"{timing['search_seconds']:.0f} s",
+        f"{kept['peak_gib']:.2f} GiB",
         f"{kept['disk_mib']:.0f} MiB",
-    ]  # fmt: skip
+    ]
 
 
 def short(words: list[str]) -> list[str]:

@@ -172,11 +172,15 @@ def _answer(data: Dataset, rows: np.ndarray, folds: list[OuterFold]) -> Predicti
     at = np.concatenate([test for _, test, _ in parts])
     probabilities = np.concatenate([scores for *_, scores in parts])
     return Predictions(
-        data.ids[at], data.patients[at],
+        data.ids[at],
+        data.patients[at],
         np.concatenate([np.full(len(test), fold.name) for fold, test, _ in parts]),
         np.concatenate([np.full(len(test), fold.repeat) for fold, test, _ in parts]),
-        data.labels[at], probabilities, probabilities.argmax(axis=1), data.classes,
-    )  # fmt: skip
+        data.labels[at],
+        probabilities,
+        probabilities.argmax(axis=1),
+        data.classes,
+    )
 
 
 def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
@@ -186,10 +190,12 @@ def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
     verdicts = [malignant[Path(path).name] for path in data.features.images]
     pathology = np.array([int(verdict == "malignant") for verdict in verdicts])
     return [
-        ("BUS-BRA, malignant or benign",
-         replace(data, labels=pathology, classes=("benign", "malignant"))),
+        (
+            "BUS-BRA, malignant or benign",
+            replace(data, labels=pathology, classes=("benign", "malignant")),
+        ),
         ("BUS-BRA, BI-RADS 2 to 5", data),
-    ]  # fmt: skip
+    ]
 
 
 def _breast_usg(folder: Path) -> list[tuple[str, Dataset]]:

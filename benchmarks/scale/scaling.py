@@ -27,10 +27,13 @@ from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.worker.session import Place, Session
 
 PARTS = {
-    "read": ("read", "audit"), "split": ("split", "lay_out"), "cache": ("cache",),
-    "trial": ("open", "prepare", "epoch"), "smote": ("prepare", "epoch"),
+    "read": ("read", "audit"),
+    "split": ("split", "lay_out"),
+    "cache": ("cache",),
+    "trial": ("open", "prepare", "epoch"),
+    "smote": ("prepare", "epoch"),
     "report": ("read_run", "report"),
-}  # fmt: skip
+}
 """What each process of a stage tells of."""
 EPOCHS, KEPT = 20, 5
 """Epochs of a trial in the journals that are opened; trials that its lines are copied from."""
@@ -67,11 +70,11 @@ def tell_stages(found: dict[str, Found]) -> None:
             held = [found[name][n][f"{part}_anon_mb"] for n in sizes]
             last = exponent(sizes[-2:], cpu[-2:]) if len(sizes) > 1 else float("nan")
             print(
-                f"| {name}: {part} | " + " | ".join(f"{s:.2f} s, {m:.0f} MB" for s, m in
-                                                    zip(cpu, held, strict=True))
+                f"| {name}: {part} | "
+                + " | ".join(f"{s:.2f} s, {m:.0f} MB" for s, m in zip(cpu, held, strict=True))
                 + f" | {exponent(sizes, cpu) if len(sizes) > 1 else float('nan'):.2f} | "
                 f"{last:.2f} |"
-            )  # fmt: skip
+            )
 
 
 def journals(run: Path, counts: Sequence[int]) -> None:

@@ -48,10 +48,17 @@ from outerfold.study.worker.session import Place, Session
 DIM, CHUNK, SIDE, IMAGES = 1280, 4096, 64, 4
 CLASSES = ("other", "cancer")
 PARAMS = {
-    "learning_rate": 1e-3, "dropout": 0.3, "focal_gamma": 2.0, "attention": False,
-    "weight_decay": 1e-3, "batch_size": 128, "label_smoothing": 0.1, "ens_beta": 0.9,
-    "augmented_views": 0, "augmentation": "mild",
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "dropout": 0.3,
+    "focal_gamma": 2.0,
+    "attention": False,
+    "weight_decay": 1e-3,
+    "batch_size": 128,
+    "label_smoothing": 0.1,
+    "ens_beta": 0.9,
+    "augmented_views": 0,
+    "augmentation": "mild",
+}
 
 
 class Watch:
@@ -103,9 +110,11 @@ def rows(n: int) -> Dataset:
     ids = np.array([f"p{p:06d}/view-{i % IMAGES}.pgm" for i, p in enumerate(patient.tolist())])
     tabular = np.column_stack([rng.normal(55 + 5 * label, 10), rng.integers(1, 5, n)])
     features = Features(
-        ids, np.array([f"/nowhere/{name}" for name in ids.tolist()]), tabular.astype(np.float64),
+        ids,
+        np.array([f"/nowhere/{name}" for name in ids.tolist()]),
+        tabular.astype(np.float64),
         (Column("age"), Column("density")),
-    )  # fmt: skip
+    )
     named = np.array([f"p{p:06d}" for p in patient.tolist()])
     return Dataset(features, label, named, CLASSES, f"synthetic-{n}", "synthetic", synthetic=True)
 
@@ -203,8 +212,12 @@ def report(n: int, folder: Path, watch: Watch) -> None:
     data = run.read_dataset()
     for fold in run.read_splits(data):
         write_result(run, _result(data, fold, rng), b"")
-    write_provenance(run, devices=["cpu"], command=[], timing=dict.fromkeys(
-        ("wall_seconds", "expected_seconds", "search_seconds"), 1.0))  # fmt: skip
+    write_provenance(
+        run,
+        devices=["cpu"],
+        command=[],
+        timing=dict.fromkeys(("wall_seconds", "expected_seconds", "search_seconds"), 1.0),
+    )
     with watch.part("read_run"):
         found = read_run(run)
     with watch.part("report"):
@@ -216,26 +229,46 @@ def _result(data: Dataset, fold: OuterFold, rng: np.random.Generator) -> FoldRes
         part = data.select(ids)
         cancer = 1 / (1 + np.exp(-(part.labels - 0.5 + rng.normal(size=len(part)))))
         return Predictions(
-            part.ids, part.patients, np.array(names), np.full(len(part), fold.repeat),
-            part.labels, np.stack([1 - cancer, cancer], 1), (cancer > 0.5).astype(np.int64),
+            part.ids,
+            part.patients,
+            np.array(names),
+            np.full(len(part), fold.repeat),
+            part.labels,
+            np.stack([1 - cancer, cancer], 1),
+            (cancer > 0.5).astype(np.int64),
             CLASSES,
-        )  # fmt: skip
+        )
 
     held = tuple(name for inner in fold.inner for name in inner.val)
     inner = [inner.name for inner in fold.inner for _ in inner.val]
     return FoldResult(
-        fold.name, fold.repeat, len(fold.train), len(fold.test), len(fold.train_patients),
-        len(fold.test_patients), {**PARAMS, "sampler": "none"}, 1, 0.7, 1.0, 0.5, (10, 10),
-        (EpochRow(1, 0.5, 0.5, 0.7, 0.7, 0.7),), scored(held, inner),
+        fold.name,
+        fold.repeat,
+        len(fold.train),
+        len(fold.test),
+        len(fold.train_patients),
+        len(fold.test_patients),
+        {**PARAMS, "sampler": "none"},
+        1,
+        0.7,
+        1.0,
+        0.5,
+        (10, 10),
+        (EpochRow(1, 0.5, 0.5, 0.7, 0.7, 0.7),),
+        scored(held, inner),
         scored(fold.test, [fold.name] * len(fold.test)) if fold.test else None,
         {"complete": 1, "pruned": 0, "failed": 0},
-    )  # fmt: skip
+    )
 
 
 STAGES: dict[str, Callable[[int, Path, Watch], None]] = {
-    "read": read_and_audit, "split": split_and_keep, "cache": fill_cache, "trial": train,
-    "smote": smote, "report": report,
-}  # fmt: skip
+    "read": read_and_audit,
+    "split": split_and_keep,
+    "cache": fill_cache,
+    "trial": train,
+    "smote": smote,
+    "report": report,
+}
 
 
 def main() -> None:

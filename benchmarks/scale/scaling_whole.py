@@ -78,11 +78,21 @@ def _children() -> list[int]:
 def config(trials: int, epochs: int, batch_size: int) -> StudyConfig:
     """Two outer and two inner folds, one network, nothing that makes rows anew."""
     return StudyConfig(
-        task="multimodal", encoder=f"random:{DIM}", trials=trials, epochs=epochs,
-        batch_size=batch_size, outer_folds=2, inner_folds=2, networks=1, final="ensemble",
-        space={"augmented_views": {"values": [0]}, "attention": {"values": [False]},
-               "sampler": {"values": ["none"]}},
-    )  # fmt: skip
+        task="multimodal",
+        encoder=f"random:{DIM}",
+        trials=trials,
+        epochs=epochs,
+        batch_size=batch_size,
+        outer_folds=2,
+        inner_folds=2,
+        networks=1,
+        final="ensemble",
+        space={
+            "augmented_views": {"values": [0]},
+            "attention": {"values": [False]},
+            "sampler": {"values": ["none"]},
+        },
+    )
 
 
 def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> dict[str, float]:
@@ -109,34 +119,59 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
         if failures:
             raise RuntimeError(str(failures))
         searched = time.perf_counter() - began
-        write_provenance(run, devices=["cpu"] * workers, command=[], timing={
-            "wall_seconds": searched, "expected_seconds": 0.0, "search_seconds": searched,
-        })  # fmt: skip
+        write_provenance(
+            run,
+            devices=["cpu"] * workers,
+            command=[],
+            timing={
+                "wall_seconds": searched,
+                "expected_seconds": 0.0,
+                "search_seconds": searched,
+            },
+        )
         found = read_run(run)
         write_report(found, run.report)
     counts = [one.trials for one in found.outer]
     return {
-        "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu, "search": searched,
-        "driver_mb": peaks.driver / 2**20, "worker_mb": peaks.worker / 2**20,
+        "wall": time.perf_counter() - wall,
+        "cpu": cpu_with_children() - cpu,
+        "search": searched,
+        "driver_mb": peaks.driver / 2**20,
+        "worker_mb": peaks.worker / 2**20,
         "journal_mb": (run.path / "trials.journal").stat().st_size / 1e6,
         "trials": sum(sum(one.values()) for one in counts),
         "pruned": sum(one["pruned"] for one in counts),
-    }  # fmt: skip
+    }
 
 
 def table(found: dict[tuple[int, int], dict[str, float]]) -> str:
     """One line a run."""
     lines = [
-        [f"{images:,}", f"{trials:,}", f"{one['trials']:.0f}, {one['pruned']:.0f} pruned",
-         f"{one['wall']:.0f}", f"{one['cpu']:.0f}", f"{one['driver_mb']:.0f}",
-         f"{one['worker_mb']:.0f}", f"{one['journal_mb']:.2f}"]
+        [
+            f"{images:,}",
+            f"{trials:,}",
+            f"{one['trials']:.0f}, {one['pruned']:.0f} pruned",
+            f"{one['wall']:.0f}",
+            f"{one['cpu']:.0f}",
+            f"{one['driver_mb']:.0f}",
+            f"{one['worker_mb']:.0f}",
+            f"{one['journal_mb']:.2f}",
+        ]
         for (images, trials), one in found.items()
-    ]  # fmt: skip
+    ]
     return markdown(
-        ["images", "trials a study", "trials ended", "wall s", "CPU s", "driver MB", "worker MB",
-         "journal MB"],
+        [
+            "images",
+            "trials a study",
+            "trials ended",
+            "wall s",
+            "CPU s",
+            "driver MB",
+            "worker MB",
+            "journal MB",
+        ],
         lines,
-    )  # fmt: skip
+    )
 
 
 def main() -> None:
@@ -152,15 +187,35 @@ def main() -> None:
         known = place / f"{images}-{trials}-{options.epochs}-{options.batch_size}.json"
         if not known.exists():
             known.parent.mkdir(parents=True, exist_ok=True)
-            words = ["--images", images, "--trials", trials, "--epochs", options.epochs,
-                     "--batch-size", options.batch_size, "--workers", options.workers]  # fmt: skip
-            command = [sys.executable, "-m", "benchmarks.scale.scaling_whole", "--one",
-                       "--out", str(place / "work"), *map(str, words)]  # fmt: skip
+            words = [
+                "--images",
+                images,
+                "--trials",
+                trials,
+                "--epochs",
+                options.epochs,
+                "--batch-size",
+                options.batch_size,
+                "--workers",
+                options.workers,
+            ]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.scale.scaling_whole",
+                "--one",
+                "--out",
+                str(place / "work"),
+                *map(str, words),
+            ]
             done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
             known.write_text(done.stdout.splitlines()[-1])
         found[images, trials] = json.loads(known.read_text())
-        print(f"{images:,} images, {trials:,} trials: {found[images, trials]['wall']:.0f} s",
-              file=sys.stderr, flush=True)  # fmt: skip
+        print(
+            f"{images:,} images, {trials:,} trials: {found[images, trials]['wall']:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     print(table(found))
 
 

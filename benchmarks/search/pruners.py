@@ -98,7 +98,7 @@ WAYS: Mapping[str, Callable[[int], BasePruner]] = {
     "hyperband": PRUNERS["hyperband"],
     "median, after 5 trials and 1/10": PRUNERS["median"],
     "median, after 5 trials and 1/3": median(5, 3),
-}  # fmt: skip
+}
 
 
 FOUND = """**The default**: halving, first rung at a twentieth of the epochs, factor 3. It trains a
@@ -162,14 +162,17 @@ def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Array
         labels = [pool.data.select(one.fold.val).labels for one in rows.folds]
         score = METRICS[config.metric].score
         scores.append(
-            [[score(y, p) for y, p in zip(labels, epoch.probabilities, strict=True)]
-             for epoch in training]
-        )  # fmt: skip
+            [
+                [score(y, p) for y, p in zip(labels, epoch.probabilities, strict=True)]
+                for epoch in training
+            ]
+        )
     table = np.array(scores)[None]  # (1, trials, epochs, folds)
     return {
-        "inner": table[..., :-1].mean(-1), "outer": table[..., -1],
+        "inner": table[..., :-1].mean(-1),
+        "outer": table[..., -1],
         "seconds": np.array([time.process_time() - began]),
-    }  # fmt: skip
+    }
 
 
 def told(inner: FloatArray, outer: FloatArray, order: IntArray, pruner: BasePruner) -> Told:
@@ -192,8 +195,11 @@ def told(inner: FloatArray, outer: FloatArray, order: IntArray, pruner: BasePrun
                 break
         spent += length
         smooth = smoothed(curve[:length])
-        study.tell(trial, None if pruned else float(smooth.max()),
-                   state=optuna.trial.TrialState.PRUNED if pruned else None)  # fmt: skip
+        study.tell(
+            trial,
+            None if pruned else float(smooth.max()),
+            state=optuna.trial.TrialState.PRUNED if pruned else None,
+        )
         if not pruned and smooth.max() > best:
             best, score = float(smooth.max()), float(outer[number, smooth.argmax()])
     return Told(spent, score)
@@ -233,15 +239,23 @@ def _table(arrays: Arrays) -> str:
         spent, score = told_in_orders(arrays, way, CONFIG.epochs)
         apart = (score - whole).reshape(-1, FOLDS).mean(1)  # of each seed
         error = apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else float("nan")
-        rows.append([
-            way, f"{spent.mean() / all_epochs.mean():.0%}", f"{score.mean():.4f}",
-            f"{apart.mean():+.4f} ({error:.4f})",
-        ])  # fmt: skip
+        rows.append(
+            [
+                way,
+                f"{spent.mean() / all_epochs.mean():.0%}",
+                f"{score.mean():.4f}",
+                f"{apart.mean():+.4f} ({error:.4f})",
+            ]
+        )
     return markdown(
-        ["pruner", "epochs trained", "outer ROC-AUC of the choice",
-         "minus that without pruning (standard error over seeds)"],
+        [
+            "pruner",
+            "epochs trained",
+            "outer ROC-AUC of the choice",
+            "minus that without pruning (standard error over seeds)",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 def _text(seeds: int) -> str:

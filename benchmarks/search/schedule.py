@@ -129,9 +129,17 @@ class Surrogate:
         self.noise = float(np.std(score - self.forest.oob_prediction_))
 
     def vector(self, params: Mapping[str, object]) -> NDArray[np.float64]:
-        numbers = [float(str(params[name])) for name in
-                   ("augmented_views", "batch_size", "dropout", "ens_beta", "focal_gamma",
-                    "label_smoothing")]  # fmt: skip
+        numbers = [
+            float(str(params[name]))
+            for name in (
+                "augmented_views",
+                "batch_size",
+                "dropout",
+                "ens_beta",
+                "focal_gamma",
+                "label_smoothing",
+            )
+        ]
         logs = [np.log10(float(str(params[name]))) for name in ("learning_rate", "weight_decay")]
         samplers = [float(params["sampler"] == level) for level in self.levels]
         return np.array([*numbers, *logs, float(str(params["attention"]) == "True"), *samplers])
@@ -140,8 +148,18 @@ class Surrogate:
         return float(self.forest.predict(self.vector(params)[None])[0])
 
 
-SPACE = ("learning_rate", "dropout", "focal_gamma", "sampler", "attention", "weight_decay",
-         "batch_size", "label_smoothing", "ens_beta", "augmented_views")  # fmt: skip
+SPACE = (
+    "learning_rate",
+    "dropout",
+    "focal_gamma",
+    "sampler",
+    "attention",
+    "weight_decay",
+    "batch_size",
+    "label_smoothing",
+    "ens_beta",
+    "augmented_views",
+)
 
 
 def draw(trial: optuna.Trial) -> dict[str, object]:
@@ -162,10 +180,11 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
     for number in range(trials):
         seen = ended[: visible(number, in_flight)]
         study = optuna.load_study(
-            study_name="outer-0", storage=Desk("outer-0", StudyDirection.MAXIMIZE, seen, number),
+            study_name="outer-0",
+            storage=Desk("outer-0", StudyDirection.MAXIMIZE, seen, number),
             sampler=TPESampler(seed=derive(seed, "sampler", number) % 2**32, group=True),
             pruner=halving(10, 3)(EPOCHS),
-        )  # fmt: skip
+        )
         trial = study.ask()
         true = surrogate.score(draw(trial))
         shown = true + surrogate.noise * np.random.default_rng((seed, number)).normal()
@@ -197,10 +216,11 @@ def search_table(seeds: Sequence[int], trials: int, counts: Sequence[int]) -> st
     lines = [
         f"Surrogate: {surrogate.explained:.0%} of the variance out of bag, noise sd "
         f"{surrogate.noise:.4f}; {len(seeds)} seeds, the same for each row; in brackets the "
-        "mean difference from one trial at a time, with its standard error.", "",
+        "mean difference from one trial at a time, with its standard error.",
+        "",
         f"| In flight | after {trials // 2} trials | after {trials} | epochs of {trials} trials |",
         "| --- | --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     alone = None
     for count in counts:
         curves = [search(surrogate, count, seed, trials) for seed in seeds]

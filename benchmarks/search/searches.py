@@ -103,8 +103,11 @@ def searched(place: Path, pool: Pool, config: StudyConfig) -> Arrays:
                 epochs += outcome.epochs
                 complete += outcome.state == "complete"
     score = np.mean(outer_scores(ready)["scores"])
-    return {"epochs": np.array([epochs]), "complete": np.array([complete]),
-            "score": np.array([score])}  # fmt: skip
+    return {
+        "epochs": np.array([epochs]),
+        "complete": np.array([complete]),
+        "score": np.array([score]),
+    }
 
 
 def table(found: Mapping[str, Arrays]) -> str:
@@ -112,17 +115,24 @@ def table(found: Mapping[str, Arrays]) -> str:
     first, *_ = found.values()
     rows = [
         [
-            row, f"{arrays['epochs'].mean():.0f}", f"{arrays['complete'].mean():.0f}",
+            row,
+            f"{arrays['epochs'].mean():.0f}",
+            f"{arrays['complete'].mean():.0f}",
             f"{arrays['score'].mean():.4f}",
             "" if arrays is first else _difference(arrays["score"] - first["score"]),
         ]
         for row, arrays in found.items()
-    ]  # fmt: skip
+    ]
     return markdown(
-        ["", "epochs", "complete trials", "outer ROC-AUC of the choice",
-         "minus the first row's (standard error over seeds)"],
+        [
+            "",
+            "epochs",
+            "complete trials",
+            "outer ROC-AUC of the choice",
+            "minus the first row's (standard error over seeds)",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 def _difference(apart: FloatArray) -> str:

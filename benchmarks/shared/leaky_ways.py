@@ -168,18 +168,27 @@ def run_once(way: Way, table: Table, learn: Learn, *, repeat: int, seed: int) ->
     at, probabilities = np.concatenate(tests), np.concatenate(learnt)
     names = np.repeat([fold.name for fold in folds], [len(test) for test in tests])
     predictions = Predictions(
-        data.ids[at], table.patients[at], names, np.full(len(at), repeat), table.labels[at],
-        probabilities, probabilities.argmax(axis=1), table.classes,
-    )  # fmt: skip
-    return Outcome(
-        way, predictions, shared(table.images, tests), shared(table.patients, tests)
-    )  # fmt: skip
+        data.ids[at],
+        table.patients[at],
+        names,
+        np.full(len(at), repeat),
+        table.labels[at],
+        probabilities,
+        probabilities.argmax(axis=1),
+        table.classes,
+    )
+    return Outcome(way, predictions, shared(table.images, tests), shared(table.patients, tests))
 
 
 def head(
-    table: Table, data: Dataset, folds: Sequence[Fold], sampler: str, seed: int,
-    *, epochs: int = EPOCHS,
-) -> Sequence[FloatArray]:  # fmt: skip
+    table: Table,
+    data: Dataset,
+    folds: Sequence[Fold],
+    sampler: str,
+    seed: int,
+    *,
+    epochs: int = EPOCHS,
+) -> Sequence[FloatArray]:
     """The dbt task's MLP after the last of ``epochs``."""
     rows = TrainingRows(data, folds, Source(data.features, table.inputs), tokens=False, seed=seed)
     *_, last = replace(HEAD, sampler=sampler).start(rows, budget=epochs, seed=seed, device="cpu")

@@ -136,10 +136,14 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
     found = watched[-1]
     late = [1 - worked / away for away, worked in zip(found.away, found.worked, strict=True)]
     return {
-        "wall": time.perf_counter() - wall, "cpu": cpu_with_children() - cpu,
-        "worked": sum(found.worked), "trials": len(found.worked), "epochs": found.epochs,
-        "waited": float(np.median(late[workers:])), **outer_scores(ready),
-    }  # fmt: skip
+        "wall": time.perf_counter() - wall,
+        "cpu": cpu_with_children() - cpu,
+        "worked": sum(found.worked),
+        "trials": len(found.worked),
+        "epochs": found.epochs,
+        "waited": float(np.median(late[workers:])),
+        **outer_scores(ready),
+    }
 
 
 def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
@@ -164,10 +168,13 @@ def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, An
         if outcome.state != "complete":
             raise RuntimeError(f"{job.study}, trial {job.number}: {outcome.state} {outcome.reason}")
     return {
-        "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall,
-        "training_cpu": watch.cpu, "training_wall": watch.wall, "trials": len(jobs),
+        "cpu": time.process_time() - cpu,
+        "wall": time.perf_counter() - wall,
+        "training_cpu": watch.cpu,
+        "training_wall": watch.wall,
+        "trials": len(jobs),
         "epochs": epochs,
-    }  # fmt: skip
+    }
 
 
 def laid_out(place: Path, pool: Pool, config: StudyConfig) -> tuple[Ready, Place]:

@@ -106,12 +106,20 @@ Draw = Callable[[Dataset, int, int], tuple[Dataset, Dataset | None]]
 def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig:
     """Five outer and three inner folds; the ranges of the task without what takes most time."""
     space: dict[str, dict[str, object]] = {
-        "augmented_views": {"values": [0]}, "attention": {"values": [False]},
-    }  # fmt: skip
+        "augmented_views": {"values": [0]},
+        "attention": {"values": [False]},
+    }
     return StudyConfig(
-        task=task, trials=trials, epochs=epochs, outer_folds=5, inner_folds=3, batch_size=128,
-        encoder=DEMO_ENCODER, space=space, networks=1,
-    )  # fmt: skip
+        task=task,
+        trials=trials,
+        epochs=epochs,
+        outer_folds=5,
+        inner_folds=3,
+        batch_size=128,
+        encoder=DEMO_ENCODER,
+        space=space,
+        networks=1,
+    )
 
 
 def demo_pool(task: Task, cache: Path) -> Pool:
@@ -201,16 +209,19 @@ def studied(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> F
     nothing = (np.nan, np.nan)
     counts = [study.trials for study in run.outer]
     return Found(
-        intervals=np.array([
-            (one.estimate, one.low, one.high) if (one := shown.get(name)) else (np.nan,) * 3
-            for name in METRICS
-        ], dtype=np.float64),
+        intervals=np.array(
+            [
+                (one.estimate, one.low, one.high) if (one := shown.get(name)) else (np.nan,) * 3
+                for name in METRICS
+            ],
+            dtype=np.float64,
+        ),
         truth=np.array([truth.get(name, nothing)[0] for name in METRICS]),
         truth_error=np.array([truth.get(name, nothing)[1] for name in METRICS]),
         inner=float(np.mean([study.inner_score for study in run.outer])),
         pruned=sum(c["pruned"] for c in counts) / sum(sum(c.values()) for c in counts),
         seconds=time.process_time() - start,
-    )  # fmt: skip
+    )
 
 
 def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: bool) -> Run:
@@ -243,9 +254,15 @@ def truth_of(
     calibrated, decided = shipped.score_from(others.features, embeddings)
     n = len(others)
     rows = Predictions(
-        others.ids, others.patients, np.full(n, "others"), np.zeros(n, dtype=np.int64),
-        others.labels, calibrated, decided, others.classes,
-    )  # fmt: skip
+        others.ids,
+        others.patients,
+        np.full(n, "others"),
+        np.zeros(n, dtype=np.int64),
+        others.labels,
+        calibrated,
+        decided,
+        others.classes,
+    )
     found = overall_leave_outs(read_rows(rows))
     return {name: (leave.estimate, spread(leave.without)[0]) for name, leave in found.items()}
 

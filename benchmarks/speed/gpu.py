@@ -95,8 +95,15 @@ class Watch:
 
     def __enter__(self) -> Watch:
         which = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-        command = ["nvidia-smi", "-i", which, "--query-gpu=utilization.gpu,memory.used",
-                   "--format=csv,noheader,nounits", "-lms", "200"]  # fmt: skip
+        command = [
+            "nvidia-smi",
+            "-i",
+            which,
+            "--query-gpu=utilization.gpu,memory.used",
+            "--format=csv,noheader,nounits",
+            "-lms",
+            "200",
+        ]
         if self.on_gpu:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         return self
@@ -198,23 +205,49 @@ def measure(subject: Subject, folder: Path, options: argparse.Namespace) -> Meas
     bare, wide = (bare_rate(encoder, batch, seconds) for batch in (BATCH, options.wide))
     with Watch(device) as encoding:
         took = [
-            timed(lambda views=views: embed(  # type: ignore[misc]
-                rows.features, encoder, cache=folder / "cache", views=views,
-                tokens=subject.task == "dbt", device=device,
-            ))
+            timed(
+                lambda views=views: embed(  # type: ignore[misc]
+                    rows.features,
+                    encoder,
+                    cache=folder / "cache",
+                    views=views,
+                    tokens=subject.task == "dbt",
+                    device=device,
+                )
+            )
             for views in (1, VIEWS)
-        ]  # fmt: skip
-    words = ["--task", subject.task, "--data", str(data), "--patient-regex", PATIENT,
-             "--encoder", subject.encoder, "--weights", str(weights),
-             "--trials", str(options.trials), *(SMALL if device == "cpu" else []),
-             *(["--workers-per-gpu", str(options.workers_per_gpu)] if device != "cpu" else []),
-             ]  # fmt: skip
+        ]
+    words = [
+        "--task",
+        subject.task,
+        "--data",
+        str(data),
+        "--patient-regex",
+        PATIENT,
+        "--encoder",
+        subject.encoder,
+        "--weights",
+        str(weights),
+        "--trials",
+        str(options.trials),
+        *(SMALL if device == "cpu" else []),
+        *(["--workers-per-gpu", str(options.workers_per_gpu)] if device != "cpu" else []),
+    ]
     with Watch(device) as searching:
         trials, workers = study(words, folder / "run", folder / "cache", device)
     return Measured(
-        subject.task, subject.encoder, images, bare, wide, images / took[0],
-        images * (VIEWS - 1) / took[1], encoding.found, trials, workers, searching.found,
-    )  # fmt: skip
+        subject.task,
+        subject.encoder,
+        images,
+        bare,
+        wide,
+        images / took[0],
+        images * (VIEWS - 1) / took[1],
+        encoding.found,
+        trials,
+        workers,
+        searching.found,
+    )
 
 
 def section(found: Sequence[Measured], device: str, today: date, wide: int = WIDE) -> str:

@@ -20,10 +20,15 @@ def predictions(images: int, patients: int, classes: int) -> Predictions:
     logits = chance.normal(size=(images, classes)) + np.eye(classes)[labels]
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Predictions(
-        np.char.add("i", np.arange(images).astype(str)), np.char.add("P", patient.astype(str)),
-        np.char.add("outer-", (patient % 5).astype(str)), np.zeros(images, dtype=np.int64),
-        labels, p, p.argmax(axis=1), tuple("abcd"[:classes]),
-    )  # fmt: skip
+        np.char.add("i", np.arange(images).astype(str)),
+        np.char.add("P", patient.astype(str)),
+        np.char.add("outer-", (patient % 5).astype(str)),
+        np.zeros(images, dtype=np.int64),
+        labels,
+        p,
+        p.argmax(axis=1),
+        tuple("abcd"[:classes]),
+    )
 
 
 def timed(name: str, work: Callable[[], object]) -> None:

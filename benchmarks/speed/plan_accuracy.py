@@ -14,16 +14,38 @@ from benchmarks.shared.places import ROOT
 FOLDS = ["--outer-folds", "3", "--inner-folds", "3", "--quiet"]
 STUDIES = {
     "multimodal, 10 trials of 20 epochs": [
-        "--task", "multimodal", "--data", "demo", "--trials", "10", "--epochs", "20",
+        "--task",
+        "multimodal",
+        "--data",
+        "demo",
+        "--trials",
+        "10",
+        "--epochs",
+        "20",
     ],
     "dbt, 6 trials of 15 epochs": [
-        "--task", "dbt", "--data", "demo", "--trials", "6", "--epochs", "15",
+        "--task",
+        "dbt",
+        "--data",
+        "demo",
+        "--trials",
+        "6",
+        "--epochs",
+        "15",
     ],
     "multimodal, no pruner, 6 trials of 20 epochs": [
-        "--task", "multimodal", "--data", "demo", "--trials", "6", "--epochs", "20",
-        "--pruner", "none",
+        "--task",
+        "multimodal",
+        "--data",
+        "demo",
+        "--trials",
+        "6",
+        "--epochs",
+        "20",
+        "--pruner",
+        "none",
     ],
-}  # fmt: skip
+}
 
 
 def timing(words: list[str], run: Path) -> dict[str, float]:

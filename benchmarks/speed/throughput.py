@@ -39,14 +39,19 @@ from outerfold.study.setup.run_directory import cut
 HEADING = "## Throughput"
 BATCHES = (32, 128)
 FIXED: dict[str, dict[str, object]] = {
-    "sampler": {"values": ["none"]}, "attention": {"values": [False]},
-    "augmented_views": {"values": [0]}, "focal_gamma": {"values": [0.0]},
+    "sampler": {"values": ["none"]},
+    "attention": {"values": [False]},
+    "augmented_views": {"values": [0]},
+    "focal_gamma": {"values": [0.0]},
     "ens_beta": {"values": [0.0]},
-}  # fmt: skip
+}
 """What the other study cannot draw; left are rate, dropout, weight decay, batch and smoothing."""
 CONFIGURATION = {
-    "learning_rate": 1e-3, "dropout": 0.3, "weight_decay": 1e-4, "label_smoothing": 0.1,
-}  # fmt: skip
+    "learning_rate": 1e-3,
+    "dropout": 0.3,
+    "weight_decay": 1e-4,
+    "label_smoothing": 0.1,
+}
 """Of the trials that both carry out alike."""
 
 
@@ -65,10 +70,16 @@ def main() -> None:
 def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
     """As users have it by default, but for ranges, epochs, patience and encoder."""
     return StudyConfig(
-        task="dbt", trials=options.trials, epochs=options.epochs, outer_folds=options.outer_folds,
-        inner_folds=options.inner_folds, patience_epochs=options.epochs, seed=seed,
-        encoder=DEMO_ENCODER, space=FIXED,
-    )  # fmt: skip
+        task="dbt",
+        trials=options.trials,
+        epochs=options.epochs,
+        outer_folds=options.outer_folds,
+        inner_folds=options.inner_folds,
+        patience_epochs=options.epochs,
+        seed=seed,
+        encoder=DEMO_ENCODER,
+        space=FIXED,
+    )
 
 
 def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
@@ -127,11 +138,16 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
     # A training side knows no image files.
     paths = pool.data.features.select(list(fold.train)[:images]).images.tolist()
     return {
-        "rate": max(before, matrix_rate()), "costs": found, "encoded": len(paths),
+        "rate": max(before, matrix_rate()),
+        "costs": found,
+        "encoded": len(paths),
         "image_seconds": seconds_an_image(paths, build(DEMO_ENCODER)) if paths else 0.0,
-        "train_images": len(train), "inner_folds": len(fold.inner), "epochs": config.epochs,
-        "each": each, "alike": alike(pool, config),
-    }  # fmt: skip
+        "train_images": len(train),
+        "inner_folds": len(fold.inner),
+        "epochs": config.epochs,
+        "each": each,
+        "alike": alike(pool, config),
+    }
 
 
 def put_section(page: Path, heading: str, text: str) -> None:
@@ -143,9 +159,10 @@ def put_section(page: Path, heading: str, text: str) -> None:
 
 
 def _of_seed(options: argparse.Namespace, pool: Pool, seed: int) -> dict[str, Any]:
-    sizes = "-".join(str(getattr(options, name)) for name in (
-        "patients", "outer_folds", "inner_folds", "trials", "epochs", "workers"
-    ))  # fmt: skip
+    sizes = "-".join(
+        str(getattr(options, name))
+        for name in ("patients", "outer_folds", "inner_folds", "trials", "epochs", "workers")
+    )
     kept: Path = options.out / f"{sizes}-seed{seed}.json"
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))

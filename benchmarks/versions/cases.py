@@ -6,9 +6,18 @@ from dataclasses import dataclass
 
 ENCODER = ("--encoder", "bundled:efficientnet_lite0")
 SMALL = (
-    "--trials", "4", "--epochs", "6", "--outer-folds", "3", "--inner-folds", "2",
-    "--networks", "2", "--quiet",
-)  # fmt: skip
+    "--trials",
+    "4",
+    "--epochs",
+    "6",
+    "--outer-folds",
+    "3",
+    "--inner-folds",
+    "2",
+    "--networks",
+    "2",
+    "--quiet",
+)
 """Options of a run that takes some ten seconds once its embeddings are kept."""
 
 
@@ -45,16 +54,31 @@ QUICK = (
 FULL = (
     *QUICK,
     Case(
-        "blocks", "multimodal",
-        (*ENCODER, *SMALL, "--trials", "2", "--epochs", "2", "--trainable-blocks", "1",
-         "--tta", "2", "--final", "ensemble"),
+        "blocks",
+        "multimodal",
+        (
+            *ENCODER,
+            *SMALL,
+            "--trials",
+            "2",
+            "--epochs",
+            "2",
+            "--trainable-blocks",
+            "1",
+            "--tta",
+            "2",
+            "--final",
+            "ensemble",
+        ),
         explain=True,
     ),
     Case("factors", "multimodal", (*ENCODER, *SMALL, "--ablate", "attention")),
     Case("killed", "multimodal", (*ENCODER, *SMALL, "--trials", "12"), killed=True),
     Case(
-        "real", "multimodal",
+        "real",
+        "multimodal",
         (*ENCODER, *SMALL, "--columns", "age,tissue_composition"),
-        data="breast-usg", explain=True,
+        data="breast-usg",
+        explain=True,
     ),
-)  # fmt: skip
+)

@@ -67,8 +67,14 @@ def options_of(case: Case, data: dict[str, Path]) -> list[str]:
     """What is typed to carry out a case."""
     source = data["demo-" + case.task if case.data == "demo" else case.data]
     return [
-        "--task", case.task, "--data", str(source), *case.options, "--run", f"runs/{case.name}",
-    ]  # fmt: skip
+        "--task",
+        case.task,
+        "--data",
+        str(source),
+        *case.options,
+        "--run",
+        f"runs/{case.name}",
+    ]
 
 
 def make(version: Version, case: Case, data: dict[str, Path], other: Version | None) -> None:

@@ -73,10 +73,17 @@ def _journal(path: Path, root: str) -> Any:
     for name in sorted(optuna.get_all_study_names(storage=storage)):
         study = optuna.load_study(study_name=name, storage=storage)
         found[name] = [
-            [trial.number, trial.state.name, trial.params, trial.values, trial.user_attrs,
-             trial.intermediate_values, {k: str(v) for k, v in trial.distributions.items()}]
+            [
+                trial.number,
+                trial.state.name,
+                trial.params,
+                trial.values,
+                trial.user_attrs,
+                trial.intermediate_values,
+                {k: str(v) for k, v in trial.distributions.items()},
+            ]
             for trial in study.get_trials()
-        ]  # fmt: skip
+        ]
     return found
 
 
@@ -120,9 +127,17 @@ PROVENANCE = re.compile(r'<h2 id="provenance">.*?</dl>', re.DOTALL)
 """That section of a page."""
 
 READERS: dict[str, Callable[[Path, str], Any]] = {
-    ".json": _json, ".csv": _csv, ".journal": _journal, ".pt": _tensors, ".jpg": _picture,
-    ".png": _picture, ".docx": _document, ".html": _page, ".md": _page, ".txt": _page,
-}  # fmt: skip
+    ".json": _json,
+    ".csv": _csv,
+    ".journal": _journal,
+    ".pt": _tensors,
+    ".jpg": _picture,
+    ".png": _picture,
+    ".docx": _document,
+    ".html": _page,
+    ".md": _page,
+    ".txt": _page,
+}
 """By the ending of a file's name; any other file is compared as text."""
 
 

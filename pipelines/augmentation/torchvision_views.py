@@ -95,10 +95,15 @@ def _rotate(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tens
 
 def _jitter(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
     changes: list[Callable[[Tensor, float], Tensor]] = [
-        f.adjust_brightness, f.adjust_contrast, f.adjust_saturation, f.adjust_hue,
-    ]  # fmt: skip
-    factors = [*(1 + chance.uniform(-most.jitter, most.jitter, 3)),
-               chance.uniform(-most.hue, most.hue)]  # fmt: skip
+        f.adjust_brightness,
+        f.adjust_contrast,
+        f.adjust_saturation,
+        f.adjust_hue,
+    ]
+    factors = [
+        *(1 + chance.uniform(-most.jitter, most.jitter, 3)),
+        chance.uniform(-most.hue, most.hue),
+    ]
     for which in chance.permutation(len(changes)).tolist():
         pixels = changes[which](pixels, float(factors[which]))
     return pixels

@@ -50,22 +50,37 @@ KNOWN = (
     Known("timm:efficientnet_b3", 1536, 1536, 9, 288, 49, "timm/efficientnet_b3.ra2_in1k"),
     Known("timm:efficientnet_b4", 1792, 1792, 10, 320, 77, "timm/efficientnet_b4.ra2_in1k"),
     Known(
-        "timm:vit_small_patch16_224", 384, 384, 14, 224, 88,
+        "timm:vit_small_patch16_224",
+        384,
+        384,
+        14,
+        224,
+        88,
         "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
     ),
     Known(
-        "timm:vit_base_patch16_224", 768, 768, 14, 224, 346,
+        "timm:vit_base_patch16_224",
+        768,
+        768,
+        14,
+        224,
+        346,
         "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
     ),
     Known("timm:convnext_tiny", 768, 768, 7, 224, 114, "timm/convnext_tiny.in12k_ft_in1k"),
     Known("timm:convnext_base", 1024, 1024, 7, 224, 354, "timm/convnext_base.fb_in22k_ft_in1k"),
     Known(
-        "timm:swin_tiny_patch4_window7_224", 768, 768, 7, 224, 113,
+        "timm:swin_tiny_patch4_window7_224",
+        768,
+        768,
+        7,
+        224,
+        113,
         "timm/swin_tiny_patch4_window7_224.ms_in1k",
     ),
     Known("timm:resnet50", 2048, 2048, 7, 224, 102, "timm/resnet50.a1_in1k"),
     Known("bundled:efficientnet_lite0", 1280, 1280, 7, 224, 19, ""),
-)  # fmt: skip
+)
 
 
 def names() -> tuple[str, ...]:

@@ -97,9 +97,12 @@ class Tail(nn.Module):
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
             return self.parts.block(block, x)
         given: Tensor = checkpoint(
-            self.parts.block, block, x, use_reentrant=False,
+            self.parts.block,
+            block,
+            x,
+            use_reentrant=False,
             context_fn=lambda: (nullcontext(), _seen_once(block)),
-        )  # fmt: skip
+        )
         return given
 
 
@@ -174,9 +177,13 @@ def _trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tuple[int
         black = torch.zeros(1, 3, side, side, device=encoder.device)
         found, flat = trunk.at_the_cut(black), trunk(black)[1]
     first = replace(
-        encoder, name=f"{encoder.name} before block {until}", trunk=trunk,
-        dim=flat.shape[2], token_dim=flat.shape[2], tokens=flat.shape[1],
-    )  # fmt: skip
+        encoder,
+        name=f"{encoder.name} before block {until}",
+        trunk=trunk,
+        dim=flat.shape[2],
+        token_dim=flat.shape[2],
+        tokens=flat.shape[1],
+    )
     return first, tuple(found.shape[1:])
 
 

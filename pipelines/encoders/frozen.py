@@ -90,6 +90,13 @@ def frozen(
     with torch.inference_mode():
         pooled, spatial = trunk(torch.zeros(1, 3, image_size, image_size))
     return FrozenEncoder(
-        name, weights_sha256, versions, image_size, mean, std,
-        dim=pooled.shape[1], token_dim=spatial.shape[1], trunk=trunk,
-    )  # fmt: skip
+        name,
+        weights_sha256,
+        versions,
+        image_size,
+        mean,
+        std,
+        dim=pooled.shape[1],
+        token_dim=spatial.shape[1],
+        trunk=trunk,
+    )

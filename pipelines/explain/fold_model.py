@@ -128,11 +128,12 @@ class FoldModel:
         step = max(1, ROWS_AT_ONCE // self.networks)
         parts = [
             log_probabilities(
-                self.network, torch.tensor(found[:, :, start : start + step]),
+                self.network,
+                torch.tensor(found[:, :, start : start + step]),
                 torch.tensor(tabular[start : start + step]).float(),
             )
             for start in range(0, found.shape[2], step)
-        ]  # fmt: skip
+        ]
         return self.decision.calibrate(torch.cat(parts).exp().cpu().numpy())
 
     def _of_view(self, source: ImageSource, ids: Sequence[str], view: int) -> Readings:
@@ -144,9 +145,13 @@ class FoldModel:
     def _by_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Iterator[Tensor]:
         assert self.tails is not None
         return readings(
-            list(self.tails.each), source, ids,  # type: ignore[arg-type]
-            tokens=self.tokens, device=self.device, view=view,
-        )  # fmt: skip
+            list(self.tails.each),
+            source,  # type: ignore[arg-type]
+            ids,
+            tokens=self.tokens,
+            device=self.device,
+            view=view,
+        )
 
     def _of_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
         """(some views, networks or 1, ...), encoded in the batches of a study."""

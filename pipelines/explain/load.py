@@ -29,6 +29,4 @@ def fold_model(
     tails = None
     if divided is not None:
         tails = Tails(kept.tails_like(divided.tail).requires_grad_(False), divided.trunk)
-    return FoldModel(
-        kept.network, kept.columns, mean, kept.decision, kept.tokens, kept.tta, tails
-    )  # fmt: skip
+    return FoldModel(kept.network, kept.columns, mean, kept.decision, kept.tokens, kept.tta, tails)

@@ -53,9 +53,12 @@ def patch_shares(trunk: nn.Module, x: Tensor, tokens: Tensor | None) -> Tensor:
 
 @torch.inference_mode()
 def tail_shares(
-    trunk: FrozenEncoder | None, tails: Sequence[Tail], x: Tensor, taken: Tensor,
+    trunk: FrozenEncoder | None,
+    tails: Sequence[Tail],
+    x: Tensor,
+    taken: Tensor,
     tokens: Tensor | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """The same where each of several networks trained the last blocks: their mean.
 
     Args:
@@ -124,9 +127,11 @@ def _kept_attention(trunk: nn.Module) -> Iterator[list[Tensor]]:
             handles += _listen_to_torch(block.attn, layers)  # type: ignore[arg-type]
     else:
         for attention in _timm_attentions(trunk):
-            handles.append(attention.attn_drop.register_forward_hook(  # type: ignore[union-attr]
-                lambda module, given, weights: layers.append(weights.mean(dim=1))
-            ))  # fmt: skip
+            handles.append(
+                attention.attn_drop.register_forward_hook(  # type: ignore[union-attr]
+                    lambda module, given, weights: layers.append(weights.mean(dim=1))
+                )
+            )
             if attention.fused_attn:
                 fused.append(attention)
     _fuse(fused, False)  # the fused kernel keeps its weights to itself

@@ -73,9 +73,13 @@ def require(method: str) -> None:
 
 
 def heat_of(
-    encoder: FrozenEncoder, model: FoldModel, squares: NDArray[np.uint8], tabular: FloatArray,
-    *, target: int,
-) -> Heat:  # fmt: skip
+    encoder: FrozenEncoder,
+    model: FoldModel,
+    squares: NDArray[np.uint8],
+    tabular: FloatArray,
+    *,
+    target: int,
+) -> Heat:
     """Where one image's score for a class is sensitive, as an untouched image.
 
     Args:

@@ -144,9 +144,13 @@ def _temperature_and_shift(labels: IntArray, probabilities: FloatArray) -> tuple
 
     sharpness = 1 / np.exp(np.array(_LOG_RANGE[::-1]))
     found = minimize(
-        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B",
-        bounds=[tuple(sharpness), (None, None)], options={"ftol": 1e-15, "gtol": 1e-9},
-    )  # fmt: skip
+        loss,
+        np.array([1.0, 0.0]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[tuple(sharpness), (None, None)],
+        options={"ftol": 1e-15, "gtol": 1e-9},
+    )
     return float(1 / found.x[0]), float(found.x[1])
 
 

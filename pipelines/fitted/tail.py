@@ -93,9 +93,15 @@ def load(state: Mapping[str, Tensor], head: nn.Module, tails: nn.Module) -> None
 
 
 def logits_of(
-    tails: Sequence[nn.Module], head: nn.Module, images: Tensor, tabular: Tensor,
-    mask: Tensor | None, *, tokens: bool, products: Products = nullcontext,
-) -> Tensor:  # fmt: skip
+    tails: Sequence[nn.Module],
+    head: nn.Module,
+    images: Tensor,
+    tabular: Tensor,
+    mask: Tensor | None,
+    *,
+    tokens: bool,
+    products: Products = nullcontext,
+) -> Tensor:
     """(networks, n, classes) of one batch that every network reads.
 
     Args:
@@ -125,9 +131,14 @@ def _read(tail: nn.Module, images: Tensor, tokens: bool, products: Products) -> 
 
 @torch.inference_mode()
 def readings(
-    tails: Sequence[nn.Module], source: TailRows, ids: Sequence[str],
-    *, tokens: bool, device: torch.device, view: int = 0,
-) -> Iterator[Tensor]:  # fmt: skip
+    tails: Sequence[nn.Module],
+    source: TailRows,
+    ids: Sequence[str],
+    *,
+    tokens: bool,
+    device: torch.device,
+    view: int = 0,
+) -> Iterator[Tensor]:
     """(networks, some rows, ...) what each head reads of one view, by tails in evaluation mode."""
     for start in range(0, len(ids), SCORED):
         names = ids[start : start + SCORED]
@@ -137,9 +148,16 @@ def readings(
 
 @torch.inference_mode()
 def score(
-    tails: Sequence[nn.Module], head: nn.Module, source: TailRows, ids: Sequence[str],
-    tabular: Tensor, *, tokens: bool, device: torch.device, tta: int = 0,
-) -> Iterator[list[Tensor]]:  # fmt: skip
+    tails: Sequence[nn.Module],
+    head: nn.Module,
+    source: TailRows,
+    ids: Sequence[str],
+    tabular: Tensor,
+    *,
+    tokens: bool,
+    device: torch.device,
+    tta: int = 0,
+) -> Iterator[list[Tensor]]:
     """(networks, some rows, classes) logits, in evaluation mode, of each view that scores."""
     for module in (*tails, head):
         module.eval()

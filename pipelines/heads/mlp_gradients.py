@@ -71,9 +71,14 @@ class BlockSteps:
         # One row has no variance to remember.
         remembered = self.running if len(x) > 1 else (None, None)
         normal, mean, spread = NORMALISE(
-            hidden, self.scale, self.shift, *remembered,
-            True, BATCH_NORM_MOMENTUM, BATCH_NORM_EPS,
-        )  # fmt: skip
+            hidden,
+            self.scale,
+            self.shift,
+            *remembered,
+            True,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPS,
+        )
         out = normal.clamp_min(0)
         if kept is not None:
             out.mul_(kept)
@@ -89,9 +94,17 @@ class BlockSteps:
             gradient.mul_(passed.kept)
         gradient.mul_(passed.normal > 0)
         gradient, to_scale, to_shift = NORMALISE_BACKWARD(
-            gradient, passed.hidden, self.scale, None, None, passed.mean, passed.spread,
-            True, BATCH_NORM_EPS, [True, True, True],
-        )  # fmt: skip
+            gradient,
+            passed.hidden,
+            self.scale,
+            None,
+            None,
+            passed.mean,
+            passed.spread,
+            True,
+            BATCH_NORM_EPS,
+            [True, True, True],
+        )
         self.to_scale.copy_(to_scale)
         self.to_shift.copy_(to_shift)
         torch.mm(passed.x.t(), gradient, out=self.to_weight)
@@ -155,9 +168,12 @@ class MlpSteps:
         hidden, passed_second = second.forward(hidden, kept[1])
         logits = torch.addmm(self.bias, hidden, self.weight)
         losses, slope = focal_gradient(
-            class_logits(logits)[None], labels[None], self.alpha,
-            gamma=self.loss.gamma, label_smoothing=self.loss.label_smoothing,
-        )  # fmt: skip
+            class_logits(logits)[None],
+            labels[None],
+            self.alpha,
+            gamma=self.loss.gamma,
+            label_smoothing=self.loss.label_smoothing,
+        )
         slope = slope[0, :, -logits.shape[1] :].div(len(x))
         torch.mm(hidden.t(), slope, out=self.to_weight)
         torch.sum(slope, 0, keepdim=True, out=self.to_bias)

@@ -191,9 +191,12 @@ class FusionNetwork(nn.Module):
         self.fusion: AttentionFusion | None = None
         if widths.tabular:
             self.columns = nn.ModuleList(
-                [Block(chance, widths.tabular, 64, dropout), Block(chance, 64, 64, dropout),
-                 Block(chance, 64, 32, dropout)]
-            )  # fmt: skip
+                [
+                    Block(chance, widths.tabular, 64, dropout),
+                    Block(chance, 64, 64, dropout),
+                    Block(chance, 64, 32, dropout),
+                ]
+            )
             joined += 32
         if attention:
             self.fusion = AttentionFusion(chance, widths.image, 32, self.FUSED)

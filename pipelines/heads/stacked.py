@@ -161,11 +161,22 @@ class StackedAdam:
             for gradient in gradients:
                 gradient.mul_((self.clip_norm / (gradient.norm() + 1e-6)).clamp_max_(1.0))
         adam(
-            values, gradients, means, squares, [], [self.steps[k] for k in folds],
-            fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=learning_rate,
-            weight_decay=self.weight_decay, eps=EPS, maximize=False,
+            values,
+            gradients,
+            means,
+            squares,
+            [],
+            [self.steps[k] for k in folds],
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=learning_rate,
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            maximize=False,
             decoupled_weight_decay=self.decoupled,
-        )  # fmt: skip
+        )
 
 
 def _share(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:

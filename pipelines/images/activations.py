@@ -108,25 +108,41 @@ class Division:
 
 
 def image_source(
-    features: Features, division: Division, *, cache: Path, views: Views, tokens: bool,
-    device: str = "cpu", progress: Progress | None = None,
-) -> Embeddings | TrunkSource:  # fmt: skip
+    features: Features,
+    division: Division,
+    *,
+    cache: Path,
+    views: Views,
+    tokens: bool,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Embeddings | TrunkSource:
     """Embeddings of images, and what a tail reads where blocks of the encoder are trained.
 
     See ``embed`` and ``trunk_source``.
     """
     how: dict[str, Any] = {
-        "cache": cache, "views": views, "tokens": tokens, "device": device, "progress": progress,
-    }  # fmt: skip
+        "cache": cache,
+        "views": views,
+        "tokens": tokens,
+        "device": device,
+        "progress": progress,
+    }
     if division.blocks:
         return trunk_source(features, division, **how)
     return embed(features, division.encoder, **how)
 
 
 def trunk_source(
-    features: Features, division: Division, *, cache: Path, views: Views = UNTOUCHED,
-    tokens: bool = False, device: str = "cpu", progress: Progress | None = None,
-) -> TrunkSource:  # fmt: skip
+    features: Features,
+    division: Division,
+    *,
+    cache: Path,
+    views: Views = UNTOUCHED,
+    tokens: bool = False,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> TrunkSource:
     """Compute and keep what a tail reads.
 
     Args:

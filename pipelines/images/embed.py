@@ -181,8 +181,10 @@ class _Work:
             images = squares.read([job.content for job in batch])
             seen = pool.map(
                 partial(view_of, style=self.style),
-                images, [job.content for job in batch], [job.view for job in batch],
-            )  # fmt: skip
+                images,
+                [job.content for job in batch],
+                [job.view for job in batch],
+            )
             parts.append(self._encode(batch, np.stack(list(seen))))
             step(len(batch))
         for writer, values in zip(writers, zip(*parts, strict=True), strict=False):

@@ -91,9 +91,17 @@ class Batches:
     """
 
     def __init__(
-        self, rows: TrainingRows, *, sampler: str, views: int, batch_size: int, seed: int,
-        device: torch.device, strength: str = STRENGTHS[0], every_row: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        rows: TrainingRows,
+        *,
+        sampler: str,
+        views: int,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        strength: str = STRENGTHS[0],
+        every_row: bool = False,
+    ) -> None:
         self.rows, self.views, self.batch_size, self.device = rows, views, batch_size, device
         self.strength, self.every_row = strength, every_row
         resampled = [rows.resampled(i, sampler) for i in range(len(rows.folds))]
@@ -169,10 +177,12 @@ class Batches:
                 image_at[i, :size], tabular_at[i, :size], labels[i, :size] = part
                 mask[i, :size] = 1.0
         return Batch(
-            self._images(image_at), self._tabular(tabular_at),
-            torch.from_numpy(labels).to(self.device), torch.from_numpy(mask).to(self.device),
+            self._images(image_at),
+            self._tabular(tabular_at),
+            torch.from_numpy(labels).to(self.device),
+            torch.from_numpy(mask).to(self.device),
             torch.tensor([part is not None for part in parts], device=self.device),
-        )  # fmt: skip
+        )
 
     def _images(self, at: IntArray) -> Tensor:
         return self.images.gather(at)

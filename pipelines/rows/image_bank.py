@@ -28,9 +28,12 @@ class ImageBank:
     """
 
     def __init__(
-        self, rows: TrainingRows, resampled: Sequence[Resampled], views: Sequence[int],
+        self,
+        rows: TrainingRows,
+        resampled: Sequence[Resampled],
+        views: Sequence[int],
         device: torch.device,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.device, self.real = device, len(rows.train) * len(views)
         self._stored, self._at = _stored([rows.view(view) for view in views])
         self._made = _made(rows, resampled)

@@ -149,9 +149,15 @@ class TrainingRows:
     """
 
     def __init__(
-        self, train: Dataset, folds: Sequence[Fold], source: ImageSource,
-        *, tokens: bool, seed: int, tta: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        train: Dataset,
+        folds: Sequence[Fold],
+        source: ImageSource,
+        *,
+        tokens: bool,
+        seed: int,
+        tta: int = 0,
+    ) -> None:
         self.train, self.source, self.tokens, self.seed = train, source, tokens, seed
         self.tta = tta
         prepared: dict[tuple[int, int], FoldRows] = {}  # networks of one fold share its rows
@@ -201,9 +207,14 @@ class TrainingRows:
         fit, val = features.positions(fold.fit), features.positions(fold.val)
         encoder = TabularEncoder.fit(features.columns, features.tabular[fit])
         return FoldRows(
-            fold, fit, val, Scaler.of(lambda: self._chunks(fit), len(fit)), encoder,
-            encoder.transform(features.tabular).astype(np.float32), self.train.labels,
-        )  # fmt: skip
+            fold,
+            fit,
+            val,
+            Scaler.of(lambda: self._chunks(fit), len(fit)),
+            encoder,
+            encoder.transform(features.tabular).astype(np.float32),
+            self.train.labels,
+        )
 
     def _chunks(self, at: IntArray) -> Iterator[Float32]:
         """Pooled embeddings or mean tokens of some rows, some at a time."""

@@ -38,9 +38,13 @@ def read_encoder_card(folder: RunFolder, name: str) -> dict[str, Any]:
 
 
 def write_preprocessing(
-    path: Path, pipeline: Pipeline, fitted: Fitted,
-    *, decision: Decision, facts: Mapping[str, Any],
-) -> None:  # fmt: skip
+    path: Path,
+    pipeline: Pipeline,
+    fitted: Fitted,
+    *,
+    decision: Decision,
+    facts: Mapping[str, Any],
+) -> None:
     """Write ``preprocessing.json`` of one study's folder; the weights are beside it.
 
     Args:

@@ -151,9 +151,14 @@ def read_member(folder: RunFolder, study: str) -> Member:
 
 def _column(kept: dict[str, Any]) -> FittedColumn:
     column = Column(**{**kept["column"], "levels": tuple(kept["column"]["levels"])})
-    return replace(FittedColumn(column, kept["fill"]), **{
-        "mean": kept["mean"], "scale": kept["scale"], "known": tuple(kept["known"]),
-    })  # fmt: skip
+    return replace(
+        FittedColumn(column, kept["fill"]),
+        **{
+            "mean": kept["mean"],
+            "scale": kept["scale"],
+            "known": tuple(kept["known"]),
+        },
+    )
 
 
 def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
@@ -164,7 +169,7 @@ def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member
     network = _network(kept, columns, {} if tails else state)
     return Member(
         network, columns, kept["tokens"], kept["tta"], decision, tails, Origin.of(kept["encoder"])
-    )  # fmt: skip
+    )
 
 
 def _network(

@@ -125,9 +125,14 @@ def read_shipped(folder: RunFolder) -> Shipped:
         else (member_of(kept, state),)
     )
     return Shipped(
-        kept["task"], tuple(kept["classes"]), members, kept["threshold"],
-        kept["augmentation"], kept["synthetic"], kept.get("trainable_blocks", 0),
-    )  # fmt: skip
+        kept["task"],
+        tuple(kept["classes"]),
+        members,
+        kept["threshold"],
+        kept["augmentation"],
+        kept["synthetic"],
+        kept.get("trainable_blocks", 0),
+    )
 
 
 def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:

@@ -43,11 +43,20 @@ class DbtPipeline:
     def recipe(self) -> Recipe:
         """How the head is trained, alone or with a tail of the encoder."""
         return Recipe(
-            self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
-            self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
-            decoupled=False, restarts=False, clip_norm=None,
-            strength=self.augmentation, every_row=False,
-        )  # fmt: skip
+            self.learning_rate,
+            self.weight_decay,
+            self.batch_size,
+            self.focal_gamma,
+            self.label_smoothing,
+            self.ens_beta,
+            self.sampler,
+            self.augmented_views,
+            decoupled=False,
+            restarts=False,
+            clip_norm=None,
+            strength=self.augmentation,
+            every_row=False,
+        )
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
         """See ``Pipeline.start``."""

@@ -52,9 +52,15 @@ class TailPipeline:
             raise TypeError(f"a tail reads activations, and {type(source).__name__} has none")
         recipe = TailRecipe(self.head.recipe, self.tail_rate, self.strength, self.checkpointing)
         return TailTraining(
-            recipe, self.network, rows, source, budget=budget, seed=seed, device=device,
+            recipe,
+            self.network,
+            rows,
+            source,
+            budget=budget,
+            seed=seed,
+            device=device,
             micro=MicroBatches.again(self.micro),
-        )  # fmt: skip
+        )
 
     def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads; tails are no part of it."""

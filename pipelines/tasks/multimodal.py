@@ -44,11 +44,20 @@ class MultimodalPipeline:
     def recipe(self) -> Recipe:
         """How the head is trained, alone or with a tail of the encoder."""
         return Recipe(
-            self.learning_rate, self.weight_decay, self.batch_size, self.focal_gamma,
-            self.label_smoothing, self.ens_beta, self.sampler, self.augmented_views,
-            decoupled=True, restarts=True, clip_norm=GRADIENT_NORM,
-            strength=self.augmentation, every_row=True,
-        )  # fmt: skip
+            self.learning_rate,
+            self.weight_decay,
+            self.batch_size,
+            self.focal_gamma,
+            self.label_smoothing,
+            self.ens_beta,
+            self.sampler,
+            self.augmented_views,
+            decoupled=True,
+            restarts=True,
+            clip_norm=GRADIENT_NORM,
+            strength=self.augmentation,
+            every_row=True,
+        )
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
         """See ``Pipeline.start``."""

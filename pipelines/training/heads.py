@@ -84,15 +84,26 @@ class StackedTraining:
     """
 
     def __init__(
-        self, recipe: Recipe, build: Build, rows: TrainingRows,
-        *, budget: int, seed: int, device: str,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Recipe,
+        build: Build,
+        rows: TrainingRows,
+        *,
+        budget: int,
+        seed: int,
+        device: str,
+    ) -> None:
         self.recipe, self.build, self.rows, self.budget = recipe, build, rows, budget
         self.batches = Batches(
-            rows, sampler=recipe.sampler, views=recipe.views, batch_size=recipe.batch_size,
-            seed=seed, device=torch.device(device), strength=recipe.strength,
+            rows,
+            sampler=recipe.sampler,
+            views=recipe.views,
+            batch_size=recipe.batch_size,
+            seed=seed,
+            device=torch.device(device),
+            strength=recipe.strength,
             every_row=recipe.every_row,
-        )  # fmt: skip
+        )
         self.widths = Widths(
             rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
         )
@@ -100,9 +111,11 @@ class StackedTraining:
         self.chance = Chance([derive(seed, name, "network") for name in names], recipe.batch_size)
         self.network = build(self.chance, self.widths, Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(
-            self.network, weight_decay=recipe.weight_decay, decoupled=recipe.decoupled,
+            self.network,
+            weight_decay=recipe.weight_decay,
+            decoupled=recipe.decoupled,
             clip_norm=recipe.clip_norm,
-        )  # fmt: skip
+        )
         self.alpha = torch.tensor(self._alpha(), dtype=torch.float32, device=device)
         loss = Loss(self.alpha, recipe.gamma, recipe.label_smoothing)
         self.steps = MlpSteps.of(self.network, self.optimiser, self.chance, loss)
@@ -171,9 +184,12 @@ class StackedTraining:
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return focal_loss(
-            logits, labels, self.alpha,
-            gamma=self.recipe.gamma, label_smoothing=self.recipe.label_smoothing,
-        )  # fmt: skip
+            logits,
+            labels,
+            self.alpha,
+            gamma=self.recipe.gamma,
+            label_smoothing=self.recipe.label_smoothing,
+        )
 
     @torch.inference_mode()
     def _validate(self) -> tuple[FloatArray, tuple[FloatArray, ...]]:

@@ -63,9 +63,16 @@ class TailFold:
     """
 
     def __init__(
-        self, recipe: TailRecipe, build: Build, rows: TrainingRows, which: int, source: TailRows,
-        *, seed: int, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: TailRecipe,
+        build: Build,
+        rows: TrainingRows,
+        which: int,
+        source: TailRows,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
         self.recipe, self.rows, self.which, self.source = recipe, rows, which, source
         self.device, self.fold = device, rows.folds[which]
         self.seed = derive(seed, self.fold.fold.name, "changes")
@@ -102,9 +109,15 @@ class TailFold:
         if not len(at):
             return float("nan"), np.zeros((0, self.widths.classes))
         parts = score(
-            [self.tail], self.head, self.source, self.ids[at].tolist(), self.tabular[at],
-            tokens=self.rows.tokens, device=self.device, tta=self.rows.tta,
-        )  # fmt: skip
+            [self.tail],
+            self.head,
+            self.source,
+            self.ids[at].tolist(),
+            self.tabular[at],
+            tokens=self.rows.tokens,
+            device=self.device,
+            tta=self.rows.tta,
+        )
         seen = [torch.cat(views, 1)[0] for views in zip(*parts, strict=True)]
         probabilities = mean_probability(seen)
         # The loss of what scores: over several views, of their mean probability.
@@ -184,9 +197,14 @@ class TailFold:
         )
         with deterministic:
             logits = logits_of(
-                [self.tail], self.head, images, columns, mask,
-                tokens=self.rows.tokens, products=self.precision.products,
-            )  # fmt: skip
+                [self.tail],
+                self.head,
+                images,
+                columns,
+                mask,
+                tokens=self.rows.tokens,
+                products=self.precision.products,
+            )
         return self._loss(logits[0], labels).sum()
 
     def _gather(self, part: Batch) -> Tensor:
@@ -203,15 +221,16 @@ class TailFold:
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """(n,) of logits (n, classes)."""
         return focal_loss(
-            logits.unsqueeze(0), labels.unsqueeze(0), self.alpha,
-            gamma=self.recipe.head.gamma, label_smoothing=self.recipe.head.label_smoothing,
-        )[0]  # fmt: skip
+            logits.unsqueeze(0),
+            labels.unsqueeze(0),
+            self.alpha,
+            gamma=self.recipe.head.gamma,
+            label_smoothing=self.recipe.head.label_smoothing,
+        )[0]
 
 
 def _widths(rows: TrainingRows, fold: FoldRows) -> Widths:
-    return Widths(
-        len(fold.scaler.mean), rows.tokens, fold.encoder.width, len(rows.train.classes)
-    )  # fmt: skip
+    return Widths(len(fold.scaler.mean), rows.tokens, fold.encoder.width, len(rows.train.classes))
 
 
 def _tail(source: TailRows, recipe: TailRecipe, device: torch.device) -> nn.Module:

@@ -33,9 +33,17 @@ class TailTraining:
     """
 
     def __init__(
-        self, recipe: TailRecipe, build: Build, rows: TrainingRows, source: TailRows,
-        *, budget: int, seed: int, device: str, micro: MicroBatches,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: TailRecipe,
+        build: Build,
+        rows: TrainingRows,
+        source: TailRows,
+        *,
+        budget: int,
+        seed: int,
+        device: str,
+        micro: MicroBatches,
+    ) -> None:
         self.recipe, self.build, self.rows, self.source = recipe, build, rows, source
         self.budget, self.device, self.micro = budget, device, micro
         self.folds = [
@@ -61,9 +69,7 @@ class TailTraining:
         chosen = [self.folds[member] for member in members]
         width = chosen[0].widths.image
         empty = np.zeros((len(chosen), width))
-        heads = self.build(
-            Chance([0] * len(chosen)), chosen[0].widths, Standardise(empty, empty)
-        )  # fmt: skip
+        heads = self.build(Chance([0] * len(chosen)), chosen[0].widths, Standardise(empty, empty))
         states = [fold.head.state_dict() for fold in chosen]
         heads.load_state_dict(
             {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]}
@@ -73,9 +79,14 @@ class TailTraining:
             copy.load_state_dict(fold.tail.state_dict())
         encoder = self.rows.folds[members[0]].encoder
         return FittedTail(
-            heads.eval(), tails.eval(), encoder, self.source, self.rows.tokens, self.device,
+            heads.eval(),
+            tails.eval(),
+            encoder,
+            self.source,
+            self.rows.tokens,
+            self.device,
             self.rows.tta,
-        )  # fmt: skip
+        )
 
     def delivered(self, fold: int) -> Resampled:
         """The rows one fold trains on."""

@@ -56,8 +56,10 @@ def choose(rows: Predictions, thresholds: Mapping[str, float | None], count: int
         right, wrong = own & (rows.predicted == label), own & (rows.predicted != label)
         taken = np.zeros(len(rows), dtype=bool)
         for kind, among, key in (
-            ("right", right, -called), ("wrong", wrong, -called), ("borderline", own, margin),
-        ):  # fmt: skip
+            ("right", right, -called),
+            ("wrong", wrong, -called),
+            ("borderline", own, margin),
+        ):
             at = _first(rows, np.flatnonzero(among & ~taken), key, count)
             taken[at] = True
             cases += [_case(rows, i, kind, thresholds) for i in at]  # type: ignore[arg-type]
@@ -91,6 +93,12 @@ def _first(rows: Predictions, at: IntArray, key: FloatArray, count: int) -> list
 def _case(rows: Predictions, at: int, kind: Kind, thresholds: Mapping[str, float | None]) -> Case:
     fold = str(rows.fold[at])
     return Case(
-        kind, str(rows.ids[at]), str(rows.patients[at]), fold, int(rows.labels[at]),
-        int(rows.predicted[at]), tuple(float(p) for p in rows.probabilities[at]), thresholds[fold],
-    )  # fmt: skip
+        kind,
+        str(rows.ids[at]),
+        str(rows.patients[at]),
+        fold,
+        int(rows.labels[at]),
+        int(rows.predicted[at]),
+        tuple(float(p) for p in rows.probabilities[at]),
+        thresholds[fold],
+    )

@@ -36,11 +36,25 @@ def case_figure(inside: Inside, label: int, count: int) -> Figure:
     for row, kind in enumerate(KINDS):
         bottom = height - HEADER - row * (side + _TEXT) - side
         cases = [one for one in inside.of(label) if one.case.kind == kind]
-        fig.text(0.17 / WIDTH, (bottom + side / 2) / height, _NAMES[kind], rotation=90,
-                 ha="center", va="center", fontsize=7, fontweight="bold")  # fmt: skip
+        fig.text(
+            0.17 / WIDTH,
+            (bottom + side / 2) / height,
+            _NAMES[kind],
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=7,
+            fontweight="bold",
+        )
         if not cases:
-            fig.text(_LEFT / WIDTH, (bottom + side / 2) / height, "no such image", color=QUIET,
-                     fontsize=7, va="center")  # fmt: skip
+            fig.text(
+                _LEFT / WIDTH,
+                (bottom + side / 2) / height,
+                "no such image",
+                color=QUIET,
+                fontsize=7,
+                va="center",
+            )
         for place, one in enumerate(cases):
             left = _LEFT + place * room
             image, heat = (_place(fig, left + shift, bottom, side) for shift in (0, side + _WITHIN))
@@ -67,11 +81,21 @@ def _draw(image: Axes, heat: Axes, one: Shown) -> None:
 
 
 def _tell(axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: float) -> None:
-    lines = (fitted(one.case.id, room, end=True), whole(called(one.case, classes), room),
-             fitted(f"{one.case.fold} · {described(one)}", room))  # fmt: skip
+    lines = (
+        fitted(one.case.id, room, end=True),
+        whole(called(one.case, classes), room),
+        fitted(f"{one.case.fold} · {described(one)}", room),
+    )
     for number, line in enumerate(lines):
-        axes.text(0, -(0.04 + number * 0.115) / side, line, transform=axes.transAxes, va="top",
-                  fontsize=_SIZE, color=QUIET if number != 1 else INK)  # fmt: skip
+        axes.text(
+            0,
+            -(0.04 + number * 0.115) / side,
+            line,
+            transform=axes.transAxes,
+            va="top",
+            fontsize=_SIZE,
+            color=QUIET if number != 1 else INK,
+        )
 
 
 def whole(text: str, room: float) -> str:

@@ -50,19 +50,28 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
     for one in altered:
         without = _mean([auc_leave_out(read(scored)) for scored in one.scored])
         loss = LeaveOut(
-            full.estimate - without.estimate, full.without - without.without,
-            full.by_fold - without.by_fold, pooled=False,
-        )  # fmt: skip
-        entries.append({
-            "what": one.what, "how": one.how, "permutations": _permutations(one),
-            "without": entry(jackknife_interval(without, basis, tuned=TUNED, level=level)),
-            "loss": entry(paired_interval(loss, basis, tuned=TUNED, level=level)),
-        })  # fmt: skip
-    found: Json = plain({
-        "metric": "roc_auc", **_sizes(rows),
-        "whole": entry(jackknife_interval(full, basis, tuned=TUNED, level=level)),
-        "losses": entries,
-    })  # fmt: skip
+            full.estimate - without.estimate,
+            full.without - without.without,
+            full.by_fold - without.by_fold,
+            pooled=False,
+        )
+        entries.append(
+            {
+                "what": one.what,
+                "how": one.how,
+                "permutations": _permutations(one),
+                "without": entry(jackknife_interval(without, basis, tuned=TUNED, level=level)),
+                "loss": entry(paired_interval(loss, basis, tuned=TUNED, level=level)),
+            }
+        )
+    found: Json = plain(
+        {
+            "metric": "roc_auc",
+            **_sizes(rows),
+            "whole": entry(jackknife_interval(full, basis, tuned=TUNED, level=level)),
+            "losses": entries,
+        }
+    )
     return found
 
 
@@ -77,32 +86,63 @@ def contribution_table(found: Json, marks: Sequence[str] = ()) -> Table:
     counts = f"{plural(found['patients'], 'patient')}, {plural(found['images'], 'image')}"
     return Table(
         f"What image and columns are worth, on outer test rows{stamped}",
-        ("Taken away", f"{name} left (95 % CI)", "Loss (95 % CI)", "In words"), tuple(rows),
-        (f"n = {counts}. The whole model: {name} {value(found['whole'])}; "
-         f"{found['whole']['method']}.",
-         "Loss: the whole model minus the altered one, the same models and rows; no model was "
-         "trained again, so it says what these models use, not what could be done without.",
-         _how(found), PAIRED),
-    )  # fmt: skip
+        ("Taken away", f"{name} left (95 % CI)", "Loss (95 % CI)", "In words"),
+        tuple(rows),
+        (
+            f"n = {counts}. The whole model: {name} {value(found['whole'])}; "
+            f"{found['whole']['method']}.",
+            "Loss: the whole model minus the altered one, the same models and rows; no model was "
+            "trained again, so it says what these models use, not what could be done without.",
+            _how(found),
+            PAIRED,
+        ),
+    )
 
 
 def contribution_csv(found: Json, *, synthetic: bool) -> str:
     """``taken_away,how,permutations,without,without_low,...,loss,low,high,method,words``."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([
-        "taken_away", "how", "permutations", "roc_auc_without", "without_low", "without_high",
-        "loss", "low", "high", "level", "method", "patients", "images", "words",
+    table.writerow(
+        [
+            "taken_away",
+            "how",
+            "permutations",
+            "roc_auc_without",
+            "without_low",
+            "without_high",
+            "loss",
+            "low",
+            "high",
+            "level",
+            "method",
+            "patients",
+            "images",
+            "words",
             "synthetic_data",
-    ])  # fmt: skip
+        ]
+    )
     for one in found["losses"]:
         left, loss = one["without"], one["loss"]
-        table.writerow([
-            one["what"], one["how"], one["permutations"], left["estimate"], left["low"],
-            left["high"], loss["estimate"], loss["low"], loss["high"], loss["level"],
-            loss["method"], found["patients"], found["images"], in_words(loss),
+        table.writerow(
+            [
+                one["what"],
+                one["how"],
+                one["permutations"],
+                left["estimate"],
+                left["low"],
+                left["high"],
+                loss["estimate"],
+                loss["low"],
+                loss["high"],
+                loss["level"],
+                loss["method"],
+                found["patients"],
+                found["images"],
+                in_words(loss),
                 str(synthetic).lower(),
-        ])  # fmt: skip
+            ]
+        )
     return text.getvalue()
 
 
@@ -119,15 +159,17 @@ def _mean(found: Sequence[LeaveOut]) -> LeaveOut:
     return LeaveOut(
         float(np.mean([one.estimate for one in found])),
         np.mean([one.without for one in found], axis=0),
-        np.mean([one.by_fold for one in found], axis=0), pooled=False,
-    )  # fmt: skip
+        np.mean([one.by_fold for one in found], axis=0),
+        pooled=False,
+    )
 
 
 def _sizes(rows: Rows) -> Json:
     return {
-        "classes": len(rows.classes), "patients": rows.patients,
+        "classes": len(rows.classes),
+        "patients": rows.patients,
         "images": len(np.unique(rows.image)),
-    }  # fmt: skip
+    }
 
 
 def _permutations(one: Altered) -> int | None:

@@ -101,9 +101,10 @@ def picture(inside: Inside, numbers: Json, label: int) -> Picture:
     patients = len({one.case.patient for one in shown})
     images = len({one.case.id for one in shown})
     borderline = (
-        "nearest to their fold's threshold" if len(classes) == 2
+        "nearest to their fold's threshold"
+        if len(classes) == 2
         else "with the smallest gap between the two largest probabilities"
-    )  # fmt: skip
+    )
     return Picture(
         figure_name(inside, label),
         f"Figure {label + 1}. Images of class {classes[label]} and where the score is "
@@ -123,8 +124,10 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
     used = dict.fromkeys(one.method for one in inside.shown)
     first = " Of several repeats, the first is shown." if inside.several_repeats else ""
     return [
-        *(Paragraph(f"{mark}. {_STAMPS[mark]}" if mark in _STAMPS else mark, strong=True)
-          for mark in stamps(numbers)),
+        *(
+            Paragraph(f"{mark}. {_STAMPS[mark]}" if mark in _STAMPS else mark, strong=True)
+            for mark in stamps(numbers)
+        ),
         Paragraph(READING),
         Paragraph(
             f"{explained(inside)}Outer test rows only: {counted(numbers, 'tested')}; "
@@ -132,7 +135,7 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
         ),
         *(Paragraph(METHODS[method]) for method in used),
         Paragraph(RESEARCH_ONLY),
-    ]  # fmt: skip
+    ]
 
 
 def explained(inside: Inside) -> str:
@@ -161,10 +164,13 @@ def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
     """The table, or in words why there is none."""
     heading = Heading("What image and columns are worth")
     if inside.contribution is None:
-        return [heading, Paragraph(
-            "These models read images alone, without clinical columns: there is nothing to "
-            "weigh the image against, and without it no score is left."
-        )]  # fmt: skip
+        return [
+            heading,
+            Paragraph(
+                "These models read images alone, without clinical columns: there is nothing to "
+                "weigh the image against, and without it no score is left."
+            ),
+        ]
     return [heading, contribution_table(inside.contribution, stamps(numbers))]
 
 
@@ -173,18 +179,27 @@ def case_table(inside: Inside, numbers: Json) -> Table:
     classes = inside.run.classes
     alike = {described(one) for one in inside.shown} == {"Grad-CAM"}
     rows = tuple(
-        (classes[one.case.label], one.case.kind, one.case.id, one.case.patient, one.case.fold,
-         called(one.case, classes).removeprefix("called "), *(() if alike else (described(one),)))
+        (
+            classes[one.case.label],
+            one.case.kind,
+            one.case.id,
+            one.case.patient,
+            one.case.fold,
+            called(one.case, classes).removeprefix("called "),
+            *(() if alike else (described(one),)),
+        )
         for one in inside.shown
-    )  # fmt: skip
+    )
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return Table(
         f"The cases{marks}",
         ("Class", "Kind", "Image", "Patient", "Fold", "Called", *(() if alike else ("Heat map",))),
         rows,
-        ("Fold: whose model tested the image and explains it. Probabilities are calibrated, of one "
-         "image each; they carry no interval.",),
-    )  # fmt: skip
+        (
+            "Fold: whose model tested the image and explains it. Probabilities are calibrated, of "
+            "one image each; they carry no interval.",
+        ),
+    )
 
 
 def called(case: Case, classes: tuple[str, ...]) -> str:
@@ -209,26 +224,37 @@ def described(one: Shown) -> str:
 
 def inside_numbers(inside: Inside, numbers: Json) -> Json:
     """The contents of ``inside.json`` (schema 1)."""
-    found: Json = plain({
-        "schema": SCHEMA, "run": inside.run.name, "task": inside.run.task,
-        "synthetic_data": inside.run.synthetic, "reading": READING,
-        "tested": {key: numbers["tested"][key] for key in ("patients", "images")},
-        "networks": inside.networks,
-        **{key: inside.run.protocol.get(key, 0) for key in ("trainable_blocks", "tta")},
-        "cases": [_case_entry(inside, one) for one in inside.shown],
-        "contribution": inside.contribution,
-    })  # fmt: skip
+    found: Json = plain(
+        {
+            "schema": SCHEMA,
+            "run": inside.run.name,
+            "task": inside.run.task,
+            "synthetic_data": inside.run.synthetic,
+            "reading": READING,
+            "tested": {key: numbers["tested"][key] for key in ("patients", "images")},
+            "networks": inside.networks,
+            **{key: inside.run.protocol.get(key, 0) for key in ("trainable_blocks", "tta")},
+            "cases": [_case_entry(inside, one) for one in inside.shown],
+            "contribution": inside.contribution,
+        }
+    )
     return found
 
 
 def _case_entry(inside: Inside, one: Shown) -> dict[str, Any]:
     classes, case = inside.run.classes, one.case
     return {
-        "class": classes[case.label], "kind": case.kind, "id": case.id, "patient": case.patient,
-        "fold": case.fold, "predicted": classes[case.predicted], "threshold": case.threshold,
+        "class": classes[case.label],
+        "kind": case.kind,
+        "id": case.id,
+        "patient": case.patient,
+        "fold": case.fold,
+        "predicted": classes[case.predicted],
+        "threshold": case.threshold,
         "probabilities": dict(zip(classes, case.probabilities, strict=True)),
-        "method": one.method, "peak": one.peak,
-    }  # fmt: skip
+        "method": one.method,
+        "peak": one.peak,
+    }
 
 
 def sections(inside: Inside) -> Iterator[int]:

@@ -61,10 +61,14 @@ def _contents(inside: Inside, evidence: Evidence, cases: int) -> Iterator[tuple[
         image = render(partial(_drawn, inside, label, cases), evidence, rows="tested")
         figures.append((shown, image))
         yield f"{shown.name}.jpg", image
-        yield f"{shown.name}.docx", document(
-            [*opening(inside, numbers), shown], images={shown.name: image},
-            properties_title=shown.caption,
-        )  # fmt: skip
+        yield (
+            f"{shown.name}.docx",
+            document(
+                [*opening(inside, numbers), shown],
+                images={shown.name: image},
+                properties_title=shown.caption,
+            ),
+        )
     if inside.contribution is not None:
         yield from _table_files(inside.contribution, numbers)
     yield INSIDE, _page(inside, numbers, figures).encode()
@@ -86,12 +90,15 @@ def _table_files(found: Json, numbers: Json) -> Iterator[tuple[str, bytes]]:
 
 def _page(inside: Inside, numbers: Json, figures: list[tuple[Picture, bytes]]) -> str:
     name = escape(f"{inside.run.name}: looking inside")
-    body = "\n".join([
-        f'<header><h1>{name}</h1><nav><a href="report.html">Report</a></nav></header>',
-        blocks_html(opening(inside, numbers)), blocks_html([Heading("Images")]),
-        *(figure_html(shown, image) for shown, image in figures),
-        blocks_html([*contribution_blocks(inside, numbers), Heading("Cases")]),
-        blocks_html([case_table(inside, numbers)]),
-        '<p class="note">Every number on this page is in inside.json beside it.</p>',
-    ])  # fmt: skip
+    body = "\n".join(
+        [
+            f'<header><h1>{name}</h1><nav><a href="report.html">Report</a></nav></header>',
+            blocks_html(opening(inside, numbers)),
+            blocks_html([Heading("Images")]),
+            *(figure_html(shown, image) for shown, image in figures),
+            blocks_html([*contribution_blocks(inside, numbers), Heading("Cases")]),
+            blocks_html([case_table(inside, numbers)]),
+            '<p class="note">Every number on this page is in inside.json beside it.</p>',
+        ]
+    )
     return framed(name, body, numbers)

@@ -28,9 +28,15 @@ def class_distribution_all(evidence: Evidence) -> Figure:
         for at, count in enumerate(bars.values()):
             share = f"\n{100 * count / total:.0f} %" if total and noun == "Images" else ""
             axes.annotate(
-                f"{count:,}{share}", (at, count), (0, 2), textcoords="offset points",
-                ha="center", va="bottom", fontsize=7, linespacing=1.15,
-            )  # fmt: skip
+                f"{count:,}{share}",
+                (at, count),
+                (0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=7,
+                linespacing=1.15,
+            )
         titled(axes, f"{noun} per class", index=index)
         axes.set_ylabel(noun)
         axes.margins(y=0.22)
@@ -117,9 +123,14 @@ def _stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
         if count > 0.035 * widest:
             dark = colour in ("#0072B2", "#009E73", "#D55E00")
             axes.text(
-                left + count / 2, row, f"{count:,}", ha="center", va="center", fontsize=7,
+                left + count / 2,
+                row,
+                f"{count:,}",
+                ha="center",
+                va="center",
+                fontsize=7,
                 color="white" if dark else INK,
-            )  # fmt: skip
+            )
         left += count
 
 

@@ -36,11 +36,13 @@ def comprehensive(evidence: Evidence) -> Figure:
     _gap(gap, evidence)
     _roc(roc, evidence)
     heads = (
-        ("Loss", _INNER), ("Accuracy", _INNER), ("F1 and ROC-AUC", _INNER),
+        ("Loss", _INNER),
+        ("Accuracy", _INNER),
+        ("F1 and ROC-AUC", _INNER),
         ("Confusion matrix, test", _recall(evidence)),
         ("Generalisation gap", f"optimism {value(evidence.numbers['optimism'])}"),
         ("ROC, test", _area(evidence)),
-    )  # fmt: skip
+    )
     axes = (loss, accuracy, ranks, matrix, gap, roc)
     for index, (one, (head, line)) in enumerate(zip(axes, heads, strict=True)):
         titled(one, head, line, index=index)

@@ -60,9 +60,17 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
         if not (small and len(classes) > 2):  # no room there for a share with its interval
             texts[row, column] = _cell(numbers, classes[row], counts[row], column, row == column)
     seaborn.heatmap(
-        share, ax=axes, cmap="Blues", vmin=0, vmax=1, square=True, cbar=False, annot=texts, fmt="",
+        share,
+        ax=axes,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        square=True,
+        cbar=False,
+        annot=texts,
+        fmt="",
         annot_kws={"linespacing": 1.25, "fontsize": 7 if small else 8},
-    )  # fmt: skip
+    )
     _name_cells(axes, classes, small=small)
 
 

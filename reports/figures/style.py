@@ -27,16 +27,36 @@ HEADER, FOOTER = 0.30, 0.24
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
-    "font.size": 8, "axes.titlesize": 8.5, "axes.labelsize": 8, "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5, "legend.fontsize": 7, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.linewidth": 0.7, "axes.edgecolor": INK,
-    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "xtick.major.width": 0.7, "ytick.major.width": 0.7, "xtick.major.size": 3,
-    "ytick.major.size": 3, "axes.spines.top": False, "axes.spines.right": False,
-    "lines.linewidth": 1.4, "legend.frameon": False, "legend.handlelength": 1.6,
-    "axes.axisbelow": True, "grid.color": "#E3E3E3", "grid.linewidth": 0.6,
-    "figure.facecolor": "white", "savefig.facecolor": "white", "text.parse_math": False,
-}  # fmt: skip
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,
+}
 
 
 def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: Rows = "dataset") -> bytes:
@@ -78,8 +98,15 @@ def titled(axes: Axes, title: str, line: str = "", *, index: int | None = None) 
     lettered = title if index is None else f"{chr(ord('a') + index)}  {title}"
     axes.set_title(lettered, pad=15 if line else 6)
     if line:
-        axes.annotate(line, (0, 1), (0, 4), xycoords="axes fraction",
-                      textcoords="offset points", fontsize=7, va="bottom")  # fmt: skip
+        axes.annotate(
+            line,
+            (0, 1),
+            (0, 4),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=7,
+            va="bottom",
+        )
 
 
 def keyed(fig: Figure, keys: list[Line2D]) -> None:
@@ -95,14 +122,24 @@ def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
     if engine is not None:
         engine.set(rect=(0, FOOTER / height, 1, 1 - (top + FOOTER) / height))  # type: ignore[call-arg]
     fig.text(
-        0.008, 0.07 / height,
+        0.008,
+        0.07 / height,
         f"{evidence.run.name} · {_ROWS[rows]} · {counted(evidence.numbers, rows)}",
-        fontsize=6.5, color=QUIET, ha="left", va="bottom",
-    )  # fmt: skip
+        fontsize=6.5,
+        color=QUIET,
+        ha="left",
+        va="bottom",
+    )
     if marks:
         fig.text(
-            0.992, 1 - 0.07 / height, "  ·  ".join(marks), fontsize=7.5, color=ALARM,
-            fontweight="bold", ha="right", va="top",
+            0.992,
+            1 - 0.07 / height,
+            "  ·  ".join(marks),
+            fontsize=7.5,
+            color=ALARM,
+            fontweight="bold",
+            ha="right",
+            va="top",
             bbox={"boxstyle": "round,pad=0.3", "edgecolor": ALARM, "facecolor": "white"},
-        )  # fmt: skip
+        )
     return fig

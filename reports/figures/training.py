@@ -51,9 +51,15 @@ def loss_lines(axes: Axes, study: FoldResult) -> None:
     axes.plot(epochs, [row.val_loss for row in study.history], color=VALIDATION, lw=1.3)
     axes.axvline(study.epochs, color=INK, ls=":", lw=1)
     axes.annotate(
-        str(study.epochs), (study.epochs, 1), (3, -2), xycoords=("data", "axes fraction"),
-        textcoords="offset points", va="top", fontsize=7, color=QUIET,
-    )  # fmt: skip
+        str(study.epochs),
+        (study.epochs, 1),
+        (3, -2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        fontsize=7,
+        color=QUIET,
+    )
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y")

@@ -71,12 +71,19 @@ def read(predictions: Predictions, *, grouped: bool = True) -> Rows:
     if grouped:
         _together(names, patient, repeat, fold)
     return Rows(
-        patient.astype(np.int64), image.astype(np.int64), fold, repeat.astype(np.int64),
-        tuple(name for _, name in keys), np.array([r for r, _ in keys], dtype=np.int64),
-        len(names), len(repeats), predictions.labels.astype(np.int64),
-        predictions.probabilities.astype(np.float64), predictions.predicted.astype(np.int64),
+        patient.astype(np.int64),
+        image.astype(np.int64),
+        fold,
+        repeat.astype(np.int64),
+        tuple(name for _, name in keys),
+        np.array([r for r, _ in keys], dtype=np.int64),
+        len(names),
+        len(repeats),
+        predictions.labels.astype(np.int64),
+        predictions.probabilities.astype(np.float64),
+        predictions.predicted.astype(np.int64),
         predictions.classes,
-    )  # fmt: skip
+    )
 
 
 def _natural(key: tuple[int, str]) -> tuple[int, list[tuple[int, str]]]:

@@ -12,9 +12,13 @@ SAYS_SO = "with repeats the corrected t covers less than it says; degrees of fre
 
 
 def nadeau_bengio(
-    scores: Sequence[float], *, test_share: float, level: float = 0.95, repeats: int = 1,
+    scores: Sequence[float],
+    *,
+    test_share: float,
+    level: float = 0.95,
+    repeats: int = 1,
     upper: float = 1.0,
-) -> Interval:  # fmt: skip
+) -> Interval:
     """Interval for a cross-validated mean that allows for folds sharing training rows.
 
     Variance S^2 (1/J + test_share) for J scores, carried to the logit scale; the degrees of
@@ -41,9 +45,12 @@ def nadeau_bengio(
 
 
 def optimism(
-    inner_scores: Sequence[float], outer_scores: Sequence[float], *, repeats: int = 1,
+    inner_scores: Sequence[float],
+    outer_scores: Sequence[float],
+    *,
+    repeats: int = 1,
     level: float = 0.95,
-) -> Interval:  # fmt: skip
+) -> Interval:
     """How much the search's own best score promised beyond what its outer fold delivered.
 
     Args:

@@ -129,11 +129,14 @@ def _pooled(
     ]
     return {
         name: LeaveOut(
-            value, np.concatenate([mean_there(chunk[name]) for chunk in chunks]), alone[name], True,
+            value,
+            np.concatenate([mean_there(chunk[name]) for chunk in chunks]),
+            alone[name],
+            True,
             float(np.var([mean_there(one[name]) for one in moved], ddof=1)) if moved else 0.0,
         )
         for name, value in estimate.items()
-    }  # fmt: skip
+    }
 
 
 def _decisions(rows: Rows) -> list[IntArray]:

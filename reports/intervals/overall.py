@@ -22,9 +22,15 @@ from outerfold.reports.intervals.support import class_basis, overall_basis, rema
 from outerfold.storage.records import DataError, Predictions
 
 __all__ = [
-    "Interval", "corrected_t", "nadeau_bengio", "optimism", "overall", "paired_difference",
-    "patient_bootstrap", "per_class",
-]  # fmt: skip
+    "Interval",
+    "corrected_t",
+    "nadeau_bengio",
+    "optimism",
+    "overall",
+    "paired_difference",
+    "patient_bootstrap",
+    "per_class",
+]
 
 PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
 
@@ -66,11 +72,14 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, I
     folds = len(rows.fold_names) / rows.repeats
     return {
         name: nadeau_bengio(
-            leave.by_fold.tolist(), test_share=1 / max(folds - 1, 1), level=level,
-            repeats=rows.repeats, upper=upper(rows, name),
+            leave.by_fold.tolist(),
+            test_share=1 / max(folds - 1, 1),
+            level=level,
+            repeats=rows.repeats,
+            upper=upper(rows, name),
         )
         for name, leave in overall_leave_outs(rows).items()
-    }  # fmt: skip
+    }
 
 
 def paired_difference(
@@ -91,9 +100,12 @@ def paired_difference(
     for name, one in overall_leave_outs(rows).items():
         other = second[name]
         change = LeaveOut(
-            one.estimate - other.estimate, one.without - other.without,
-            one.by_fold - other.by_fold, one.pooled, one.moved + other.moved,
-        )  # fmt: skip
+            one.estimate - other.estimate,
+            one.without - other.without,
+            one.by_fold - other.by_fold,
+            one.pooled,
+            one.moved + other.moved,
+        )
         basis = overall_basis(rows, name)
         found[name] = paired_interval(change, basis, tuned=tuned, level=level)
     return found
@@ -112,11 +124,14 @@ def _one_class(rows: Rows, index: int, tuned: bool, level: float) -> dict[str, I
     found = class_leave_outs(rows, index)
     return {
         name: jackknife_interval(
-            found[name], class_basis(rows, index, name), tuned=tuned, level=level,
+            found[name],
+            class_basis(rows, index, name),
+            tuned=tuned,
+            level=level,
             notes=remarks(rows, name, found[name], (index,)),
         )
         for name in PER_CLASS
-    }  # fmt: skip
+    }
 
 
 def _in_order(predictions: Predictions) -> Predictions:

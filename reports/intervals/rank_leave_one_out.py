@@ -106,9 +106,14 @@ def _over_stretches(
 
 
 def _own_terms(
-    who: IntArray, rank: IntArray, up: BoolArray, a: IntArray, t: IntArray, above: IntArray,
+    who: IntArray,
+    rank: IntArray,
+    up: BoolArray,
+    a: IntArray,
+    t: IntArray,
+    above: IntArray,
     caught: IntArray,
-) -> FloatArray:  # fmt: skip
+) -> FloatArray:
     """What each of the patient's own positives added to its stretch (n,)."""
     tie = _tie_codes(who, rank)
     last = np.searchsorted(tie, tie, side="right") - 1

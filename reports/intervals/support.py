@@ -12,8 +12,11 @@ from outerfold.reports.intervals.leave_one_out import POOL_BELOW, LeaveOut
 
 Scale = Literal["wilson", "logit", "linear"]
 OVERALL_SCALE: dict[str, Scale] = {
-    "accuracy": "wilson", "sensitivity": "wilson", "specificity": "wilson", "ece": "linear",
-}  # fmt: skip
+    "accuracy": "wilson",
+    "sensitivity": "wilson",
+    "specificity": "wilson",
+    "ece": "linear",
+}
 CLASS_SCALE: dict[str, Scale] = {"recall": "wilson", "specificity": "wilson"}
 
 
@@ -47,9 +50,12 @@ def overall_basis(rows: Rows, name: str) -> Basis:
     rarest = min(reversed(range(len(counts))), key=lambda c: counts[c][0])
     fewest, every = counts[rarest][0], (rows.patients, int(rows.image.max()) + 1)
     patients, images = {
-        "accuracy": every, "brier": every, "ece": every,
-        "sensitivity": counts[-1], "specificity": counts[0],
-    }.get(name, (fewest, every[1]))  # fmt: skip
+        "accuracy": every,
+        "brier": every,
+        "ece": every,
+        "sensitivity": counts[-1],
+        "specificity": counts[0],
+    }.get(name, (fewest, every[1]))
     scale, who = OVERALL_SCALE.get(name, "logit"), f"with '{rows.classes[rarest]}'"
     return Basis(scale, patients, images, fewest, who, upper(rows, name))
 
@@ -60,9 +66,10 @@ def class_basis(rows: Rows, index: int, name: str) -> Basis:
     inside, outside = _distinct(rows, own), _distinct(rows, rest)
     fewest, side = min((inside[0], "with"), (outside[0], "without"), key=lambda pair: pair[0])
     patients, images = {
-        "recall": inside, "specificity": outside,
+        "recall": inside,
+        "specificity": outside,
         "precision": _distinct(rows, rows.predicted == index),
-    }.get(name, (fewest, inside[1]))  # fmt: skip
+    }.get(name, (fewest, inside[1]))
     scale, who = CLASS_SCALE.get(name, "logit"), f"{side} '{rows.classes[index]}'"
     return Basis(scale, patients, images, fewest, who)
 
@@ -77,9 +84,10 @@ def remarks(rows: Rows, name: str, leave: LeaveOut, classes: tuple[int, ...]) ->
     found = []
     if name in ("roc_auc", "average_precision") and not leave.pooled:
         gone = [
-            fold for fold, value in zip(rows.fold_names, leave.by_fold, strict=True)
+            fold
+            for fold, value in zip(rows.fold_names, leave.by_fold, strict=True)
             if not np.isfinite(value)
-        ]  # fmt: skip
+        ]
         if gone:
             found.append(f"{', '.join(gone)} lacks a class and drops out of the mean over folds")
     if name == "average_precision" and leave.pooled:

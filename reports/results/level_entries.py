@@ -38,9 +38,12 @@ def aggregate_of(protocol: Mapping[str, object]) -> Aggregate:
 
 
 def refuse_inert(
-    protocol: Mapping[str, object], classes: tuple[str, ...], patients: Sequence[str], *,
+    protocol: Mapping[str, object],
+    classes: tuple[str, ...],
+    patients: Sequence[str],
+    *,
     sides: bool,
-) -> None:  # fmt: skip
+) -> None:
     """``DataError`` where a level or rule cannot be had, or would have no effect.
 
     Args:
@@ -53,8 +56,9 @@ def refuse_inert(
         raise DataError(NO_SIDES)
     if len(set(patients)) == len(patients):
         for option, chosen, default in (
-            ("level", level, "image"), ("aggregate", aggregate, "mean"),
-        ):  # fmt: skip
+            ("level", level, "image"),
+            ("aggregate", aggregate, "mean"),
+        ):
             if chosen != default:
                 raise DataError(f"--{option} {chosen} has no effect: {ONE_IMAGE}; leave it out")
 
@@ -74,16 +78,23 @@ def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggr
     """One level's numbers; ``images`` are those of ``test`` that were combined."""
     once, classes = distinct(found.test), test.classes
     return {
-        "aggregate": aggregate, "units": len(once), "patients": len(set(once.patients.tolist())),
-        "images": len(distinct(test)), "units_by_class": images_per_class(once, classes),
-        "patients_by_class": patients_per_class(once, classes), "mixed": found.mixed,
+        "aggregate": aggregate,
+        "units": len(once),
+        "patients": len(set(once.patients.tolist())),
+        "images": len(distinct(test)),
+        "units_by_class": images_per_class(once, classes),
+        "patients_by_class": patients_per_class(once, classes),
+        "mixed": found.mixed,
         "notes": [
-            combination(level, aggregate, classes), *decision(level, classes),
+            combination(level, aggregate, classes),
+            *decision(level, classes),
             *label(level, found.mixed, classes),
         ],
-        "thresholds": dict(found.thresholds), "overall": overall_entries(found.test),
-        "per_class": by_class(found.test), "confusion": confusion(found.test, classes),
-    }  # fmt: skip
+        "thresholds": dict(found.thresholds),
+        "overall": overall_entries(found.test),
+        "per_class": by_class(found.test),
+        "confusion": confusion(found.test, classes),
+    }
 
 
 def combination(level: str, aggregate: Aggregate, classes: tuple[str, ...]) -> str:

@@ -106,10 +106,15 @@ def combine(
         probabilities.argmax(axis=1) if threshold is None else probabilities[:, 1] >= threshold
     )
     return Predictions(
-        unit[first], rows.patients[first], rows.fold[first], rows.repeat[first],
-        np.maximum.reduceat(rows.labels[order], start), probabilities, decided.astype(np.int64),
+        unit[first],
+        rows.patients[first],
+        rows.fold[first],
+        rows.repeat[first],
+        np.maximum.reduceat(rows.labels[order], start),
+        probabilities,
+        decided.astype(np.int64),
         rows.classes,
-    )  # fmt: skip
+    )
 
 
 def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:

@@ -108,9 +108,12 @@ def joined(parts: Iterable[Predictions]) -> Predictions | None:
     if not pieces:
         return None
     return Predictions(
-        np.concatenate([p.ids for p in pieces]), np.concatenate([p.patients for p in pieces]),
-        np.concatenate([p.fold for p in pieces]), np.concatenate([p.repeat for p in pieces]),
+        np.concatenate([p.ids for p in pieces]),
+        np.concatenate([p.patients for p in pieces]),
+        np.concatenate([p.fold for p in pieces]),
+        np.concatenate([p.repeat for p in pieces]),
         np.concatenate([p.labels for p in pieces]),
         np.concatenate([p.probabilities for p in pieces]),
-        np.concatenate([p.predicted for p in pieces]), pieces[0].classes,
-    )  # fmt: skip
+        np.concatenate([p.predicted for p in pieces]),
+        pieces[0].classes,
+    )

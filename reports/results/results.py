@@ -48,30 +48,45 @@ def results_text(numbers: Json) -> str:
 
 
 def _numbers(
-    run: Run, test: Predictions | None, validation: Predictions | None,
+    run: Run,
+    test: Predictions | None,
+    validation: Predictions | None,
     levels: Mapping[str, LevelRows],
-) -> Json:  # fmt: skip
-    numbers: Json = plain({
-        "schema": SCHEMA, "task": run.task, "synthetic_data": run.synthetic,
-        "complete": run.complete, "dataset": _dataset(run),
-        "tested": _counted(test, run.classes), "protocol": run.protocol,
-        "overall": overall_entries(test), "per_class": by_class(test),
-        "confusion": confusion(test, run.classes),
-        "levels": {} if test is None else {
-            level: level_entry(level, rows, test, aggregate_of(run.protocol))
-            for level, rows in levels.items()
-        },
-        "outer": [_outer(study) for study in run.outer],
-        "optimism": optimism_entry(run), "final": _final(run),
-        "validation": {
-            "note": OPTIMISTIC, **_counted(validation, run.classes),
-            "overall": overall_entries(validation),
-            "per_class": by_class(validation), "confusion": confusion(validation, run.classes),
-        },
-        "trials": {study.name: study.trials for study in _studies(run) if study.trials},
-        "cut_by_time": [s.name for s in _studies(run) if s.trials and s.cut_by_time],
-        "timing": run.timing, "provenance": {"run": run.name, **run.provenance},
-    })  # fmt: skip
+) -> Json:
+    numbers: Json = plain(
+        {
+            "schema": SCHEMA,
+            "task": run.task,
+            "synthetic_data": run.synthetic,
+            "complete": run.complete,
+            "dataset": _dataset(run),
+            "tested": _counted(test, run.classes),
+            "protocol": run.protocol,
+            "overall": overall_entries(test),
+            "per_class": by_class(test),
+            "confusion": confusion(test, run.classes),
+            "levels": {}
+            if test is None
+            else {
+                level: level_entry(level, rows, test, aggregate_of(run.protocol))
+                for level, rows in levels.items()
+            },
+            "outer": [_outer(study) for study in run.outer],
+            "optimism": optimism_entry(run),
+            "final": _final(run),
+            "validation": {
+                "note": OPTIMISTIC,
+                **_counted(validation, run.classes),
+                "overall": overall_entries(validation),
+                "per_class": by_class(validation),
+                "confusion": confusion(validation, run.classes),
+            },
+            "trials": {study.name: study.trials for study in _studies(run) if study.trials},
+            "cut_by_time": [s.name for s in _studies(run) if s.trials and s.cut_by_time],
+            "timing": run.timing,
+            "provenance": {"run": run.name, **run.provenance},
+        }
+    )
     return numbers
 
 
@@ -97,22 +112,31 @@ def _counted(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
 
 def _outer(study: FoldResult) -> Json:
     return {
-        "fold": study.name, "repeat": study.repeat, "train_images": study.train_images,
-        "test_images": study.test_images, "train_patients": study.train_patients,
-        "test_patients": study.test_patients, **_chosen(study), "metrics": fold_scores(study),
-    }  # fmt: skip
+        "fold": study.name,
+        "repeat": study.repeat,
+        "train_images": study.train_images,
+        "test_images": study.test_images,
+        "train_patients": study.train_patients,
+        "test_patients": study.test_patients,
+        **_chosen(study),
+        "metrics": fold_scores(study),
+    }
 
 
 def _chosen(study: FoldResult) -> Json:
     classes = study.validation.classes
     return {
-        "params": study.params, "epochs": study.epochs, "inner_score": study.inner_score,
-        "temperature": study.temperature, "shift": study.shift, "threshold": study.threshold,
+        "params": study.params,
+        "epochs": study.epochs,
+        "inner_score": study.inner_score,
+        "temperature": study.temperature,
+        "shift": study.shift,
+        "threshold": study.threshold,
         "original_by_class": images_per_class(study.validation, classes),
         "resampled_by_class": dict(zip(classes, study.resampled, strict=True)),
         "train_patients_by_class": patients_per_class(study.validation, classes),
         "notes": study.notes,
-    }  # fmt: skip
+    }
 
 
 def _final(run: Run) -> Json | None:

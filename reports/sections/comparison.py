@@ -71,15 +71,25 @@ def compare(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Com
     classes = len(run_a.classes)
     wanted = [name for name in OVERALL if name in changes and not _repeats_recall(name, classes)]
     entries: dict[str, Json] = {
-        name: plain({
-            "a": of_a[name].estimate, "b": of_b[name].estimate, "difference": entry(changes[name]),
-        })
+        name: plain(
+            {
+                "a": of_a[name].estimate,
+                "b": of_b[name].estimate,
+                "difference": entry(changes[name]),
+            }
+        )
         for name in wanted
-    }  # fmt: skip
+    }
     return Comparison(
-        a, b, str(run_a.protocol["metric"]), classes, len(set(rows_a.patients.tolist())),
-        len(set(rows_a.ids.tolist())), entries, tuple(_warnings((run_a, run_b), (a, b))),
-    )  # fmt: skip
+        a,
+        b,
+        str(run_a.protocol["metric"]),
+        classes,
+        len(set(rows_a.patients.tolist())),
+        len(set(rows_a.ids.tolist())),
+        entries,
+        tuple(_warnings((run_a, run_b), (a, b))),
+    )
 
 
 def in_words(found: Comparison, metric: str) -> str:
@@ -118,9 +128,10 @@ def comparison_table(found: Comparison) -> Table:
     count = f"n = {plural(found.patients, 'patient')}, {plural(found.images, 'image')}."
     return Table(
         f"{found.a} minus {found.b}, paired on the same outer folds",
-        ("Metric", found.a, found.b, "Difference (95 % CI)", "In words"), tuple(rows),
+        ("Metric", found.a, found.b, "Difference (95 % CI)", "In words"),
+        tuple(rows),
         (count, PAIRED),
-    )  # fmt: skip
+    )
 
 
 def comparison_blocks(found: Comparison) -> list[Paragraph | Table]:

@@ -21,9 +21,11 @@ def final_section(numbers: Json) -> Iterator[Block]:
 def not_made(numbers: Json) -> str:
     """Why nothing ships yet."""
     ensemble = numbers["protocol"].get("final") == "ensemble"
-    missing = "not every outer fold has finished" if ensemble else (
-        "the study of all rows has not finished"
-    )  # fmt: skip
+    missing = (
+        "not every outer fold has finished"
+        if ensemble
+        else ("the study of all rows has not finished")
+    )
     return f"Not yet made: {missing}."
 
 

@@ -30,11 +30,14 @@ def level_table(numbers: Json, level: str) -> Table:
     rows = metric_rows(found["overall"], len(numbers["dataset"]["classes"]), notes)
     return Table(
         _caption("Overall metrics", numbers, level),
-        ("Metric", f"Estimate ({percent(found['overall'])} % CI)", "Fold spread"), rows,
-        (*_notes(numbers, level),
-         "Fold spread: standard deviation over outer folds; not a confidence interval.",
-         *notes.lines()),
-    )  # fmt: skip
+        ("Metric", f"Estimate ({percent(found['overall'])} % CI)", "Fold spread"),
+        rows,
+        (
+            *_notes(numbers, level),
+            "Fold spread: standard deviation over outer folds; not a confidence interval.",
+            *notes.lines(),
+        ),
+    )
 
 
 def level_class_table(numbers: Json, level: str) -> Table:
@@ -49,10 +52,14 @@ def level_class_table(numbers: Json, level: str) -> Table:
     )
     return Table(
         _caption("Metrics per class, one against the rest", numbers, level),
-        (f"Class\n({level}s)", *(class_metric_name(metric) for metric in PER_CLASS)), rows,
-        (f"Each cell: estimate ({percent(found['overall'])} % CI).", *_notes(numbers, level),
-         *notes.lines()),
-    )  # fmt: skip
+        (f"Class\n({level}s)", *(class_metric_name(metric) for metric in PER_CLASS)),
+        rows,
+        (
+            f"Each cell: estimate ({percent(found['overall'])} % CI).",
+            *_notes(numbers, level),
+            *notes.lines(),
+        ),
+    )
 
 
 def level_tables(numbers: Json) -> Iterator[Block]:
@@ -101,5 +108,6 @@ def _notes(numbers: Json, level: str) -> tuple[str, ...]:
     n += f", {plural(found['units'], level)}" if level != "patient" else ""
     return (
         f"n = {n} ({by_class}), {plural(found['images'], 'image')}; {finished(numbers)}.",
-        *found["notes"], COVERS,
-    )  # fmt: skip
+        *found["notes"],
+        COVERS,
+    )

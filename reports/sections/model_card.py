@@ -34,11 +34,18 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 def _sections(numbers: Json) -> list[Block]:
     return [
-        *stamp_paragraphs(numbers), *_model(numbers), *_use(), *data_section(numbers),
-        Heading("Expected performance"), *headline(numbers), Paragraph(procedure(numbers)),
-        *_tables(numbers), *optimism_section(numbers), *limit_section(numbers),
+        *stamp_paragraphs(numbers),
+        *_model(numbers),
+        *_use(),
+        *data_section(numbers),
+        Heading("Expected performance"),
+        *headline(numbers),
+        Paragraph(procedure(numbers)),
+        *_tables(numbers),
+        *optimism_section(numbers),
+        *limit_section(numbers),
         *_provenance(numbers),
-    ]  # fmt: skip
+    ]
 
 
 def _model(numbers: Json) -> list[Block]:
@@ -124,8 +131,10 @@ def _tables(numbers: Json) -> list[Block]:
     if not numbers["overall"]:
         return []
     return [
-        overall_table(numbers, "test"), *level_tables(numbers), per_class_table(numbers, "test"),
-    ]  # fmt: skip
+        overall_table(numbers, "test"),
+        *level_tables(numbers),
+        per_class_table(numbers, "test"),
+    ]
 
 
 def _provenance(numbers: Json) -> list[Block]:

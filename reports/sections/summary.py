@@ -34,10 +34,15 @@ from outerfold.reports.wording import (
 def summary(numbers: Json) -> list[Block]:
     """All sections in reading order; the same blocks become DOCX, picture and page."""
     return [
-        *stamp_paragraphs(numbers), *headline(numbers), *data_section(numbers),
-        *protocol_section(numbers), *result_section(numbers), *optimism_section(numbers),
-        *final_section(numbers), *limit_section(numbers),
-    ]  # fmt: skip
+        *stamp_paragraphs(numbers),
+        *headline(numbers),
+        *data_section(numbers),
+        *protocol_section(numbers),
+        *result_section(numbers),
+        *optimism_section(numbers),
+        *final_section(numbers),
+        *limit_section(numbers),
+    ]
 
 
 def stamp_paragraphs(numbers: Json) -> Iterator[Block]:

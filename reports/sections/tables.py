@@ -81,10 +81,15 @@ def per_class_table(numbers: Json, side: Side) -> Table:
         rows.append((label, *cells))
     header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
     return Table(
-        _caption("Metrics per class, one against the rest", numbers, side), header, tuple(rows),
-        (f"Each cell: estimate ({percent(_side(numbers, side)['overall'])} % CI).",
-         *_notes(numbers, side), *notes.lines()),
-    )  # fmt: skip
+        _caption("Metrics per class, one against the rest", numbers, side),
+        header,
+        tuple(rows),
+        (
+            f"Each cell: estimate ({percent(_side(numbers, side)['overall'])} % CI).",
+            *_notes(numbers, side),
+            *notes.lines(),
+        ),
+    )
 
 
 def parameters_table(numbers: Json) -> Table:
@@ -99,11 +104,15 @@ def parameters_table(numbers: Json) -> Table:
     for key in ("epochs", "temperature", *(["shift"] if two else []), "threshold"):
         rows.append((key, *(_setting(study[key]) for _, study in studies)))
     return Table(
-        "Chosen by each search", ("Parameter", *(name for name, _ in studies)), tuple(rows),
-        ("A dash: not part of that configuration. The temperature"
-         f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
-         "on out-of-fold probabilities of the inner folds.",),
-    )  # fmt: skip
+        "Chosen by each search",
+        ("Parameter", *(name for name, _ in studies)),
+        tuple(rows),
+        (
+            "A dash: not part of that configuration. The temperature"
+            f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
+            "on out-of-fold probabilities of the inner folds.",
+        ),
+    )
 
 
 def data_table(numbers: Json) -> Table:

@@ -179,9 +179,17 @@ def _write_mini_ddsm(root: Path, people: list[_Patient], seed: int) -> None:
 
 
 HEADER = (
-    "fullPath", "fileName", "View", "Side", "Status", "Tumour_Contour", "Tumour_Contour2",
-    "Age", "Density", "family_history",
-)  # fmt: skip
+    "fullPath",
+    "fileName",
+    "View",
+    "Side",
+    "Status",
+    "Tumour_Contour",
+    "Tumour_Contour2",
+    "Age",
+    "Density",
+    "family_history",
+)
 
 
 def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:

@@ -53,10 +53,11 @@ def availability(task: Task) -> Availability:
     failure = _no_connection()
     if failure is not None:
         return Availability(
-            "unavailable", None,
+            "unavailable",
+            None,
             f"Kaggle set {handle} is not in the local cache ({_cache_path(handle)}), "
             f"and Kaggle cannot be reached: {failure}",
-        )  # fmt: skip
+        )
     return Availability("downloadable", None, f"Kaggle set {handle} can be downloaded")
 
 

@@ -44,9 +44,11 @@ def breast_box(image: ByteArray) -> Box:
         return whole
     margin = round(MARGIN * max(height, width))
     return (
-        max(0, int(top / scale) - margin), min(height, int(np.ceil(bottom / scale)) + margin),
-        max(0, int(left / scale) - margin), min(width, int(np.ceil(right / scale)) + margin),
-    )  # fmt: skip
+        max(0, int(top / scale) - margin),
+        min(height, int(np.ceil(bottom / scale)) + margin),
+        max(0, int(left / scale) - margin),
+        min(width, int(np.ceil(right / scale)) + margin),
+    )
 
 
 def otsu(grey: ByteArray) -> int:

@@ -83,9 +83,7 @@ def _grey(raw: NDArray[Any], dataset: Any) -> ByteArray:
     values = np.asarray(apply_modality_lut(raw, dataset), dtype=np.float64)
     centre, width = (_first(dataset.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
     if centre is not None and width is not None:
-        shown = _windowed(
-            values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR")
-        )  # fmt: skip
+        shown = _windowed(values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
         return np.asarray(np.round(shown * 255), dtype=np.uint8)
     counted = values[~_padding(raw, dataset)]
     return window(values, counted if counted.size else None)

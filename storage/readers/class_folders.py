@@ -80,9 +80,13 @@ def _walk(root: Path) -> Listing:
     if stray:
         said.append(f"{stray} images directly in the data folder are in no class and left out")
     return Listing(
-        root, ids, tuple(images), tuple(name.split("/")[0] for name in ids), None,
+        root,
+        ids,
+        tuple(images),
+        tuple(name.split("/")[0] for name in ids),
+        None,
         assumptions=tuple(said),
-    )  # fmt: skip
+    )
 
 
 def _join(listing: Listing, table: Table) -> Listing:
@@ -112,10 +116,15 @@ def _join(listing: Listing, table: Table) -> Listing:
     said = (f"{absent} rows of {METADATA} have no image and were left out",) if absent else ()
     patient = find_column(columns, PATIENT_NAMES)
     return Listing(
-        listing.root, listing.ids, listing.images, listing.labels,
+        listing.root,
+        listing.ids,
+        listing.images,
+        listing.labels,
         require_patients(columns[patient], listing.ids, patient) if patient else None,
-        columns, METADATA, listing.assumptions + said,
-    )  # fmt: skip
+        columns,
+        METADATA,
+        listing.assumptions + said,
+    )
 
 
 def _check_labels(listing: Listing, columns: Table) -> None:

@@ -40,10 +40,14 @@ def list_manifest(path: Path) -> Listing:
         )
     patient = find_column(table, PATIENT_NAMES)
     return Listing(
-        path.parent, ids, _existing(path, ids), table[label],
+        path.parent,
+        ids,
+        _existing(path, ids),
+        table[label],
         require_patients(table[patient], ids, patient) if patient else None,
-        table, path.name,
-    )  # fmt: skip
+        table,
+        path.name,
+    )
 
 
 def _required(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> str:

@@ -84,9 +84,14 @@ def _list_sheet(root: Path, sheet: Path) -> Listing:
     named = [ids[row] for row in rows]
     kept = {name: tuple(texts[row] for row in rows) for name, texts in table.items()}
     return Listing(
-        root, tuple(named), tuple(root / name for name in named), _labels(sheet, named, kept),
-        tuple(_patient(name) for name in named), kept, sheet.name,
-    )  # fmt: skip
+        root,
+        tuple(named),
+        tuple(root / name for name in named),
+        _labels(sheet, named, kept),
+        tuple(_patient(name) for name in named),
+        kept,
+        sheet.name,
+    )
 
 
 def _without_zero_density(table: Table) -> tuple[str, ...]:

@@ -61,9 +61,15 @@ def read(
     listing = _list(Path(source))
     hashes = _content_hashes(listing.images)
     return _build(
-        listing, hashes, task=task, classes=classes, positive=positive, columns=columns,
-        patient_regex=patient_regex, name=name or _name(Path(source), listing.root),
-    )  # fmt: skip
+        listing,
+        hashes,
+        task=task,
+        classes=classes,
+        positive=positive,
+        columns=columns,
+        patient_regex=patient_regex,
+        name=name or _name(Path(source), listing.root),
+    )
 
 
 def read_sheet_only(
@@ -75,9 +81,15 @@ def read_sheet_only(
     """
     listing = list_sheet_rows(Path(source)).by_id()
     return _build(
-        listing, list(listing.ids), task=task, classes=(), positive=None, columns=columns,
-        patient_regex=None, name=f"{Path(source).name} (metadata only)",
-    )  # fmt: skip
+        listing,
+        list(listing.ids),
+        task=task,
+        classes=(),
+        positive=None,
+        columns=columns,
+        patient_regex=None,
+        name=f"{Path(source).name} (metadata only)",
+    )
 
 
 def _list(source: Path) -> Listing:

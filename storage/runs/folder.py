@@ -196,10 +196,20 @@ def _outer_fold(names: _Names, kept: dict[str, Any]) -> OuterFold:
     for name, val in kept["inner"].items():
         fit, held = names.sides(train, val)
         inner.append(
-            Fold(name, names.ids_at(fit), names.ids_at(held),
-                 names.patients_at(fit), names.patients_at(held))
-        )  # fmt: skip
+            Fold(
+                name,
+                names.ids_at(fit),
+                names.ids_at(held),
+                names.patients_at(fit),
+                names.patients_at(held),
+            )
+        )
     return OuterFold(
-        kept["name"], kept["repeat"], names.ids_at(train), names.ids_at(test),
-        names.patients_at(train), names.patients_at(test), tuple(inner),
-    )  # fmt: skip
+        kept["name"],
+        kept["repeat"],
+        names.ids_at(train),
+        names.ids_at(test),
+        names.patients_at(train),
+        names.patients_at(test),
+        tuple(inner),
+    )

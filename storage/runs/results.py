@@ -24,11 +24,32 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.folder import RunFolder
 
 PROTOCOL = (
-    "protocol", "outer_folds", "inner_folds", "repeats", "trials", "patience", "in_flight", "seed",
-    "metric", "encoder", "trainable_blocks", "networks", "epochs", "patience_epochs", "pruner",
-    "threshold", "threshold_target", "batch_size", "space", "level", "aggregate", "fit", "crop",
-    "final", "tta",
-)  # fmt: skip
+    "protocol",
+    "outer_folds",
+    "inner_folds",
+    "repeats",
+    "trials",
+    "patience",
+    "in_flight",
+    "seed",
+    "metric",
+    "encoder",
+    "trainable_blocks",
+    "networks",
+    "epochs",
+    "patience_epochs",
+    "pruner",
+    "threshold",
+    "threshold_target",
+    "batch_size",
+    "space",
+    "level",
+    "aggregate",
+    "fit",
+    "crop",
+    "final",
+    "tta",
+)
 """Options that a report states; the path of the data, say, is no part of the protocol."""
 _TABLES = ("history", "validation", "test")
 
@@ -169,11 +190,17 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
     table.writerow(["id", "patient", "fold", "repeat", "label", *columns, "predicted"])
     if rows is not None:
         for at in range(len(rows)):
-            table.writerow([
-                rows.ids[at], rows.patients[at], rows.fold[at], int(rows.repeat[at]),
-                classes[rows.labels[at]], *(repr(float(p)) for p in rows.probabilities[at]),
-                classes[rows.predicted[at]],
-            ])  # fmt: skip
+            table.writerow(
+                [
+                    rows.ids[at],
+                    rows.patients[at],
+                    rows.fold[at],
+                    int(rows.repeat[at]),
+                    classes[rows.labels[at]],
+                    *(repr(float(p)) for p in rows.probabilities[at]),
+                    classes[rows.predicted[at]],
+                ]
+            )
     return text.getvalue()
 
 

@@ -27,8 +27,16 @@ from outerfold.study.config.record import (
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 VERBS = (
-    "run", "report", "compare", "explain", "audit", "predict", "dashboard", "doctor", "data",
-)  # fmt: skip
+    "run",
+    "report",
+    "compare",
+    "explain",
+    "audit",
+    "predict",
+    "dashboard",
+    "doctor",
+    "data",
+)
 
 DESCRIPTION = """\
 Honest hyper-parameter studies of medical-image classifiers: nested, patient-grouped
@@ -116,9 +124,11 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     from outerfold.study.cli.version import own_version
 
     parser = Parser(
-        prog="outerfold", description=DESCRIPTION, allow_abbrev=False,
+        prog="outerfold",
+        description=DESCRIPTION,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--version", action="version", version=f"outerfold {own_version()}")
     group = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)
     makers = {
@@ -162,19 +172,24 @@ def _number_or(text: str, *, word: str) -> int | str:
 def _data_options(parser: Parser, *, required: bool) -> None:
     data = parser.add_argument_group("data")
     data.add_argument(
-        "--data", metavar="PATH", required=required,
+        "--data",
+        metavar="PATH",
+        required=required,
         help="folder of class folders, Mini-DDSM folder or CSV manifest; left out, the task's "
         "public set if it can be had, else a synthetic demo with a banner",
-    )  # fmt: skip
+    )
     data.add_argument("--classes", type=_names, metavar="A,B", help="keep these classes only")
     data.add_argument(
-        "--positive", metavar="NAME",
+        "--positive",
+        metavar="NAME",
         help="multimodal: the positive class (cancer or malignant unless said)",
-    )  # fmt: skip
+    )
     data.add_argument(
-        "--columns", type=_names, metavar="A,B",
+        "--columns",
+        type=_names,
+        metavar="A,B",
         help="multimodal: clinical columns (those there are of age, density, family_history)",
-    )  # fmt: skip
+    )
     data.add_argument(
         "--patient-regex", metavar="REGEX", help="one group names the patient in a file's path"
     )
@@ -186,29 +201,35 @@ def _run(parser: Parser) -> None:
     protocol = parser.add_argument_group("protocol")
     number = {"type": int, "metavar": "N"}
     protocol.add_argument(
-        "--protocol", choices=PROTOCOLS,
+        "--protocol",
+        choices=PROTOCOLS,
         help="nested, or what usual practice would claim, in a report stamped as biased (nested)",
-    )  # fmt: skip
+    )
     protocol.add_argument(
-        "--ablate", type=_names, metavar="A,B",
+        "--ablate",
+        type=_names,
+        metavar="A,B",
         help="one study a level of each factor (attention, sampler, ...), and paired differences",
-    )  # fmt: skip
+    )
     protocol.add_argument("--trials", **number, help="trials of each study (100)")  # type: ignore[arg-type]
     protocol.add_argument(
-        "--patience", **number,  # type: ignore[arg-type]
+        "--patience",
+        **number,  # type: ignore[arg-type]
         help="end a study after N trials in a row, complete or pruned, without a better inner "
         "score; the same for any number of workers (0: never)",
-    )  # fmt: skip
+    )
     protocol.add_argument(
-        "--in-flight", **number,  # type: ignore[arg-type]
+        "--in-flight",
+        **number,  # type: ignore[arg-type]
         help="trials of a study at once, for more workers than studies; changes the search, the "
         "same for any number of workers (1)",
-    )  # fmt: skip
+    )
     protocol.add_argument(
-        "--max-time", metavar="TIME",
+        "--max-time",
+        metavar="TIME",
         help="end the search so that refits and report are done by then (2h, 30m, 90s, 1h30m); "
         "how far it comes, and so the results, then depend on the machine",
-    )  # fmt: skip
+    )
     protocol.add_argument("--outer-folds", **number, help="(5)")  # type: ignore[arg-type]
     protocol.add_argument("--inner-folds", **number, help="(4)")  # type: ignore[arg-type]
     protocol.add_argument("--repeats", **number, help="of the outer folds (1)")  # type: ignore[arg-type]
@@ -230,51 +251,63 @@ def _run(parser: Parser) -> None:
         "--weights", metavar="FILE", help="of the encoder (NAME=FILE,... of several)"
     )
     model.add_argument(
-        "--fit", choices=FITS,
+        "--fit",
+        choices=FITS,
         help="an image into the encoder's square: keep its shape and pad, or stretch it (pad)",
-    )  # fmt: skip
+    )
     model.add_argument(
         "--crop", choices=CROPS, help="cut away a mammogram's empty background first (none)"
     )
     model.add_argument(
-        "--trainable-blocks", type=partial(_number_or, word=ALL), metavar="N",
+        "--trainable-blocks",
+        type=partial(_number_or, word=ALL),
+        metavar="N",
         help="last blocks of the encoder that are trained, or all (2 on a GPU, else 0)",
-    )  # fmt: skip
+    )
     model.add_argument(
-        "--checkpointing", action="store_true", default=None,
+        "--checkpointing",
+        action="store_true",
+        default=None,
         help="with trainable blocks: compute activations twice instead of keeping them",
-    )  # fmt: skip
+    )
     model.add_argument(
-        "--networks", **number,  # type: ignore[arg-type]
+        "--networks",
+        **number,  # type: ignore[arg-type]
         help="trained of the chosen configuration, their probabilities averaged (5; with "
         "trainable blocks 1)",
-    )  # fmt: skip
+    )
     model.add_argument(
-        "--final", choices=FINALS,
+        "--final",
+        choices=FINALS,
         help="what ships: a refit on all rows, by a search of its own, or the mean of the outer "
         "models, without that search (refit)",
-    )  # fmt: skip
+    )
     model.add_argument(
-        "--tta", **number,  # type: ignore[arg-type]
+        "--tta",
+        **number,  # type: ignore[arg-type]
         help="augmented views over which, with the image itself, every score is averaged (0)",
-    )  # fmt: skip
+    )
     model.add_argument("--epochs", **number, help="at most (dbt 30, multimodal 100)")  # type: ignore[arg-type]
     model.add_argument("--patience-epochs", **number, help="without a new best (20)")  # type: ignore[arg-type]
     model.add_argument(
-        "--batch-size", type=partial(_number_or, word=AUTO), metavar="N",
+        "--batch-size",
+        type=partial(_number_or, word=AUTO),
+        metavar="N",
         help="fixed instead of searched; auto: with trainable blocks, the largest that fits",
-    )  # fmt: skip
+    )
     model.add_argument("--config", type=Path, metavar="FILE", help="TOML; options here win over it")
     how = parser.add_argument_group("execution (changes no result)")
     how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")
     how.add_argument(
-        "--workers", **number,  # type: ignore[arg-type]
+        "--workers",
+        **number,  # type: ignore[arg-type]
         help="processes (one a GPU, else one a core); with dask at most so many (all)",
-    )  # fmt: skip
+    )
     how.add_argument(
-        "--workers-per-gpu", **number,  # type: ignore[arg-type]
+        "--workers-per-gpu",
+        **number,  # type: ignore[arg-type]
         help="processes on each GPU instead; small heads leave most of a GPU idle (1)",
-    )  # fmt: skip
+    )
     how.add_argument("--engine", choices=ENGINES, help="how work reaches processes (local)")
     how.add_argument("--engine-address", metavar="URL", help="of a Dask scheduler, tcp://HOST:PORT")
     how.add_argument("--storage", metavar="URL", help="database for trials (a journal file)")
@@ -285,9 +318,10 @@ def _level_options(group: argparse._ActionsContainer, unless: tuple[str, str]) -
     """``unless`` says what they are where they are left out."""
     group.add_argument("--level", choices=LEVELS, help=f"what the report leads with ({unless[0]})")
     group.add_argument(
-        "--aggregate", choices=AGGREGATES,
+        "--aggregate",
+        choices=AGGREGATES,
         help=f"how a patient's images make one probability ({unless[1]})",
-    )  # fmt: skip
+    )
 
 
 def _run_argument(parser: Parser) -> None:
@@ -308,9 +342,12 @@ def _compare(parser: Parser) -> None:
 def _explain(parser: Parser) -> None:
     _run_argument(parser)
     parser.add_argument(
-        "--cases", type=int, default=3, metavar="N",
+        "--cases",
+        type=int,
+        default=3,
+        metavar="N",
         help="images a class that are surest right, surest wrong and borderline, 1 to 6 (3)",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda:0, ... (a GPU where there is one)")
 
 

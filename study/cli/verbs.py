@@ -88,9 +88,12 @@ def explain(options: argparse.Namespace) -> int:
             f"--cases must be a whole number from 1 to {MOST_CASES}, found {options.cases}"
         )
     inside = look_inside(
-        folder, cases=options.cases, device=options.device or local_devices(1)[0],
-        cache=cache_folder(), say=lambda text: console.print(f"- {text}", soft_wrap=True),
-    )  # fmt: skip
+        folder,
+        cases=options.cases,
+        device=options.device or local_devices(1)[0],
+        cache=cache_folder(),
+        say=lambda text: console.print(f"- {text}", soft_wrap=True),
+    )
     written = write_inside(inside, folder.report, cases=options.cases)
     console.print(f"looking inside: {written[-1]}", soft_wrap=True)
     return 0
@@ -101,9 +104,14 @@ def audit(options: argparse.Namespace) -> int:
     console = Console(highlight=False)
     source = find_source(options.task, options.data, cache=cache_folder())
     data = read(
-        source.path, task=options.task, classes=options.classes or (), positive=options.positive,
-        columns=options.columns, patient_regex=options.patient_regex, name=source.name,
-    )  # fmt: skip
+        source.path,
+        task=options.task,
+        classes=options.classes or (),
+        positive=options.positive,
+        columns=options.columns,
+        patient_regex=options.patient_regex,
+        name=source.name,
+    )
     console.print(f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients")
     for name, count in patients_by_class(data).items():
         images = int((data.labels == data.classes.index(name)).sum())

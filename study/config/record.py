@@ -20,9 +20,18 @@ DEMO = "demo"
 """Of --data: the phantoms, which need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
 METRIC_NAMES = (
-    "roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1", "precision", "recall",
-    "sensitivity", "specificity", "brier", "ece",
-)  # fmt: skip
+    "roc_auc",
+    "average_precision",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "precision",
+    "recall",
+    "sensitivity",
+    "specificity",
+    "brier",
+    "ece",
+)
 PRUNER_NAMES = ("halving", "hyperband", "median", "none")
 PROTOCOLS = ("nested", "non-nested")
 RULES = ("youden", "sensitivity", "specificity")
@@ -36,12 +45,40 @@ GPU_BLOCKS, TAIL_NETWORKS = 2, 1
 """Blocks trained where there is a GPU, and networks of the refit with a tail, unless said."""
 
 FIRST_OPTIONS = (
-    "task", "data", "classes", "positive", "columns", "patient_regex", "protocol", "trials",
-    "patience", "in_flight", "outer_folds", "inner_folds", "repeats", "metric", "seed", "encoder",
-    "weights", "fit", "crop", "trainable_blocks", "checkpointing", "networks", "epochs",
-    "patience_epochs", "batch_size", "pruner", "threshold", "threshold_target", "level",
-    "aggregate", "final", "tta", "space",
-)  # fmt: skip
+    "task",
+    "data",
+    "classes",
+    "positive",
+    "columns",
+    "patient_regex",
+    "protocol",
+    "trials",
+    "patience",
+    "in_flight",
+    "outer_folds",
+    "inner_folds",
+    "repeats",
+    "metric",
+    "seed",
+    "encoder",
+    "weights",
+    "fit",
+    "crop",
+    "trainable_blocks",
+    "checkpointing",
+    "networks",
+    "epochs",
+    "patience_epochs",
+    "batch_size",
+    "pruner",
+    "threshold",
+    "threshold_target",
+    "level",
+    "aggregate",
+    "final",
+    "tta",
+    "space",
+)
 """Options that have always been part of a default folder's name, in the order they have there."""
 
 
@@ -99,9 +136,18 @@ class StudyConfig:
         _one_of("final", self.final, FINALS)
         weights_by_encoder(self.encoders, self.weights)
         least = {
-            "trials": 1, "patience": 0, "outer_folds": 2, "inner_folds": 2, "repeats": 1, "seed": 0,
-            "epochs": 1, "patience_epochs": 1, "networks": 1, "in_flight": 1, "tta": 0,
-        }  # fmt: skip
+            "trials": 1,
+            "patience": 0,
+            "outer_folds": 2,
+            "inner_folds": 2,
+            "repeats": 1,
+            "seed": 0,
+            "epochs": 1,
+            "patience_epochs": 1,
+            "networks": 1,
+            "in_flight": 1,
+            "tta": 0,
+        }
         for name, bound in least.items():
             _at_least(name, getattr(self, name), bound)
         for name, word in (("trainable_blocks", ALL), ("batch_size", AUTO)):

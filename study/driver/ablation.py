@@ -45,9 +45,10 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
         )
     held = [ranges[name] for name in _held_together(config, ranges, factor)]
     found = tuple(
-        level for level in chosen.values
+        level
+        for level in chosen.values
         if all(isinstance(other, Choice) and level in other.values for other in held)
-    )  # fmt: skip
+    )
     if len(found) < 2:
         raise DataError(
             f"--ablate {factor}: only {list(found)} can be drawn, and a comparison needs two levels"
@@ -65,9 +66,13 @@ def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> Stud
 
 
 def ablate(
-    factors: Sequence[str], config: StudyConfig, data: Dataset, root: Path,
-    study: Callable[[StudyConfig, Path], int], console: Console,
-) -> int:  # fmt: skip
+    factors: Sequence[str],
+    config: StudyConfig,
+    data: Dataset,
+    root: Path,
+    study: Callable[[StudyConfig, Path], int],
+    console: Console,
+) -> int:
     """Run ``study`` for every level of every factor, then compare each with the factor's first.
 
     Args:

@@ -36,9 +36,12 @@ LOOK_SECONDS = 1.0
 
 
 def carry_out_run(
-    ready: Ready, place: Place, start: Callable[[], Engine], progress: StudyProgress,
+    ready: Ready,
+    place: Place,
+    start: Callable[[], Engine],
+    progress: StudyProgress,
     deadline: Deadline | None = None,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Run every study to its end; returns the reasons of those that failed, by study.
 
     A worker that dies (out of memory, say) takes its job with it, and the job is run again.
@@ -100,9 +103,13 @@ class _Drive:
     """What is under way: jobs by device, and ended trials that wait for one before them."""
 
     def __init__(
-        self, schedule: Schedule, studies: Mapping[str, optuna.Study], place: Place,
-        engine: Engine, progress: StudyProgress,
-    ) -> None:  # fmt: skip
+        self,
+        schedule: Schedule,
+        studies: Mapping[str, optuna.Study],
+        place: Place,
+        engine: Engine,
+        progress: StudyProgress,
+    ) -> None:
         self.schedule, self.studies, self.place = schedule, studies, place
         self.engine, self.progress = engine, progress
         self.failures: dict[str, str] = {}
@@ -183,8 +190,15 @@ def _what(number: int | None) -> str:
 def _tell(outcome: Outcome, failures: dict[str, str]) -> None:
     what = _what(outcome.number)
     value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
-    _log.info("%s %s: %s after %d epochs%s, %.1f s", outcome.study, what, outcome.state,
-              outcome.epochs, value, outcome.seconds)  # fmt: skip
+    _log.info(
+        "%s %s: %s after %d epochs%s, %.1f s",
+        outcome.study,
+        what,
+        outcome.state,
+        outcome.epochs,
+        value,
+        outcome.seconds,
+    )
     if outcome.reason:
         _log.error("%s %s: %s\n%s", outcome.study, what, outcome.reason, outcome.trace)
     if outcome.state == "failed" and outcome.number is None:

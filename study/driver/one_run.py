@@ -41,9 +41,14 @@ from outerfold.study.worker.session import Place
 
 
 def carry_out(
-    config: StudyConfig, source: Source, factors: Sequence[str], workers: Starter, how: Execution,
-    console: Console, started: float,
-) -> int:  # fmt: skip
+    config: StudyConfig,
+    source: Source,
+    factors: Sequence[str],
+    workers: Starter,
+    how: Execution,
+    console: Console,
+    started: float,
+) -> int:
     """One run, or one a level of each factor; returns the exit code."""
     data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
@@ -51,9 +56,14 @@ def carry_out(
     path = (how.run or default_run(config, data.name)).resolve()
     encoders = encoders_of(config)
     study = partial(
-        _study, data=data, encoders=encoders, workers=workers, how=how, console=console,
+        _study,
+        data=data,
+        encoders=encoders,
+        workers=workers,
+        how=how,
+        console=console,
         started=started,
-    )  # fmt: skip
+    )
     if not factors:
         return study(config, path)
     from outerfold.study.driver.ablation import ablate  # with all that draws
@@ -63,11 +73,16 @@ def carry_out(
 
 
 def _study(
-    config: StudyConfig, path: Path,
-    *, data: Dataset, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
+    config: StudyConfig,
+    path: Path,
+    *,
+    data: Dataset,
+    encoders: Mapping[str, Encoder],
+    workers: Starter,
+    how: Execution,
     console: Console,
     started: float,
-) -> int:  # fmt: skip
+) -> int:
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
     with hold(folder.path):
@@ -87,9 +102,13 @@ def _study(
 
 
 def _work(
-    ready: Ready, encoders: Mapping[str, Encoder], workers: Starter, how: Execution,
-    console: Console, started: float,
-) -> dict[str, str]:  # fmt: skip
+    ready: Ready,
+    encoders: Mapping[str, Encoder],
+    workers: Starter,
+    how: Execution,
+    console: Console,
+    started: float,
+) -> dict[str, str]:
     devices = workers.devices
     # A bad --storage is refused before the long part.
     claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
@@ -99,9 +118,12 @@ def _work(
     embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
     _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
     place = Place(
-        ready.folder.path, embeddings, how.storage or None, take_over(ready.folder),
+        ready.folder.path,
+        embeddings,
+        how.storage or None,
+        take_over(ready.folder),
         encoded_on=workers.own.split(":")[0],
-    )  # fmt: skip
+    )
     maximise = METRICS[ready.config.metric].direction == "maximize"
     trials = ready.config.trials
     expected, planned = 0.0, time.monotonic()
@@ -116,27 +138,35 @@ def _work(
         return {"workers": f"died again and again; {error}"}
     finally:
         write_provenance(
-            ready.folder, devices=devices, command=command_line(),
+            ready.folder,
+            devices=devices,
+            command=command_line(),
             timing={
                 "wall_seconds": time.monotonic() - started,
-                "expected_seconds": expected, "search_seconds": time.monotonic() - planned,
+                "expected_seconds": expected,
+                "search_seconds": time.monotonic() - planned,
             },
-        )  # fmt: skip
+        )
 
 
 def _represent(
     ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
 ) -> Sources:
     columns = (
-        TextColumn("reading images"), BarColumn(24), MofNCompleteColumn(),
+        TextColumn("reading images"),
+        BarColumn(24),
+        MofNCompleteColumn(),
         TimeRemainingColumn(compact=True),
-    )  # fmt: skip
+    )
     with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
         task = bar.add_task("", total=None)
         return represent(
-            ready, encoders, cache=cache_folder().absolute(), device=device,
+            ready,
+            encoders,
+            cache=cache_folder().absolute(),
+            device=device,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+        )
 
 
 def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cost | None:
@@ -158,11 +188,13 @@ def _deadline(
     if not how.max_time or cost is None:
         return None
     return Deadline(
-        at=started + seconds_of(how.max_time, option="max-time"), workers=workers,
+        at=started + seconds_of(how.max_time, option="max-time"),
+        workers=workers,
         networks=ready.config.networks,
-        trial_seconds=cost.epoch_seconds * length(ready.config), report_seconds=REPORT_SECONDS,
+        trial_seconds=cost.epoch_seconds * length(ready.config),
+        report_seconds=REPORT_SECONDS,
         clock=time.monotonic,
-    )  # fmt: skip
+    )
 
 
 def _say_assumptions(console: Console, ready: Ready) -> None:
@@ -179,9 +211,9 @@ def _say_warnings(console: Console, texts: Iterable[str]) -> None:
 def _say_resume(console: Console, folder: RunFolder) -> None:
     command = shlex.join(["python", *command_line()])
     console.print(
-        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: "
-        f"{command}", soft_wrap=True,
-    )  # fmt: skip
+        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: {command}",
+        soft_wrap=True,
+    )
 
 
 def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:

@@ -33,10 +33,14 @@ class StudyProgress:
         self._counts: dict[str, Counter[str]] = {}
         self._best: dict[str, float] = {}
         self._bars = Progress(
-            TextColumn("{task.description:<9}"), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"), TimeRemainingColumn(compact=True),
-            console=console, disable=quiet or not console.is_terminal,
-        )  # fmt: skip
+            TextColumn("{task.description:<9}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> StudyProgress:
@@ -44,9 +48,11 @@ class StudyProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._bars.stop()
 
     def add(self, study: str, counts: dict[str, int], best: float | None) -> None:

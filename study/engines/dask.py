@@ -128,9 +128,9 @@ class DaskEngine:
             )
         counts = [int(worker["resources"].get(GPU, 0)) for worker in workers]
         self._gpus = self._gpus or any(counts)
-        self._tokens = ("cuda:0",) * sum(c > 0 for c in counts) if self._gpus else (
-            ("cpu",) * len(counts)
-        )  # fmt: skip
+        self._tokens = (
+            ("cuda:0",) * sum(c > 0 for c in counts) if self._gpus else (("cpu",) * len(counts))
+        )
         if self._most:
             self._tokens = self._tokens[: self._most]
 

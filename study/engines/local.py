@@ -63,9 +63,12 @@ class LocalEngine:
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            max_workers=len(self.devices), timeout=None, env=ONE_THREAD,
-            initializer=begin_worker, initargs=(os.getpid(),),
-        )  # fmt: skip
+            max_workers=len(self.devices),
+            timeout=None,
+            env=ONE_THREAD,
+            initializer=begin_worker,
+            initargs=(os.getpid(),),
+        )
 
     def warm(self) -> None:
         """Start the processes, which take seconds to load what they need, and do not wait."""

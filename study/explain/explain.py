@@ -58,9 +58,12 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
         weighed = weigh(opened, represented(opened, cache=cache, device=device))
     return Inside(
-        opened.run, shown, weighed, next(iter(opened.models.values())).networks,
+        opened.run,
+        shown,
+        weighed,
+        next(iter(opened.models.values())).networks,
         several_repeats=opened.config.repeats > 1,
-    )  # fmt: skip
+    )
 
 
 def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
@@ -73,9 +76,13 @@ def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageS
     for encoder in opened.encoders.values():
         if encoder.name not in sources:
             sources[encoder.name] = image_source(
-                features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
+                features,
+                division_of(config, encoder),
+                cache=cache,
+                views=views,
+                tokens=tokens,
                 device=device,
-            )  # fmt: skip
+            )
     return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
 
 

@@ -87,9 +87,13 @@ def stale(history: Sequence[Ended], *, maximise: bool) -> int:
 def history_of(study: optuna.Study) -> list[Ended]:
     """The ended trials of a study, in order of their number."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    return [Ended(t.state.name.lower().replace("fail", "failed"),
-                  t.value if t.state.name == "COMPLETE" else None)
-            for t in trials]  # fmt: skip
+    return [
+        Ended(
+            t.state.name.lower().replace("fail", "failed"),
+            t.value if t.state.name == "COMPLETE" else None,
+        )
+        for t in trials
+    ]
 
 
 def limit_of(config: StudyConfig, study: optuna.Study) -> Limit:

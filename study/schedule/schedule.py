@@ -34,9 +34,13 @@ class Schedule:
     """
 
     def __init__(
-        self, done: Mapping[str, Sequence[Ended]], *, ended: frozenset[str], limit: Limit,
+        self,
+        done: Mapping[str, Sequence[Ended]],
+        *,
+        ended: frozenset[str],
+        limit: Limit,
         deadline: Deadline | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.limit, self.deadline = limit, deadline
         self.cut = False
         self._studies = {

@@ -25,9 +25,13 @@ STEPS = 8
 
 
 def settled(
-    config: StudyConfig, folder: RunFolder, encoders: Mapping[str, Encoder], *, images: int,
+    config: StudyConfig,
+    folder: RunFolder,
+    encoders: Mapping[str, Encoder],
+    *,
+    images: int,
     device: str,
-) -> tuple[StudyConfig, str]:  # fmt: skip
+) -> tuple[StudyConfig, str]:
     """The configuration with a number in place of ``auto``, and how it was found, in words.
 
     A run that was begun keeps the number it began with, so that it can go on elsewhere.
@@ -51,9 +55,12 @@ def _fitting(config: StudyConfig, encoder: Encoder, device: str, cap: int) -> in
     divided = divide(encoder, config.trainable_blocks)
     divided.tail.checkpointing = config.checkpointing
     return largest(
-        divided.tail, _one(encoder, divided.trunk), device=device, cap=cap,
+        divided.tail,
+        _one(encoder, divided.trunk),
+        device=device,
+        cap=cap,
         others=config.inner_folds - 1,
-    )  # fmt: skip
+    )
 
 
 def largest(tail: Tail, one: torch.Tensor, *, device: str, cap: int, others: int) -> int:

@@ -15,15 +15,29 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.database import without_password
 
 PACKAGES = (
-    "albucore", "albumentations", "imbalanced-learn", "joblib", "numpy", "opencv-python-headless",
-    "optuna", "pandas", "scikit-learn", "scipy", "timm", "torch", "torchvision",
-)  # fmt: skip
+    "albucore",
+    "albumentations",
+    "imbalanced-learn",
+    "joblib",
+    "numpy",
+    "opencv-python-headless",
+    "optuna",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "torch",
+    "torchvision",
+)
 
 
 def write_provenance(
-    folder: RunFolder, *, devices: Sequence[str], command: Sequence[str],
+    folder: RunFolder,
+    *,
+    devices: Sequence[str],
+    command: Sequence[str],
     timing: Mapping[str, float],
-) -> None:  # fmt: skip
+) -> None:
     """Keep how the run was made.
 
     Args:
@@ -71,8 +85,11 @@ def _commit() -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "describe", "--always", "--dirty"],
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"

@@ -40,9 +40,13 @@ def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
 
 
 def represent(
-    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
+    ready: Ready,
+    encoders: Mapping[str, Encoder],
+    *,
+    cache: Path,
+    device: str,
     progress: Callable[[int, int], None],
-) -> Sources:  # fmt: skip
+) -> Sources:
     """``embed_rows``, and the run directory says by which encoders.
 
     Args:
@@ -56,9 +60,13 @@ def represent(
 
 
 def embed_rows(
-    ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str,
+    ready: Ready,
+    encoders: Mapping[str, Encoder],
+    *,
+    cache: Path,
+    device: str,
     progress: Callable[[int, int], None],
-) -> Sources:  # fmt: skip
+) -> Sources:
     """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
     used = [encoders[name] for name in ready.config.encoders]
     found = [_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used]
@@ -68,17 +76,26 @@ def embed_rows(
 
 
 def _by(
-    ready: Ready, encoder: Encoder, *, cache: Path, device: str,
+    ready: Ready,
+    encoder: Encoder,
+    *,
+    cache: Path,
+    device: str,
     progress: Callable[[int, int], None],
-) -> Embeddings | TrunkSource:  # fmt: skip
+) -> Embeddings | TrunkSource:
     """What one encoder says of the images, with activations where blocks of it are trained."""
     config, features = ready.config, ready.data.features
     ranges = ranges_of(config, ready.data)
     views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
     return image_source(
-        features, division_of(config, encoder), cache=cache, views=views, tokens=tokens,
-        device=device, progress=progress,
-    )  # fmt: skip
+        features,
+        division_of(config, encoder),
+        cache=cache,
+        views=views,
+        tokens=tokens,
+        device=device,
+        progress=progress,
+    )
 
 
 def division_of(config: StudyConfig, encoder: Encoder) -> Division:
@@ -99,11 +116,14 @@ def room(ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: 
     views = views_of(config, ranges_of(config, ready.data))
     said = [
         room_for(
-            ready.data.features, division_of(config, encoders[name]), cache=cache, device=device,
+            ready.data.features,
+            division_of(config, encoders[name]),
+            cache=cache,
+            device=device,
             views=views,
         )
         for name in config.encoders
-    ]  # fmt: skip
+    ]
     return [text for text in said if text]
 
 

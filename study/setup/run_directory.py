@@ -48,10 +48,14 @@ def default_run(config: StudyConfig, name: str) -> Path:
 def read_source(source: Source, config: StudyConfig) -> Dataset:
     """The rows of a run as its options want them."""
     return read(
-        source.path, task=config.task, classes=config.classes,  # type: ignore[arg-type]
-        positive=config.positive or None, columns=config.columns,
-        patient_regex=config.patient_regex or None, name=source.name,
-    )  # fmt: skip
+        source.path,
+        task=config.task,  # type: ignore[arg-type]
+        classes=config.classes,
+        positive=config.positive or None,
+        columns=config.columns,
+        patient_regex=config.patient_regex or None,
+        name=source.name,
+    )
 
 
 def begin(
@@ -83,9 +87,12 @@ def begin(
 
 
 def lay_out(
-    folder: RunFolder, config: StudyConfig, data: Dataset, splits: Splits,
+    folder: RunFolder,
+    config: StudyConfig,
+    data: Dataset,
+    splits: Splits,
     warnings: Sequence[str] = (),
-) -> Ready:  # fmt: skip
+) -> Ready:
     """Write what a run directory begins with; ``warnings`` are the audit's."""
     studies = splits.outer if config.final == "ensemble" else splits.studies
     write_numerics(folder)
@@ -100,9 +107,12 @@ def cut(config: StudyConfig, data: Dataset) -> Splits:
     if config.protocol == "non-nested":
         return flat(data, folds=config.outer_folds, seed=config.seed)
     return split(
-        data, outer_folds=config.outer_folds, inner_folds=config.inner_folds,
-        repeats=config.repeats, seed=config.seed,
-    )  # fmt: skip
+        data,
+        outer_folds=config.outer_folds,
+        inner_folds=config.inner_folds,
+        repeats=config.repeats,
+        seed=config.seed,
+    )
 
 
 def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:

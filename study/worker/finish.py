@@ -67,16 +67,20 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
     test = None if name == FINAL else _score(session.data, fold, chosen)
     cut = not limit_of(session.config, study).reached(history_of(study))
-    result = replace(_result(session, fold, best, chosen, test, count_trials(study)),
-                     cut_by_time=cut)  # fmt: skip
+    result = replace(
+        _result(session, fold, best, chosen, test, count_trials(study)), cut_by_time=cut
+    )
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     pipeline = session.space(FixedTrial(best.params))
     refuse_a_former_driver(session.folder, session.place.driver)
     write_preprocessing(
-        session.folder.study(name), pipeline, chosen.fitted,
-        decision=chosen.decision, facts=_facts(session, pipeline.encoder),
-    )  # fmt: skip
+        session.folder.study(name),
+        pipeline,
+        chosen.fitted,
+        decision=chosen.decision,
+        facts=_facts(session, pipeline.encoder),
+    )
     write_result(session.folder, result, model.getvalue())
     return result
 
@@ -106,16 +110,21 @@ def choose(
     replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
     labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
     decision = Decision.fit(
-        labels, np.concatenate(replay.probabilities),
-        rule=config.threshold, target=config.threshold_target,  # type: ignore[arg-type]
-    )  # fmt: skip
+        labels,
+        np.concatenate(replay.probabilities),
+        rule=config.threshold,  # type: ignore[arg-type]
+        target=config.threshold_target,
+    )
     training = refit(objective, fixed, replay.epochs, count)
     resampled = training.delivered(0)
     notes = resampled.note, decision.note, _repeatable(best, replay), _in_parts(training)
     return Chosen(
-        replay, decision, training.fitted(*range(count)),
-        resampled.seen(len(objective.train.classes)), tuple(filter(None, notes)),
-    )  # fmt: skip
+        replay,
+        decision,
+        training.fitted(*range(count)),
+        resampled.seen(len(objective.train.classes)),
+        tuple(filter(None, notes)),
+    )
 
 
 def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
@@ -126,13 +135,19 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
     )
     pipeline = objective.space(trial)
     rows = TrainingRows(
-        train, copies([everything], networks), objective.source_of(pipeline),
-        tokens=pipeline.tokens, seed=derive(objective.seed, "refit"), tta=objective.protocol.tta,
-    )  # fmt: skip
+        train,
+        copies([everything], networks),
+        objective.source_of(pipeline),
+        tokens=pipeline.tokens,
+        seed=derive(objective.seed, "refit"),
+        tta=objective.protocol.tta,
+    )
     training = pipeline.start(
-        rows, budget=objective.protocol.epochs, seed=derive(objective.seed, "refit"),
+        rows,
+        budget=objective.protocol.epochs,
+        seed=derive(objective.seed, "refit"),
         device=objective.device,
-    )  # fmt: skip
+    )
     for epoch in training:
         if epoch.number == epochs:
             break
@@ -208,15 +223,25 @@ def _predictions(
     rows: Dataset, folds: Sequence[str], repeat: int, calibrated: FloatArray, decision: Decision
 ) -> Predictions:
     return Predictions(
-        rows.ids, rows.patients, np.array(folds), np.full(len(rows), repeat), rows.labels,
-        calibrated, decision.decide(calibrated), rows.classes,
-    )  # fmt: skip
+        rows.ids,
+        rows.patients,
+        np.array(folds),
+        np.full(len(rows), repeat),
+        rows.labels,
+        calibrated,
+        decision.decide(calibrated),
+        rows.classes,
+    )
 
 
 def _result(
-    session: Session, fold: OuterFold, best: optuna.trial.FrozenTrial, chosen: Chosen,
-    test: Predictions | None, trials: dict[str, int],
-) -> FoldResult:  # fmt: skip
+    session: Session,
+    fold: OuterFold,
+    best: optuna.trial.FrozenTrial,
+    chosen: Chosen,
+    test: Predictions | None,
+    trials: dict[str, int],
+) -> FoldResult:
     return FoldResult(
         name=fold.name,
         repeat=fold.repeat,

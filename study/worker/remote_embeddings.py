@@ -38,9 +38,12 @@ def at_hand(place: Place) -> Place:
     ready = Ready(folder, config, data, folder.read_splits(data))
     try:
         built = embed_rows(
-            ready, encoders_of(config), cache=cache_folder(), device=place.encoded_on,
+            ready,
+            encoders_of(config),
+            cache=cache_folder(),
+            device=place.encoded_on,
             progress=lambda done, total: None,
-        )  # fmt: skip
+        )
     except DataError as error:
         raise DataError(
             f"the worker on {host} does not see the cache {cache} and cannot make its own: "

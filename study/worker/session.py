@@ -67,9 +67,10 @@ class Session:
         }
         self.trials: BaseStorage = open_trials(self.folder, place.storage, wait=True)
         self.space: Space = space(
-            self.config.task, ranges_of(self.config, self.data),
+            self.config.task,
+            ranges_of(self.config, self.data),
             checkpointing=self.config.checkpointing,
-        )  # fmt: skip
+        )
         self._objectives: dict[tuple[str, str], InnerObjective] = {}
 
     def objective(self, study: str, device: str) -> InnerObjective:
@@ -78,14 +79,19 @@ class Session:
         if key not in self._objectives:
             fold = self.folds[study]
             self._objectives[key] = InnerObjective(
-                fold.train_side(self.data), fold.inner, self.embeddings, self.space,
+                fold.train_side(self.data),
+                fold.inner,
+                self.embeddings,
+                self.space,
                 protocol=Protocol(
-                    self.config.metric, self.config.epochs, self.config.patience_epochs,
+                    self.config.metric,
+                    self.config.epochs,
+                    self.config.patience_epochs,
                     self.config.tta,
                 ),
                 seed=derive(self.config.seed, study),
                 device=device,
-            )  # fmt: skip
+            )
         return self._objectives[key]
 
     def study(self, name: str, number: int = 0) -> optuna.Study:
@@ -158,9 +164,11 @@ def create_studies(place: Place, config: StudyConfig, names: list[str]) -> dict[
     studies = {}
     for name in names:
         study = optuna.create_study(
-            study_name=study_name(folder, name, place.storage), storage=trials,
-            direction=direction, load_if_exists=True,
-        )  # fmt: skip
+            study_name=study_name(folder, name, place.storage),
+            storage=trials,
+            direction=direction,
+            load_if_exists=True,
+        )
         if place.storage is not None and study.user_attrs.get(RUN) is None:
             study.set_user_attr(RUN, run)
         studies[name] = study

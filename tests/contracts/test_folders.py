@@ -79,8 +79,23 @@ def test_all_is_imported_under_one_name() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["optuna", "torch", "torchvision", "clip", "timm", "sklearn", "imblearn", "albumentations",
-     "pandas", "numpy", "matplotlib", "seaborn", "docx", "kagglehub", "joblib"],
-)  # fmt: skip
+    [
+        "optuna",
+        "torch",
+        "torchvision",
+        "clip",
+        "timm",
+        "sklearn",
+        "imblearn",
+        "albumentations",
+        "pandas",
+        "numpy",
+        "matplotlib",
+        "seaborn",
+        "docx",
+        "kagglehub",
+        "joblib",
+    ],
+)
 def test_every_promised_package_is_used(package: str) -> None:
     assert any(name.split(".")[0] == package for path in FILES for name in imported(path))

@@ -44,26 +44,41 @@ def _quiet() -> Iterator[None]:
 
 
 def objective(
-    task: str = "multimodal", *, metric: str = "roc_auc", epochs: int = EPOCHS,
-    patience: int = 99, seed: int = SEED, **changes: Any,
-) -> InnerObjective:  # fmt: skip
+    task: str = "multimodal",
+    *,
+    metric: str = "roc_auc",
+    epochs: int = EPOCHS,
+    patience: int = 99,
+    seed: int = SEED,
+    **changes: Any,
+) -> InnerObjective:
     data, source = small(task, patients=30, signal=0.4)
     outer = OuterFold(
-        "outer-0", 0, tuple(data.ids.tolist()), (), frozenset(data.patients.tolist()),
-        frozenset(), (),
-    )  # fmt: skip
+        "outer-0",
+        0,
+        tuple(data.ids.tolist()),
+        (),
+        frozenset(data.patients.tolist()),
+        frozenset(),
+        (),
+    )
     return InnerObjective(
-        outer.train_side(data), cut(data, (0.4, 0.3, 0.3)), source,
+        outer.train_side(data),
+        cut(data, (0.4, 0.3, 0.3)),
+        source,
         space(task, overridden(task, {**SMALL, **changes})),
-        protocol=Protocol(metric, epochs, patience), seed=seed, device="cpu",
-    )  # fmt: skip
+        protocol=Protocol(metric, epochs, patience),
+        seed=seed,
+        device="cpu",
+    )
 
 
 def searched(inner: InnerObjective, trials: int, *, pruner: str = "none") -> list[FrozenTrial]:
     study = optuna.create_study(
-        direction=inner.metric.direction, sampler=optuna.samplers.RandomSampler(seed=1),
+        direction=inner.metric.direction,
+        sampler=optuna.samplers.RandomSampler(seed=1),
         pruner=PRUNERS[pruner](inner.protocol.epochs),
-    )  # fmt: skip
+    )
     study.optimize(inner, n_trials=trials)
     return study.trials
 
@@ -93,9 +108,15 @@ def by_hand(curve: list[float]) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize(("task", "metric"), [
-    ("multimodal", "roc_auc"), ("multimodal", "brier"), ("dbt", "roc_auc"), ("dbt", "f1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("multimodal", "roc_auc"),
+        ("multimodal", "brier"),
+        ("dbt", "roc_auc"),
+        ("dbt", "f1"),
+    ],
+)
 def test_a_trial_reports_after_each_epoch_the_mean_over_all_folds(task: str, metric: str) -> None:
     inner = objective(task, metric=metric)
     for trial in searched(inner, 3):
@@ -148,9 +169,16 @@ def test_a_search_that_minimises_finds_the_configuration_with_the_smallest_value
     assert study.best_value == min(trial.value for trial in trials if trial.value is not None)
 
 
-@pytest.mark.parametrize("curve", [
-    [0.5], [0.5, 0.7], [0.1, 0.9, 0.2, 0.6, 0.6, 0.6], [0.3] * 5, [0.9, 0.1, 0.1, 0.1],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "curve",
+    [
+        [0.5],
+        [0.5, 0.7],
+        [0.1, 0.9, 0.2, 0.6, 0.6, 0.6],
+        [0.3] * 5,
+        [0.9, 0.1, 0.1, 0.1],
+    ],
+)
 def test_smoothing_averages_each_epoch_with_its_neighbours(curve: list[float]) -> None:
     np.testing.assert_allclose(smoothed(np.array(curve)), by_hand(curve), rtol=1e-12)
 
@@ -176,12 +204,9 @@ def test_a_trial_ends_when_its_fold_mean_has_not_risen_for_the_patience(
         means = np.array(list(full.intermediate_values.values()))
         upwards = means if metric == "roc_auc" else -means
         wanted = next(
-            (
-                n for n in range(1, longest + 1)
-                if n - 1 - int(upwards[:n].argmax()) >= patience
-            ),
+            (n for n in range(1, longest + 1) if n - 1 - int(upwards[:n].argmax()) >= patience),
             longest,
-        )  # fmt: skip
+        )
         lengths.append(wanted)
         assert cut_short.user_attrs["length"] == wanted
         assert list(cut_short.intermediate_values.values()) == means[:wanted].tolist()
@@ -295,9 +320,14 @@ def test_the_objective_prepares_nothing_outside_its_training_side() -> None:
     stranger = replace(inner.folds[0], val=("elsewhere",))
     with pytest.raises(ValueError, match=r"ids \['elsewhere'\] are not among these"):
         InnerObjective(
-            half, [stranger], inner.source, inner.space, protocol=inner.protocol, seed=1,
+            half,
+            [stranger],
+            inner.source,
+            inner.space,
+            protocol=inner.protocol,
+            seed=1,
             device="cpu",
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("task", ["multimodal", "dbt"])
@@ -312,13 +342,22 @@ def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_
     pipeline = inner.space(fixed)
     seed = derive(SEED, "trial", 0)
     alone = [
-        list(pipeline.start(
-            TrainingRows(inner.train, copies(inner.folds, 3)[3 * i : 3 * i + 3], inner.source,
-                         tokens=pipeline.tokens, seed=inner.seed),
-            budget=EPOCHS, seed=seed, device="cpu",
-        ))[replay.epochs - 1].probabilities
+        list(
+            pipeline.start(
+                TrainingRows(
+                    inner.train,
+                    copies(inner.folds, 3)[3 * i : 3 * i + 3],
+                    inner.source,
+                    tokens=pipeline.tokens,
+                    seed=inner.seed,
+                ),
+                budget=EPOCHS,
+                seed=seed,
+                device="cpu",
+            )
+        )[replay.epochs - 1].probabilities
         for i in range(3)
-    ]  # fmt: skip
+    ]
     for fold, probabilities in enumerate(replay.probabilities):
         members = [one[fold] for one in alone]
         np.testing.assert_allclose(probabilities, np.mean(members, axis=0), atol=1e-5)

@@ -24,8 +24,14 @@ def scored_rows(draw, least_classes=2, most_classes=4):
     levels = draw(st.sampled_from([2, 5, 1000]))
     labels = draw(st.lists(st.integers(0, classes - 1), min_size=rows, max_size=rows))
     cell = st.integers(0, levels)
-    raw = np.array(draw(st.lists(st.lists(cell, min_size=classes, max_size=classes),
-                                 min_size=rows, max_size=rows)), dtype=float)  # fmt: skip
+    raw = np.array(
+        draw(
+            st.lists(
+                st.lists(cell, min_size=classes, max_size=classes), min_size=rows, max_size=rows
+            )
+        ),
+        dtype=float,
+    )
     probabilities = (raw + 1e-3) / (raw + 1e-3).sum(axis=1, keepdims=True)
     return np.array(labels), probabilities
 

@@ -18,8 +18,9 @@ def trained(
     """How trials with these constant scores ended, and after how many epochs."""
     study = optuna.create_study(
         study_name="outer-0",  # hyperband deals its brackets by the name
-        direction=direction, pruner=PRUNERS[name](epochs),
-    )  # fmt: skip
+        direction=direction,
+        pruner=PRUNERS[name](epochs),
+    )
     for level in levels:
         study.optimize(constant(level, epochs), n_trials=1)
     return [(trial.state, trial.last_step or 0) for trial in study.trials]
@@ -75,6 +76,9 @@ def test_none_gives_up_nothing() -> None:
 def test_halving_looks_at_a_twentieth_and_then_at_three_times_as_many_epochs() -> None:
     ends = trained("halving", 100, [0.5, 0.6, 0.7, 0.4, 0.3])
     assert ends == [
-        (TrialState.COMPLETE, 100), (TrialState.COMPLETE, 100), (TrialState.COMPLETE, 100),
-        (TrialState.PRUNED, 5), (TrialState.PRUNED, 5),
-    ]  # fmt: skip
+        (TrialState.COMPLETE, 100),
+        (TrialState.COMPLETE, 100),
+        (TrialState.COMPLETE, 100),
+        (TrialState.PRUNED, 5),
+        (TrialState.PRUNED, 5),
+    ]

@@ -127,16 +127,22 @@ def test_an_override_replaces_one_range_and_leaves_the_others() -> None:
     assert RANGES["dbt"]["dropout"] != ranges["dropout"]
 
 
-@pytest.mark.parametrize(("text", "name", "wanted"), [
-    ("dropout = {low = 0.1, high = 0.5, step = 0.1}", "dropout", Interval(0.1, 0.5, step=0.1)),
-    ("learning_rate = {low = 1e-5, high = 1, log = true}", "learning_rate",
-     Interval(1e-5, 1.0, log=True)),
-    ("focal_gamma = {values = [0, 2]}", "focal_gamma", Choice((0, 2))),
-    ("sampler = {values = ['none']}", "sampler", Choice(("none",))),
-    ("attention = {values = [false]}", "attention", Choice((False,))),
-    ("batch_size = {values = [16, 256]}", "batch_size", Choice((16, 256))),
-    ("dropout = {low = 0.3, high = 0.3}", "dropout", Interval(0.3, 0.3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("dropout = {low = 0.1, high = 0.5, step = 0.1}", "dropout", Interval(0.1, 0.5, step=0.1)),
+        (
+            "learning_rate = {low = 1e-5, high = 1, log = true}",
+            "learning_rate",
+            Interval(1e-5, 1.0, log=True),
+        ),
+        ("focal_gamma = {values = [0, 2]}", "focal_gamma", Choice((0, 2))),
+        ("sampler = {values = ['none']}", "sampler", Choice(("none",))),
+        ("attention = {values = [false]}", "attention", Choice((False,))),
+        ("batch_size = {values = [16, 256]}", "batch_size", Choice((16, 256))),
+        ("dropout = {low = 0.3, high = 0.3}", "dropout", Interval(0.3, 0.3)),
+    ],
+)
 def test_overrides_are_read_as_a_configuration_file_spells_them(
     text: str, name: str, wanted: Interval | Choice
 ) -> None:
@@ -159,42 +165,58 @@ def test_a_search_over_an_override_draws_and_rebuilds_within_it() -> None:
         assert space("dbt", ranges)(FixedTrial(params)) == pipeline
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("droput = {low = 0, high = 1}",
-     r"\[space\]: unknown hyper-parameter 'droput'; did you mean 'dropout'\?"),
-    ("zzz = {low = 0, high = 1}",
-     r"\[space\]: unknown hyper-parameter 'zzz'; known are \['attention', "),
-    ("dropout = 0.3", r"a range is low and high \(and log or step\), or values; found 0.3"),
-    ("dropout = {low = 0.1}", r"a range is low and high .*; found \{'low': 0.1\}"),
-    ("dropout = {low = 0.1, high = 0.2, steps = 3}", "a range is low and high"),
-    ("dropout = {low = 0.1, high = 0.2, values = [0.1]}", "a range is low and high"),
-    ("dropout = {low = '0.1', high = 0.2}", "a range is low and high"),
-    ("dropout = {low = true, high = 0.2}", "a range is low and high"),
-    ("dropout = {low = 0.1, high = 0.2, log = 1}", "a range is low and high"),
-    ("dropout = {values = []}", "a range is low and high"),
-    ("dropout = {values = 0.3}", "a range is low and high"),
-    ("dropout = {low = 0.5, high = 0.2}", "needs low <= high and step > 0"),
-    ("dropout = {low = nan, high = 0.2}", "needs low <= high and step > 0"),
-    ("dropout = {low = 0.1, high = 0.2, step = 0}", "needs low <= high and step > 0"),
-    ("learning_rate = {low = 0, high = 1, log = true}", "on a log scale low > 0 and no step"),
-    ("learning_rate = {low = 1e-3, high = 1, log = true, step = 0.1}", "on a log scale low > 0"),
-    ("dropout = {values = ['high']}",
-     r"\[space.dropout\]: Choice\(values=\('high',\)\) does not fit; the default is Interval"),
-    ("sampler = {low = 0, high = 1}", "does not fit; the default is Choice"),
-    ("sampler = {values = ['none', 'adasyn']}", "does not fit; the default is Choice"),
-    ("token_sampler = {values = ['smote']}", "does not fit; the default is Choice"),
-    ("batch_size = {values = [32.0]}", "does not fit; the default is Choice"),
-    ("attention = {values = [1]}", "does not fit; the default is Choice"),
-    ("dropout = {low = 0, high = 1}",
-     r"\[space.dropout\]: 1.0 is outside 0 to 0.95, which training can use; narrow the range"),
-    ("batch_size = {values = [32, 0]}", "0 is outside 2 to 1e"),
-    ("batch_size = {values = [1]}", "1 is outside 2 to"),
-    ("ens_beta = {values = [1.0]}", "1.0 is outside 0 to"),
-    ("augmented_views = {values = [-1]}", "-1 is outside 0 to"),
-    ("learning_rate = {low = 0, high = 1}", "0.0 is outside 1e-09 to 10"),
-    ("learning_rate = {low = 0.1, high = inf}", "inf is outside"),
-    ("focal_gamma = {low = -1, high = 2}", "-1.0 is outside 0 to 10"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "droput = {low = 0, high = 1}",
+            r"\[space\]: unknown hyper-parameter 'droput'; did you mean 'dropout'\?",
+        ),
+        (
+            "zzz = {low = 0, high = 1}",
+            r"\[space\]: unknown hyper-parameter 'zzz'; known are \['attention', ",
+        ),
+        ("dropout = 0.3", r"a range is low and high \(and log or step\), or values; found 0.3"),
+        ("dropout = {low = 0.1}", r"a range is low and high .*; found \{'low': 0.1\}"),
+        ("dropout = {low = 0.1, high = 0.2, steps = 3}", "a range is low and high"),
+        ("dropout = {low = 0.1, high = 0.2, values = [0.1]}", "a range is low and high"),
+        ("dropout = {low = '0.1', high = 0.2}", "a range is low and high"),
+        ("dropout = {low = true, high = 0.2}", "a range is low and high"),
+        ("dropout = {low = 0.1, high = 0.2, log = 1}", "a range is low and high"),
+        ("dropout = {values = []}", "a range is low and high"),
+        ("dropout = {values = 0.3}", "a range is low and high"),
+        ("dropout = {low = 0.5, high = 0.2}", "needs low <= high and step > 0"),
+        ("dropout = {low = nan, high = 0.2}", "needs low <= high and step > 0"),
+        ("dropout = {low = 0.1, high = 0.2, step = 0}", "needs low <= high and step > 0"),
+        ("learning_rate = {low = 0, high = 1, log = true}", "on a log scale low > 0 and no step"),
+        (
+            "learning_rate = {low = 1e-3, high = 1, log = true, step = 0.1}",
+            "on a log scale low > 0",
+        ),
+        (
+            "dropout = {values = ['high']}",
+            r"\[space.dropout\]: Choice\(values=\('high',\)\) does not fit; the default is "
+            r"Interval",
+        ),
+        ("sampler = {low = 0, high = 1}", "does not fit; the default is Choice"),
+        ("sampler = {values = ['none', 'adasyn']}", "does not fit; the default is Choice"),
+        ("token_sampler = {values = ['smote']}", "does not fit; the default is Choice"),
+        ("batch_size = {values = [32.0]}", "does not fit; the default is Choice"),
+        ("attention = {values = [1]}", "does not fit; the default is Choice"),
+        (
+            "dropout = {low = 0, high = 1}",
+            r"\[space.dropout\]: 1.0 is outside 0 to 0.95, which training can use; narrow the "
+            r"range",
+        ),
+        ("batch_size = {values = [32, 0]}", "0 is outside 2 to 1e"),
+        ("batch_size = {values = [1]}", "1 is outside 2 to"),
+        ("ens_beta = {values = [1.0]}", "1.0 is outside 0 to"),
+        ("augmented_views = {values = [-1]}", "-1 is outside 0 to"),
+        ("learning_rate = {low = 0, high = 1}", "0.0 is outside 1e-09 to 10"),
+        ("learning_rate = {low = 0.1, high = inf}", "inf is outside"),
+        ("focal_gamma = {low = -1, high = 2}", "-1.0 is outside 0 to 10"),
+    ],
+)
 def test_an_override_that_cannot_be_used_is_refused(text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         of_toml(f"[space]\n{text}")
@@ -240,12 +262,23 @@ def test_no_sampler_makes_rows_where_blocks_are_trained(blocks: int | str) -> No
         overridden("dbt", {"sampler": {"values": ["smote"]}}, blocks)
 
 
-@pytest.mark.parametrize(("name", "blocks", "message"), [
-    ("tail_rate", 0, r"\[space.tail_rate\] has no effect while the encoder is frozen"),
-    ("augment_strength", 0, "has no effect while the encoder is frozen; add --trainable-blocks"),
-    ("augment_strength", 2, "has no effect with --trainable-blocks 2, which reads kept views"),
-    ("augmented_views", "all", "has no effect with --trainable-blocks all, which changes images"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "blocks", "message"),
+    [
+        ("tail_rate", 0, r"\[space.tail_rate\] has no effect while the encoder is frozen"),
+        (
+            "augment_strength",
+            0,
+            "has no effect while the encoder is frozen; add --trainable-blocks",
+        ),
+        ("augment_strength", 2, "has no effect with --trainable-blocks 2, which reads kept views"),
+        (
+            "augmented_views",
+            "all",
+            "has no effect with --trainable-blocks all, which changes images",
+        ),
+    ],
+)
 def test_ranges_without_effect_on_a_tail_are_refused(
     name: str, blocks: int | str, message: str
 ) -> None:

@@ -12,8 +12,12 @@ def make(
 ):
     """Rows of patients of 1-4 images; ``mixed`` gives a patient images of several classes."""
     chance = np.random.default_rng(seed)
-    label = np.concatenate([np.repeat(np.arange(1, classes), rarest), chance.integers(
-        0, classes, max(0, patients - rarest * (classes - 1)))])  # fmt: skip
+    label = np.concatenate(
+        [
+            np.repeat(np.arange(1, classes), rarest),
+            chance.integers(0, classes, max(0, patients - rarest * (classes - 1))),
+        ]
+    )
     label[rarest * (classes - 1) :][label[rarest * (classes - 1) :] > 0] = 0
     who = np.repeat(np.arange(len(label)), chance.integers(1, 5, len(label)))
     labels = label[who]
@@ -28,14 +32,21 @@ def make(
             logits = np.round(logits * levels) / levels
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         deal = chance.permutation(len(label)) % folds
-        parts.append(Predictions(
-            np.array([f"i{i:04d}" for i in range(len(who))]), np.array([f"P{w:03d}" for w in who]),
-            np.array([f"outer-{r * folds + deal[w]}" for w in who]), np.full(len(who), r),
-            labels, p, (p[:, 1] > 0.4).astype(int) if classes == 2 else p.argmax(1),
-            tuple("abcd"[:classes]),
-        ))  # fmt: skip
-    return Predictions(*(np.concatenate([getattr(p, f) for p in parts]) for f in FIELDS),
-                       parts[0].classes)  # fmt: skip
+        parts.append(
+            Predictions(
+                np.array([f"i{i:04d}" for i in range(len(who))]),
+                np.array([f"P{w:03d}" for w in who]),
+                np.array([f"outer-{r * folds + deal[w]}" for w in who]),
+                np.full(len(who), r),
+                labels,
+                p,
+                (p[:, 1] > 0.4).astype(int) if classes == 2 else p.argmax(1),
+                tuple("abcd"[:classes]),
+            )
+        )
+    return Predictions(
+        *(np.concatenate([getattr(p, f) for p in parts]) for f in FIELDS), parts[0].classes
+    )
 
 
 def take(predictions, at):

@@ -36,26 +36,42 @@ def make_run(
     labels = cohort.labels
     counts = {name: int((labels == c).sum()) for c, name in enumerate(classes)}
     return Run(
-        name="example", task="multimodal" if len(classes) == 2 else "dbt",
-        synthetic=synthetic, complete=True,
+        name="example",
+        task="multimodal" if len(classes) == 2 else "dbt",
+        synthetic=synthetic,
+        complete=True,
         dataset={
-            "name": "demo phantoms" if synthetic else "clinic", "images": len(cohort),
-            "patients": patients, "classes": counts, "fingerprint": "5f2c9e0b71d4a386",
-            "assumptions": ["Column age read as a number in years."], "patients_known": True,
+            "name": "demo phantoms" if synthetic else "clinic",
+            "images": len(cohort),
+            "patients": patients,
+            "classes": counts,
+            "fingerprint": "5f2c9e0b71d4a386",
+            "assumptions": ["Column age read as a number in years."],
+            "patients_known": True,
             "audit": ["2 images are darker than 99 % of the others."],
         },
         protocol={
-            "outer_folds": folds, "inner_folds": 4, "repeats": repeats, "trials": 30, "seed": 7,
-            "metric": "roc_auc", "encoder": "bundled:efficientnet_lite0", "trainable_blocks": 0,
+            "outer_folds": folds,
+            "inner_folds": 4,
+            "repeats": repeats,
+            "trials": 30,
+            "seed": 7,
+            "metric": "roc_auc",
+            "encoder": "bundled:efficientnet_lite0",
+            "trainable_blocks": 0,
             "networks": 5,
         },
-        classes=classes, outer=outer, final=final,
+        classes=classes,
+        outer=outer,
+        final=final,
         timing={"total_s": 512.4, "search_s": 470.1},
         provenance={
-            "versions": {"python": "3.11.9", "numpy": "2.1.0"}, "git": "0123abc",
-            "command": "python run_study.py --task multimodal --trials 30", "devices": ["cpu"],
+            "versions": {"python": "3.11.9", "numpy": "2.1.0"},
+            "git": "0123abc",
+            "command": "python run_study.py --task multimodal --trials 30",
+            "devices": ["cpu"],
         },
-    )  # fmt: skip
+    )
 
 
 def unfinished(run: Run, folds: int = 3) -> Run:
@@ -72,10 +88,13 @@ def _cohort(classes: tuple[str, ...], patients: int, chance: np.random.Generator
     return Predictions(
         ids=np.array([f"img-{i:04d}" for i in range(len(who))]),
         patients=np.array([f"P{p:03d}" for p in who]),
-        fold=np.full(len(who), "none"), repeat=np.zeros(len(who), dtype=np.int64),
-        labels=patient_label[who].astype(np.int64), probabilities=own[who],
-        predicted=np.zeros(len(who), dtype=np.int64), classes=classes,
-    )  # fmt: skip
+        fold=np.full(len(who), "none"),
+        repeat=np.zeros(len(who), dtype=np.int64),
+        labels=patient_label[who].astype(np.int64),
+        probabilities=own[who],
+        predicted=np.zeros(len(who), dtype=np.int64),
+        classes=classes,
+    )
 
 
 def _deal(cohort: Predictions, folds: int, salt: int) -> IntArray:
@@ -101,9 +120,15 @@ def _predict(
     cohort: Predictions, at: IntArray, fold: np.ndarray, repeat: int, scores: FloatArray
 ) -> Predictions:
     return Predictions(
-        cohort.ids[at], cohort.patients[at], fold, np.full(len(at), repeat, dtype=np.int64),
-        cohort.labels[at], scores, scores.argmax(axis=1).astype(np.int64), cohort.classes,
-    )  # fmt: skip
+        cohort.ids[at],
+        cohort.patients[at],
+        fold,
+        np.full(len(at), repeat, dtype=np.int64),
+        cohort.labels[at],
+        scores,
+        scores.argmax(axis=1).astype(np.int64),
+        cohort.classes,
+    )
 
 
 def _study(
@@ -120,23 +145,32 @@ def _study(
         cohort, test, np.full(len(test), name), repeat, _scores(cohort, test, 1.0, chance)
     )
     return FoldResult(
-        name=name, repeat=repeat, train_images=len(train), test_images=len(test),
+        name=name,
+        repeat=repeat,
+        train_images=len(train),
+        test_images=len(test),
         train_patients=len(set(cohort.patients[train].tolist())),
         test_patients=len(set(cohort.patients[test].tolist())),
         params={
             "learning_rate": float(10 ** chance.uniform(-4, -2)),
-            "dropout": float(chance.uniform(0.1, 0.5)), "focal_gamma": float(chance.uniform(0, 3)),
-            "sampler": sampler, "attention": bool(chance.integers(2)), "batch_size": 64,
+            "dropout": float(chance.uniform(0.1, 0.5)),
+            "focal_gamma": float(chance.uniform(0, 3)),
+            "sampler": sampler,
+            "attention": bool(chance.integers(2)),
+            "batch_size": 64,
         },
-        epochs=epochs, inner_score=float(0.9 + 0.02 * chance.random()),
+        epochs=epochs,
+        inner_score=float(0.9 + 0.02 * chance.random()),
         temperature=float(chance.uniform(0.8, 1.6)),
         shift=-0.25 if len(cohort.classes) == 2 else 0.0,
         threshold=0.5 if len(cohort.classes) == 2 else None,
         resampled=tuple(resampled.tolist()),
-        history=_history(epochs + 8, chance), validation=validation, test=scored,
+        history=_history(epochs + 8, chance),
+        validation=validation,
+        test=scored,
         trials={"complete": 11, "pruned": 19, "failed": 0},
         notes=("SMOTE fell back to random over-sampling: 3 rows of a class.",) * (repeat == 9),
-    )  # fmt: skip
+    )
 
 
 def _history(epochs: int, chance: np.random.Generator) -> tuple[EpochRow, ...]:
@@ -145,10 +179,12 @@ def _history(epochs: int, chance: np.random.Generator) -> tuple[EpochRow, ...]:
     late = 0.006 * np.maximum(0, np.arange(epochs) - epochs * 0.6)
     return tuple(
         EpochRow(
-            e + 1, float(0.7 - 0.42 * rise[e] + wobble[e, 0]),
+            e + 1,
+            float(0.7 - 0.42 * rise[e] + wobble[e, 0]),
             float(0.69 - 0.25 * rise[e] + late[e] + wobble[e, 1]),
-            float(0.6 + 0.18 * rise[e] + wobble[e, 2]), float(0.5 + 0.24 * rise[e] + wobble[e, 3]),
+            float(0.6 + 0.18 * rise[e] + wobble[e, 2]),
+            float(0.5 + 0.24 * rise[e] + wobble[e, 3]),
             float(0.55 + 0.3 * rise[e] + wobble[e, 4]),
         )
         for e in range(epochs)
-    )  # fmt: skip
+    )

@@ -28,35 +28,49 @@ IDS = ("a", "b", "c", "d", "e", "f")
 def features(ids: tuple[str, ...] = IDS, **changes: Any) -> Features:
     n = len(ids)
     kept = {
-        "ids": np.array(ids), "images": np.array([f"/i/{name}.png" for name in ids]),
-        "tabular": np.arange(2.0 * n).reshape(n, 2), "columns": (Column("age"), Column("bmi")),
-    }  # fmt: skip
+        "ids": np.array(ids),
+        "images": np.array([f"/i/{name}.png" for name in ids]),
+        "tabular": np.arange(2.0 * n).reshape(n, 2),
+        "columns": (Column("age"), Column("bmi")),
+    }
     return Features(**{**kept, **changes})
 
 
 def dataset(**changes: Any) -> Dataset:
     kept = {
-        "features": features(), "labels": np.array([0, 1, 0, 1, 1, 0]),
-        "patients": np.array(PATIENTS), "classes": ("benign", "cancer"), "fingerprint": "f",
-        "name": "mine", "synthetic": True, "patients_known": False, "assumptions": ("one",),
-    }  # fmt: skip
+        "features": features(),
+        "labels": np.array([0, 1, 0, 1, 1, 0]),
+        "patients": np.array(PATIENTS),
+        "classes": ("benign", "cancer"),
+        "fingerprint": "f",
+        "name": "mine",
+        "synthetic": True,
+        "patients_known": False,
+        "assumptions": ("one",),
+    }
     return Dataset(**{**kept, **changes})
 
 
 def fold(name: str = "inner-0", **changes: Any) -> Fold:
     kept = {
-        "fit": ("a", "b"), "val": ("c",), "fit_patients": frozenset({"p1"}),
+        "fit": ("a", "b"),
+        "val": ("c",),
+        "fit_patients": frozenset({"p1"}),
         "val_patients": frozenset({"p2"}),
-    }  # fmt: skip
+    }
     return Fold(name, **{**kept, **changes})
 
 
 def outer(**changes: Any) -> OuterFold:
     kept = {
-        "name": "outer-0", "repeat": 0, "train": ("a", "b", "c", "d", "e"), "test": ("f",),
-        "train_patients": frozenset({"p1", "p2", "p3"}), "test_patients": frozenset({"p4"}),
+        "name": "outer-0",
+        "repeat": 0,
+        "train": ("a", "b", "c", "d", "e"),
+        "test": ("f",),
+        "train_patients": frozenset({"p1", "p2", "p3"}),
+        "test_patients": frozenset({"p4"}),
         "inner": (fold(),),
-    }  # fmt: skip
+    }
     return OuterFold(**{**kept, **changes})
 
 
@@ -101,22 +115,41 @@ def test_an_id_that_occurs_twice_is_refused() -> None:
         features().select(["a", "a"])
 
 
-@pytest.mark.parametrize("changes", [
-    {"images": np.array(["/i/a.png"])}, {"tabular": np.zeros((6, 3))}, {"tabular": np.zeros(6)},
-    {"columns": ()},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": np.array(["/i/a.png"])},
+        {"tabular": np.zeros((6, 3))},
+        {"tabular": np.zeros(6)},
+        {"columns": ()},
+    ],
+)
 def test_features_of_unlike_lengths_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"6 ids need 6 images and a table of \(6, \d\), found \("):
         features(**changes)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"labels": np.zeros(5, dtype=int)}, r"6 rows need 6 labels and patients, found \(5,\) and"),
-    ({"patients": np.array(["p"])}, r"6 rows need 6 labels and patients, found \(6,\) and \(1,\)"),
-    ({"labels": np.array([0, 1, 2, 0, 0, 0])},
-     r"labels must index the 2 classes \['benign', 'cancer'\], found 0..2"),
-    ({"labels": np.array([0, 1, -1, 0, 0, 0])}, r"labels must index the 2 classes .* found -1..1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": np.zeros(5, dtype=int)},
+            r"6 rows need 6 labels and patients, found \(5,\) and",
+        ),
+        (
+            {"patients": np.array(["p"])},
+            r"6 rows need 6 labels and patients, found \(6,\) and \(1,\)",
+        ),
+        (
+            {"labels": np.array([0, 1, 2, 0, 0, 0])},
+            r"labels must index the 2 classes \['benign', 'cancer'\], found 0..2",
+        ),
+        (
+            {"labels": np.array([0, 1, -1, 0, 0, 0])},
+            r"labels must index the 2 classes .* found -1..1",
+        ),
+    ],
+)
 def test_a_dataset_that_does_not_fit_together_is_refused(
     changes: dict[str, Any], message: str
 ) -> None:
@@ -145,13 +178,20 @@ def test_no_rows_are_rows_too() -> None:
 # -- folds -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"val": ("b", "c")}, r"inner-0: rows \['b'\] are in both fit and val \(1 in all\)"),
-    ({"val_patients": frozenset({"p1", "p2"})},
-     r"inner-0: patients \['p1'\] are in both fit and val \(1 in all\)"),
-    ({"fit": tuple("abcdef"), "val": tuple("fedcb")},
-     r"inner-0: rows \['b', 'c', 'd'\] are in both fit and val \(5 in all\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val": ("b", "c")}, r"inner-0: rows \['b'\] are in both fit and val \(1 in all\)"),
+        (
+            {"val_patients": frozenset({"p1", "p2"})},
+            r"inner-0: patients \['p1'\] are in both fit and val \(1 in all\)",
+        ),
+        (
+            {"fit": tuple("abcdef"), "val": tuple("fedcb")},
+            r"inner-0: rows \['b', 'c', 'd'\] are in both fit and val \(5 in all\)",
+        ),
+    ],
+)
 def test_an_inner_fold_with_a_row_or_patient_on_both_sides_is_refused(
     changes: dict[str, Any], message: str
 ) -> None:
@@ -159,15 +199,24 @@ def test_an_inner_fold_with_a_row_or_patient_on_both_sides_is_refused(
         fold(**changes)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"test": ("f", "e")}, r"outer-0: rows \['e'\] are in both train and test \(1 in all\)"),
-    ({"test_patients": frozenset({"p4", "p3"})},
-     r"outer-0: patients \['p3'\] are in both train and test \(1 in all\)"),
-    ({"inner": (fold(), fold("inner-1", val=("f",)))},
-     r"outer-0/inner-1: rows \['f'\] are not on the training side \(1 in all\)"),
-    ({"inner": (fold(fit=("a", "f")),)},
-     r"outer-0/inner-0: rows \['f'\] are not on the training side \(1 in all\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": ("f", "e")}, r"outer-0: rows \['e'\] are in both train and test \(1 in all\)"),
+        (
+            {"test_patients": frozenset({"p4", "p3"})},
+            r"outer-0: patients \['p3'\] are in both train and test \(1 in all\)",
+        ),
+        (
+            {"inner": (fold(), fold("inner-1", val=("f",)))},
+            r"outer-0/inner-1: rows \['f'\] are not on the training side \(1 in all\)",
+        ),
+        (
+            {"inner": (fold(fit=("a", "f")),)},
+            r"outer-0/inner-0: rows \['f'\] are not on the training side \(1 in all\)",
+        ),
+    ],
+)
 def test_an_outer_fold_whose_test_rows_could_be_learnt_from_is_refused(
     changes: dict[str, Any], message: str
 ) -> None:

@@ -118,9 +118,11 @@ def test_labels_are_all_that_balances_the_folds_and_features_have_no_part() -> N
     data, _ = make_rows(patients=24)
     noisy = np.random.default_rng(1).normal(size=data.features.tabular.shape) * 1e6
     other = replace(
-        data, features=replace(data.features, tabular=noisy, images=data.ids), fingerprint="other",
+        data,
+        features=replace(data.features, tabular=noisy, images=data.ids),
+        fingerprint="other",
         name="other",
-    )  # fmt: skip
+    )
     assert cut(data) == cut(other)
 
 
@@ -277,15 +279,39 @@ def test_a_single_attempt_can_lack_a_class_and_is_then_not_taken() -> None:
 # -- refusals --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sizes", "outer", "inner", "message"), [
-    ((20, 3), 5, 4, r"class 'class-1' has 3 patients, too few for 5 outer folds with 4 inner "
-     r"folds each \(every fold needs one of its own\); --outer-folds 3 --inner-folds 2 would work"),
-    ((20, 5), 5, 5, r"class 'class-1' has 5 patients, .*; --outer-folds 5 --inner-folds 4 would"),
-    ((20, 1), 5, 4, r"class 'class-1' has 1 patients, .*; no number of folds would work; merge it"
-     r", leave it out with --classes, or find more patients"),
-    ((2, 20), 2, 2, r"class 'class-0' has 2 patients, .*; no number of folds would work"),
-    ((4, 3), 5, 4, r"class 'class-1' has 3 patients, .*; --outer-folds 3 --inner-folds 2 would"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sizes", "outer", "inner", "message"),
+    [
+        (
+            (20, 3),
+            5,
+            4,
+            r"class 'class-1' has 3 patients, too few for 5 outer folds with 4 inner "
+            r"folds each \(every fold needs one of its own\); --outer-folds 3 --inner-folds 2 "
+            r"would work",
+        ),
+        (
+            (20, 5),
+            5,
+            5,
+            r"class 'class-1' has 5 patients, .*; --outer-folds 5 --inner-folds 4 would",
+        ),
+        (
+            (20, 1),
+            5,
+            4,
+            r"class 'class-1' has 1 patients, .*; no number of folds would work; merge it"
+            r", leave it out with --classes, or find more patients",
+        ),
+        ((2, 20), 2, 2, r"class 'class-0' has 2 patients, .*; no number of folds would work"),
+        (
+            (4, 3),
+            5,
+            4,
+            r"class 'class-1' has 3 patients, .*; --outer-folds 3 --inner-folds 2 would",
+        ),
+    ],
+)
 def test_too_few_patients_of_a_class_are_refused_with_numbers_that_would_work(
     sizes: tuple[int, int], outer: int, inner: int, message: str
 ) -> None:

@@ -13,21 +13,28 @@ from benchmarks.shared.simulation.simulated_study import CONTROLS
 from outerfold.storage.records import FloatArray
 
 SHOWN = {
-    "roc_auc": "ROC-AUC", "average_precision": "AP", "accuracy": "acc.",
-    "balanced_accuracy": "bal. acc.", "sensitivity": "sens.", "specificity": "spec.",
-    "precision (one class)": "prec.", "f1 (one class)": "F1", "precision": "macro prec.",
-    "f1": "macro F1", "brier": "Brier", "ece": "ECE",
-}  # fmt: skip
+    "roc_auc": "ROC-AUC",
+    "average_precision": "AP",
+    "accuracy": "acc.",
+    "balanced_accuracy": "bal. acc.",
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "precision (one class)": "prec.",
+    "f1 (one class)": "F1",
+    "precision": "macro prec.",
+    "f1": "macro F1",
+    "brier": "Brier",
+    "ece": "ECE",
+}
 """Macro recall is balanced accuracy; ECE has a target of its own."""
 MEASURED = tuple(name for name in SHOWN if name != "ece")
 FLOORS = {
     "A": dict.fromkeys(MEASURED, 93.0),
-    "B": dict.fromkeys(
-        ("roc_auc", "average_precision", "balanced_accuracy", "f1", "brier"), 93.0
-    ) | {"accuracy": 90.0},
+    "B": dict.fromkeys(("roc_auc", "average_precision", "balanced_accuracy", "f1", "brier"), 93.0)
+    | {"accuracy": 90.0},
     "C": dict.fromkeys(MEASURED, 94.0),
     "D": {"ece": 90.0},
-}  # fmt: skip
+}
 TITLES = {
     "A": "A: the refit model, fixed configuration (target 93 % or more; mean 95-98 %)",
     "B": "B: the procedure, fixed configuration (93 % or more; accuracy 90 %)",
@@ -111,8 +118,9 @@ def text(groups: dict[str, list[Outcome]], facts: str) -> str:
         "cases of 20. Made by `python -m benchmarks.coverage.coverage`.",
         "![coverage of ROC-AUC by method](coverage.png)",
         _verdicts(fixed, tuned),
-        _coverage_table("A", fixed), _coverage_table("B", fixed, of_procedure=True),
-    ]  # fmt: skip
+        _coverage_table("A", fixed),
+        _coverage_table("B", fixed, of_procedure=True),
+    ]
     parts += [_coverage_table("C", tuned)] if tuned else []
     parts += [_coverage_table("D", [*fixed, *tuned]), _control_table(fixed, groups)]
     if "known failure" in groups:
@@ -197,13 +205,17 @@ def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> st
 
 def _failure_table(outcomes: list[Outcome]) -> str:
     rows = [
-        [one.cell, SHOWN[name], f"{one.coverage(name):.1f}",
-         f"{one.coverage(name, of_procedure=True):.1f}",
-         f"{100 * one.unstable[:, one.metrics.index(name)].mean():.0f}"]
+        [
+            one.cell,
+            SHOWN[name],
+            f"{one.coverage(name):.1f}",
+            f"{one.coverage(name, of_procedure=True):.1f}",
+            f"{100 * one.unstable[:, one.metrics.index(name)].mean():.0f}",
+        ]
         for one in outcomes
         for name in SHOWN
         if name in one.metrics
-    ]  # fmt: skip
+    ]
     header = ["setting", "metric", "refit covered %", "procedure covered %", "warned %"]
     note = (
         "One unstable model decides by a learnt threshold; *warned* is how often the report says "

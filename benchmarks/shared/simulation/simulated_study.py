@@ -29,8 +29,13 @@ FOLDS, INNER = 5, 4
 STRENGTHS = np.geomspace(0.03, 300, 10)
 KEPT = (2, 4, 6, 8, 10)
 """Fifty configurations: ten penalties by five numbers of features kept."""
-CONTROLS = ("image bootstrap", "mean +/- 1.96 sd/sqrt(5)", "t over 5 folds",
-            "patient bootstrap", "Nadeau-Bengio")  # fmt: skip
+CONTROLS = (
+    "image bootstrap",
+    "mean +/- 1.96 sd/sqrt(5)",
+    "t over 5 folds",
+    "patient bootstrap",
+    "Nadeau-Bengio",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +145,14 @@ def _others(cell: Cell, cohort: Cohort, rows: FloatArray, seed: int) -> list[Pre
 
 
 def _logistic(
-    cell: Cell, cohort: Cohort, fold: IntArray, seen: FloatArray, penalty: FloatArray,
-    thresholds: FloatArray, everyone: Cohort,
-) -> _Models:  # fmt: skip
+    cell: Cell,
+    cohort: Cohort,
+    fold: IntArray,
+    seen: FloatArray,
+    penalty: FloatArray,
+    thresholds: FloatArray,
+    everyone: Cohort,
+) -> _Models:
     betas = fit_all_logistic(cohort.x, cohort.labels, seen * 1.0, penalty, cell.classes)
     held = logistic_probabilities(cohort.x, betas[:, :FOLDS])[fold, np.arange(len(fold))]
     if cell.classes > 2:
@@ -168,8 +178,10 @@ def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> tuple[Float
     fits = np.tile(seen, (len(configurations), 1))
     betas = fit_all_logistic(side.x, side.labels, fits, penalty.reshape(len(fits), -1), 2)
     p = logistic_probabilities(side.x, betas)[..., 1].reshape(len(configurations), INNER, -1)
-    score = [np.mean([roc_auc(side.labels[inner == f] == 1, q[f, inner == f])
-                      for f in range(INNER)]) for q in p]  # fmt: skip
+    score = [
+        np.mean([roc_auc(side.labels[inner == f] == 1, q[f, inner == f]) for f in range(INNER)])
+        for q in p
+    ]
     best = int(np.argmax(score))
     strength, kept = configurations[best]
     whole = _by_strength(side, np.ones(len(inner), dtype=bool))
@@ -190,9 +202,12 @@ def _predictions(
         np.char.add("i", np.arange(n).astype(str)),
         np.char.add("P", cohort.patients.astype(str)),
         np.char.add("outer-", fold.astype(str)),
-        np.zeros(n, dtype=np.int64), cohort.labels, probabilities, predicted,
+        np.zeros(n, dtype=np.int64),
+        cohort.labels,
+        probabilities,
+        predicted,
         tuple(f"class {c}" for c in range(probabilities.shape[1])),
-    )  # fmt: skip
+    )
 
 
 def _printed(cell: Cell, predictions: Predictions) -> dict[str, Interval]:
@@ -234,12 +249,14 @@ def _controls(
     error = there.std(ddof=1) / np.sqrt(len(there))
     reaches = (1.96 * error, stdtrit(len(there) - 1, 0.975) * error)
     corrected = nadeau_bengio(folds.tolist(), test_share=1 / (FOLDS - 1))
-    return np.array([
-        _bootstrap(up, p, np.arange(len(up)), chance),
-        *([there.mean() - reach, there.mean() + reach] for reach in reaches),
-        _bootstrap(up, p, patients, chance),
-        _three(corrected)[1:],
-    ])  # fmt: skip
+    return np.array(
+        [
+            _bootstrap(up, p, np.arange(len(up)), chance),
+            *([there.mean() - reach, there.mean() + reach] for reach in reaches),
+            _bootstrap(up, p, patients, chance),
+            _three(corrected)[1:],
+        ]
+    )
 
 
 def _bootstrap(

@@ -56,10 +56,13 @@ def rival_study(
         trials.append(search.n_trials_)
         inner.append(search.n_splits_)
     return {
-        "wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu,
-        "trials": sum(trials), "scores": scores, "inner": inner,
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "trials": sum(trials),
+        "scores": scores,
+        "inner": inner,
         "tested": [sorted(fold.test) for fold in folds],
-    }  # fmt: skip
+    }
 
 
 def seconds_a_trial(
@@ -90,28 +93,46 @@ def quicker_threads(width: int, rows: int = 512) -> int:
 def network(width: int, classes: int, *, epochs: int) -> NeuralNetClassifier:
     """The classifier of the pipeline; Adam and one cosine descent, as outerfold's."""
     return NeuralNetClassifier(
-        Mlp, module__width=width, module__classes=classes, criterion=nn.CrossEntropyLoss,
-        optimizer=torch.optim.Adam, max_epochs=epochs, train_split=None, verbose=0,
+        Mlp,
+        module__width=width,
+        module__classes=classes,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        max_epochs=epochs,
+        train_split=None,
+        verbose=0,
         iterator_train__shuffle=True,
         iterator_train__drop_last=True,  # a last batch of one row has no variance
         callbacks=[("rate", LRScheduler(policy="CosineAnnealingLR", T_max=epochs))],
-    )  # fmt: skip
+    )
 
 
 def _searched(
-    data: Dataset, inputs: FloatArray, fold: OuterFold, config: StudyConfig, ranges: Ranges,
-    *, refit: bool = True,
-) -> OptunaSearchCV:  # fmt: skip
+    data: Dataset,
+    inputs: FloatArray,
+    fold: OuterFold,
+    config: StudyConfig,
+    ranges: Ranges,
+    *,
+    refit: bool = True,
+) -> OptunaSearchCV:
     torch.manual_seed(config.seed)
-    pipeline = Pipeline([
-        ("scale", StandardScaler()),
-        ("net", network(inputs.shape[1], len(data.classes), epochs=config.epochs)),
-    ])  # fmt: skip
+    pipeline = Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("net", network(inputs.shape[1], len(data.classes), epochs=config.epochs)),
+        ]
+    )
     search = OptunaSearchCV(
-        pipeline, {NAMES[name]: _distribution(ranges[name]) for name in NAMES},
-        cv=PredefinedSplit(inner_fold_of(fold)), n_trials=config.trials, scoring=config.metric,
-        random_state=config.seed, refit=refit, error_score="raise",
-    )  # fmt: skip
+        pipeline,
+        {NAMES[name]: _distribution(ranges[name]) for name in NAMES},
+        cv=PredefinedSplit(inner_fold_of(fold)),
+        n_trials=config.trials,
+        scoring=config.metric,
+        random_state=config.seed,
+        refit=refit,
+        error_score="raise",
+    )
     train = data.features.positions(fold.train)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -31,10 +31,16 @@ class Mlp(nn.Module):
     def __init__(self, width: int, classes: int, dropout: float = 0.3) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(width, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(256, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(width, 256),
+            nn.BatchNorm1d(256),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, 128),
+            nn.BatchNorm1d(128),
+            nn.ReLU(),
+            nn.Dropout(dropout),
             nn.Linear(128, classes),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.layers(x)
@@ -70,9 +76,13 @@ def matrix_rate(side: int = 1024, products: int = 10) -> float:
 def trial_cost(rows: TrainingRows, batch_size: int, epochs: int) -> Cost:
     """Of one configuration of the dbt task."""
     pipeline = DbtPipeline(
-        learning_rate=1e-3, dropout=0.3, focal_gamma=0.0, sampler="none", attention=False,
+        learning_rate=1e-3,
+        dropout=0.3,
+        focal_gamma=0.0,
+        sampler="none",
+        attention=False,
         batch_size=batch_size,
-    )  # fmt: skip
+    )
 
     def begin() -> StackedTraining:
         return pipeline.start(rows, budget=epochs, seed=0, device="cpu")
@@ -147,10 +157,11 @@ def seconds_an_image(paths: Sequence[str], encoder: Encoder, batch: int = 16) ->
     def run() -> None:
         for at in range(0, len(paths), batch):
             squares = [
-                encoder.framing.square(np.ascontiguousarray(read_image(path)[:, ::-1]),
-                                       encoder.image_size)
+                encoder.framing.square(
+                    np.ascontiguousarray(read_image(path)[:, ::-1]), encoder.image_size
+                )
                 for path in paths[at : at + batch]
-            ]  # fmt: skip
+            ]
             encoder.encode(np.stack(squares))
 
     return _cpu(run) / len(paths)

@@ -20,13 +20,17 @@ def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
     known = versions()
     seeds = " ".join(str(seed) for seed in options["seeds"])
     size = " ".join(f"--{name.replace('_', '-')} {options[name]}" for name in SIZES)
-    return "\n\n".join([
-        f"`python -m benchmarks.speed.throughput --data DATA/bus-bra {size} --seeds {seeds} "
-        "--page`; "
-        + ", ".join(f"{name} {known[name]}" for name in KNOWN) + ".",
-        studies(found, options), trials(found), image_loop(found[0]), steps(found[0]),
-        aims(found),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            f"`python -m benchmarks.speed.throughput --data DATA/bus-bra {size} --seeds {seeds} "
+            "--page`; " + ", ".join(f"{name} {known[name]}" for name in KNOWN) + ".",
+            studies(found, options),
+            trials(found),
+            image_loop(found[0]),
+            steps(found[0]),
+            aims(found),
+        ]
+    )
 
 
 def aims(found: Sequence[Mapping[str, Any]]) -> str:
@@ -36,24 +40,36 @@ def aims(found: Sequence[Mapping[str, Any]]) -> str:
     loop = (_anew(found[0]) + each) / each
     outside = _outside(found[0], "cpu")
     shares = [
-        (f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
-         one["step_flops"] / one["bare"] / found[0]["rate"], 0.5)
+        (
+            f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
+            one["step_flops"] / one["bare"] / found[0]["rate"],
+            0.5,
+        )
         for one in found[0]["costs"]
     ] + [
-        (f"a trial's at least 40 %, batches of {one['batch_size']}",
-         one["trial_flops"] / one["training"] / found[0]["rate"], 0.4)
+        (
+            f"a trial's at least 40 %, batches of {one['batch_size']}",
+            one["trial_flops"] / one["training"] / found[0]["rate"],
+            0.4,
+        )
         for one in found[0]["costs"]
-    ]  # fmt: skip
+    ]
     rows = [
         ["the skorch study's wall clock over outerfold's at least 10", f"{wall:.1f}", wall >= 10],
         ["outer ROC-AUC not lower by more than 0.01", f"{apart:+.3f}", apart >= -0.01],
-        ["a trial of one configuration, pruning off, one thread: a third of skorch's CPU time",
-         f"1 / {quicker:.1f}", quicker >= 3],
-        ["at least 50 times the image loop, from the second trial on (extrapolated)",
-         f"{loop:.0f}", loop >= 50],
+        [
+            "a trial of one configuration, pruning off, one thread: a third of skorch's CPU time",
+            f"1 / {quicker:.1f}",
+            quicker >= 3,
+        ],
+        [
+            "at least 50 times the image loop, from the second trial on (extrapolated)",
+            f"{loop:.0f}",
+            loop >= 50,
+        ],
         ["study, storage and scheduling under 5 % of a trial", f"{outside:.1%}", outside < 0.05],
         *([text, f"{share:.0%}", share >= least] for text, share, least in shares),
-    ]  # fmt: skip
+    ]
     told = [[text, value, "met" if met else "**missed**"] for text, value, met in rows]
     return "\n\n".join(["### Against what was aimed at", markdown(["aim", "found", ""], told)])
 
@@ -70,59 +86,82 @@ def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
     rows.append(["ratio, mean over seeds", f"{wall:.1f}", f"{cpu:.1f}", f"{wall:.1f}", "", ""])
     epochs = sum(one["epochs"] for one in own) / sum(one["trials"] for one in own)
     head = ["", "wall s", "CPU s", "trials/min", "outer ROC-AUC", "sd over outer folds"]
-    return "\n\n".join([
-        "### The same nested study",
-        f"BUS-BRA pathology, {found[0]['images']} images of {found[0]['patients']} patients drawn "
-        f"for each seed; {options['outer_folds']} outer and {options['inner_folds']} inner folds, "
-        f"{options['trials']} trials a study, at most {options['epochs']} epochs; learning rate, "
-        "dropout, weight decay, batch size (32, 64, 128) and label smoothing searched. outerfold: "
-        f"{found[0]['workers']} workers, whose start is counted, pruner `halving` "
-        f"({epochs:.1f} epochs a trial), five networks refitted and averaged, as is its default. "
-        "skorch: "
-        f"{_threads(found)}, whichever was quicker, no pruning, as is its default. The first ten "
-        "trials of both samplers are random, and differ.",
-        markdown(head, rows),
-f"outerfold's outer ROC-AUC minus the other's: {apart.mean():+.4f}{error}. Of its CPU time "
-        f"{np.mean([one['cpu'] - one['worked'] for one in own]):.0f} s are the start of the "
-        "workers, replays and refits, which more trials do not add to. By seed: " + "; ".join(
-            f"{o['wall']:.0f} s against {r['wall']:.0f} s, {np.mean(o['scores']):.4f} against "
-            f"{np.mean(r['scores']):.4f}" for o, r in zip(own, rival, strict=True)
-        ) + ".",
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            "### The same nested study",
+            f"BUS-BRA pathology, {found[0]['images']} images of {found[0]['patients']} patients "
+            f"drawn for each seed; {options['outer_folds']} outer and {options['inner_folds']} "
+            f"inner folds, {options['trials']} trials a study, at most {options['epochs']} epochs; "
+            "learning rate, dropout, weight decay, batch size (32, 64, 128) and label smoothing "
+            f"searched. outerfold: {found[0]['workers']} workers, whose start is counted, pruner "
+            f"`halving` ({epochs:.1f} epochs a trial), five networks refitted and averaged, as is "
+            "its default. skorch: "
+            f"{_threads(found)}, whichever was quicker, no pruning, as is its default. The first "
+            "ten trials of both samplers are random, and differ.",
+            markdown(head, rows),
+            f"outerfold's outer ROC-AUC minus the other's: {apart.mean():+.4f}{error}. Of its CPU "
+            f"time {np.mean([one['cpu'] - one['worked'] for one in own]):.0f} s are the start of "
+            "the workers, replays and refits, which more trials do not add to. By seed: "
+            + "; ".join(
+                f"{o['wall']:.0f} s against {r['wall']:.0f} s, {np.mean(o['scores']):.4f} against "
+                f"{np.mean(r['scores']):.4f}"
+                for o, r in zip(own, rival, strict=True)
+            )
+            + ".",
+        ]
+    )
 
 
 def trials(found: Sequence[Mapping[str, Any]]) -> str:
     """A trial by both: of one configuration to its last epoch, and as the searches had them."""
     first = found[0]
     rows = [
-        [f"of one configuration to its last epoch, batches of {one['batch_size']}, one thread",
-         f"{one['rival']:.2f}", f"{one['own']:.2f}", f"{one['rival'] / one['own']:.1f}"]
+        [
+            f"of one configuration to its last epoch, batches of {one['batch_size']}, one thread",
+            f"{one['rival']:.2f}",
+            f"{one['own']:.2f}",
+            f"{one['rival'] / one['own']:.1f}",
+        ]
         for one in first["alike"]
-    ]  # fmt: skip
+    ]
     rival, own = (
         np.array([one[key][of] / one[key]["trials"] for one in found])
         for key, of in (("rival", "cpu"), ("own", "worked"))
     )
-    rows.append(["of the searches, outerfold's with pruning", f"{rival.mean():.2f}",
-                 f"{own.mean():.2f}", f"{np.mean(rival / own):.1f}"])  # fmt: skip
+    rows.append(
+        [
+            "of the searches, outerfold's with pruning",
+            f"{rival.mean():.2f}",
+            f"{own.mean():.2f}",
+            f"{np.mean(rival / own):.1f}",
+        ]
+    )
     outside = [
-        ["of a trial's CPU time outside training (Optuna, journal, scores, once a study: rows)",
-         f"{_outside(first, 'cpu'):.1%}"],
-        ["of its wall time outside training (the same, and the disk)",
-         f"{_outside(first, 'wall'):.1%}"],
-        ["of its time away from the driver but not at work (median)",
-         f"{np.median([one['own']['waited'] for one in found]):.1%}"],
-    ]  # fmt: skip
-    return "\n\n".join([
-        "### A trial",
-        markdown(["CPU s a trial", "skorch", "outerfold", "ratio"], rows),
-        "In a search the batch size is drawn, the two samplers settle on different ones, and "
-        "skorch's threads wait for each other; the first rows are free of that. The matrix "
-        "products of such a trial alone, at the machine's matrix rate, would take "
-        f"{first['costs'][0]['trial_flops'] / first['rate']:.2f} s. Of outerfold's trials without "
-        "pruning:",
-        markdown(["share", ""], outside),
-    ])  # fmt: skip
+        [
+            "of a trial's CPU time outside training (Optuna, journal, scores, once a study: rows)",
+            f"{_outside(first, 'cpu'):.1%}",
+        ],
+        [
+            "of its wall time outside training (the same, and the disk)",
+            f"{_outside(first, 'wall'):.1%}",
+        ],
+        [
+            "of its time away from the driver but not at work (median)",
+            f"{np.median([one['own']['waited'] for one in found]):.1%}",
+        ],
+    ]
+    return "\n\n".join(
+        [
+            "### A trial",
+            markdown(["CPU s a trial", "skorch", "outerfold", "ratio"], rows),
+            "In a search the batch size is drawn, the two samplers settle on different ones, and "
+            "skorch's threads wait for each other; the first rows are free of that. The matrix "
+            "products of such a trial alone, at the machine's matrix rate, would take "
+            f"{first['costs'][0]['trial_flops'] / first['rate']:.2f} s. Of outerfold's trials "
+            "without pruning:",
+            markdown(["share", ""], outside),
+        ]
+    )
 
 
 def image_loop(costs: Mapping[str, Any]) -> str:
@@ -135,42 +174,59 @@ def image_loop(costs: Mapping[str, Any]) -> str:
         ["cached, the first trial, which encodes", f"{once + trial:.0f}", ""],
         ["anew in every fold and trial", f"{anew + trial:.0f}", f"{(anew + trial) / trial:.0f}"],
         ["anew in every epoch besides", f"{epochs + trial:.0f}", f"{(epochs + trial) / trial:.0f}"],
-    ]  # fmt: skip
-    return "\n\n".join([
-        "### The image loop",
-        f"An image takes {1000 * costs['image_seconds']:.0f} ms of CPU to decode, flip, frame and "
-        f"encode (EfficientNet-Lite0), measured on {costs['encoded']} images in batches of 16 and "
-        f"**extrapolated** to the {costs['train_images']} training images of an outer fold in "
-        f"{costs['inner_folds']} inner folds, each of which reads all of them, to fit or to "
-        "validate; training is added to each.",
-        markdown(["", "CPU s a trial", "against the cache"], rows),
-    ])  # fmt: skip
+    ]
+    return "\n\n".join(
+        [
+            "### The image loop",
+            f"An image takes {1000 * costs['image_seconds']:.0f} ms of CPU to decode, flip, frame "
+            f"and encode (EfficientNet-Lite0), measured on {costs['encoded']} images in batches of "
+            f"16 and **extrapolated** to the {costs['train_images']} training images of an outer "
+            f"fold in {costs['inner_folds']} inner folds, each of which reads all of them, to fit "
+            "or to validate; training is added to each.",
+            markdown(["", "CPU s a trial", "against the cache"], rows),
+        ]
+    )
 
 
 def steps(costs: Mapping[str, Any]) -> str:
     """A trial beside its bare optimiser steps and the machine's matrix rate."""
     rate, rows = costs["rate"], []
     for one in costs["costs"]:
-        rows.append([
-            str(one["batch_size"]), f"{one['training']:.2f}", f"{one['bare']:.2f}",
-            f"{one['plain']:.2f}", f"{one['training'] / one['plain'] - 1:+.0%}",
-            f"{one['training'] / one['bare'] - 1:+.0%}",
-            f"{one['step_flops'] / one['bare'] / rate:.0%}",
-            f"{one['trial_flops'] / one['training'] / rate:.0%}",
-        ])  # fmt: skip
-    head = ["batch", "trial's training, CPU s", "its bare steps", "bare torch loop",
-            "over the torch loop", "over its bare steps", "of the matrix rate, a step",
-            "of the matrix rate, a trial"]  # fmt: skip
-    return "\n\n".join([
-        "### A trial beside its bare steps",
-        "The same optimiser steps (all inner folds and epochs, no pruning) on batches that lie "
-        "ready in memory, without order, gathering, validation, scores or Optuna: by the code of "
-        "the trial, or in torch's own layers and fused Adam. The matrix rate "
-        f"is that of a 1024 x 1024 fp32 product on one thread in the same call, {rate / 1e9:.0f} "
-        "GFLOP/s; counted are the matrix products of rows that are no padding. The quickest of "
-        "three is taken of each.",
-        markdown(head, rows),
-    ])  # fmt: skip
+        rows.append(
+            [
+                str(one["batch_size"]),
+                f"{one['training']:.2f}",
+                f"{one['bare']:.2f}",
+                f"{one['plain']:.2f}",
+                f"{one['training'] / one['plain'] - 1:+.0%}",
+                f"{one['training'] / one['bare'] - 1:+.0%}",
+                f"{one['step_flops'] / one['bare'] / rate:.0%}",
+                f"{one['trial_flops'] / one['training'] / rate:.0%}",
+            ]
+        )
+    head = [
+        "batch",
+        "trial's training, CPU s",
+        "its bare steps",
+        "bare torch loop",
+        "over the torch loop",
+        "over its bare steps",
+        "of the matrix rate, a step",
+        "of the matrix rate, a trial",
+    ]
+    return "\n\n".join(
+        [
+            "### A trial beside its bare steps",
+            "The same optimiser steps (all inner folds and epochs, no pruning) on batches that lie "
+            "ready in memory, without order, gathering, validation, scores or Optuna: by the code "
+            "of the trial, or in torch's own layers and fused Adam. The matrix rate "
+            f"is that of a 1024 x 1024 fp32 product on one thread in the same call, "
+            f"{rate / 1e9:.0f} "
+            "GFLOP/s; counted are the matrix products of rows that are no padding. The quickest of "
+            "three is taken of each.",
+            markdown(head, rows),
+        ]
+    )
 
 
 def _ratio(found: Sequence[Mapping[str, Any]], key: str) -> float:
@@ -209,8 +265,14 @@ def _study(name: str, each: Sequence[Mapping[str, Any]]) -> list[str]:
     wall, cpu = (np.mean([one[key] for one in each]) for key in ("wall", "cpu"))
     rate = np.mean([60 * one["trials"] / one["wall"] for one in each])
     scores = np.array([one["scores"] for one in each])
-    return [name, f"{wall:.1f}", f"{cpu:.1f}", f"{rate:.0f}", f"{scores.mean():.4f}",
-            f"{scores.std(axis=1, ddof=1).mean():.3f}"]  # fmt: skip
+    return [
+        name,
+        f"{wall:.1f}",
+        f"{cpu:.1f}",
+        f"{rate:.0f}",
+        f"{scores.mean():.4f}",
+        f"{scores.std(axis=1, ddof=1).mean():.3f}",
+    ]
 
 
 def _threads(found: Sequence[Mapping[str, Any]]) -> str:

@@ -24,9 +24,12 @@ def noise(*, patients: int, views: int, width: int = 32, seed: int = 0) -> Table
     own = chance.normal(size=(patients, width))[who]
     inputs = own + 0.2 * chance.normal(size=(len(who), width))
     return Table(
-        inputs.astype(np.float32), label.astype(np.int64),
-        np.array([f"i{at}" for at in range(len(who))]), np.array([f"p{at}" for at in who]), CLASSES,
-    )  # fmt: skip
+        inputs.astype(np.float32),
+        label.astype(np.int64),
+        np.array([f"i{at}" for at in range(len(who))]),
+        np.array([f"p{at}" for at in who]),
+        CLASSES,
+    )
 
 
 def scores(outcomes):

@@ -35,10 +35,12 @@ def test_trials_that_see_no_other_are_never_pruned(pool: Pool, tmp_path: Path) -
 
 def test_a_row_tells_the_paired_difference_and_its_error() -> None:
     scores = {"1": np.array([0.6, 0.7, 0.8]), "4": np.array([0.61, 0.72, 0.83])}
-    lines = table({
-        count: {"epochs": np.array([9, 9, 9]), "complete": np.array([2, 3, 4]), "score": score}
-        for count, score in scores.items()
-    }).splitlines()  # fmt: skip
+    lines = table(
+        {
+            count: {"epochs": np.array([9, 9, 9]), "complete": np.array([2, 3, 4]), "score": score}
+            for count, score in scores.items()
+        }
+    ).splitlines()
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
         "1",
         "9",

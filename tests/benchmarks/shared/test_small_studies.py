@@ -41,9 +41,17 @@ def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def pool() -> Pool:
     data, source = make_rows(patients=50, images=2, signal=0.5)
-    return Pool(data, source, {
-        "name": "array:test", "weights": "", "weights_sha256": "", "fit": "pad", "crop": "none",
-    })  # fmt: skip
+    return Pool(
+        data,
+        source,
+        {
+            "name": "array:test",
+            "weights": "",
+            "weights_sha256": "",
+            "fit": "pad",
+            "crop": "none",
+        },
+    )
 
 
 def chunk(folder: Path, first: int = 0, count: int = 1) -> Chunk:
@@ -137,9 +145,12 @@ def made_up(*, estimates: list[float], half: float, truths: list[float], noise: 
     single = np.full(len(estimates), 0.6)
     return {
         "intervals": np.stack([estimate, estimate - half, estimate + half], axis=-1),
-        "truth": truth, "truth_error": np.full_like(truth, noise),
-        "inner": single, "pruned": single, "seconds": single,
-    }  # fmt: skip
+        "truth": truth,
+        "truth_error": np.full_like(truth, noise),
+        "inner": single,
+        "pruned": single,
+        "seconds": single,
+    }
 
 
 def _numbers(one: Chunk) -> Arrays:

@@ -14,9 +14,18 @@ from outerfold.pipelines.encoders.registry import build
 from outerfold.storage.readers.read import read
 
 MEASURED = gpu.Measured(
-    "dbt", "clip:ViT-B/32", 22_000, 500.0, 2000.0, 900.0, 1000.0, gpu.Watched(0.81, 3.5), 12.5, 2,
+    "dbt",
+    "clip:ViT-B/32",
+    22_000,
+    500.0,
+    2000.0,
+    900.0,
+    1000.0,
+    gpu.Watched(0.81, 3.5),
+    12.5,
+    2,
     gpu.Watched(0.4, 5.25),
-)  # fmt: skip
+)
 
 
 def test_busy_share_and_peak_memory_come_from_all_samples() -> None:
@@ -31,9 +40,20 @@ def test_the_table_states_the_rate_as_a_share_of_the_bare_encoders() -> None:
     assert head.count("|") == rule.count("|") == row.count("|")
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        "dbt", "clip:ViT-B/32", "22,000", "500/s", "2,000/s", "900/s", "1,000/s", "50 %", "81 %",
-        "12.5", "2", "40 %", "5.2 GiB",
-    ]  # fmt: skip
+        "dbt",
+        "clip:ViT-B/32",
+        "22,000",
+        "500/s",
+        "2,000/s",
+        "900/s",
+        "1,000/s",
+        "50 %",
+        "81 %",
+        "12.5",
+        "2",
+        "40 %",
+        "5.2 GiB",
+    ]
     assert "Random weights and synthetic images: speeds only." in text
 
 

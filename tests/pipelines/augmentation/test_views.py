@@ -220,8 +220,12 @@ def test_the_library_is_loaded_offline_and_the_environment_put_back() -> None:
     env = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", code],
-        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.strip() == "None", done.stderr
 
 

@@ -27,10 +27,17 @@ from tests.pipelines.explain.saliency_factories import NO_COLUMNS, head_of, soun
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize(("which", "tokens", "method"), [
-    ("lite0", False, GRAD_CAM), ("lite0", True, POOLING), ("vit", False, ROLL_OUT),
-    ("vit", True, ROLL_OUT), ("clip", False, ROLL_OUT), ("clip", True, ROLL_OUT),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("which", "tokens", "method"),
+    [
+        ("lite0", False, GRAD_CAM),
+        ("lite0", True, POOLING),
+        ("vit", False, ROLL_OUT),
+        ("vit", True, ROLL_OUT),
+        ("clip", False, ROLL_OUT),
+        ("clip", True, ROLL_OUT),
+    ],
+)
 def test_a_heat_map_has_the_images_size_lies_in_0_to_1_and_keeps_the_score(
     which: str, tokens: bool, method: str, request: pytest.FixtureRequest
 ) -> None:

@@ -39,10 +39,17 @@ def moved(model: FoldModel, network: int, by: float = 0.5) -> FoldModel:
 
 
 @pytest.mark.parametrize("blocks", [1, "all"])
-@pytest.mark.parametrize(("which", "tokens"), [
-    ("lite0", False), ("lite0", True), ("vit", False), ("vit", True), ("clip", False),
-    ("clip", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("which", "tokens"),
+    [
+        ("lite0", False),
+        ("lite0", True),
+        ("vit", False),
+        ("vit", True),
+        ("clip", False),
+        ("clip", True),
+    ],
+)
 def test_tails_that_learnt_nothing_have_the_heat_of_the_frozen_encoder(
     which: str, tokens: bool, blocks: Blocks, request: pytest.FixtureRequest
 ) -> None:

@@ -157,9 +157,7 @@ def test_a_target_sensitivity_is_reached_by_the_most_demanding_threshold(
     rows: tuple[IntArray, FloatArray], target: float
 ) -> None:
     labels, p = rows
-    reached = [
-        rates(labels, (p[:, 1] >= cut).astype(np.int64)) for cut in [*p[:, 1], 2.0]
-    ]  # fmt: skip
+    reached = [rates(labels, (p[:, 1] >= cut).astype(np.int64)) for cut in [*p[:, 1], 2.0]]
     best = max(specificity for sensitivity, specificity in reached if sensitivity >= target)
     sensitivity, specificity = rates(labels, decisions(labels, p, "sensitivity", target))
     assert sensitivity >= target
@@ -195,10 +193,15 @@ def test_several_classes_decide_by_the_largest_probability() -> None:
 
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity", "specificity"])
-@pytest.mark.parametrize("scores", [
-    [0.5] * 6, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
-    [1e-300, 1e-20, 0.5, 0.5, 1.0, 1 - 1e-16],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [0.5] * 6,
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+        [1.0, 1.0, 1.0, 0.0, 0.0, 0.0],
+        [1e-300, 1e-20, 0.5, 0.5, 1.0, 1 - 1e-16],
+    ],
+)
 @pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1, 1], [0] * 6, [1] * 6])
 def test_tied_certain_or_one_sided_scores_still_give_a_decision_of_finite_numbers(
     rule: str, scores: list[float], labels: list[int]

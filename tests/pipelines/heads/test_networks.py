@@ -106,9 +106,12 @@ def test_the_fusion_head_takes_images_with_columns_or_without(
     tabular: int, attention: bool
 ) -> None:
     network = FusionNetwork(
-        Chance([1, 2, 3]), Widths(WIDTH, False, tabular, 2), scaler(), dropout=0.1,
+        Chance([1, 2, 3]),
+        Widths(WIDTH, False, tabular, 2),
+        scaler(),
+        dropout=0.1,
         attention=attention,
-    ).eval()  # fmt: skip
+    ).eval()
     images, columns = noise(FOLDS, ROWS, WIDTH), noise(FOLDS, ROWS, tabular, seed=1)
     found = network(images, columns, None)
     assert found.shape == (FOLDS, ROWS, 1)
@@ -120,9 +123,12 @@ def test_the_fusion_head_takes_images_with_columns_or_without(
 def test_every_parameter_of_the_fusion_head_has_a_gradient_that_is_not_rounding_noise() -> None:
     """Adam would make full-size steps of the noise, so a stack would not learn what one does."""
     network = FusionNetwork(
-        Chance([1, 2]), Widths(WIDTH, False, 7, 2), Standardise(np.zeros((2, 8)), np.ones((2, 8))),
-        dropout=0.0, attention=True,
-    )  # fmt: skip
+        Chance([1, 2]),
+        Widths(WIDTH, False, 7, 2),
+        Standardise(np.zeros((2, 8)), np.ones((2, 8))),
+        dropout=0.0,
+        attention=True,
+    )
     out = network(noise(2, 32, WIDTH), noise(2, 32, 7, seed=1), torch.ones(2, 32, 1))
     (out * noise(*out.shape, seed=2)).sum().backward()
     for name, parameter in network.named_parameters():

@@ -119,9 +119,13 @@ def test_a_second_time_nothing_is_computed(forty: Features, tmp_path: Path) -> N
     first = embed(forty, Bands(), cache=tmp_path, views=2, threads=1)
     told: list[tuple[int, int]] = []
     again = embed(
-        forty, Refuses(), cache=tmp_path, views=2, threads=1,
+        forty,
+        Refuses(),
+        cache=tmp_path,
+        views=2,
+        threads=1,
         progress=lambda done, total: told.append((done, total)),
-    )  # fmt: skip
+    )
     assert told == []
     assert again.name == first.name
 
@@ -129,9 +133,13 @@ def test_a_second_time_nothing_is_computed(forty: Features, tmp_path: Path) -> N
 def test_progress_ends_at_its_total(forty: Features, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     embed(
-        forty, Bands(), cache=tmp_path, views=2, threads=1,
+        forty,
+        Bands(),
+        cache=tmp_path,
+        views=2,
+        threads=1,
         progress=lambda done, total: told.append((done, total)),
-    )  # fmt: skip
+    )
     assert told[-1] == (120, 120)
     assert told == sorted(told)
 
@@ -238,9 +246,13 @@ def test_a_change_of_augmentation_leaves_view_zero_and_renews_the_rest(
     monkeypatch.setattr(module, "augmentation_key", lambda style: "another")
     told: list[int] = []
     embed(
-        rows, Bands(), cache=tmp_path, views=2, threads=1,
+        rows,
+        Bands(),
+        cache=tmp_path,
+        views=2,
+        threads=1,
         progress=lambda done, total: told.append(total),
-    )  # fmt: skip
+    )
     assert told == [2]
 
 
@@ -250,9 +262,13 @@ def test_exactly_the_views_asked_for_are_made_and_in_the_way_asked_for(
     rows = forty.select(["row0", "row1"])
     told: list[int] = []
     kept = embed(
-        rows, Bands(), cache=tmp_path, views=Views((0, 1, 3), "torchvision"), threads=1,
+        rows,
+        Bands(),
+        cache=tmp_path,
+        views=Views((0, 1, 3), "torchvision"),
+        threads=1,
         progress=lambda done, total: told.append(total),
-    )  # fmt: skip
+    )
     assert told[-1] == 2 + 2 * 3
     path = str(forty.images[0])
     view = view_of(squares.read_square(path, 32, STRETCHED), content_hash(path), 3, "torchvision")
@@ -319,8 +335,11 @@ def test_the_handle_pickles_small_and_opens_without_torch(forty: Features, tmp_p
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "handle.pkl")],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == f"{kept.pooled(['row3'], 1).tolist()} False"
 
 
@@ -400,8 +419,10 @@ def test_killed_and_resumed_the_cache_is_the_same(
     cache = tmp_path / "killed"
     run = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(cache)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if any(path.stat().st_size for path in cache.glob("pooled/*/rows.index")):

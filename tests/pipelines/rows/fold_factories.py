@@ -38,9 +38,12 @@ def fold_of(data: Dataset, name: str, patients: Sequence[str]) -> Fold:
     """The fold in which ``patients`` validate and all others fit."""
     held = np.isin(data.patients, list(patients))
     return Fold(
-        name, tuple(data.ids[~held].tolist()), tuple(data.ids[held].tolist()),
-        frozenset(data.patients[~held].tolist()), frozenset(data.patients[held].tolist()),
-    )  # fmt: skip
+        name,
+        tuple(data.ids[~held].tolist()),
+        tuple(data.ids[held].tolist()),
+        frozenset(data.patients[~held].tolist()),
+        frozenset(data.patients[held].tolist()),
+    )
 
 
 def prepared(
@@ -59,16 +62,25 @@ def small(task: str = "multimodal", **rows: Any) -> tuple[Dataset, ArraySource]:
 def only(rows: TrainingRows, fold: int, source: ImageSource | None = None) -> TrainingRows:
     """The same rows with one of the folds and no other."""
     return TrainingRows(
-        rows.train, [rows.folds[fold].fold], source or rows.source,
-        tokens=rows.tokens, seed=rows.seed,
-    )  # fmt: skip
+        rows.train,
+        [rows.folds[fold].fold],
+        source or rows.source,
+        tokens=rows.tokens,
+        seed=rows.seed,
+    )
 
 
 def pipeline(task: str = "multimodal", **changes: Any) -> Pipeline:
     """A configuration in which every part of training has something to do."""
     chosen = {
-        "learning_rate": 3e-3, "dropout": 0.3, "focal_gamma": 2.0, "sampler": "none",
-        "attention": False, "batch_size": 16, "ens_beta": 0.9, "label_smoothing": 0.1,
+        "learning_rate": 3e-3,
+        "dropout": 0.3,
+        "focal_gamma": 2.0,
+        "sampler": "none",
+        "attention": False,
+        "batch_size": 16,
+        "ens_beta": 0.9,
+        "label_smoothing": 0.1,
         "augmented_views": 2,
-    }  # fmt: skip
+    }
     return PIPELINES[task](**{**chosen, **changes})

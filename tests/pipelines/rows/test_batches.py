@@ -33,13 +33,24 @@ def readable(task: str = "dbt", *, tokens: bool = False) -> TrainingRows:
 
 
 def batches(
-    rows: TrainingRows, sampler: str, *, views: int = VIEWS, seed: int = 3,
-    strength: str = "light", every_row: bool = False,
-) -> Batches:  # fmt: skip
+    rows: TrainingRows,
+    sampler: str,
+    *,
+    views: int = VIEWS,
+    seed: int = 3,
+    strength: str = "light",
+    every_row: bool = False,
+) -> Batches:
     return Batches(
-        rows, sampler=sampler, views=views, batch_size=16, seed=seed, device=torch.device("cpu"),
-        strength=strength, every_row=every_row,
-    )  # fmt: skip
+        rows,
+        sampler=sampler,
+        views=views,
+        batch_size=16,
+        seed=seed,
+        device=torch.device("cpu"),
+        strength=strength,
+        every_row=every_row,
+    )
 
 
 @dataclass
@@ -218,9 +229,12 @@ def test_a_refit_has_no_rows_to_validate() -> None:
     rows = readable()
     everything = cut(rows.train, (0.0,))[0]
     whole = type(everything)(
-        "refit", tuple(rows.train.ids.tolist()), (), frozenset(rows.train.patients.tolist()),
+        "refit",
+        tuple(rows.train.ids.tolist()),
+        (),
+        frozenset(rows.train.patients.tolist()),
         frozenset(),
-    )  # fmt: skip
+    )
     refit = TrainingRows(rows.train, [whole], rows.source, tokens=False, seed=5)
     of = batches(refit, "none")
     assert list(of.validation(100)) == []

@@ -30,8 +30,10 @@ def test_a_numeric_column_is_scaled_by_the_training_rows_mean_and_spread() -> No
     encoder = fit(AGE, 40, 50, 60, 70)
     spread = np.std([40, 50, 60, 70])
     assert encode(encoder, 40, 55, 200) == [
-        [pytest.approx((40 - 55) / spread), 0], [0, 0], [pytest.approx(145 / spread), 0],
-    ]  # fmt: skip
+        [pytest.approx((40 - 55) / spread), 0],
+        [0, 0],
+        [pytest.approx(145 / spread), 0],
+    ]
 
 
 def test_a_missing_number_is_the_training_median_and_marked() -> None:
@@ -52,8 +54,11 @@ def test_a_binary_column_keeps_zero_and_one_and_fills_with_the_most_frequent() -
 def test_a_categorical_column_becomes_one_number_a_level() -> None:
     encoder = fit(TISSUE, 0, 2, 2, 1)
     assert encode(encoder, 0, 1, 2, NAN) == [
-        [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1],
-    ]  # fmt: skip
+        [1, 0, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 1, 1],
+    ]
 
 
 def test_a_level_that_no_training_row_had_is_all_zeros_and_not_missing() -> None:
@@ -74,9 +79,14 @@ def test_a_constant_column_says_nothing_and_an_unseen_value_stays_small(
     assert missing == [pytest.approx(0, abs=1e-3), 1]
 
 
-@pytest.mark.parametrize(("column", "wanted"), [
-    (AGE, [[61, 0], [0, 1]]), (HISTORY, [[1, 0], [0, 1]]), (TISSUE, [[0, 0, 0, 0], [0, 0, 0, 1]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        (AGE, [[61, 0], [0, 1]]),
+        (HISTORY, [[1, 0], [0, 1]]),
+        (TISSUE, [[0, 0, 0, 0], [0, 0, 0, 1]]),
+    ],
+)
 def test_a_column_missing_in_every_training_row_is_zeros_and_a_mark(
     column: Column, wanted: list[list[float]]
 ) -> None:

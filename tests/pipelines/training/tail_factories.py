@@ -55,9 +55,13 @@ class ArrayTailSource(ArraySource):
 
 
 def save_clip(
-    folder: Path, width: int = 32, side: int = 32, layers: Any = 2, vision: int = 64,
+    folder: Path,
+    width: int = 32,
+    side: int = 32,
+    layers: Any = 2,
+    vision: int = 64,
     patch: int | None = 8,
-) -> Path:  # fmt: skip
+) -> Path:
     """The weights of a small random CLIP, for the loader alone: 32 pixels, two layers."""
     from clip.model import CLIP
 
@@ -96,10 +100,16 @@ def tail_pipeline(task: str = "multimodal", *, micro: Any = (), **changes: Any) 
     """A configuration in which every part of training has something to do."""
     kind = DbtPipeline if task == "dbt" else MultimodalPipeline
     chosen = {
-        "learning_rate": 3e-3, "dropout": 0.3, "focal_gamma": 2.0, "sampler": "over",
-        "attention": False, "batch_size": 16, "ens_beta": 0.9, "label_smoothing": 0.1,
+        "learning_rate": 3e-3,
+        "dropout": 0.3,
+        "focal_gamma": 2.0,
+        "sampler": "over",
+        "attention": False,
+        "batch_size": 16,
+        "ens_beta": 0.9,
+        "label_smoothing": 0.1,
         "augmented_views": 2,
-    }  # fmt: skip
+    }
     return TailPipeline(kind(**{**chosen, **changes}), 0.3, micro=micro)
 
 

@@ -85,8 +85,10 @@ def validation_scores_change_with_the_views() -> bool:
     for rows, images in ((data, source), other_views(data, source, fold)):
         training = pipeline("dbt").start(
             TrainingRows(rows, [fold], images, tokens=False, seed=5),
-            budget=5, seed=1, device="cpu",
-        )  # fmt: skip
+            budget=5,
+            seed=1,
+            device="cpu",
+        )
         scores.append([epoch.probabilities[0].tobytes() for epoch in islice(training, EPOCHS)])
     return scores[0] != scores[1]
 

@@ -51,8 +51,11 @@ def test_a_fold_learns_in_a_stack_what_it_learns_alone(
     assert len({len(fold.fit) for fold in rows.folds}) == len(rows.folds)
     assert len({len(fold.val) for fold in rows.folds}) == len(rows.folds)
     chosen = {
-        "attention": attention, "sampler": sampler, "learning_rate": 3e-5, "batch_size": 28,
-    }  # fmt: skip
+        "attention": attention,
+        "sampler": sampler,
+        "learning_rate": 3e-5,
+        "batch_size": 28,
+    }
     stacked = begin(rows, task, **chosen)
     together = train(stacked)
     assert not all(batch.active.all() for batch in stacked.batches.epoch()), "some end earlier"
@@ -84,9 +87,14 @@ def test_steps_written_out_for_one_fold_teach_what_the_stack_teaches(
 ) -> None:
     rows = prepared("dbt" if classes == 4 else "multimodal")
     chosen = {
-        "sampler": sampler, "focal_gamma": gamma, "label_smoothing": smoothing,
-        "dropout": dropout, "learning_rate": 1e-4, "batch_size": 28, "ens_beta": 0.9,
-    }  # fmt: skip
+        "sampler": sampler,
+        "focal_gamma": gamma,
+        "label_smoothing": smoothing,
+        "dropout": dropout,
+        "learning_rate": 1e-4,
+        "batch_size": 28,
+        "ens_beta": 0.9,
+    }
     alone, stacked = (begin(rows, "dbt", **chosen) for _ in range(2))
     assert [steps.fold for steps in alone.steps] == list(range(len(rows.folds)))
     stacked.steps = []
@@ -138,9 +146,15 @@ def test_the_same_seed_trains_the_same_model_bit_for_bit_and_another_seed_anothe
     assert not np.allclose(first[-1].probabilities[0], other[-1].probabilities[0])
 
 
-@pytest.mark.parametrize(("task", "attention"), [
-    ("multimodal", False), ("multimodal", True), ("dbt", False), ("dbt", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "attention"),
+    [
+        ("multimodal", False),
+        ("multimodal", True),
+        ("dbt", False),
+        ("dbt", True),
+    ],
+)
 def test_a_fitted_fold_predicts_the_epochs_own_validation_probabilities(
     task: str, attention: bool
 ) -> None:
@@ -213,9 +227,15 @@ def _spoil(x: Tensor, pad: Tensor, chance: torch.Generator) -> Tensor:
     return torch.where(pad.view(*pad.shape[:2], *[1] * (x.ndim - 2)), noise, x)
 
 
-@pytest.mark.parametrize(("task", "attention"), [
-    ("multimodal", False), ("multimodal", True), ("dbt", False), ("dbt", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "attention"),
+    [
+        ("multimodal", False),
+        ("multimodal", True),
+        ("dbt", False),
+        ("dbt", True),
+    ],
+)
 def test_what_pads_a_batch_changes_nothing(task: str, attention: bool) -> None:
     results = []
     for spoilt in (False, True):

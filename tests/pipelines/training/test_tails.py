@@ -79,9 +79,12 @@ def test_rows_that_score_are_seen_untouched() -> None:
     values = rows.source.values.copy()  # type: ignore[attr-defined]
     values[1:] = 1e4
     noisy = type(rows)(
-        rows.train, [fold.fold for fold in rows.folds], replace(rows.source, values=values),  # type: ignore[type-var]
-        tokens=False, seed=rows.seed,
-    )  # fmt: skip
+        rows.train,
+        [fold.fold for fold in rows.folds],
+        replace(rows.source, values=values),  # type: ignore[type-var]
+        tokens=False,
+        seed=rows.seed,
+    )
     assert same(list(training)[-1], list(begin(noisy, augmented_views=0, learning_rate=0.0))[-1])
 
 
@@ -101,8 +104,9 @@ def test_several_networks_average_their_probabilities() -> None:
     # second is therefore asked for through the pair.
     np.testing.assert_allclose(
         2 * both.predict(features) - apart[0],
-        replace(training.fitted(1), encoder=both.encoder).predict(features), atol=1e-6,
-    )  # fmt: skip
+        replace(training.fitted(1), encoder=both.encoder).predict(features),
+        atol=1e-6,
+    )
 
 
 # -- memory ----------------------------------------------------------------------------------
@@ -132,7 +136,7 @@ ERRORS: list[Callable[[], Exception]] = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     lambda: RuntimeError("alloc_cpu.cpp: DefaultCPUAllocator: can't allocate memory"),
     MemoryError,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -26,9 +26,7 @@ def trained(
 ) -> tuple[Epoch, list[FittedHead]]:
     """Two folds after two epochs, and the model of each."""
     chosen = pipeline(task, **changes)
-    rows = TrainingRows(
-        data, cut(data, (0.3, 0.2)), source, tokens=chosen.tokens, seed=5, tta=tta
-    )  # fmt: skip
+    rows = TrainingRows(data, cut(data, (0.3, 0.2)), source, tokens=chosen.tokens, seed=5, tta=tta)
     training = chosen.start(rows, budget=5, seed=1, device="cpu")
     *_, last = islice(training, EPOCHS)
     return last, [training.fitted(0), training.fitted(1)]

@@ -14,10 +14,15 @@ def rows(positive: list[float], labels: list[int], cut: float, patients: str) ->
     p = np.array(positive)
     n = len(p)
     return Predictions(
-        np.array([f"i{k}" for k in range(n)]), np.array(list(patients)), np.full(n, "outer-0"),
-        np.zeros(n, dtype=np.int64), np.array(labels), np.stack([1 - p, p], axis=1),
-        (p >= cut).astype(np.int64), ("other", "cancer"),
-    )  # fmt: skip
+        np.array([f"i{k}" for k in range(n)]),
+        np.array(list(patients)),
+        np.full(n, "outer-0"),
+        np.zeros(n, dtype=np.int64),
+        np.array(labels),
+        np.stack([1 - p, p], axis=1),
+        (p >= cut).astype(np.int64),
+        ("other", "cancer"),
+    )
 
 
 def names(cases: list[Case], label: int, kind: str) -> list[str]:
@@ -53,8 +58,9 @@ def test_cases_are_the_extremes_of_the_predictions(classes: tuple[str, ...]) -> 
     for label in range(len(classes)):
         own = test.labels == label
         for kind, among in (
-            ("right", own & (test.predicted == label)), ("wrong", own & (test.predicted != label)),
-        ):  # fmt: skip
+            ("right", own & (test.predicted == label)),
+            ("wrong", own & (test.predicted != label)),
+        ):
             best = [str(name) for name in test.ids[among][np.argsort(-called[among])][:1]]
             assert names(cases, label, kind) == best
     assert {case.kind for case in cases} == set(KINDS)

@@ -36,11 +36,14 @@ def inside_of(run: Run, *, method: str = POOLING, peak: float | None = 1.4) -> I
     chance = np.random.default_rng(0)
     shown = tuple(
         Shown(
-            case, chance.integers(0, 256, (32, 32, 3), dtype=np.uint8),
-            chance.random((32, 32)).astype(np.float32), method, peak,
+            case,
+            chance.integers(0, 256, (32, 32, 3), dtype=np.uint8),
+            chance.random((32, 32)).astype(np.float32),
+            method,
+            peak,
         )
         for case in choose(rows, {fold.name: fold.threshold for fold in run.outer}, 1)
-    )  # fmt: skip
+    )
     return Inside(run, shown, None, networks=5)
 
 
@@ -52,9 +55,10 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
     (tmp_path / "Table_Inside_Contribution.csv").write_text("of an earlier call")
     written = write_inside(inside_of(make_run(FOUR)), tmp_path, cases=1)
     assert {path.name for path in written} == {
-        "inside.json", "inside.html",
+        "inside.json",
+        "inside.html",
         *(f"Figure_Inside_{name}.{kind}" for name in FOUR for kind in ("jpg", "docx")),
-    }  # fmt: skip
+    }
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
     text = (tmp_path / "inside.html").read_text(encoding="utf-8")
     assert "These models read images alone" in text

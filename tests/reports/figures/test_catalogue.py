@@ -42,12 +42,17 @@ def told(name, evidence):
 
 def test_the_figures_that_were_promised_are_there():
     assert {
-        "Figure_Class_Distribution_All", "Figure_Class_Distribution_Train",
-        "Figure_Train_Distribution_Original", "Figure_Train_Distribution_Resampled",
-        "Figure_Training_Loss", "Figure_Validation_Confusion_Matrix",
-        "Figure_Test_Confusion_Matrix", "Figure_Validation_ROC_PR", "Figure_Test_ROC_PR",
+        "Figure_Class_Distribution_All",
+        "Figure_Class_Distribution_Train",
+        "Figure_Train_Distribution_Original",
+        "Figure_Train_Distribution_Resampled",
+        "Figure_Training_Loss",
+        "Figure_Validation_Confusion_Matrix",
+        "Figure_Test_Confusion_Matrix",
+        "Figure_Validation_ROC_PR",
+        "Figure_Test_ROC_PR",
         "comprehensive_results",
-    } == set(NAMES)  # fmt: skip
+    } == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,9 +118,11 @@ def _wider(study, classes):
         return replace(rows, classes=classes, probabilities=np.hstack([rows.probabilities, none]))
 
     return replace(
-        study, validation=stretched(study.validation), test=stretched(study.test),
+        study,
+        validation=stretched(study.validation),
+        test=stretched(study.test),
         resampled=(*study.resampled, 0, 0),
-    )  # fmt: skip
+    )
 
 
 def test_a_figure_is_the_same_bytes_twice(binary):

@@ -94,8 +94,12 @@ def test_weighted_rank_metrics_equal_repeated_rows(levels):
     chance = np.random.default_rng(0)
     positive, scores = chance.random(30) < 0.4, chance.integers(0, levels, 30) / levels
     weights = chance.integers(0, 4, (5, 30)).astype(float)
-    for w, auc, ap in zip(weights, weighted_auc(positive, scores, weights),
-                          weighted_ap(positive, scores, weights), strict=True):  # fmt: skip
+    for w, auc, ap in zip(
+        weights,
+        weighted_auc(positive, scores, weights),
+        weighted_ap(positive, scores, weights),
+        strict=True,
+    ):
         at = np.repeat(np.arange(30), w.astype(int))
         assert auc == pytest.approx(reference.roc_auc_score(positive[at], scores[at]))
         assert ap == pytest.approx(reference.average_precision_score(positive[at], scores[at]))

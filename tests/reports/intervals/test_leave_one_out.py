@@ -27,8 +27,14 @@ def plain_rank(rows, score, classes):
             one = take(rows, (rows.repeat == r) & (rows.fold == fold))
             truth = [one.labels == c for c in classes]
             if all(t.any() and not t.all() for t in truth):
-                values.append(np.mean([score(t, one.probabilities[:, c])
-                                       for c, t in zip(classes, truth, strict=True)]))  # fmt: skip
+                values.append(
+                    np.mean(
+                        [
+                            score(t, one.probabilities[:, c])
+                            for c, t in zip(classes, truth, strict=True)
+                        ]
+                    )
+                )
         if values:
             by_repeat.append(np.mean(values))
     return np.mean(by_repeat) if by_repeat else math.nan

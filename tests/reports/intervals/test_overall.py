@@ -126,10 +126,13 @@ def test_four_patients_of_a_class_have_an_estimate_but_no_interval():
 
 
 def test_few_patients_of_a_class_are_cautioned():
-    assert all("caution, 9 patients with 'b'" in one.notes
-               for one in overall(make(rarest=9), tuned=True).values())  # fmt: skip
-    assert not any("caution" in " ".join(one.notes)
-                   for one in overall(make(rarest=15), tuned=True).values())  # fmt: skip
+    assert all(
+        "caution, 9 patients with 'b'" in one.notes
+        for one in overall(make(rarest=9), tuned=True).values()
+    )
+    assert not any(
+        "caution" in " ".join(one.notes) for one in overall(make(rarest=15), tuned=True).values()
+    )
 
 
 def test_a_rare_class_does_not_cost_the_others_their_intervals():
@@ -141,8 +144,13 @@ def test_a_rare_class_does_not_cost_the_others_their_intervals():
     assert mixed["c"]["recall"].low is None
     assert mixed["a"]["recall"].low is not None
     assert set(found["a"]) == {
-        "precision", "recall", "f1", "specificity", "roc_auc", "average_precision"
-    }  # fmt: skip
+        "precision",
+        "recall",
+        "f1",
+        "specificity",
+        "roc_auc",
+        "average_precision",
+    }
 
 
 def test_a_perfect_model_falls_back_to_wilson_over_the_patients_that_count():

@@ -222,7 +222,10 @@ def test_reports_load_neither_torch_nor_optuna():
         "print(*sys.modules)"
     )
     loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=ROOT,
-    ).stdout.split()  # fmt: skip
+    ).stdout.split()
     assert not {"torch", "optuna", "matplotlib.pyplot"} & set(loaded)

@@ -42,9 +42,11 @@ def scrambled(run, seed=0):
     def shuffled(rows):
         order = chance.permutation(len(rows))
         return replace(
-            rows, probabilities=rows.probabilities[order], predicted=rows.predicted[order],
+            rows,
+            probabilities=rows.probabilities[order],
+            predicted=rows.predicted[order],
             labels=chance.permutation(rows.labels),
-        )  # fmt: skip
+        )
 
     return replace(run, outer=tuple(replace(s, test=shuffled(s.test)) for s in run.outer))
 
@@ -166,11 +168,17 @@ def test_images_stand_as_they_were_whatever_the_level_and_rule():
     assert plain["levels"] != other["levels"]
 
 
-@pytest.mark.parametrize(("classes", "said"), [
-    (BINARY, "1 patient has images of several classes and counts as cancer."),
-    (FOUR, "1 patient has images of several classes, of which the last in the order Normal, "
-           "Actionable, Benign, Cancer counts."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (BINARY, "1 patient has images of several classes and counts as cancer."),
+        (
+            FOUR,
+            "1 patient has images of several classes, of which the last in the order Normal, "
+            "Actionable, Benign, Cancer counts.",
+        ),
+    ],
+)
 def test_patients_of_several_classes_are_counted_and_the_rule_is_said(classes, said):
     run = make_run(classes)
     first = run.outer[0]
@@ -188,9 +196,13 @@ def one_image_each(run):
     def first(rows):
         return take(rows, np.unique(rows.patients, return_index=True)[1])
 
-    return replace(run, outer=tuple(
-        replace(s, test=first(s.test), validation=first(s.validation)) for s in run.outer
-    ), final=None)  # fmt: skip
+    return replace(
+        run,
+        outer=tuple(
+            replace(s, test=first(s.test), validation=first(s.validation)) for s in run.outer
+        ),
+        final=None,
+    )
 
 
 def test_one_image_a_patient_leaves_a_sentence_in_place_of_the_table(tmp_path):
@@ -223,12 +235,20 @@ def test_a_report_at_another_level_leaves_no_file_of_the_one_before(tmp_path):
     assert (tmp_path / "predictions_patient.csv").exists()
 
 
-@pytest.mark.parametrize(("protocol", "classes", "patients", "message"), [
-    ({"aggregate": "noisy-or"}, FOUR, ["a", "a", "b"], "--aggregate noisy-or needs two classes"),
-    ({"level": "breast"}, BINARY, ["a", "a", "b"], NO_SIDES),
-    ({"level": "patient"}, BINARY, ["a", "b"], f"--level patient has no effect: {ONE_IMAGE}"),
-    ({"aggregate": "max"}, BINARY, ["a", "b"], f"--aggregate max has no effect: {ONE_IMAGE}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("protocol", "classes", "patients", "message"),
+    [
+        (
+            {"aggregate": "noisy-or"},
+            FOUR,
+            ["a", "a", "b"],
+            "--aggregate noisy-or needs two classes",
+        ),
+        ({"level": "breast"}, BINARY, ["a", "a", "b"], NO_SIDES),
+        ({"level": "patient"}, BINARY, ["a", "b"], f"--level patient has no effect: {ONE_IMAGE}"),
+        ({"aggregate": "max"}, BINARY, ["a", "b"], f"--aggregate max has no effect: {ONE_IMAGE}"),
+    ],
+)
 def test_what_cannot_be_had_or_has_no_effect_is_refused(protocol, classes, patients, message):
     with pytest.raises(DataError) as refusal:
         refuse_inert(protocol, classes, patients, sides=False)

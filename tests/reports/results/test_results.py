@@ -15,15 +15,36 @@ from outerfold.storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 TOP = {
-    "schema", "task", "synthetic_data", "complete", "dataset", "protocol", "overall", "per_class",
-    "outer", "optimism", "final", "trials", "timing", "provenance", "validation",
+    "schema",
+    "task",
+    "synthetic_data",
+    "complete",
+    "dataset",
+    "protocol",
+    "overall",
+    "per_class",
+    "outer",
+    "optimism",
+    "final",
+    "trials",
+    "timing",
+    "provenance",
+    "validation",
     "cut_by_time",
-}  # fmt: skip
+}
 ENTRY = {"estimate", "low", "high", "level", "method", "by_fold"}
 OUTER = {
-    "fold", "repeat", "train_images", "test_images", "train_patients", "test_patients", "params",
-    "epochs", "inner_score", "metrics",
-}  # fmt: skip
+    "fold",
+    "repeat",
+    "train_images",
+    "test_images",
+    "train_patients",
+    "test_patients",
+    "params",
+    "epochs",
+    "inner_score",
+    "metrics",
+}
 
 
 def entries(numbers):

@@ -95,13 +95,16 @@ def test_other_splits_and_unfinished_runs_are_refused_by_name() -> None:
 def test_bias_synthetic_data_and_other_columns_are_said_first() -> None:
     run = make_run()
     flat = replace(
-        blurred(run, 0.1), protocol={**run.protocol, "protocol": "non-nested"},
+        blurred(run, 0.1),
+        protocol={**run.protocol, "protocol": "non-nested"},
         dataset={**run.dataset, "fingerprint": "other"},
-    )  # fmt: skip
+    )
     found = compare(flat, run)
     assert [warning.split(".")[0] for warning in found.warnings] == [
-        "SYNTHETIC DATA", "BIASED", "The two read other images or columns of the same rows",
-    ]  # fmt: skip
+        "SYNTHETIC DATA",
+        "BIASED",
+        "The two read other images or columns of the same rows",
+    ]
     assert compare(make_run(synthetic=False), make_run(synthetic=False)).warnings == ()
 
 

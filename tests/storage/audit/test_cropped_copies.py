@@ -171,9 +171,10 @@ def test_real_scans_of_one_patient_under_two_names_are_found() -> None:
     data = read(real_data("bus-bra"), task="dbt")
     row = {name.split("/")[-1]: i for i, name in enumerate(data.ids.tolist())}
     pairs = [
-        ("bus_0056-l.jpg", "bus_0091-l.jpg"), ("bus_0341-r.jpg", "bus_0356-r.jpg"),
+        ("bus_0056-l.jpg", "bus_0091-l.jpg"),
+        ("bus_0341-r.jpg", "bus_0356-r.jpg"),
         ("bus_0044-r.jpg", "bus_0065-r.jpg"),
-    ]  # fmt: skip
+    ]
     images = [str(data.features.images[row[name]]) for pair in pairs for name in pair]
     pictures = detail(sign(images).thumbnails)
     first, second = np.array([0, 2, 4]), np.array([1, 3, 5])

@@ -112,9 +112,12 @@ def test_padding_stays_black_where_white_is_dark(tmp_path: Path) -> None:
     breast = np.linspace(1000, 3000, 64 * 64).reshape(64, 64)
     framed = np.concatenate([breast, np.zeros((64, 8))], axis=1)
     path = _dicom(
-        tmp_path / "a.dcm", framed, PixelPaddingValue=0, PhotometricInterpretation="MONOCHROME1",
+        tmp_path / "a.dcm",
+        framed,
+        PixelPaddingValue=0,
+        PhotometricInterpretation="MONOCHROME1",
         **DEEP,
-    )  # fmt: skip
+    )
     grey = grey_of(path)
     assert (grey[:, 64:] == 0).all()
     assert grey[0, 0] == 255
@@ -163,9 +166,12 @@ def test_a_window_agrees_with_pydicom(tmp_path: Path) -> None:
 
     for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         path = _dicom(
-            tmp_path / f"{function}.dcm", RAMP, WindowCenter=1500, WindowWidth=900,
+            tmp_path / f"{function}.dcm",
+            RAMP,
+            WindowCenter=1500,
+            WindowWidth=900,
             VOILUTFunction=function,
-        )  # fmt: skip
+        )
         dataset = pydicom.dcmread(path)
         expected = apply_windowing(dataset.pixel_array, dataset) / 4095 * 255
         np.testing.assert_allclose(grey_of(path), expected, atol=0.51)
@@ -199,10 +205,18 @@ def test_colour_is_kept(tmp_path: Path) -> None:
     pixels = np.zeros((16, 20, 3), np.uint8)
     pixels[..., 0], pixels[:8, :, 2] = 200, 90
     path = _dicom(
-        tmp_path / "a.dcm", pixels, SamplesPerPixel=3, PlanarConfiguration=0, BitsAllocated=8,
-        BitsStored=8, HighBit=7, PhotometricInterpretation="RGB", NumberOfFrames=1, Rows=16,
+        tmp_path / "a.dcm",
+        pixels,
+        SamplesPerPixel=3,
+        PlanarConfiguration=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PhotometricInterpretation="RGB",
+        NumberOfFrames=1,
+        Rows=16,
         Columns=20,
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(read_image(path), pixels)
 
 

@@ -57,10 +57,13 @@ def test_an_image_of_one_row_can_be_padded() -> None:
     assert Framing("pad").square(np.full((1, 500, 3), 9, np.uint8), 32).shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize(("fit", "crop", "said"), [
-    ("padd", "none", "--fit: unknown value 'padd'; did you mean 'pad'"),
-    ("pad", "brest", "--crop: unknown value 'brest'; did you mean 'breast'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fit", "crop", "said"),
+    [
+        ("padd", "none", "--fit: unknown value 'padd'; did you mean 'pad'"),
+        ("pad", "brest", "--crop: unknown value 'brest'; did you mean 'breast'"),
+    ],
+)
 def test_unknown_ways_are_refused_with_the_nearest(fit: str, crop: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         Framing(fit, crop)

@@ -9,17 +9,22 @@ from outerfold.storage.readers.read import read
 from outerfold.storage.readers.sides import find_sides
 
 
-@pytest.mark.parametrize(("names", "sides"), [
-    (("Benign/0234/C_0234_1.LEFT_CC.jpg", "Benign/0234/C_0234_1.RIGHT_MLO.jpg"),
-     ("left", "right")),
-    (("B2/bus_0148-l.jpg", "B2/bus_0148-r.jpg"), ("left", "right")),
-    (("Normal/P001/left.png", "Normal/P001/right.png"), ("left", "right")),
-    (("Normal/P001/left.png", "Normal/P001/3.png"), ()),
-    (("left/a.png", "right/b.png"), ()),
-    (("a/bright.png", "a/cleft.png"), ()),
-    (("a/left_right.png",), ()),
-    ((), ()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "sides"),
+    [
+        (
+            ("Benign/0234/C_0234_1.LEFT_CC.jpg", "Benign/0234/C_0234_1.RIGHT_MLO.jpg"),
+            ("left", "right"),
+        ),
+        (("B2/bus_0148-l.jpg", "B2/bus_0148-r.jpg"), ("left", "right")),
+        (("Normal/P001/left.png", "Normal/P001/right.png"), ("left", "right")),
+        (("Normal/P001/left.png", "Normal/P001/3.png"), ()),
+        (("left/a.png", "right/b.png"), ()),
+        (("a/bright.png", "a/cleft.png"), ()),
+        (("a/left_right.png",), ()),
+        ((), ()),
+    ],
+)
 def test_sides_are_read_from_names_that_tell_of_every_image(
     names: tuple[str, ...], sides: tuple[str, ...]
 ) -> None:

@@ -44,23 +44,33 @@ def folder(tmp_path: Path) -> RunFolder:
 def awkward() -> Dataset:
     """Rows whose names, patients and classes are hard to keep apart from other things."""
     n = len(AWKWARD)
-    tabular = np.column_stack([
-        np.array([0.1 + 0.2, np.nan, 1e-300, 1 / 3, np.nan, 5, 6, 7, 8, -0.0]),
-        np.array([0, 1, np.nan, 1, 0, 0, 1, 1, np.nan, 0]),
-        np.array([0, 1, 2, np.nan, 0, 1, 2, np.nan, 0, 1]),
-    ])  # fmt: skip
+    tabular = np.column_stack(
+        [
+            np.array([0.1 + 0.2, np.nan, 1e-300, 1 / 3, np.nan, 5, 6, 7, 8, -0.0]),
+            np.array([0, 1, np.nan, 1, 0, 0, 1, 1, np.nan, 0]),
+            np.array([0, 1, 2, np.nan, 0, 1, 2, np.nan, 0, 1]),
+        ]
+    )
     columns = (
-        Column("age"), Column("family history", "binary", ("no", "yes")),
+        Column("age"),
+        Column("family history", "binary", ("no", "yes")),
         Column("tissue", "categorical", ("NA", "007", "dense, very")),
-    )  # fmt: skip
+    )
     features = Features(
         np.array(AWKWARD), np.array([f"/i/{name}" for name in AWKWARD]), tabular, columns
     )
     return Dataset(
-        features, np.arange(n) % 2, np.array(AWKWARD[::-1]), ("NA", "null"), "abc", "mine, all",
-        synthetic=True, patients_known=False, assumptions=("one", "two"),
+        features,
+        np.arange(n) % 2,
+        np.array(AWKWARD[::-1]),
+        ("NA", "null"),
+        "abc",
+        "mine, all",
+        synthetic=True,
+        patients_known=False,
+        assumptions=("one", "two"),
         sides=np.array(["left", "right"] * (n // 2)),
-    )  # fmt: skip
+    )
 
 
 def same(one: Any, other: Any) -> bool:
@@ -109,8 +119,10 @@ def test_divisions_come_back_with_their_patients(folder: RunFolder) -> None:
         assert set(now.test) == set(was.test)
         for one, other in zip(was.inner, now.inner, strict=True):
             assert (other.name, set(other.fit), set(other.val)) == (
-                one.name, set(one.fit), set(one.val),
-            )  # fmt: skip
+                one.name,
+                set(one.fit),
+                set(one.val),
+            )
             assert (other.fit_patients, other.val_patients) == (one.fit_patients, one.val_patients)
     assert read_json(folder.path / "splits.json")["attempts"] == made.attempts
 
@@ -167,10 +179,15 @@ def predictions(n: int = 10, classes: tuple[str, ...] = ("NA", "null")) -> Predi
     p[0] = [1e-300, *[0.1 + 0.2] * (len(classes) - 1)]
     p[1] = 1 / 3
     return Predictions(
-        np.array(AWKWARD[:n]), np.array(AWKWARD[:n][::-1]), np.array(["outer-1"] * n),
-        np.arange(n) % 2, np.arange(n) % len(classes), p, (np.arange(n) + 1) % len(classes),
+        np.array(AWKWARD[:n]),
+        np.array(AWKWARD[:n][::-1]),
+        np.array(["outer-1"] * n),
+        np.arange(n) % 2,
+        np.arange(n) % len(classes),
+        p,
+        (np.arange(n) + 1) % len(classes),
         classes,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("classes", [("NA", "null"), ("a,b", "007", "True")])
@@ -208,9 +225,10 @@ def test_a_studys_results_come_back(
     result = run.final if final else run.outer[1]
     assert result is not None
     result = replace(
-        result, notes=("a note, with a comma",),
+        result,
+        notes=("a note, with a comma",),
         params={"dropout": 0.1 + 0.2, "sampler": "none", "attention": False, "batch_size": 64},
-    )  # fmt: skip
+    )
     assert not finished(folder, result.name)
     write_result(folder, result, b"weights")
     assert finished(folder, result.name)
@@ -272,10 +290,15 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     assert (run.complete, run.final) == (False, None)
     assert run.task == "multimodal"
     assert run.dataset == {
-        "name": "rows", "images": 40, "patients": 20, "fingerprint": data.fingerprint,
+        "name": "rows",
+        "images": 40,
+        "patients": 20,
+        "fingerprint": data.fingerprint,
         "classes": {"other": int((data.labels == 0).sum()), "cancer": int(data.labels.sum())},
-        "assumptions": [], "patients_known": True, "audit": ["look at this"],
-    }  # fmt: skip
+        "assumptions": [],
+        "patients_known": True,
+        "audit": ["look at this"],
+    }
     assert run.protocol["trials"] == config.trials
     assert "data" not in run.protocol
     assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x", "encoders": {}})

@@ -39,10 +39,13 @@ def study(
     """A study as a worker opens it for trial ``number``."""
     seed = derive(7, name, number) % 2**32
     return optuna.create_study(
-        study_name=name, storage=open_trials(folder), load_if_exists=True,
-        direction=direction, pruner=PRUNERS["halving"](EPOCHS),
+        study_name=name,
+        storage=open_trials(folder),
+        load_if_exists=True,
+        direction=direction,
+        pruner=PRUNERS["halving"](EPOCHS),
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=3),
-    )  # fmt: skip
+    )
 
 
 def run_trial(folder: RunFolder, name: str, number: int, *, killed: bool = False) -> None:
@@ -73,12 +76,19 @@ def told(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """All that a trial holds but the ids of a storage."""
     return [
         {
-            "number": t.number, "state": t.state, "values": t.values, "params": t.params,
-            "distributions": t.distributions, "user": t.user_attrs, "system": t.system_attrs,
-            "epochs": t.intermediate_values, "start": t.datetime_start, "end": t.datetime_complete,
+            "number": t.number,
+            "state": t.state,
+            "values": t.values,
+            "params": t.params,
+            "distributions": t.distributions,
+            "user": t.user_attrs,
+            "system": t.system_attrs,
+            "epochs": t.intermediate_values,
+            "start": t.datetime_start,
+            "end": t.datetime_complete,
         }
         for t in trials
-    ]  # fmt: skip
+    ]
 
 
 # -- opening ---------------------------------------------------------------------------------
@@ -121,10 +131,16 @@ def test_sqlite_is_refused(folder: RunFolder, url: str) -> None:
         open_trials(folder, url)
 
 
-@pytest.mark.parametrize(("url", "message"), [
-    ("postgresql://me:secret@localhost:1/x", r"--storage postgresql://me:\*\*\*@localhost:1/x: c"),
-    ("nonsense", r"--storage nonsense: cannot be opened \("),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "postgresql://me:secret@localhost:1/x",
+            r"--storage postgresql://me:\*\*\*@localhost:1/x: c",
+        ),
+        ("nonsense", r"--storage nonsense: cannot be opened \("),
+    ],
+)
 def test_a_database_that_cannot_be_opened_is_refused_without_its_password(
     folder: RunFolder, url: str, message: str
 ) -> None:

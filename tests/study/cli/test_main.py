@@ -52,9 +52,17 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(data: Path, *words: str | Path) -> list[str | Path]:
     """A small run on ``data``, by the encoder that needs no download."""
     return [
-        "--task", "multimodal", "--data", data, "--patient-regex", PATIENT,
-        "--encoder", "bundled:efficientnet_lite0", *SMALL, *words,
-    ]  # fmt: skip
+        "--task",
+        "multimodal",
+        "--data",
+        data,
+        "--patient-regex",
+        PATIENT,
+        "--encoder",
+        "bundled:efficientnet_lite0",
+        *SMALL,
+        *words,
+    ]
 
 
 # -- data ------------------------------------------------------------------------------------
@@ -173,56 +181,95 @@ def test_bad_options_are_refused_before_data_are_sought(
     assert said == "--trials must be a whole number of at least 1, found 0"
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--trails", "3"), "unknown option '--trails'; did you mean '--trials'?"),
-    (("--trails=3",), "unknown option '--trails'; did you mean '--trials'?"),
-    (("--tri", "3"), "unknown option '--tri'; did you mean '--trials'?"),
-    (("runn",), "unknown verb 'runn'; did you mean 'run'?"),
-    (("zzz",), f"unknown verb 'zzz'; known are {sorted(VERBS)}"),
-    (("--trials", "many"), "argument --trials: invalid int value: 'many' (see outerfold run --h"),
-    (("--trials",), "argument --trials: expected one argument (see outerfold run --help)"),
-    (("--task", "dbtt"), "argument --task: invalid choice: 'dbtt' (choose from "),
-    (("--metric", "auc"), "argument --metric: invalid choice: 'auc' (choose from "),
-    (("--columns", " , "), "argument --columns: names at least one, separated by commas"),
-    (("report", "x", "--level", "breats"), "argument --level: invalid choice: 'breats' (choose"),
-    (("--task", "dbt", "more"), "unexpected argument 'more' (see outerfold run --help)"),
-    (("report",), "the following arguments are required: RUN (see outerfold report --help)"),
-    (("audit",), "the following arguments are required: --data (see outerfold audit --help)"),
-    (("audit", "--data", "x", "--trials", "3"), "unknown option '--trials'; "),
-    (("data", "demo"), "the following arguments are required: --task"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--trails", "3"), "unknown option '--trails'; did you mean '--trials'?"),
+        (("--trails=3",), "unknown option '--trails'; did you mean '--trials'?"),
+        (("--tri", "3"), "unknown option '--tri'; did you mean '--trials'?"),
+        (("runn",), "unknown verb 'runn'; did you mean 'run'?"),
+        (("zzz",), f"unknown verb 'zzz'; known are {sorted(VERBS)}"),
+        (
+            ("--trials", "many"),
+            "argument --trials: invalid int value: 'many' (see outerfold run --h",
+        ),
+        (("--trials",), "argument --trials: expected one argument (see outerfold run --help)"),
+        (("--task", "dbtt"), "argument --task: invalid choice: 'dbtt' (choose from "),
+        (("--metric", "auc"), "argument --metric: invalid choice: 'auc' (choose from "),
+        (("--columns", " , "), "argument --columns: names at least one, separated by commas"),
+        (
+            ("report", "x", "--level", "breats"),
+            "argument --level: invalid choice: 'breats' (choose",
+        ),
+        (("--task", "dbt", "more"), "unexpected argument 'more' (see outerfold run --help)"),
+        (("report",), "the following arguments are required: RUN (see outerfold report --help)"),
+        (("audit",), "the following arguments are required: --data (see outerfold audit --help)"),
+        (("audit", "--data", "x", "--trials", "3"), "unknown option '--trials'; "),
+        (("data", "demo"), "the following arguments are required: --task"),
+    ],
+)
 def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
     refuse: Refuse, words: tuple[str, ...], message: str
 ) -> None:
     assert refuse(*words).startswith(message)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--task", "dbt", "--columns", "age"), "--columns has no effect on the dbt task"),
-    (("--task", "dbt", "--positive", "a"), "--positive has no effect on the dbt task"),
-    (("--task", "dbt", "--threshold-target", "0.8"), "--threshold-target has no effect with"),
-    (("--task", "dbt", "--trainable-blocks", "two"), "argument --trainable-blocks: a whole num"),
-    (("--task", "dbt", "--trainable-blocks", "-1"), "--trainable-blocks must be a whole number"),
-    (("--task", "dbt", "--checkpointing"), "--checkpointing has no effect with --trainable-blo"),
-    (("--task", "dbt", "--batch-size", "auto"), "--batch-size auto has no effect with --traina"),
-    (("--task", "dbt", "--seed", "-1"), "--seed must be a whole number of at least 0, found -1"),
-    (("--task", "dbt", "--max-time", "2 h"), "--max-time '2 h': a time is hours, minutes and s"),
-    (("--task", "dbt", "--max-time", "2h", "--ablate", "sampler"), "--max-time would end the sea"),
-    (("--task", "dbt", "--trials", "5", "--patience", "4"), "--patience 4 has no effect with"),
-    (("--task", "dbt", "--workers", "-1"), "--workers must be a whole number of at least 0"),
-    (("--task", "dbt", "--workers", "2", "--workers-per-gpu", "2"), "--workers and --workers-per-"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--task", "dbt", "--columns", "age"), "--columns has no effect on the dbt task"),
+        (("--task", "dbt", "--positive", "a"), "--positive has no effect on the dbt task"),
+        (("--task", "dbt", "--threshold-target", "0.8"), "--threshold-target has no effect with"),
+        (
+            ("--task", "dbt", "--trainable-blocks", "two"),
+            "argument --trainable-blocks: a whole num",
+        ),
+        (
+            ("--task", "dbt", "--trainable-blocks", "-1"),
+            "--trainable-blocks must be a whole number",
+        ),
+        (
+            ("--task", "dbt", "--checkpointing"),
+            "--checkpointing has no effect with --trainable-blo",
+        ),
+        (
+            ("--task", "dbt", "--batch-size", "auto"),
+            "--batch-size auto has no effect with --traina",
+        ),
+        (
+            ("--task", "dbt", "--seed", "-1"),
+            "--seed must be a whole number of at least 0, found -1",
+        ),
+        (
+            ("--task", "dbt", "--max-time", "2 h"),
+            "--max-time '2 h': a time is hours, minutes and s",
+        ),
+        (
+            ("--task", "dbt", "--max-time", "2h", "--ablate", "sampler"),
+            "--max-time would end the sea",
+        ),
+        (("--task", "dbt", "--trials", "5", "--patience", "4"), "--patience 4 has no effect with"),
+        (("--task", "dbt", "--workers", "-1"), "--workers must be a whole number of at least 0"),
+        (
+            ("--task", "dbt", "--workers", "2", "--workers-per-gpu", "2"),
+            "--workers and --workers-per-",
+        ),
+    ],
+)
 def test_an_option_without_effect_is_refused(
     refuse: Refuse, good: Path, words: tuple[str, ...], message: str
 ) -> None:
     assert refuse(*words, "--data", good).startswith(message)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--level", "breast"), "--level breast needs the side of every image; "),
-    (("--level", "patient"), "--level patient has no effect: each patient has one image"),
-    (("--aggregate", "max"), "--aggregate max has no effect: each patient has one image"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--level", "breast"), "--level breast needs the side of every image; "),
+        (("--level", "patient"), "--level patient has no effect: each patient has one image"),
+        (("--aggregate", "max"), "--aggregate max has no effect: each patient has one image"),
+    ],
+)
 def test_a_level_that_the_data_do_not_have_is_refused_before_any_work(
     refuse: Refuse, good: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
@@ -291,10 +338,14 @@ def test_sqlite_is_refused_as_storage_with_the_reason(
     )
 
 
-@pytest.mark.parametrize(("url", "named"), [
-    ("postgres", "postgres"), ("mongodb://here/db", "mongodb://here/db"),
-    ("mysqll://me:secret@a/b", "mysqll://me:***@a/b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgres", "postgres"),
+        ("mongodb://here/db", "mongodb://here/db"),
+        ("mysqll://me:secret@a/b", "mysqll://me:***@a/b"),
+    ],
+)
 def test_a_storage_that_is_no_database_is_refused_without_its_password(
     refuse: Refuse, good: Path, tmp_path: Path, url: str, named: str
 ) -> None:
@@ -303,15 +354,28 @@ def test_a_storage_that_is_no_database_is_refused_without_its_password(
     assert said.endswith("as in postgresql+psycopg://USER:PASSWORD@HOST/DATABASE")
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--engine", "dask"], "--engine dask needs --engine-address tcp://HOST:PORT, which `dask sch"),
-    (["--engine-address", "tcp://a:1"], "--engine-address tcp://a:1 has no effect with --engine l"),
-    (["--engine", "dask", "--engine-address", "head"], "--engine-address head: no Dask schedu"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--engine", "dask"],
+            "--engine dask needs --engine-address tcp://HOST:PORT, which `dask sch",
+        ),
+        (
+            ["--engine-address", "tcp://a:1"],
+            "--engine-address tcp://a:1 has no effect with --engine l",
+        ),
+        (["--engine", "dask", "--engine-address", "head"], "--engine-address head: no Dask schedu"),
+    ],
+)
 def test_an_engine_without_its_address_or_the_other_way_round_is_refused(
-    refuse: Refuse, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    words: list[str], message: str,
-) -> None:  # fmt: skip
+    refuse: Refuse,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
     monkeypatch.setattr("outerfold.study.engines.dask.CONNECT_SECONDS", 1.0)
     assert refuse(*study(good, "--run", tmp_path / "run", *words)).startswith(message)
 
@@ -420,9 +484,11 @@ def test_a_run_without_a_model_cannot_predict(refuse: Refuse, tmp_path: Path) ->
 
 
 def test_an_audit_that_finds_errors_ends_with_two_and_one_that_finds_none_with_nought(
-    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    good: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("OUTERFOLD_CACHE", str(tmp_path / "cache"))
     words = ["audit", "--data", str(good), "--patient-regex", PATIENT]
     assert main(words) == 0
@@ -451,9 +517,13 @@ def test_help_is_given_without_loading_torch(words: list[str]) -> None:
         "assert 'torch' not in sys.modules and 'optuna' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "outerfold" in done.stdout
 

@@ -84,8 +84,10 @@ def test_the_card_of_each_encoder_is_found(tmp_path: Path) -> None:
     data, source = make_rows()
     ready, _ = begin_run(tmp_path / "run", data, both(source), config_of())
     assert [read_encoder_card(ready.folder, name)["name"] for name in ("", BLIND, SEES)] == [
-        BLIND, BLIND, SEES,
-    ]  # fmt: skip
+        BLIND,
+        BLIND,
+        SEES,
+    ]
     assert "others" not in read_encoder_card(ready.folder, BLIND)
 
 
@@ -192,10 +194,17 @@ def test_the_only_source_is_taken_whatever_the_encoder_is_called(tmp_path: Path)
     from optuna.trial import FixedTrial
 
     params = {
-        "learning_rate": 1e-3, "dropout": 0.2, "focal_gamma": 0.0, "sampler": "none",
-        "attention": False, "weight_decay": 1e-3, "batch_size": 32, "label_smoothing": 0.1,
-        "ens_beta": 0.0, "augmented_views": 0,
-    }  # fmt: skip
+        "learning_rate": 1e-3,
+        "dropout": 0.2,
+        "focal_gamma": 0.0,
+        "sampler": "none",
+        "attention": False,
+        "weight_decay": 1e-3,
+        "batch_size": 32,
+        "label_smoothing": 0.1,
+        "ens_beta": 0.0,
+        "augmented_views": 0,
+    }
     pipeline = session.space(FixedTrial(params))
     assert pipeline.encoder == ""
     assert objective.source_of(pipeline) is source

@@ -61,12 +61,23 @@ def whole(options: dict[str, Any]) -> tuple[Execution, StudyConfig]:
 # -- records ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"columns": ("age", "density"), "classes": ("a", "b"), "positive": "malignant"},
-    {"columns": ()}, {"threshold": "sensitivity", "threshold_target": 0.95},
-    {"space": {"dropout": {"low": 0.1, "high": 0.2}, "sampler": {"values": ["none", "over"]}}},
-    {"task": "dbt", "weights": "/w.pt", "batch_size": 32, "seed": 2**40, "patient_regex": "(P.)"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"columns": ("age", "density"), "classes": ("a", "b"), "positive": "malignant"},
+        {"columns": ()},
+        {"threshold": "sensitivity", "threshold_target": 0.95},
+        {"space": {"dropout": {"low": 0.1, "high": 0.2}, "sampler": {"values": ["none", "over"]}}},
+        {
+            "task": "dbt",
+            "weights": "/w.pt",
+            "batch_size": 32,
+            "seed": 2**40,
+            "patient_regex": "(P.)",
+        },
+    ],
+)
 def test_a_configuration_survives_its_toml_file(changes: dict[str, Any]) -> None:
     chosen = config(**changes)
     again = StudyConfig.from_toml(tomllib.loads(tomli_w.dumps(chosen.to_toml())))
@@ -80,9 +91,15 @@ def test_changes_name_the_option_with_its_old_and_new_value() -> None:
     assert replace(now, trials=100, columns=None).changes_from(was) == []
 
 
-@pytest.mark.parametrize(("name", "known"), [
-    ("trails", "trials"), ("outer_fold", "outer_folds"), ("metrics", "metric"), ("sed", "seed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("trails", "trials"),
+        ("outer_fold", "outer_folds"),
+        ("metrics", "metric"),
+        ("sed", "seed"),
+    ],
+)
 def test_an_unknown_key_is_refused_with_the_nearest_known_name(name: str, known: str) -> None:
     with pytest.raises(DataError, match=f"unknown key '{name}'; did you mean '{known}'"):
         StudyConfig.from_toml({"task": "dbt", name: 3})
@@ -95,42 +112,58 @@ def test_a_key_like_none_is_refused_with_all_known_names() -> None:
         StudyConfig.from_toml({"zzzz": 1})
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"trials": 0}, "--trials must be a whole number of at least 1, found 0"),
-    ({"patience": -1}, "--patience must be a whole number of at least 0, found -1"),
-    ({"trials": 10, "patience": 9}, "--patience 9 has no effect with --trials 10, since no trial"),
-    ({"trials": True}, "--trials must be a whole number of at least 1, found True"),
-    ({"trials": 2.0}, "--trials must be a whole number of at least 1, found 2.0"),
-    ({"outer_folds": 1}, "--outer-folds must be a whole number of at least 2, found 1"),
-    ({"inner_folds": 1}, "--inner-folds must be a whole number of at least 2, found 1"),
-    ({"repeats": 0}, "--repeats must be a whole number of at least 1, found 0"),
-    ({"seed": -1}, "--seed must be a whole number of at least 0, found -1"),
-    ({"epochs": 0}, "--epochs must be a whole number of at least 1, found 0"),
-    ({"patience_epochs": 0}, "--patience-epochs must be a whole number of at least 1"),
-    ({"batch_size": -2}, "--batch-size must be a whole number of at least 0, found -2"),
-    ({"batch_size": 1}, "--batch-size 1: batch normalisation needs at least two rows"),
-    ({"task": "dbtt"}, "--task: unknown value 'dbtt'; did you mean 'dbt'?"),
-    ({"metric": "rocauc"}, "--metric: unknown value 'rocauc'; did you mean 'roc_auc'?"),
-    ({"pruner": "halfing"}, "--pruner: unknown value 'halfing'; did you mean 'halving'?"),
-    ({"threshold": "zz"}, r"--threshold: unknown value 'zz'; known are \['sensitivity', "),
-    ({"threshold": "sensitivity", "threshold_target": 1.0},
-     "--threshold-target must be between 0 and 1, found 1.0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 0}, "--trials must be a whole number of at least 1, found 0"),
+        ({"patience": -1}, "--patience must be a whole number of at least 0, found -1"),
+        (
+            {"trials": 10, "patience": 9},
+            "--patience 9 has no effect with --trials 10, since no trial",
+        ),
+        ({"trials": True}, "--trials must be a whole number of at least 1, found True"),
+        ({"trials": 2.0}, "--trials must be a whole number of at least 1, found 2.0"),
+        ({"outer_folds": 1}, "--outer-folds must be a whole number of at least 2, found 1"),
+        ({"inner_folds": 1}, "--inner-folds must be a whole number of at least 2, found 1"),
+        ({"repeats": 0}, "--repeats must be a whole number of at least 1, found 0"),
+        ({"seed": -1}, "--seed must be a whole number of at least 0, found -1"),
+        ({"epochs": 0}, "--epochs must be a whole number of at least 1, found 0"),
+        ({"patience_epochs": 0}, "--patience-epochs must be a whole number of at least 1"),
+        ({"batch_size": -2}, "--batch-size must be a whole number of at least 0, found -2"),
+        ({"batch_size": 1}, "--batch-size 1: batch normalisation needs at least two rows"),
+        ({"task": "dbtt"}, "--task: unknown value 'dbtt'; did you mean 'dbt'?"),
+        ({"metric": "rocauc"}, "--metric: unknown value 'rocauc'; did you mean 'roc_auc'?"),
+        ({"pruner": "halfing"}, "--pruner: unknown value 'halfing'; did you mean 'halving'?"),
+        ({"threshold": "zz"}, r"--threshold: unknown value 'zz'; known are \['sensitivity', "),
+        (
+            {"threshold": "sensitivity", "threshold_target": 1.0},
+            "--threshold-target must be between 0 and 1, found 1.0",
+        ),
+    ],
+)
 def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         config(**changes)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
-    ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
-    ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
-    ({"tta": 2, "trainable_blocks": "all"}, "--tta averages over kept views, and --trainable-bl"),
-    ({"checkpointing": True}, "--checkpointing has no effect with --trainable-blocks 0"),
-    ({"batch_size": "auto"}, "--batch-size auto has no effect with --trainable-blocks 0"),
-    ({"batch_size": 32, "space": {"batch_size": {"values": [16]}}},
-     r"--batch-size and \[space.batch_size\] both say the batch size; keep one"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
+        ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
+        ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
+        (
+            {"tta": 2, "trainable_blocks": "all"},
+            "--tta averages over kept views, and --trainable-bl",
+        ),
+        ({"checkpointing": True}, "--checkpointing has no effect with --trainable-blocks 0"),
+        ({"batch_size": "auto"}, "--batch-size auto has no effect with --trainable-blocks 0"),
+        (
+            {"batch_size": 32, "space": {"batch_size": {"values": [16]}}},
+            r"--batch-size and \[space.batch_size\] both say the batch size; keep one",
+        ),
+    ],
+)
 def test_an_option_without_effect_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         config(**changes)
@@ -156,10 +189,16 @@ def test_what_was_typed_wins_over_the_file(tmp_path: Path) -> None:
     assert execution(options).workers == 1
 
 
-@pytest.mark.parametrize(("text", "words", "quiet"), [
-    ("quiet = true", (), True), ("quiet = false", (), False), ("", (), False),
-    ("", ("--quiet",), True), ("quiet = false", ("--quiet",), True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "words", "quiet"),
+    [
+        ("quiet = true", (), True),
+        ("quiet = false", (), False),
+        ("", (), False),
+        ("", ("--quiet",), True),
+        ("quiet = false", ("--quiet",), True),
+    ],
+)
 def test_quiet_is_heard_from_the_file_as_from_the_command_line(
     tmp_path: Path, text: str, words: tuple[str, ...], quiet: bool
 ) -> None:
@@ -185,11 +224,15 @@ def test_a_file_may_say_everything(tmp_path: Path) -> None:
     assert execution(options) == Execution(run=Path("runs/mine"), quiet=True)
 
 
-@pytest.mark.parametrize(("task", "data", "encoder", "epochs"), [
-    ("dbt", DATA, "clip:ViT-B/32", 30), ("multimodal", DATA, "timm:efficientnet_b0", 100),
-    ("dbt", "demo", "bundled:efficientnet_lite0", 30),
-    ("multimodal", "demo", "bundled:efficientnet_lite0", 100),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "data", "encoder", "epochs"),
+    [
+        ("dbt", DATA, "clip:ViT-B/32", 30),
+        ("multimodal", DATA, "timm:efficientnet_b0", 100),
+        ("dbt", "demo", "bundled:efficientnet_lite0", 30),
+        ("multimodal", "demo", "bundled:efficientnet_lite0", 100),
+    ],
+)
 def test_a_task_and_its_data_bring_their_defaults(
     task: str, data: str, encoder: str, epochs: int
 ) -> None:
@@ -204,23 +247,26 @@ def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
     assert chosen.weights == str(Path.cwd() / "w.pt")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("trails = 3", r"--config .*study.toml: unknown key 'trails'; did you mean 'trials'\?"),
-    ("worker = 3", "unknown key 'worker'; did you mean 'workers'"),
-    ("trials = ", r"--config .*study.toml: not valid TOML \("),
-    ('trials = "many"', "--trials must be a whole number of at least 1, found 'many'"),
-    ("task = 5", "task must be text, found 5"),
-    ("data = 5", "data must be text, found 5"),
-    ("encoder = ['a']", r"encoder must be text, found \['a'\]"),
-    ("run = 5", "run must be text, found 5"),
-    ("quiet = 'yes'", "quiet must be true or false, found 'yes'"),
-    ("classes = 'benign'", "classes must be a list of texts, found 'benign'"),
-    ("columns = [1, 2]", r"columns must be a list of texts, found \[1, 2\]"),
-    ("threshold_target = '0.9'", "threshold_target must be a number, found '0.9'"),
-    ("space = 3", "space must be a table, found 3"),
-    ("engine = 'cloud'", r"--engine: unknown value 'cloud'; known are \['dask', 'local'\]"),
-    ("workers = -1", "--workers must be a whole number of at least 0, found -1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trails = 3", r"--config .*study.toml: unknown key 'trails'; did you mean 'trials'\?"),
+        ("worker = 3", "unknown key 'worker'; did you mean 'workers'"),
+        ("trials = ", r"--config .*study.toml: not valid TOML \("),
+        ('trials = "many"', "--trials must be a whole number of at least 1, found 'many'"),
+        ("task = 5", "task must be text, found 5"),
+        ("data = 5", "data must be text, found 5"),
+        ("encoder = ['a']", r"encoder must be text, found \['a'\]"),
+        ("run = 5", "run must be text, found 5"),
+        ("quiet = 'yes'", "quiet must be true or false, found 'yes'"),
+        ("classes = 'benign'", "classes must be a list of texts, found 'benign'"),
+        ("columns = [1, 2]", r"columns must be a list of texts, found \[1, 2\]"),
+        ("threshold_target = '0.9'", "threshold_target must be a number, found '0.9'"),
+        ("space = 3", "space must be a table, found 3"),
+        ("engine = 'cloud'", r"--engine: unknown value 'cloud'; known are \['dask', 'local'\]"),
+        ("workers = -1", "--workers must be a whole number of at least 0, found -1"),
+    ],
+)
 def test_a_file_that_says_something_else_is_refused(
     tmp_path: Path, text: str, message: str
 ) -> None:

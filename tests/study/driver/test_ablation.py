@@ -121,16 +121,22 @@ def test_ablation_runs_every_level_on_the_same_splits_and_compares_with_the_firs
 
     console = Console(width=200, record=True, quiet=True)
     assert ablate(["attention", "sampler"], config, data, tmp_path / "a", study, console) == 0
-    assert done == ["attention-off", "attention-on", "sampler-none", "sampler-weighted",
-                    "sampler-over"]  # fmt: skip
+    assert done == [
+        "attention-off",
+        "attention-on",
+        "sampler-none",
+        "sampler-weighted",
+        "sampler-over",
+    ]
     trials = session_of(tmp_path / "a" / "sampler-over").study("outer-0").get_trials()
     assert {trial.params["sampler"] for trial in trials} == {"over"}
     lines = (tmp_path / "a" / "comparison.csv").read_text().splitlines()
     pairs = {tuple(line.split(",")[:2]) for line in lines[1:]}
     assert pairs == {
-        ("attention on", "attention off"), ("sampler weighted", "sampler none"),
+        ("attention on", "attention off"),
+        ("sampler weighted", "sampler none"),
         ("sampler over", "sampler none"),
-    }  # fmt: skip
+    }
 
 
 def session_of(path: Path) -> Session:
@@ -145,9 +151,13 @@ def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(
     data, _ = make_rows(patients=48, images=2)
     codes = iter([0, 130])
     found = ablate(
-        ["attention"], make_config(), data, tmp_path, lambda config, path: next(codes),
+        ["attention"],
+        make_config(),
+        data,
+        tmp_path,
+        lambda config, path: next(codes),
         Console(quiet=True),
-    )  # fmt: skip
+    )
     assert found == 130
     assert not (tmp_path / "comparison.csv").exists()
 

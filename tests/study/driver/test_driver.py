@@ -66,9 +66,12 @@ def progress(config: StudyConfig, console: Console | None = None) -> StudyProgre
 
 
 def drive(
-    ready: Ready, place: Place, engine: OneProcess, console: Console | None = None,
+    ready: Ready,
+    place: Place,
+    engine: OneProcess,
+    console: Console | None = None,
     deadline: Deadline | None = None,
-) -> None:  # fmt: skip
+) -> None:
     open_session.cache_clear()
     with progress(ready.config, console) as shown:
         assert carry_out_run(ready, place, lambda: engine, shown, deadline) == {}

@@ -250,11 +250,14 @@ def test_a_trial_whose_forerunners_are_missing_is_not_begun(
         Session(place).desk("outer-0", 3)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"in_flight": 0}, "--in-flight must be a whole number of at least 1"),
-    ({"in_flight": 5}, "--in-flight 5: a study has only --trials 4"),
-    ({"in_flight": 2, "patience": 2}, "has no effect with --trials 4 and --in-flight 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"in_flight": 0}, "--in-flight must be a whole number of at least 1"),
+        ({"in_flight": 5}, "--in-flight 5: a study has only --trials 4"),
+        ({"in_flight": 2, "patience": 2}, "has no effect with --trials 4 and --in-flight 2"),
+    ],
+)
 def test_what_has_no_effect_is_refused(changes: dict[str, int], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make_config(**changes)

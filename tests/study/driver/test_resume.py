@@ -23,9 +23,19 @@ from tests.factories import begin_run, make_config, make_rows
 from tests.places import ROOT
 
 OPTIONS = [
-    "--task", "multimodal", "--trials", "4", "--epochs", "5", "--outer-folds", "2",
-    "--inner-folds", "2", "--encoder", "bundled:efficientnet_lite0",
-]  # fmt: skip
+    "--task",
+    "multimodal",
+    "--trials",
+    "4",
+    "--epochs",
+    "5",
+    "--outer-folds",
+    "2",
+    "--inner-folds",
+    "2",
+    "--encoder",
+    "bundled:efficientnet_lite0",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +48,11 @@ def start(data: Path, run: Path, cache: Path, workers: int) -> subprocess.Popen[
     environment = {**os.environ, "OUTERFOLD_CACHE": str(cache)}
     command = [sys.executable, str(ROOT / "run_study.py"), *OPTIONS, "--data", str(data)]
     return subprocess.Popen(
-        [*command, "--run", str(run), "--workers", str(workers)], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [*command, "--run", str(run), "--workers", str(workers)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def results(run: Path) -> dict[str, Any]:

@@ -185,13 +185,18 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_images(root: Path, weights: Path, **changes: Any) -> tuple[Ready, Place]:
     """A run on image files, up to where its workers begin."""
     data = read(
-        class_folders(root / "data", {"benign": 10, "cancer": 10}, views=2), task="multimodal",
+        class_folders(root / "data", {"benign": 10, "cancer": 10}, views=2),
+        task="multimodal",
         patient_regex="(P[0-9]+)_",
-    )  # fmt: skip
+    )
     config = small(
-        encoder="clip:ViT-B/32", weights=str(weights), trials=1, outer_folds=2, inner_folds=2,
+        encoder="clip:ViT-B/32",
+        weights=str(weights),
+        trials=1,
+        outer_folds=2,
+        inner_folds=2,
         **changes,
-    )  # fmt: skip
+    )
     root.mkdir(exist_ok=True)
     folder = RunFolder(root / "run")
     folder.path.mkdir()
@@ -327,9 +332,7 @@ def test_an_automatic_batch_size_is_measured_once_and_kept_with_the_run(
     tmp_path: Path, weights: Path
 ) -> None:
     encoders = {"clip:ViT-B/32": registry.build("clip:ViT-B/32", weights=weights)}
-    config = small(
-        encoder="clip:ViT-B/32", weights=str(weights), batch_size="auto", space={}
-    )  # fmt: skip
+    config = small(encoder="clip:ViT-B/32", weights=str(weights), batch_size="auto", space={})
     folder = RunFolder(tmp_path)
     found, why = settled(config, folder, encoders, images=100_000, device="cpu")
     assert found.batch_size == CPU_CAP
@@ -337,8 +340,9 @@ def test_an_automatic_batch_size_is_measured_once_and_kept_with_the_run(
     assert settled(config, folder, encoders, images=130, device="cpu")[0].batch_size == 16
     folder.write_config(replace(config, batch_size=48).to_toml())
     assert settled(config, folder, encoders, images=10, device="cpu") == (
-        replace(config, batch_size=48), ""
-    )  # fmt: skip
+        replace(config, batch_size=48),
+        "",
+    )
 
 
 def test_an_automatic_batch_size_is_the_largest_that_fits(

@@ -102,11 +102,35 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     data = class_folders(root / "data", {"benign": 6, "cancer": 6})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
-        words = ["--task", "multimodal", "--data", str(data), "--patient-regex", "(P[0-9]+)_",
-                 "--encoder", "bundled:efficientnet_lite0", "--trials", "1", "--outer-folds", "2",
-                 "--inner-folds", "2", "--epochs", "2", "--networks", "2", "--tta", "1",
-                 "--final", "ensemble", "--workers", "1", "--quiet", "--run", str(root / "run"),
-                 ]  # fmt: skip
+        words = [
+            "--task",
+            "multimodal",
+            "--data",
+            str(data),
+            "--patient-regex",
+            "(P[0-9]+)_",
+            "--encoder",
+            "bundled:efficientnet_lite0",
+            "--trials",
+            "1",
+            "--outer-folds",
+            "2",
+            "--inner-folds",
+            "2",
+            "--epochs",
+            "2",
+            "--networks",
+            "2",
+            "--tta",
+            "1",
+            "--final",
+            "ensemble",
+            "--workers",
+            "1",
+            "--quiet",
+            "--run",
+            str(root / "run"),
+        ]
         assert main(words) == 0
     return RunFolder(root / "run")
 
@@ -142,9 +166,11 @@ def test_explain_shows_the_untouched_image_and_says_that_the_score_is_a_mean_ove
 
 
 def test_predict_prints_the_mean_of_the_members(
-    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    finished: RunFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("OUTERFOLD_CACHE", str(tmp_path))
     images = finished.read_dataset().features.images.tolist()[:3]
     assert main(["predict", str(finished.path), *images]) == 0

@@ -67,20 +67,34 @@ class Cluster:
 
     def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
         worker = self._start(
-            "worker", self.address, "--no-nanny", "--local-directory", str(self.folder),
+            "worker",
+            self.address,
+            "--no-nanny",
+            "--local-directory",
+            str(self.folder),
             *self._preload,
             *(options if "--nthreads" in options else ("--nthreads", "1", *options)),
-        )  # fmt: skip
+        )
         self.workers.append(worker)
         return worker
 
     def _start(self, part: str, *options: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{part}.log").open("ab")
         return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{part}", *options, "--no-dashboard",
-             "--host", "127.0.0.1"],
-            cwd=self.folder, env=self._environment, stdout=log, stderr=log,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                f"distributed.cli.dask_{part}",
+                *options,
+                "--no-dashboard",
+                "--host",
+                "127.0.0.1",
+            ],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=log,
+            stderr=log,
+        )
 
     def replace_workers(self) -> None:
         """Kill all at once; one comes in their place."""
@@ -112,19 +126,44 @@ class Database:
         self._programs = programs
         self.url = f"postgresql+psycopg://outerfold@127.0.0.1:{self.port}/postgres"
         subprocess.run(
-            [programs / "initdb", "-D", folder / "data", "-U", "outerfold", "-A", "trust",
-             "--no-sync"],
-            check=True, capture_output=True, user=user, cwd=folder,
-        )  # fmt: skip
+            [
+                programs / "initdb",
+                "-D",
+                folder / "data",
+                "-U",
+                "outerfold",
+                "-A",
+                "trust",
+                "--no-sync",
+            ],
+            check=True,
+            capture_output=True,
+            user=user,
+            cwd=folder,
+        )
         self.start()
 
     def start(self) -> None:
         log = (self.folder / "server.log").open("ab")
         self.server = subprocess.Popen(
-            [self._programs / "postgres", "-D", self.folder / "data", "-p", str(self.port),
-             "-k", self.folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
-            stdout=log, stderr=log, user=self._user, cwd=self.folder,
-        )  # fmt: skip
+            [
+                self._programs / "postgres",
+                "-D",
+                self.folder / "data",
+                "-p",
+                str(self.port),
+                "-k",
+                self.folder,
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "fsync=off",
+            ],
+            stdout=log,
+            stderr=log,
+            user=self._user,
+            cwd=self.folder,
+        )
         ready = [self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port)]
         until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0)
 

@@ -80,9 +80,11 @@ class Watched(StudyProgress):
 
 
 def drive(
-    ready: Ready, place: Place, start: Callable[[], Engine],
+    ready: Ready,
+    place: Place,
+    start: Callable[[], Engine],
     accident: Callable[[Callable[[int], None]], None] = lambda after: None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The whole run; its results, and each study's trials, but for times.
 
     ``accident`` runs beside it; what it is given waits until so many of the 15 jobs have ended,
@@ -177,10 +179,27 @@ def test_the_command_gives_the_same_report_by_a_cluster_and_a_database(
     data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
     (tmp_path / "study.toml").write_text("[space.augmented_views]\nvalues = [0]\n")
     options = [
-        "--task", "multimodal", "--data", str(data), "--config", str(tmp_path / "study.toml"),
-        "--encoder", "bundled:efficientnet_lite0", "--trials", "2", "--in-flight", "2",
-        "--epochs", "3", "--networks", "1", "--outer-folds", "2", "--inner-folds", "2",
-    ]  # fmt: skip
+        "--task",
+        "multimodal",
+        "--data",
+        str(data),
+        "--config",
+        str(tmp_path / "study.toml"),
+        "--encoder",
+        "bundled:efficientnet_lite0",
+        "--trials",
+        "2",
+        "--in-flight",
+        "2",
+        "--epochs",
+        "3",
+        "--networks",
+        "1",
+        "--outer-folds",
+        "2",
+        "--inner-folds",
+        "2",
+    ]
     command = [sys.executable, str(ROOT / "run_study.py"), *options, "--quiet"]
     environment = {**os.environ, "OUTERFOLD_CACHE": str(tmp_path / "cache")}
     running = Cluster(tmp_path, cache=tmp_path / "workers")
@@ -188,21 +207,33 @@ def test_the_command_gives_the_same_report_by_a_cluster_and_a_database(
         running.add_worker()
         for name, engine in {
             "local": ["--workers", "1"],
-            "dask": ["--engine", "dask", "--engine-address", running.address,
-                     "--storage", server.url.replace("outerfold@", "outerfold:secret@")],
-        }.items():  # fmt: skip
+            "dask": [
+                "--engine",
+                "dask",
+                "--engine-address",
+                running.address,
+                "--storage",
+                server.url.replace("outerfold@", "outerfold:secret@"),
+            ],
+        }.items():
             done = subprocess.run(
                 [*command, *engine, "--run", str(tmp_path / name)],
-                env=environment, capture_output=True, text=True, check=False,
-            )  # fmt: skip
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             assert done.returncode == 0, done.stdout + done.stderr
     finally:
         running.close()
-    reports = [json.loads((tmp_path / n / "report" / "results.json").read_text())
-               for n in ("local", "dask")]  # fmt: skip
+    reports = [
+        json.loads((tmp_path / n / "report" / "results.json").read_text())
+        for n in ("local", "dask")
+    ]
     assert "secret" not in str(reports[1])
-    one, other = ({k: v for k, v in report.items() if k not in ("timing", "provenance")}
-                  for report in reports)  # fmt: skip
+    one, other = (
+        {k: v for k, v in report.items() if k not in ("timing", "provenance")} for report in reports
+    )
     assert one == other
     assert not (tmp_path / "dask" / "trials.journal").exists()
 

@@ -40,10 +40,13 @@ ENCODER = "bundled:efficientnet_lite0"
 SIDE, SQUARE = 96, 36
 PATIENTS = 30
 SPACE = {
-    "batch_size": {"values": [32]}, "augmented_views": {"values": [0]},
-    "learning_rate": {"values": [3e-3]}, "dropout": {"values": [0.1]},
-    "sampler": {"values": ["none"]}, "focal_gamma": {"values": [0.0]},
-}  # fmt: skip
+    "batch_size": {"values": [32]},
+    "augmented_views": {"values": [0]},
+    "learning_rate": {"values": [3e-3]},
+    "dropout": {"values": [0.1]},
+    "sampler": {"values": ["none"]},
+    "focal_gamma": {"values": [0.0]},
+}
 
 
 def write_planted(root: Path) -> Path:

@@ -19,9 +19,17 @@ REPORT = 7.0
 TRIALS = 100
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1h5s", 3605), ("2h0m1s", 7201),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1h5s", 3605),
+        ("2h0m1s", 7201),
+    ],
+)
 def test_a_time_is_hours_minutes_and_seconds(text: str, seconds: int) -> None:
     assert seconds_of(text, option="max-time") == seconds
 
@@ -41,16 +49,24 @@ class Works:
     """A run by workers whose trials take ``pace`` seconds at most, under a clock of its own."""
 
     def __init__(
-        self, *, budget: float, workers: int, pace: float, seed: int, promise: float,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        budget: float,
+        workers: int,
+        pace: float,
+        seed: int,
+        promise: float,
+    ) -> None:
         self.now, self.workers, self.pace = 0.0, workers, pace
         self.trials, self.complete = dict.fromkeys(STUDIES, 0), dict.fromkeys(STUDIES, 0)
         self.complete_at_cut: dict[str, int] | None = None
         self.states = iter(STATES[(seed >> i % 60) % 3] for i in range(999))
         self.schedule = Schedule(
-            {name: [] for name in STUDIES}, ended=frozenset(), limit=Limit(TRIALS),
+            {name: [] for name in STUDIES},
+            ended=frozenset(),
+            limit=Limit(TRIALS),
             deadline=Deadline(budget, workers, 1, promise, REPORT, lambda: self.now),
-        )  # fmt: skip
+        )
 
     def run(self) -> float:
         """Seconds from the start to the report's end."""

@@ -20,9 +20,13 @@ Scripts = Mapping[str, Sequence[Ended]]
 
 
 def simulate(
-    schedule: Schedule, workers: int, *, seed: int = 0, stop_after: int = 10**6,
+    schedule: Schedule,
+    workers: int,
+    *,
+    seed: int = 0,
+    stop_after: int = 10**6,
     scripts: Scripts | None = None,
-) -> tuple[list[Task], list[Task]]:  # fmt: skip
+) -> tuple[list[Task], list[Task]]:
     """Work by ``workers`` of random speed: tasks as they were taken and as they ended."""
     chance = np.random.default_rng(seed)
     running: list[tuple[float, Task]] = []
@@ -44,9 +48,13 @@ def simulate(
 
 
 def fresh(
-    done: Mapping[str, int] | None = None, *, trials: int = 5, ended: tuple[str, ...] = (),
-    patience: int = 0, scripts: Scripts | None = None,
-) -> Schedule:  # fmt: skip
+    done: Mapping[str, int] | None = None,
+    *,
+    trials: int = 5,
+    ended: tuple[str, ...] = (),
+    patience: int = 0,
+    scripts: Scripts | None = None,
+) -> Schedule:
     counts = done if done is not None else dict.fromkeys(STUDIES, 0)
     scripts = scripts or dict.fromkeys(counts, BETTER_EVERY_TIME)
     histories = {name: scripts[name][:count] for name, count in counts.items()}
@@ -72,9 +80,10 @@ def test_one_worker_goes_round_the_studies() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 8), st.integers(0, 10**6),
+    st.integers(1, 8),
+    st.integers(0, 10**6),
     st.lists(st.integers(0, 6), min_size=4, max_size=4),
-)  # fmt: skip
+)
 def test_the_least_advanced_free_study_is_taken_first(
     workers: int, seed: int, counts: list[int]
 ) -> None:
@@ -111,8 +120,13 @@ def test_a_schedule_made_from_the_counts_of_a_stopped_one_does_what_was_left(
     _, after = simulate(fresh(done, ended=ended), workers, seed=4)
     for study in STUDIES:
         assert [number for name, number in before + after if name == study] == [
-            0, 1, 2, 3, 4, None,
-        ]  # fmt: skip
+            0,
+            1,
+            2,
+            3,
+            4,
+            None,
+        ]
 
 
 def test_a_study_with_all_its_trials_only_ends() -> None:
@@ -174,9 +188,11 @@ def test_patience_ends_a_study_where_looking_back_from_each_trial_would(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(histories, min_size=4, max_size=4), st.integers(1, 9), st.integers(0, 10**6),
+    st.lists(histories, min_size=4, max_size=4),
+    st.integers(1, 9),
+    st.integers(0, 10**6),
     st.integers(1, 60),
-)  # fmt: skip
+)
 def test_patience_ends_each_study_at_the_same_trial_for_any_workers_order_and_interruption(
     scripted: list[list[Ended]], patience: int, seed: int, stop: int
 ) -> None:
@@ -194,14 +210,17 @@ def test_patience_ends_each_study_at_the_same_trial_for_any_workers_order_and_in
             assert order == [*range(expected[study]), None]
 
 
-@pytest.mark.parametrize(("history", "expected"), [
-    ([], 0),
-    ([Ended("pruned")] * 4, 0),
-    ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.4)], 2),
-    ([Ended("complete", 0.5), Ended("complete", 0.5)], 1),
-    ([Ended("complete", 0.5), Ended("failed"), Ended("failed")], 0),
-    ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.6)], 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([], 0),
+        ([Ended("pruned")] * 4, 0),
+        ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.4)], 2),
+        ([Ended("complete", 0.5), Ended("complete", 0.5)], 1),
+        ([Ended("complete", 0.5), Ended("failed"), Ended("failed")], 0),
+        ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.6)], 0),
+    ],
+)
 def test_pruned_and_equal_trials_try_the_patience_and_failed_ones_do_not(
     history: list[Ended], expected: int
 ) -> None:

@@ -75,12 +75,17 @@ def test_patience_shortens_what_is_expected_of_trials_and_ends() -> None:
 def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None:
     for expected in (9.0, 4.0):
         write_provenance(
-            RunFolder(tmp_path), devices=["cpu"], command=["x"],
+            RunFolder(tmp_path),
+            devices=["cpu"],
+            command=["x"],
             timing={"wall_seconds": 5.0, "search_seconds": 3.0, "expected_seconds": expected},
-        )  # fmt: skip
+        )
     assert read_json(tmp_path / "provenance.json")["timing"] == {
-        "wall_seconds": 10.0, "search_seconds": 6.0, "expected_seconds": 9.0, "calls": 2,
-    }  # fmt: skip
+        "wall_seconds": 10.0,
+        "search_seconds": 6.0,
+        "expected_seconds": 9.0,
+        "calls": 2,
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,14 @@ from tests.factories import begin_run, make_config, make_rows
 
 DEMO_RUN = StudyConfig(task="multimodal", encoder="bundled:efficientnet_lite0", epochs=100)
 CLINIC = StudyConfig(
-    task="dbt", encoder="clip:ViT-B/32", epochs=30, data="/data/clinic", classes=("a", "b"),
-    trials=7, space={"dropout": {"low": 0.1, "high": 0.5}},
-)  # fmt: skip
+    task="dbt",
+    encoder="clip:ViT-B/32",
+    epochs=30,
+    data="/data/clinic",
+    classes=("a", "b"),
+    trials=7,
+    space={"dropout": {"low": 0.1, "high": 0.5}},
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,9 +180,10 @@ def test_planted_encoder_fitted_on_all_rows_is_caught(
 ) -> None:
     fit = training_rows.TabularEncoder.fit
     monkeypatch.setattr(
-        training_rows.TabularEncoder, "fit",
+        training_rows.TabularEncoder,
+        "fit",
         classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
-    )  # fmt: skip
+    )
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
@@ -194,9 +195,10 @@ def test_planted_imputer_fitted_on_all_rows_is_caught(
 
     def leaky(cls: Any, columns: Any, tabular: Any) -> Any:
         pairs = zip(
-            fit(columns, tabular).columns, fit(columns, seen[-1].features.tabular).columns,
+            fit(columns, tabular).columns,
+            fit(columns, seen[-1].features.tabular).columns,
             strict=True,
-        )  # fmt: skip
+        )
         return cls(tuple(replace(own, fill=everyone.fill) for own, everyone in pairs))
 
     monkeypatch.setattr(training_rows.TabularEncoder, "fit", classmethod(leaky))
@@ -240,9 +242,11 @@ def test_planted_alpha_from_all_rows_is_caught(
 
 
 def plant_in_finish(
-    patch: pytest.MonkeyPatch, owner: Any, name: str,
+    patch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
     leak: Callable[[Any, Session, str, Dataset], Any],
-) -> None:  # fmt: skip
+) -> None:
     """While a study is closed, ``leak(honest, session, fold, test rows)`` stands for ``name``."""
     finish, honest = finishing.finish, getattr(owner, name)
 
@@ -416,9 +420,14 @@ def test_planted_patient_on_both_sides_of_an_outer_fold_is_refused() -> None:
     patient = moved.split("/")[0]
     with pytest.raises(LeakError, match=rf"outer-0: patients \['{patient}'\] are in both"):
         OuterFold(
-            fold.name, 0, (*fold.train, moved), tuple(n for n in fold.test if n != moved),
-            fold.train_patients | {patient}, fold.test_patients, (),
-        )  # fmt: skip
+            fold.name,
+            0,
+            (*fold.train, moved),
+            tuple(n for n in fold.test if n != moved),
+            fold.train_patients | {patient},
+            fold.test_patients,
+            (),
+        )
 
 
 def test_planted_split_by_image_is_refused_by_the_training_side() -> None:

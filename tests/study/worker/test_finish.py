@@ -59,13 +59,24 @@ def config(tmp_path: Path) -> StudyConfig:
         torch.save(model.state_dict(), path)
         pairs.append(f"{name}={path}")
     space: dict[str, dict[str, object]] = {
-        "batch_size": {"values": [32]}, "augmented_views": {"values": [1]},
-        "augmentation": {"values": ["strong"]}, "attention": {"values": [False]},
-    }  # fmt: skip
+        "batch_size": {"values": [32]},
+        "augmented_views": {"values": [1]},
+        "augmentation": {"values": ["strong"]},
+        "attention": {"values": [False]},
+    }
     return make_config(
-        "dbt", encoder=",".join(NAMES), weights=",".join(pairs), fit="stretch", crop="breast",
-        trials=4, epochs=2, outer_folds=2, inner_folds=2, networks=1, space=space,
-    )  # fmt: skip
+        "dbt",
+        encoder=",".join(NAMES),
+        weights=",".join(pairs),
+        fit="stretch",
+        crop="breast",
+        trials=4,
+        epochs=2,
+        outer_folds=2,
+        inner_folds=2,
+        networks=1,
+        space=space,
+    )
 
 
 def begun(root: Path, config: StudyConfig) -> tuple[Ready, Place]:
@@ -75,9 +86,12 @@ def begun(root: Path, config: StudyConfig) -> tuple[Ready, Place]:
     folder.path.mkdir()
     ready = lay_out(folder, config, data, cut(config, data))
     found = represent(
-        ready, encoders_of(config), cache=root / "cache", device="cpu",
+        ready,
+        encoders_of(config),
+        cache=root / "cache",
+        device="cpu",
         progress=lambda done, total: None,
-    )  # fmt: skip
+    )
     place = Place(folder.path, found)
     open_studies(ready, place)
     return ready, place
@@ -135,8 +149,9 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
         alone, _ = replace(shipped, members=(member,)).score(rows, tmp_path / "elsewhere")
         np.testing.assert_allclose(alone, fold.test.probabilities, atol=1e-5)
     new = new_features(shipped, [write_picture(tmp_path / "new.png", 999)], {})
-    each = [replace(shipped, members=(one,)).score(new, tmp_path / "c")[0] for one in
-            shipped.members]  # fmt: skip
+    each = [
+        replace(shipped, members=(one,)).score(new, tmp_path / "c")[0] for one in shipped.members
+    ]
     np.testing.assert_allclose(shipped.score(new, tmp_path / "c")[0], np.mean(each, axis=0))
     card = model_card(run)
     assert "each member by the one its search chose" in card
@@ -160,9 +175,11 @@ def test_another_way_of_framing_gives_other_numbers_and_keeps_its_own_cache(
         embed(
             features,
             build("bundled:efficientnet_lite0", framing=Framing(fit)),
-            cache=tmp_path / "cache", tokens=False, threads=1,
+            cache=tmp_path / "cache",
+            tokens=False,
+            threads=1,
         ).pooled(["tall"])
         for fit in ("pad", "stretch", "pad")
-    ]  # fmt: skip
+    ]
     assert np.abs(rows[0] - rows[1]).max() > 0.1
     np.testing.assert_array_equal(rows[0], rows[2])

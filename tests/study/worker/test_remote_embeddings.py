@@ -25,15 +25,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A run whose driver's cache is gone, and a cache of the worker's own."""
     data = class_folders(tmp_path / "data", {"benign": 12, "cancer": 12})
     config = make_config(
-        encoder="bundled:efficientnet_lite0", outer_folds=2, inner_folds=2,
+        encoder="bundled:efficientnet_lite0",
+        outer_folds=2,
+        inner_folds=2,
         space={"augmented_views": {"values": [0]}},
-    )  # fmt: skip
+    )
     source = Source(data, str(data))
     ready = begin(RunFolder(tmp_path / "run"), config, read_source(source, config))
     made = represent(
-        ready, encoders_of(config), cache=tmp_path / "driver", device="cpu",
+        ready,
+        encoders_of(config),
+        cache=tmp_path / "driver",
+        device="cpu",
         progress=lambda done, total: None,
-    )  # fmt: skip
+    )
     shutil.rmtree(tmp_path / "driver")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "worker"))
     at_hand.cache_clear()
