@@ -129,7 +129,7 @@ class InnerObjective:
         """
         own, curve, history, kept = [], [], [], []
         for members in self._start(trial, networks):
-            epoch = averaged(members, networks)
+            epoch = average_networks(members, networks)
             own.append(self._fold_scores(members.probabilities[: len(self.folds)]))
             curve.append(self._fold_scores(epoch.probabilities))
             history.append(self._row(epoch))
@@ -206,7 +206,7 @@ def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:
     return [*folds, *again]
 
 
-def averaged(epoch: Epoch, networks: int) -> Epoch:
+def average_networks(epoch: Epoch, networks: int) -> Epoch:
     """An epoch of ``copies`` as one of the folds, each the mean of its networks."""
     folds = len(epoch.probabilities) // networks
     return Epoch(

@@ -23,7 +23,7 @@ Space = Callable[[BaseTrial], Pipeline]
 
 
 @dataclass(frozen=True)
-class Interval:
+class Range:
     """Numbers between ``low`` and ``high``, both possible.
 
     ``log`` spreads them by factors; a ``step`` leaves only ``low``, ``low + step`` and so on.
@@ -50,43 +50,43 @@ class Choice:
         return trial.suggest_categorical(name, self.values)
 
 
-Ranges = Mapping[str, Interval | Choice]
+Ranges = Mapping[str, Range | Choice]
 Drawn = bool | int | float | str | None
 
-_COMMON: dict[str, Interval | Choice] = {
-    "learning_rate": Interval(1e-4, 1e-2, log=True),
-    "dropout": Interval(0.1, 0.6),
-    "focal_gamma": Interval(0.0, 3.0, step=0.5),  # 0 is cross-entropy
+_COMMON: dict[str, Range | Choice] = {
+    "learning_rate": Range(1e-4, 1e-2, log=True),
+    "dropout": Range(0.1, 0.6),
+    "focal_gamma": Range(0.0, 3.0, step=0.5),  # 0 is cross-entropy
     "sampler": Choice(SAMPLERS),
     "attention": Choice((False, True)),
-    "weight_decay": Interval(1e-5, 1e-2, log=True),
+    "weight_decay": Range(1e-5, 1e-2, log=True),
     "batch_size": Choice((32, 64, 128)),
-    "label_smoothing": Interval(0.0, 0.2),
+    "label_smoothing": Range(0.0, 0.2),
     "ens_beta": Choice((0.0, 0.9, 0.99, 0.999)),
     "augmented_views": Choice((0, 1, 2)),
     "augmentation": Choice(STRENGTHS),
 }
 
-RANGES: dict[str, dict[str, Interval | Choice]] = {
+RANGES: dict[str, dict[str, Range | Choice]] = {
     # Tokens cannot be interpolated between images, so attention draws from its own samplers.
     "dbt": {**_COMMON, "token_sampler": Choice(REAL_ROW_SAMPLERS)},
     "multimodal": {
         **_COMMON,
-        "weight_decay": Interval(1e-4, 1e-1, log=True),
-        "label_smoothing": Interval(0.05, 0.15),
+        "weight_decay": Range(1e-4, 1e-1, log=True),
+        "label_smoothing": Range(0.05, 0.15),
     },
 }
 """Default ranges of each task."""
 
-TAIL_RANGES: dict[str, Interval | Choice] = {
+TAIL_RANGES: dict[str, Range | Choice] = {
     "sampler": Choice(REAL_ROW_SAMPLERS),  # activations cannot be interpolated between images
-    "tail_rate": Interval(0.01, 1.0, log=True),
+    "tail_rate": Range(0.01, 1.0, log=True),
 }
 """What a search draws besides, or otherwise, where blocks of the encoder are trained."""
 
-PIXEL_RANGES: dict[str, Interval | Choice] = {
+PIXEL_RANGES: dict[str, Range | Choice] = {
     "augmented_views": Choice((0,)),
-    "augment_strength": Interval(0.0, 1.0),
+    "augment_strength": Range(0.0, 1.0),
 }
 """And where all of it is trained: images are changed as they are drawn, instead of beforehand."""
 
@@ -201,7 +201,7 @@ def _refuse_inert(name: str, blocks: Blocks) -> None:
         )
 
 
-def _parse(name: str, given: object) -> Interval | Choice:
+def _parse(name: str, given: object) -> Range | Choice:
     table: Mapping[str, object] = given if isinstance(given, Mapping) else {}
     values = table.get("values")
     if set(table) == {"values"} and isinstance(values, list) and values:
@@ -223,13 +223,13 @@ def _parse(name: str, given: object) -> Interval | Choice:
             f"[space.{name}]: a range needs low <= high and step > 0, and on a log scale low > 0 "
             f"and no step; found {given}"
         )
-    return Interval(log=log, **found)
+    return Range(log=log, **found)
 
 
-def _check(name: str, found: Interval | Choice, default: Interval | Choice) -> None:
-    if isinstance(found, Interval):
-        fits = isinstance(default, Interval)
-    elif isinstance(default, Interval):
+def _check(name: str, found: Range | Choice, default: Range | Choice) -> None:
+    if isinstance(found, Range):
+        fits = isinstance(default, Range)
+    elif isinstance(default, Range):
         fits = all(type(value) in (int, float) for value in found.values)
     else:
         fits = {type(value) for value in found.values} <= {type(value) for value in default.values}
@@ -238,7 +238,7 @@ def _check(name: str, found: Interval | Choice, default: Interval | Choice) -> N
     if not fits:
         raise DataError(f"[space.{name}]: {found} does not fit; the default is {default}")
     least, most = LIMITS.get(name, (-inf, inf))
-    ends = (found.low, found.high) if isinstance(found, Interval) else found.values
+    ends = (found.low, found.high) if isinstance(found, Range) else found.values
     outside = [end for end in ends if type(end) in (int, float) and not least <= end <= most]  # type: ignore[operator]
     if outside:
         raise DataError(

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from outerfold.pipelines.heads.networks import Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.rows.resample import Resampled
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import Features, FloatArray
 
@@ -51,7 +51,7 @@ class Fitted(Protocol):
     def network(self) -> nn.Module: ...
 
     @property
-    def encoder(self) -> TabularEncoder: ...
+    def encoder(self) -> TabularColumns: ...
 
     @property
     def tokens(self) -> bool: ...
@@ -109,5 +109,5 @@ class Pipeline(Protocol):
             device: ``cpu`` or ``cuda:N``.
         """
 
-    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of untrained networks, one for each of ``chance``'s seeds."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 Json = dict[str, Any]
 """A part of ``results.json``."""
 
-Rows = Literal["dataset", "tested", "validation"]
+RowSet = Literal["dataset", "tested", "validation"]
 
 OVERALL = (
     "roc_auc",
@@ -135,20 +135,20 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
-def counted(numbers: Json, rows: Rows = "dataset") -> str:
+def counted(numbers: Json, rows: RowSet = "dataset") -> str:
     """``110 patients, 272 images`` of the whole data set, or behind the numbers of a side."""
     data = numbers[rows]
     return f"{plural(data['patients'], 'patient')}, {plural(data['images'], 'image')}"
 
 
-def finished(numbers: Json) -> str:
+def finished_folds(numbers: Json) -> str:
     """``3 of 5 outer folds``."""
     protocol = numbers["protocol"]
     planned = int(protocol["outer_folds"]) * int(protocol["repeats"])
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
-def cut(numbers: Json) -> str:
+def cut_by_time(numbers: Json) -> str:
     """Which searches a time limit ended, and after how many trials; empty where it ended none."""
     ends = [
         f"{study} after {sum(numbers['trials'][study].values())}"
@@ -181,7 +181,7 @@ def stamps(numbers: Json) -> tuple[str, ...]:
     if numbers["synthetic_data"]:
         marks.append("SYNTHETIC DATA")
     if not numbers["complete"]:
-        marks.append(f"INCOMPLETE: {finished(numbers)}")
+        marks.append(f"INCOMPLETE: {finished_folds(numbers)}")
     return tuple(marks)
 
 

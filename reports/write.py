@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from outerfold.reports.blocks import Block, Table
-from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.figures.style import render
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
-from outerfold.reports.render.picture import draw
+from outerfold.reports.render.picture import draw_page
 from outerfold.reports.report_page import page
-from outerfold.reports.results.levels import LEVELS
+from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.results.results import gather, results_text
+from outerfold.reports.results.results import gather_evidence, results_text
 from outerfold.reports.sections.level_tables import level_table
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
@@ -32,8 +32,8 @@ def write_report(run: Run, out: Path) -> list[Path]:
     The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is last,
     so that a page that opens belongs to files that are there.
     """
-    evidence = gather(run)
-    for level in (level for level in LEVELS if level not in evidence.levels):
+    evidence = gather_evidence(run)
+    for level in (level for level in UNIT_LEVELS if level not in evidence.levels):
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
             (out / name).unlink(missing_ok=True)  # of an earlier report at other levels
     inside = (out / INSIDE).exists()
@@ -48,7 +48,7 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     for level, rows in evidence.levels.items():
         yield f"predictions_{level}.csv", predictions_csv(rows, classes).encode()
     images = {}
-    for plate in PLATES:
+    for plate in FIGURES:
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
         yield plate.file, images[plate.name]
     yield from _figure_documents(numbers, images)
@@ -73,7 +73,7 @@ def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
             Table(f"Table {index}. {table.caption}", table.header, table.rows, table.notes)
         ]
         yield f"{name}.docx", document(blocks, properties_title=table.caption)
-        yield f"{name}.jpg", draw(blocks)
+        yield f"{name}.jpg", draw_page(blocks)
 
 
 def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
@@ -94,4 +94,4 @@ def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tupl
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
     yield "Summary_Experiment.docx", document([*blocks, glance], title=heading, images=images)
-    yield "Summary_Experiment.jpg", draw(blocks, heading)
+    yield "Summary_Experiment.jpg", draw_page(blocks, heading)

@@ -66,7 +66,7 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
     attempts: dict[str, int] = {}
     outer = []
     for repeat in range(repeats):
-        parts, attempts[f"repeat-{repeat}"] = divide(
+        parts, attempts[f"repeat-{repeat}"] = partition(
             data, outer_folds, seed=derive(seed, "outer", repeat), what="outer"
         )
         for k, test in enumerate(parts):
@@ -79,7 +79,7 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
     return Splits(tuple(outer), final, attempts)
 
 
-def flat(data: Dataset, *, folds: int, seed: int) -> Splits:
+def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     """One study of all rows whose inner folds are the outer folds that ``split`` cuts.
 
     What searches is what scores, as is usual practice: its scores are biased, and exist to be
@@ -88,14 +88,14 @@ def flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     Raises:
         DataError: a class has too few patients.
     """
-    parts, attempt = divide(data, folds, seed=derive(seed, "outer", 0), what="outer")
+    parts, attempt = partition(data, folds, seed=derive(seed, "outer", 0), what="outer")
     inner = tuple(inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
     everyone = frozenset(data.patients.tolist())
     final = OuterFold(FINAL, 0, _names(data.ids), (), everyone, frozenset(), inner)
     return Splits((), final, {"repeat-0": attempt})
 
 
-def divide(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[IntArray], int]:
+def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[IntArray], int]:
     """Row positions of each of ``folds`` parts, and which attempt found them.
 
     The attempt with the smallest imbalance wins, the first of equals: the largest difference, over
@@ -190,9 +190,9 @@ def _enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
     counts = patients_by_class(data)
     name = min(counts, key=lambda each: counts[each])  # what suffices for it suffices for all
     count = counts[name]
-    if _works(count, outer_folds, inner_folds):
+    if _are_enough(count, outer_folds, inner_folds):
         return
-    ways = [(k, j) for k, j in _fewer(outer_folds, inner_folds) if _works(count, k, j)]
+    ways = [(k, j) for k, j in _fewer(outer_folds, inner_folds) if _are_enough(count, k, j)]
     advice = (
         f"--outer-folds {ways[0][0]} --inner-folds {ways[0][1]} would work"
         if ways
@@ -205,7 +205,7 @@ def _enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
     )
 
 
-def _works(patients: int, outer_folds: int, inner_folds: int) -> bool:
+def _are_enough(patients: int, outer_folds: int, inner_folds: int) -> bool:
     left = patients - -(-patients // outer_folds)
     return patients >= outer_folds and left >= inner_folds
 
@@ -225,7 +225,7 @@ def _outer_fold(
     seed: int,
 ) -> tuple[OuterFold, int]:
     side = data.select(data.ids[train].tolist())
-    parts, attempt = divide(side, inner_folds, seed=derive(seed, name, "inner"), what="inner")
+    parts, attempt = partition(side, inner_folds, seed=derive(seed, name, "inner"), what="inner")
     inner = tuple(inner_fold(side, f"inner-{j}", part) for j, part in enumerate(parts))
     fold = OuterFold(
         name,

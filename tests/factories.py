@@ -16,9 +16,9 @@ from outerfold.storage.records import Column, Dataset, Features, Ids
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
-from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.splits import Splits
-from outerfold.study.worker.session import Place
+from outerfold.study.worker.session import WorkerContext
 
 WIDTH, TOKENS = 8, 4
 COLUMNS = (
@@ -114,9 +114,9 @@ def make_config(task: str = "multimodal", **changes: Any) -> StudyConfig:
     return StudyConfig(**{**small, **changes})
 
 
-def make_splits(data: Dataset, config: StudyConfig) -> Splits:
+def splits_of(data: Dataset, config: StudyConfig) -> Splits:
     """The divisions a run of ``config`` would take."""
-    return cut(config, data)
+    return make_splits(config, data)
 
 
 def begin_run(
@@ -126,11 +126,11 @@ def begin_run(
     config: StudyConfig,
     splits: Splits | None = None,
     storage: str | None = None,
-) -> tuple[Ready, Place]:
+) -> tuple[PreparedRun, WorkerContext]:
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
-    ready = lay_out(folder, config, data, splits or make_splits(data, config))
+    ready = write_run_directory(folder, config, data, splits or splits_of(data, config))
     cards = [
         {
             "name": name,
@@ -143,7 +143,7 @@ def begin_run(
         for name in config.encoders
     ]
     write_encoder_cards(folder, cards)
-    place = Place(path, source, storage)
+    place = WorkerContext(path, source, storage)
     open_studies(ready, place)
     return ready, place
 

@@ -172,7 +172,7 @@ def test_loky_workers_find_the_package(tree: Path, users: Path) -> None:
 
 def test_a_dask_worker_finds_the_package_by_its_preload(tree: Path, users: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    from outerfold.study.engines.local import device_tokens
+    from outerfold.study.engines.local import device_names
 
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
@@ -195,7 +195,7 @@ def test_a_dask_worker_finds_the_package_by_its_preload(tree: Path, users: Path)
             )
             until(lambda: answers(port))
         with distributed.Client(address, timeout=SECONDS) as client:
-            found = client.submit(device_tokens, gpus=2, cores=1).result(timeout=SECONDS)
+            found = client.submit(device_names, gpus=2, cores=1).result(timeout=SECONDS)
     finally:
         for process in started:
             process.kill()

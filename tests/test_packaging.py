@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from outerfold.objectives.spaces import RANGES, Choice, Interval, overridden
+from outerfold.objectives.spaces import RANGES, Choice, Range, overridden
 from outerfold.study.cli.main import VERBS, Parser, build_parser
-from outerfold.study.config.gather import execution, gather, study_config
+from outerfold.study.config.gather import execution, gather_options, study_config
 from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
 from tests.places import ROOT
 
@@ -235,7 +235,7 @@ def test_the_command_line_accepts_every_command_of_readme_and_makefile(
     options, rest = build_parser()[1][verb].parse_known_args(words)
     assert not rest or verb == "predict"
     if verb == "run":
-        merged = gather(options)
+        merged = gather_options(options)
         execution(merged)
         study_config(merged, DEMO)
 
@@ -259,8 +259,8 @@ def test_the_readme_tells_the_true_defaults() -> None:
     assert said["--epochs"] == ", ".join(f"{task} {epochs}" for task, epochs in EPOCHS.items())
 
 
-def _spelled(found: Interval | Choice | None) -> str:
-    if isinstance(found, Interval):
+def _spelled(found: Range | Choice | None) -> str:
+    if isinstance(found, Range):
         text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
         return f"{text}, step {found.step:g}" if found.step else text
     values = found.values if found else ()

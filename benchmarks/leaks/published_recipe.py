@@ -40,7 +40,7 @@ from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.embed import embed
 from outerfold.reports.intervals.overall import overall
 from outerfold.storage.cache.files import write_text
-from outerfold.storage.readers.read import read, read_sheet_only
+from outerfold.storage.readers.read import read_dataset, read_sheet_only
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.setup.provenance import versions
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 def read_images(folder: Path, cache: Path) -> Table:
     """BUS-BRA with its frozen features."""
-    data = read(folder, task="dbt")
+    data = read_dataset(folder, task="dbt")
     found = embed(data.features, build(ENCODER), cache=cache, tokens=False)
     inputs = found.pooled(data.ids.tolist())
     return Table(inputs, data.labels, data.ids, data.patients, data.classes)

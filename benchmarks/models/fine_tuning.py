@@ -26,7 +26,7 @@ from outerfold.pipelines.encoders.divide import divide
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.activations import Division, trunk_source
 from outerfold.pipelines.images.embed import embedded_squares
-from outerfold.reports.sections.comparison import compare, comparison_table, sentence
+from outerfold.reports.sections.comparison import compare_runs, comparison_table, sentence
 from outerfold.storage.records import Features
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -216,7 +216,7 @@ def compared(name: str, out: Path) -> list[str]:
             "Not run to its end here: the machine was too busy. The command is below.",
         ]
     frozen, tuned = (read_run(RunFolder(out / f"{name}-{blocks}")) for blocks in BLOCKS)
-    found = compare(tuned, frozen, ("2 blocks", "0 blocks"))
+    found = compare_runs(tuned, frozen, ("2 blocks", "0 blocks"))
     shown = comparison_table(found)
     return [
         f"## {name}",

@@ -27,7 +27,7 @@ from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import real_data
 from outerfold.pipelines.encoders._base import Encoder, recipe
 from outerfold.pipelines.encoders.registry import build
-from outerfold.reports.intervals.jackknife import Interval
+from outerfold.reports.intervals.jackknife import ConfidenceInterval
 from outerfold.reports.intervals.overall import overall, paired_difference
 from outerfold.storage.cache.files import write_text
 from outerfold.storage.cache.row_store import RowCache
@@ -35,7 +35,7 @@ from outerfold.storage.images.breast_crop import breast_box
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.images.read import content_hash, read_image
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Dataset, OuterFold, Predictions
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.setup.provenance import versions
@@ -184,7 +184,7 @@ def _answer(data: Dataset, rows: np.ndarray, folds: list[OuterFold]) -> Predicti
 
 
 def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
-    data = _some(read(folder / "bus-bra", task="dbt"), patients)
+    data = _some(read_dataset(folder / "bus-bra", task="dbt"), patients)
     with (folder / "bus-bra" / "metadata.csv").open(encoding="utf-8") as file:
         malignant = {Path(row["file"]).name: row["pathology"] for row in csv.DictReader(file)}
     verdicts = [malignant[Path(path).name] for path in data.features.images]
@@ -200,7 +200,10 @@ def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
 
 def _breast_usg(folder: Path) -> list[tuple[str, Dataset]]:
     return [
-        ("BrEaST-Lesions-USG, malignant or not", read(folder / "breast-usg", task="multimodal"))
+        (
+            "BrEaST-Lesions-USG, malignant or not",
+            read_dataset(folder / "breast-usg", task="multimodal"),
+        )
     ]
 
 
@@ -212,7 +215,7 @@ def _some(data: Dataset, patients: int) -> Dataset:
     return data.select(data.ids[np.isin(data.patients, drawn)].tolist())
 
 
-def _spelt(found: Interval, sign: str = "") -> str:
+def _spelt(found: ConfidenceInterval, sign: str = "") -> str:
     if found.low is None or found.high is None:
         return f"{found.estimate:{sign}.3f} (no interval: {found.reason})"
     return f"{found.estimate:{sign}.3f} ({found.low:{sign}.3f} to {found.high:{sign}.3f})"

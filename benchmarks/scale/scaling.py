@@ -24,7 +24,7 @@ from outerfold.pipelines.images.embeddings import Embeddings
 from outerfold.storage.readers.read import read_sheet_only
 from outerfold.storage.trials.journal import open_journal
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.session import Place, Session
+from outerfold.study.worker.session import Session, WorkerContext
 
 PARTS = {
     "read": ("read", "audit"),
@@ -85,7 +85,7 @@ def journals(run: Path, counts: Sequence[int]) -> None:
     """
     print("| trials | lines | MB | open | suggest and tell, sampler `TPE` |\n|---|---|---|---|---|")
     name = (run.parent / "embeddings").read_text()
-    place = Place(run, Embeddings.load(run.parent / "cache", name))
+    place = WorkerContext(run, Embeddings.load(run.parent / "cache", name))
     for count in counts:
         lines = _write_journal(place, count)
         size = (run / "trials.journal").stat().st_size / 1e6
@@ -96,7 +96,7 @@ def journals(run: Path, counts: Sequence[int]) -> None:
         print(f"| {count} | {lines} | {size:.1f} | {opened:.2f} s | {asked * 1e3:.0f} ms |")
 
 
-def _write_journal(place: Place, count: int) -> int:
+def _write_journal(place: WorkerContext, count: int) -> int:
     """A journal of ``count`` trials of one study; lines are those of real trials, repeated."""
     journal = place.run / "trials.journal"
     _replace(journal, "")

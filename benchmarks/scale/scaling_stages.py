@@ -19,13 +19,13 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial
 
-from outerfold.pipelines.images.embeddings import Table, keep
+from outerfold.pipelines.images.embeddings import EmbeddingTable, keep
 from outerfold.pipelines.saved.files import ENCODER_FILE
 from outerfold.reports.write import write_report
-from outerfold.storage.audit.audit import audit
+from outerfold.storage.audit.audit import audit_dataset
 from outerfold.storage.cache.files import write_json, write_text
 from outerfold.storage.cache.row_store import RowCache, digest
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import (
     FINAL,
     Column,
@@ -42,8 +42,8 @@ from outerfold.storage.runs.results import read_run, write_result
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.provenance import write_provenance
-from outerfold.study.setup.run_directory import Ready, cut, lay_out
-from outerfold.study.worker.session import Place, Session
+from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
+from outerfold.study.worker.session import Session, WorkerContext
 
 DIM, CHUNK, SIDE, IMAGES = 1280, 4096, 64, 4
 CLASSES = ("other", "cancer")
@@ -144,20 +144,20 @@ def read_and_audit(n: int, folder: Path, watch: Watch) -> None:
     """The manifest and its files."""
     sheet = write_images(n, folder / "images")
     with watch.part("read"):
-        data = read(sheet, task="multimodal")
+        data = read_dataset(sheet, task="multimodal")
     with watch.part("audit"):
-        audit(data, outer_folds=5, inner_folds=4)
+        audit_dataset(data, outer_folds=5, inner_folds=4)
 
 
 def split_and_keep(n: int, folder: Path, watch: Watch) -> None:
     """The folds, and what a run directory begins with."""
     data, chosen = rows(n), config()
     with watch.part("split"):
-        splits = cut(chosen, data)
+        splits = make_splits(chosen, data)
     run = RunFolder(folder / "run")
     run.path.mkdir(parents=True)
     with watch.part("lay_out"):
-        lay_out(run, chosen, data, splits)
+        write_run_directory(run, chosen, data, splits)
     write_json(run.path / ENCODER_FILE, {"name": chosen.encoder, "weights": ""})
 
 
@@ -180,7 +180,7 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
             some = names[start : start + CHUNK]
             writer.append(some, rng.standard_normal((len(some), dim), dtype=np.float32))
     place = store.folder.relative_to(cache).as_posix()
-    return keep(cache, Table(place, None, dim, 0, 1, "", contents)).name
+    return keep(cache, EmbeddingTable(place, None, dim, 0, 1, "", contents)).name
 
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
@@ -189,8 +189,8 @@ def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
 
     name = (folder / "embeddings").read_text()
     run = RunFolder(folder / "run")
-    place = Place(run.path, Embeddings.load(folder / "cache", name))
-    open_studies(Ready(run, config(), rows(8), run.read_splits(run.read_dataset())), place)
+    place = WorkerContext(run.path, Embeddings.load(folder / "cache", name))
+    open_studies(PreparedRun(run, config(), rows(8), run.read_splits(run.read_dataset())), place)
     with watch.part("open"):
         session = Session(place)
     pipeline = session.space(FixedTrial({**PARAMS, "sampler": sampler}))

@@ -38,8 +38,8 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import ONE_THREAD, LocalEngine, quiet_optuna
 from outerfold.study.setup.provenance import write_provenance
-from outerfold.study.setup.run_directory import cut, lay_out
-from outerfold.study.worker.session import Place
+from outerfold.study.setup.run_directory import make_splits, write_run_directory
+from outerfold.study.worker.session import WorkerContext
 
 DIM = 64
 LOOK_SECONDS = 0.1
@@ -106,9 +106,9 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
     run.path.mkdir(parents=True)
     wall, cpu = time.perf_counter(), cpu_with_children()
     with Peaks() as peaks:
-        ready = lay_out(run, chosen, data, cut(chosen, data))
+        ready = write_run_directory(run, chosen, data, make_splits(chosen, data))
         write_json(run.path / ENCODER_FILE, {"name": chosen.encoder, "weights": ""})
-        place = Place(run.path, embeddings)
+        place = WorkerContext(run.path, embeddings)
         open_studies(ready, place)
         began = time.perf_counter()
         console = Console(quiet=True)

@@ -46,7 +46,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.provenance import versions
-from outerfold.study.setup.run_directory import cut
+from outerfold.study.setup.run_directory import make_splits
 
 HERE = Path(__file__).parent
 FOLDS = 1
@@ -281,7 +281,7 @@ def _of_its_pool(pools: dict[str, Pool], chunk: Chunk) -> Arrays:
     pool, (seed, which) = pools[chunk.setting.name], divmod(chunk.first, FOLDS)
     config: StudyConfig = chunk.setting.config
     own = derive(chunk.seed, "pruners", seed)
-    fold = cut(StudyConfig(**{**vars(config), "seed": own}), pool.data).outer[which]
+    fold = make_splits(StudyConfig(**{**vars(config), "seed": own}), pool.data).outer[which]
     return curves(pool, config, fold, derive(own, which))
 
 

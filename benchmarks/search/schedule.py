@@ -27,11 +27,11 @@ from optuna.trial import FrozenTrial
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search.pruners import halving
-from outerfold.objectives.spaces import RANGES, Interval
+from outerfold.objectives.spaces import RANGES, Range
 from outerfold.storage.seeds import derive
-from outerfold.storage.trials.trial_view import Desk
+from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
 from outerfold.study.schedule.schedule import Schedule
 
 TRIALS = Path(__file__).with_name("schedule_trials.csv")
@@ -63,7 +63,9 @@ def busy(studies: int, in_flight: int, seed: int, workers: int = WORKERS) -> Bus
     taken = {name: chance.choice(seconds, COUNT) for name in names}
     end = NETWORKS * float(seconds.max())
     schedule = Schedule(
-        {name: [] for name in names}, ended=frozenset(), limit=Limit(COUNT, in_flight=in_flight)
+        {name: [] for name in names},
+        ended=frozenset(),
+        limit=SearchLimit(COUNT, in_flight=in_flight),
     )
     over: dict[str, set[int]] = {name: set() for name in names}
     told = dict.fromkeys(names, 0)
@@ -82,7 +84,7 @@ def busy(studies: int, in_flight: int, seed: int, workers: int = WORKERS) -> Bus
         searched = now
         over[name].add(number)
         while told[name] in over[name]:
-            schedule.done(name, Ended("pruned"))
+            schedule.done(name, EndedTrial("pruned"))
             told[name] += 1
     return Busy(trial_seconds / (workers * searched), spent / (workers * now))
 
@@ -166,7 +168,7 @@ def draw(trial: optuna.Trial) -> dict[str, object]:
     params: dict[str, object] = {}
     for name in SPACE:
         of = RANGES["multimodal"][name]
-        if isinstance(of, Interval):
+        if isinstance(of, Range):
             params[name] = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
         else:
             params[name] = trial.suggest_categorical(name, list(of.values))
@@ -178,10 +180,10 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
     ended: list[FrozenTrial] = []
     found = []
     for number in range(trials):
-        seen = ended[: visible(number, in_flight)]
+        seen = ended[: count_visible(number, in_flight)]
         study = optuna.load_study(
             study_name="outer-0",
-            storage=Desk("outer-0", StudyDirection.MAXIMIZE, seen, number),
+            storage=TrialView("outer-0", StudyDirection.MAXIMIZE, seen, number),
             sampler=TPESampler(seed=derive(seed, "sampler", number) % 2**32, group=True),
             pruner=halving(10, 3)(EPOCHS),
         )

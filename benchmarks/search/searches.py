@@ -41,7 +41,7 @@ from outerfold.storage.seeds import derive
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.jobs import Job, work_and_keep
 
 LATER, DEFAULT = "halving, rung at 1/10, factor 3", "halving, rung at 1/20, factor 3"
 PARTS = {
@@ -96,7 +96,7 @@ def searched(place: Path, pool: Pool, config: StudyConfig) -> Arrays:
     epochs = complete = 0
     for fold in ready.studies:
         for number in (*range(config.trials), None):
-            outcome = carry_out(Job(at, fold.name, number, "cpu"))
+            outcome = work_and_keep(Job(at, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
             if number is not None:

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from outerfold.pipelines.rows.resample import resample
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.tasks.dbt import DbtPipeline
-from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.results.predictions import joined
 from outerfold.storage.records import (
@@ -30,7 +30,7 @@ from outerfold.storage.records import (
     StrArray,
 )
 from outerfold.storage.seeds import derive
-from outerfold.study.splits import divide, inner_fold
+from outerfold.study.splits import inner_fold, partition
 
 FOLDS = 5
 SAMPLER = "over"
@@ -162,7 +162,7 @@ def run_once(way: Way, table: Table, learn: Learn, *, repeat: int, seed: int) ->
         drawn = resample(way.sampler, table.inputs, table.labels, seed=derive(own, "resample"))
         table = table.take(drawn.rows)
     data = table.as_split(grouped=way.grouped)
-    tests, _ = divide(data, FOLDS, seed=derive(own, "outer"), what="outer")
+    tests, _ = partition(data, FOLDS, seed=derive(own, "outer"), what="outer")
     folds = [inner_fold(data, f"outer-{k}", test) for k, test in enumerate(tests)]
     learnt = learn(table, data, folds, "none" if way.resample_first else way.sampler, own)
     at, probabilities = np.concatenate(tests), np.concatenate(learnt)
@@ -213,7 +213,7 @@ def score_each_repeat(outcome: Outcome, metric: str) -> list[float]:
     """An overall metric of each repeat by the report's own code, which a leak is let through."""
     found, p = [], outcome.predictions
     for repeat in np.unique(p.repeat).tolist():
-        one = read(p.take(p.repeat == repeat), grouped=False)
+        one = code_rows(p.take(p.repeat == repeat), grouped=False)
         found.append(overall_leave_outs(one)[metric].estimate)
     return found
 

@@ -25,9 +25,9 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, LocalEngine, local_devices
-from outerfold.study.setup.run_directory import Ready, cut, lay_out
-from outerfold.study.worker.jobs import Job, Outcome, carry_out
-from outerfold.study.worker.session import Place, open_session
+from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
+from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.session import WorkerContext, open_session
 
 
 @dataclass
@@ -163,7 +163,7 @@ def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, An
     wall, cpu = time.perf_counter(), time.process_time()
     epochs = 0
     for job in jobs:
-        outcome = carry_out(job)
+        outcome = work_and_keep(job)
         epochs += outcome.epochs
         if outcome.state != "complete":
             raise RuntimeError(f"{job.study}, trial {job.number}: {outcome.state} {outcome.reason}")
@@ -177,19 +177,19 @@ def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, An
     }
 
 
-def laid_out(place: Path, pool: Pool, config: StudyConfig) -> tuple[Ready, Place]:
+def laid_out(place: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     """A run directory with the studies of the outer folds; no model of all rows is made."""
     folder = RunFolder(place)
     place.mkdir(parents=True)
-    ready = lay_out(folder, config, pool.data, cut(config, pool.data))
+    ready = write_run_directory(folder, config, pool.data, make_splits(config, pool.data))
     write_json(place / ENCODER_FILE, pool.encoder)
     outer = replace(ready, studies=tuple(fold for fold in ready.studies if fold.test))
-    at = Place(place, pool.embeddings)
+    at = WorkerContext(place, pool.embeddings)
     open_studies(outer, at)
     return outer, at
 
 
-def outer_scores(ready: Ready) -> dict[str, Any]:
+def outer_scores(ready: PreparedRun) -> dict[str, Any]:
     """The score of each outer fold, and which rows it was of."""
     scores, tested = [], []
     for fold in ready.studies:

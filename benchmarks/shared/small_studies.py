@@ -27,7 +27,7 @@ from outerfold.pipelines.images.embed import embed
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import ENCODER_FILE, encoder_card
 from outerfold.pipelines.saved.predictor import read_shipped
-from outerfold.reports.intervals.coded_rows import read as read_rows
+from outerfold.reports.intervals.coded_rows import code_rows as read_rows
 from outerfold.reports.intervals.jackknife import spread
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.intervals.overall import overall
@@ -35,7 +35,7 @@ from outerfold.reports.results.entries import TUNED
 from outerfold.reports.results.predictions import test_rows
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.datasets.demo import write_demo
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError, Dataset, FloatArray, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -45,9 +45,9 @@ from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.provenance import write_provenance
-from outerfold.study.setup.run_directory import cut, lay_out
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place
+from outerfold.study.setup.run_directory import make_splits, write_run_directory
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import WorkerContext
 
 FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")
 
@@ -127,7 +127,7 @@ def demo_pool(task: Task, cache: Path) -> Pool:
     root = cache / f"demo-{task}"
     if not root.exists():
         write_demo(root, task=task)
-    return _pool(read(root, task=task), cache)
+    return _pool(read_dataset(root, task=task), cache)
 
 
 def pathology_pool(root: Path, cache: Path) -> Pool:
@@ -143,12 +143,12 @@ def pathology_pool(root: Path, cache: Path) -> Pool:
                 [(root / row["file"]).resolve(), row["pathology"], row["patient_id"]]
                 for row in rows
             )
-        return _pool(read(sheet, task="multimodal", columns=()), cache)
+        return _pool(read_dataset(sheet, task="multimodal", columns=()), cache)
 
 
 def ultrasound_pool(root: Path, cache: Path) -> Pool:
     """BrEaST-Lesions-USG with its clinical columns, benign and normal against malignant."""
-    return _pool(read(root, task="multimodal"), cache)
+    return _pool(read_dataset(root, task="multimodal"), cache)
 
 
 def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
@@ -230,15 +230,15 @@ def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: boo
     Args:
         ship: make the model of all rows too; no number of the outer folds depends on it.
     """
-    splits = cut(config, pool.data)
+    splits = make_splits(config, pool.data)
     folder.path.mkdir(parents=True)
-    ready = lay_out(folder, config, pool.data, splits)
+    ready = write_run_directory(folder, config, pool.data, splits)
     write_json(folder.path / ENCODER_FILE, pool.encoder)
-    place = Place(folder.path, pool.embeddings)
+    place = WorkerContext(folder.path, pool.embeddings)
     open_studies(ready, place)
     for fold in splits.studies if ship else splits.outer:
         for number in (*range(config.trials), None):
-            outcome = carry_out(Job(place, fold.name, number, "cpu"))
+            outcome = work_and_keep(Job(place, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
     timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)

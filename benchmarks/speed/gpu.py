@@ -34,7 +34,7 @@ from benchmarks.shared.places import RESULTS, ROOT
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.embed import BATCH, embed
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 
 SIDE, VIEWS, PER_PATIENT = 224, 3, 4
 """Pixels of an image, views a search reads of it (the image and two augmented), images a patient
@@ -199,7 +199,7 @@ def measure(subject: Subject, folder: Path, options: argparse.Namespace) -> Meas
     images, device = options.images or subject.images, options.device
     data = write_images(folder / "data", subject, images)
     weights = random_weights(folder / "random-weights.pt", subject.encoder)
-    rows = read(data, task=subject.task, patient_regex=PATIENT, columns=None)  # type: ignore[arg-type]
+    rows = read_dataset(data, task=subject.task, patient_regex=PATIENT, columns=None)  # type: ignore[arg-type]
     encoder = build(subject.encoder, weights=weights).to(device)
     seconds = 5.0 if device != "cpu" else 0.2
     bare, wide = (bare_rate(encoder, batch, seconds) for batch in (BATCH, options.wide))

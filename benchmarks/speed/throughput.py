@@ -34,7 +34,7 @@ from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
 from outerfold.study.config.search_space import ranges_of
 from outerfold.study.engines.local import ONE_THREAD, quiet_optuna
-from outerfold.study.setup.run_directory import cut
+from outerfold.study.setup.run_directory import make_splits
 
 HEADING = "## Throughput"
 BATCHES = (32, 128)
@@ -86,7 +86,7 @@ def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     """Both studies of the same rows."""
     from benchmarks.shared.speed.rival_study import quicker_threads, rival_study
 
-    folds = list(cut(config, pool.data).outer)
+    folds = list(make_splits(config, pool.data).outer)
     with tempfile.TemporaryDirectory(prefix="throughput-") as place:
         own = whole_study(Path(place) / "whole", pool, config, workers)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
@@ -108,7 +108,7 @@ def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
 
     torch.set_num_threads(1)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
-    folds, found = list(cut(config, pool.data).outer), []
+    folds, found = list(make_splits(config, pool.data).outer), []
     for size in (32, 64, 128):
         values = {**CONFIGURATION, "batch_size": size}
         space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
@@ -130,7 +130,7 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="throughput-") as place:
         each = trial_by_trial(Path(place) / "each", pool, config)
-    fold = cut(config, pool.data).outer[0]
+    fold = make_splits(config, pool.data).outer[0]
     train = fold.train_side(pool.data)
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)
     before = matrix_rate()

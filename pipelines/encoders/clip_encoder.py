@@ -180,7 +180,7 @@ def _pretrained(model: str, url: str) -> Path:
     failure = sources.reachable(url)
     if not failure:
         try:
-            return sources.download(url, target, _pinned(url))
+            return sources.download_weights(url, target, _pinned(url))
         except OSError as error:
             failure = str(error)
     host = urlsplit(url).netloc

@@ -20,7 +20,7 @@ from outerfold.pipelines.encoders.frozen import FrozenEncoder, frozen
 from outerfold.storage.records import DataError
 
 
-class Trunk(nn.Module):
+class TimmTrunk(nn.Module):
     """A timm model that also returns its last feature map."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -83,7 +83,7 @@ def from_state(
     reset = getattr(network, "reset_classifier")  # noqa: B009 - timm's method, unknown to types
     reset(0)
     return frozen(
-        Trunk(network),
+        TimmTrunk(network),
         name=name,
         weights_sha256=sha256,
         versions=sources.versions_of("torch", "timm"),

@@ -128,7 +128,7 @@ def reachable(url: str, seconds: float = NETWORK_SECONDS) -> str:
     return answer[0]
 
 
-def download(url: str, target: Path, sha256: str) -> Path:
+def download_weights(url: str, target: Path, sha256: str) -> Path:
     """Fetch a file whole or not at all, and check what came.
 
     Raises:

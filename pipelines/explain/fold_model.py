@@ -21,7 +21,7 @@ from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.fitted.head import ROWS_AT_ONCE
 from outerfold.pipelines.fitted.tail import SCORED, filled, read_by, readings
 from outerfold.pipelines.heads.networks import class_logits
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.storage.records import FloatArray
 
@@ -62,7 +62,7 @@ class FoldModel:
     """
 
     network: nn.Module
-    columns: TabularEncoder
+    columns: TabularColumns
     columns_mean: FloatArray
     decision: Decision
     tokens: bool

@@ -19,7 +19,7 @@ from outerfold.pipelines.encoders._base import TOKEN_GRID
 from outerfold.pipelines.encoders.clip_encoder import VisionTrunk
 from outerfold.pipelines.encoders.divide import Tail
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
-from outerfold.pipelines.encoders.timm_encoder import Trunk
+from outerfold.pipelines.encoders.timm_encoder import TimmTrunk
 from outerfold.storage.records import DataError
 
 
@@ -30,7 +30,7 @@ class _Handle(Protocol):
 def rolls_out(trunk: nn.Module) -> bool:
     """Whether the trunk is a transformer over one sequence of patches."""
     return isinstance(trunk, VisionTrunk) or (
-        isinstance(trunk, Trunk) and bool(_timm_attentions(trunk))
+        isinstance(trunk, TimmTrunk) and bool(_timm_attentions(trunk))
     )
 
 

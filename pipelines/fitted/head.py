@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from outerfold.pipelines.augmentation.views import scoring_views
 from outerfold.pipelines.heads.networks import class_logits
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.storage.records import Features, FloatArray
 
@@ -38,7 +38,7 @@ class FittedHead:
     """
 
     network: nn.Module
-    encoder: TabularEncoder
+    encoder: TabularColumns
     source: ImageSource
     tokens: bool
     tta: int = 0

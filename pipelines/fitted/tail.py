@@ -16,7 +16,7 @@ from outerfold.pipelines.encoders.frozen import to_grid
 from outerfold.pipelines.fitted.head import mean_probability
 from outerfold.pipelines.heads.networks import class_logits
 from outerfold.pipelines.images.activations import TailRows
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.records import Features, FloatArray
 
 SCORED = 16
@@ -42,7 +42,7 @@ class FittedTail:
 
     network: nn.Module
     tails: nn.ModuleList
-    encoder: TabularEncoder
+    encoder: TabularColumns
     source: TailRows
     tokens: bool
     device: str = "cpu"

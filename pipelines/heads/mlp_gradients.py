@@ -17,8 +17,8 @@ from torch import Tensor
 from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS
 from outerfold.pipelines.heads.losses import focal_gradient
 from outerfold.pipelines.heads.networks import EmbeddingMLP, class_logits
-from outerfold.pipelines.heads.random_streams import Chance
-from outerfold.pipelines.heads.stacked import BATCH_NORM_MOMENTUM, Block, StackedAdam
+from outerfold.pipelines.heads.random_streams import RandomStreams
+from outerfold.pipelines.heads.stacked import BATCH_NORM_MOMENTUM, StackedAdam, StackedBlock
 from outerfold.pipelines.rows.batches import BatchRun
 
 NORMALISE = torch.ops.aten.native_batch_norm.default
@@ -53,9 +53,9 @@ class Passed(NamedTuple):
 
 
 class BlockSteps:
-    """One fold of a ``Block``."""
+    """One fold of a ``StackedBlock``."""
 
-    def __init__(self, block: Block, fold: int, optimiser: StackedAdam) -> None:
+    def __init__(self, block: StackedBlock, fold: int, optimiser: StackedAdam) -> None:
         norm = block.norm
         self.weight = block.linear.weight.data[fold]
         self.scale, self.shift = norm.weight.data[fold, 0], norm.bias.data[fold, 0]
@@ -115,7 +115,12 @@ class MlpSteps:
     """One fold of an ``EmbeddingMLP`` without attention; weights and moments are the stack's."""
 
     def __init__(
-        self, network: EmbeddingMLP, fold: int, optimiser: StackedAdam, chance: Chance, loss: Loss
+        self,
+        network: EmbeddingMLP,
+        fold: int,
+        optimiser: StackedAdam,
+        chance: RandomStreams,
+        loss: Loss,
     ) -> None:
         self.fold, self.optimiser, self.loss, self.chance = fold, optimiser, loss, chance
         self.alpha = loss.alpha[fold : fold + 1]
@@ -134,7 +139,7 @@ class MlpSteps:
 
     @classmethod
     def of(
-        cls, network: object, optimiser: StackedAdam, chance: Chance, loss: Loss
+        cls, network: object, optimiser: StackedAdam, chance: RandomStreams, loss: Loss
     ) -> list[MlpSteps]:
         """One a fold; none where the network is another, or on another device."""
         on_cpu = optimiser.values.device.type == "cpu"

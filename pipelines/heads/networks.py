@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from outerfold.pipelines.heads.random_streams import Chance
-from outerfold.pipelines.heads.stacked import Block, Linear
+from outerfold.pipelines.heads.random_streams import RandomStreams
+from outerfold.pipelines.heads.stacked import Linear, StackedBlock
 from outerfold.pipelines.rows.training_rows import FoldRows
 from outerfold.storage.records import FloatArray
 
@@ -119,13 +119,13 @@ class EmbeddingMLP(nn.Module):
     """Embedding (or attended tokens) -> 256 -> 128 -> logits."""
 
     def __init__(
-        self, chance: Chance, widths: Widths, scaler: Standardise, *, dropout: float
+        self, chance: RandomStreams, widths: Widths, scaler: Standardise, *, dropout: float
     ) -> None:
         super().__init__()
         self.scaler = scaler
         self.pool = AttentionPool(len(chance.seeds), widths.image) if widths.tokens else None
-        self.first = Block(chance, widths.image, 256, dropout)
-        self.second = Block(chance, 256, 128, dropout)
+        self.first = StackedBlock(chance, widths.image, 256, dropout)
+        self.second = StackedBlock(chance, 256, 128, dropout)
         self.out = Linear(chance, 128, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
@@ -141,10 +141,10 @@ class AttentionFusion(nn.Module):
 
     No bias on keys, values and output: the softmax cancels the first, the batch normalisation
     that follows the others, so their true gradients are zero and Adam would step on the rounding
-    noise (see ``Block``). The biases of the two tokens reach the queries.
+    noise (see ``StackedBlock``). The biases of the two tokens reach the queries.
     """
 
-    def __init__(self, chance: Chance, image: int, tabular: int, width: int) -> None:
+    def __init__(self, chance: RandomStreams, image: int, tabular: int, width: int) -> None:
         super().__init__()
         self.image = Linear(chance, image, width)
         self.tabular = Linear(chance, tabular, width)
@@ -177,7 +177,7 @@ class FusionNetwork(nn.Module):
 
     def __init__(
         self,
-        chance: Chance,
+        chance: RandomStreams,
         widths: Widths,
         scaler: Standardise,
         *,
@@ -192,17 +192,17 @@ class FusionNetwork(nn.Module):
         if widths.tabular:
             self.columns = nn.ModuleList(
                 [
-                    Block(chance, widths.tabular, 64, dropout),
-                    Block(chance, 64, 64, dropout),
-                    Block(chance, 64, 32, dropout),
+                    StackedBlock(chance, widths.tabular, 64, dropout),
+                    StackedBlock(chance, 64, 64, dropout),
+                    StackedBlock(chance, 64, 32, dropout),
                 ]
             )
             joined += 32
         if attention:
             self.fusion = AttentionFusion(chance, widths.image, 32, self.FUSED)
             joined = 2 * self.FUSED
-        self.first = Block(chance, joined, 128, dropout)
-        self.second = Block(chance, 128, 32, dropout)
+        self.first = StackedBlock(chance, joined, 128, dropout)
+        self.second = StackedBlock(chance, 128, 32, dropout)
         self.out = Linear(chance, 32, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from outerfold.storage.seeds import derive
 
 
 @dataclass(eq=False)
-class Chance:
+class RandomStreams:
     """Random streams of each fold's own, so that its draws do not depend on its neighbours.
 
     Attributes:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS, Normalise, Product, Sink
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 
 BATCH_NORM_MOMENTUM = 0.1
 BETAS = (0.9, 0.999)
@@ -27,7 +27,9 @@ EPS = 1e-6
 class Linear(nn.Module):
     """``x (folds, rows, fan_in) -> (folds, rows, fan_out)``; torch's own initial values."""
 
-    def __init__(self, chance: Chance, fan_in: int, fan_out: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, chance: RandomStreams, fan_in: int, fan_out: int, *, bias: bool = True
+    ) -> None:
         super().__init__()
         bound = 1 / math.sqrt(fan_in)
         self.weight = nn.Parameter((chance.uniform(fan_in, fan_out) * 2 - 1) * bound)
@@ -75,7 +77,7 @@ class BatchNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout whose masks come from each fold's own stream, drawn on the CPU on every device."""
 
-    def __init__(self, chance: Chance, rate: float) -> None:
+    def __init__(self, chance: RandomStreams, rate: float) -> None:
         super().__init__()
         self.chance, self.rate = chance, rate
 
@@ -87,14 +89,14 @@ class Dropout(nn.Module):
         return x * kept.to(x.device, x.dtype).div_(1 - self.rate)
 
 
-class Block(nn.Module):
+class StackedBlock(nn.Module):
     """Linear, batch normalisation, ReLU, dropout.
 
     No bias before the normalisation: its true gradient is zero, and Adam would turn the rounding
     noise of zero into full-size steps.
     """
 
-    def __init__(self, chance: Chance, fan_in: int, fan_out: int, dropout: float) -> None:
+    def __init__(self, chance: RandomStreams, fan_in: int, fan_out: int, dropout: float) -> None:
         super().__init__()
         self.linear = Linear(chance, fan_in, fan_out, bias=False)
         self.norm = BatchNorm(len(chance.seeds), fan_out)

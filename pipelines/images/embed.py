@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
 from outerfold.pipelines.encoders._base import Encoder, recipe
 from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
-from outerfold.pipelines.images.embeddings import Embeddings, Table, keep, row_name
+from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, keep, row_name
 from outerfold.storage.cache.row_store import RowCache, Writer
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Features
@@ -83,7 +83,7 @@ def embed(
         work = _Work(encoder.to(device), stores, paths, cache, style, threads, progress)
         with _torch_threads(threads):
             work.run(jobs)
-    table = Table(
+    table = EmbeddingTable(
         pooled=pooled.folder.relative_to(cache).as_posix(),
         tokens=grid.folder.relative_to(cache).as_posix() if tokens else None,
         dim=encoder.dim,

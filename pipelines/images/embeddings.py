@@ -21,7 +21,7 @@ from outerfold.storage.records import DataError
 
 
 @dataclass(frozen=True)
-class Table:
+class EmbeddingTable:
     """What a handle is made of; kept as JSON under its own hash."""
 
     pooled: str
@@ -128,10 +128,10 @@ class Embeddings:
         return store.view(at)
 
     @cached_property
-    def _table(self) -> Table:
+    def _table(self) -> EmbeddingTable:
         path = _table_path(self.cache, self.name)
         try:
-            return Table(**json.loads(path.read_text(encoding="utf-8")))
+            return EmbeddingTable(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"{path}: no table of embeddings ({error}); the cache was moved or emptied: "
@@ -161,7 +161,7 @@ def row_name(content: str, view: int, augmentation: str) -> str:
     return digest({"of": content, "view": view, "by": augmentation}) if view else content
 
 
-def keep(cache: Path, table: Table) -> Embeddings:
+def keep(cache: Path, table: EmbeddingTable) -> Embeddings:
     """Write a table under its own hash, for ``Embeddings.load``, and return its handle."""
     name = digest(asdict(table))[:24]
     path = _table_path(cache, name)

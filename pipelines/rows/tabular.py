@@ -45,13 +45,13 @@ class FittedColumn:
 
 
 @dataclass(frozen=True)
-class TabularEncoder:
+class TabularColumns:
     """All columns, fitted on training rows."""
 
     columns: tuple[FittedColumn, ...]
 
     @classmethod
-    def fit(cls, columns: tuple[Column, ...], tabular: FloatArray) -> TabularEncoder:
+    def fit(cls, columns: tuple[Column, ...], tabular: FloatArray) -> TabularColumns:
         """Learn from ``tabular (n, k)``, the rows that train and no others."""
         return cls(tuple(_fit(column, tabular[:, i]) for i, column in enumerate(columns)))
 

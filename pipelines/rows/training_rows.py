@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.cache.row_store import StoredRows
 from outerfold.storage.records import Dataset, FloatArray, Fold, IntArray
 from outerfold.storage.seeds import derive
@@ -125,7 +125,7 @@ class FoldRows:
     fit: IntArray
     val: IntArray
     scaler: Scaler
-    encoder: TabularEncoder
+    encoder: TabularColumns
     tabular: Float32
     labels: IntArray
 
@@ -205,7 +205,7 @@ class TrainingRows:
     def _fold_rows(self, fold: Fold) -> FoldRows:
         features = self.train.features
         fit, val = features.positions(fold.fit), features.positions(fold.val)
-        encoder = TabularEncoder.fit(features.columns, features.tabular[fit])
+        encoder = TabularColumns.fit(features.columns, features.tabular[fit])
         return FoldRows(
             fold,
             fit,

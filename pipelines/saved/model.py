@@ -18,9 +18,9 @@ from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.fitted.head import FittedHead
 from outerfold.pipelines.fitted.tail import FittedTail, load
 from outerfold.pipelines.heads.networks import Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TrunkSource
-from outerfold.pipelines.rows.tabular import FittedColumn, TabularEncoder
+from outerfold.pipelines.rows.tabular import FittedColumn, TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import PREPROCESSING
 from outerfold.pipelines.tasks.dbt import DbtPipeline
@@ -88,7 +88,7 @@ class Member:
     """
 
     network: torch.nn.Module
-    columns: TabularEncoder
+    columns: TabularColumns
     tokens: bool
     tta: int
     decision: Decision
@@ -163,7 +163,7 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
 
 def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
     """From the contents of ``preprocessing.json`` and the weights beside it."""
-    columns = TabularEncoder(tuple(_column(column) for column in kept["columns"]))
+    columns = TabularColumns(tuple(_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept.get("trainable_blocks", 0) else {}
     network = _network(kept, columns, {} if tails else state)
@@ -173,7 +173,7 @@ def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member
 
 
 def _network(
-    kept: dict[str, Any], columns: TabularEncoder, state: Mapping[str, torch.Tensor]
+    kept: dict[str, Any], columns: TabularColumns, state: Mapping[str, torch.Tensor]
 ) -> torch.nn.Module:
     """The heads; untrained where ``state`` is empty."""
     width = kept["image_width"]
@@ -181,7 +181,7 @@ def _network(
     networks = kept.get("networks", 1)
     empty = np.zeros((networks, width))
     pipeline = PIPELINES[kept["task"]](**kept["pipeline"].get("head", kept["pipeline"]))
-    network = pipeline.network(Chance([0] * networks), widths, Standardise(empty, empty))
+    network = pipeline.network(RandomStreams([0] * networks), widths, Standardise(empty, empty))
     if state:
         network.load_state_dict(state)
     return network.eval()

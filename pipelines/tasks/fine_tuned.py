@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from outerfold.pipelines.heads.networks import Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TailRows
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.tasks.dbt import DbtPipeline
@@ -62,6 +62,6 @@ class TailPipeline:
             micro=MicroBatches.again(self.micro),
         )
 
-    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads; tails are no part of it."""
         return self.head.network(chance, widths, scaler)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from outerfold.pipelines.heads.networks import FusionNetwork, Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.heads import Recipe, StackedTraining
 
@@ -65,6 +65,6 @@ class MultimodalPipeline:
             self.recipe, self.network, rows, budget=budget, seed=seed, device=device
         )
 
-    def network(self, chance: Chance, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads, one a fold."""
         return FusionNetwork(chance, widths, scaler, dropout=self.dropout, attention=self.attention)

@@ -15,7 +15,7 @@ from outerfold.pipelines.fitted.head import ROWS_AT_ONCE, FittedHead, mean_proba
 from outerfold.pipelines.heads.losses import effective_number_alpha, focal_loss
 from outerfold.pipelines.heads.mlp_gradients import Loss, MlpSteps
 from outerfold.pipelines.heads.networks import Standardise, Widths, class_logits
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.heads.stacked import StackedAdam
 from outerfold.pipelines.rows.batches import Batch, Batches
 from outerfold.pipelines.rows.resample import Resampled
@@ -28,7 +28,7 @@ FLOOR = 0.01
 TINY = 1e-12
 """Least probability whose logarithm is taken."""
 
-Build = Callable[[Chance, Widths, Standardise], nn.Module]
+BuildHead = Callable[[RandomStreams, Widths, Standardise], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class StackedTraining:
     def __init__(
         self,
         recipe: Recipe,
-        build: Build,
+        build: BuildHead,
         rows: TrainingRows,
         *,
         budget: int,
@@ -108,7 +108,9 @@ class StackedTraining:
             rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
         )
         names = [fold.fold.name for fold in rows.folds]
-        self.chance = Chance([derive(seed, name, "network") for name in names], recipe.batch_size)
+        self.chance = RandomStreams(
+            [derive(seed, name, "network") for name in names], recipe.batch_size
+        )
         self.network = build(self.chance, self.widths, Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(
             self.network,
@@ -134,7 +136,9 @@ class StackedTraining:
     def fitted(self, *members: int) -> FittedHead:
         """A copy of these members' networks, with all they need to read new rows."""
         empty = np.zeros((len(members), self.widths.image))
-        network = self.build(Chance([0] * len(members)), self.widths, Standardise(empty, empty))
+        network = self.build(
+            RandomStreams([0] * len(members)), self.widths, Standardise(empty, empty)
+        )
         state, chosen = self.network.state_dict(), list(members)
         network.load_state_dict({name: state[name][chosen].cpu() for name in state})
         encoder = self.rows.folds[members[0]].encoder

@@ -17,7 +17,7 @@ from outerfold.pipelines.fitted.head import mean_probability
 from outerfold.pipelines.fitted.tail import logits_of, score
 from outerfold.pipelines.heads.losses import effective_number_alpha, focal_loss
 from outerfold.pipelines.heads.networks import Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.heads.stacked import EPS
 from outerfold.pipelines.images.activations import TailRows
 from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
@@ -27,7 +27,7 @@ from outerfold.pipelines.training.precision import Precision
 from outerfold.storage.records import FloatArray, IntArray
 from outerfold.storage.seeds import derive
 
-Build = Callable[[Chance, Widths, Standardise], nn.Module]
+BuildTail = Callable[[RandomStreams, Widths, Standardise], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TailRecipe:
     checkpointing: bool
 
 
-class Batch(NamedTuple):
+class TailBatch(NamedTuple):
     """Rows of one step: positions in the training side (n,), the view of each (n,)."""
 
     at: IntArray
@@ -65,7 +65,7 @@ class TailFold:
     def __init__(
         self,
         recipe: TailRecipe,
-        build: Build,
+        build: BuildTail,
         rows: TrainingRows,
         which: int,
         source: TailRows,
@@ -76,7 +76,7 @@ class TailFold:
         self.recipe, self.rows, self.which, self.source = recipe, rows, which, source
         self.device, self.fold = device, rows.folds[which]
         self.seed = derive(seed, self.fold.fold.name, "changes")
-        self.chance = Chance([derive(seed, self.fold.fold.name, "network")])
+        self.chance = RandomStreams([derive(seed, self.fold.fold.name, "network")])
         self.widths = _widths(rows, self.fold)
         self.head = build(self.chance, self.widths, Standardise.of([self.fold])).to(device)
         self.tail = _tail(source, recipe, device)
@@ -127,7 +127,7 @@ class TailFold:
             loss = float(self._loss(scored, labels).double().mean())
         return loss, probabilities.cpu().numpy()
 
-    def _batches(self) -> list[Batch]:
+    def _batches(self) -> list[TailBatch]:
         chosen = self.resampled.order(shuffle=self.shuffle, draw=self.draw)
         at = self.fold.fit[self.resampled.rows][chosen]
         views = np.zeros(len(at), dtype=np.int64)
@@ -141,9 +141,9 @@ class TailFold:
         # Equal parts: a last batch of one row would have no variance to normalise by.
         count = -(-len(at) // recipe.batch_size)
         pairs = zip(np.array_split(at, count), np.array_split(views, count), strict=True)
-        return [Batch(*pair) for pair in pairs]
+        return [TailBatch(*pair) for pair in pairs]
 
-    def _step(self, batch: Batch, moment: Moment, micro: MicroBatches) -> float:
+    def _step(self, batch: TailBatch, moment: Moment, micro: MicroBatches) -> float:
         """One update from one batch, in parts where it does not fit; the sum of its losses."""
         kept = [buffer.clone() for module in (self.head, self.tail) for buffer in module.buffers()]
         while True:
@@ -163,14 +163,14 @@ class TailFold:
             buffer.copy_(before)
         release()
 
-    def _accumulate(self, batch: Batch, moment: Moment, parts: int) -> float:
+    def _accumulate(self, batch: TailBatch, moment: Moment, parts: int) -> float:
         self.head.train()
         self.tail.train()
         number = moment.epoch * 1_000_003 + moment.step
         self.chance.begin(number)
         total = 0.0
         for k, chosen in enumerate(np.array_split(np.arange(len(batch.at)), parts)):
-            part = Batch(batch.at[chosen], batch.views[chosen])
+            part = TailBatch(batch.at[chosen], batch.views[chosen])
             summed = self._forward(part, derive(self.seed, number, k))
             total += float(summed.detach())
             # Over the whole batch, so that the parts add up to its gradient.
@@ -184,7 +184,7 @@ class TailFold:
         self.optimiser.zero_grad()
         return total
 
-    def _forward(self, part: Batch, seed: int) -> Tensor:
+    def _forward(self, part: TailBatch, seed: int) -> Tensor:
         """Summed loss of some rows of a batch."""
         images = self._gather(part).to(self.device, non_blocking=True)
         if self.source.pixels:
@@ -207,7 +207,7 @@ class TailFold:
             )
         return self._loss(logits[0], labels).sum()
 
-    def _gather(self, part: Batch) -> Tensor:
+    def _gather(self, part: TailBatch) -> Tensor:
         """Activations of a batch's rows, each in its own view, read from disk."""
         read: list[tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]] = []
         for view in np.unique(part.views).tolist():

@@ -11,12 +11,12 @@ from torch import nn
 from outerfold.pipelines._base import Epoch, TrainingDiverged
 from outerfold.pipelines.fitted.tail import FittedTail
 from outerfold.pipelines.heads.networks import Standardise
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TailRows
 from outerfold.pipelines.rows.resample import Resampled
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.micro_batches import MicroBatches
-from outerfold.pipelines.training.tail_fold import Build, TailFold, TailRecipe
+from outerfold.pipelines.training.tail_fold import BuildTail, TailFold, TailRecipe
 
 CHANGES = "micro_batch_changes"
 """Name under which a trial keeps when its micro-batches became smaller."""
@@ -35,7 +35,7 @@ class TailTraining:
     def __init__(
         self,
         recipe: TailRecipe,
-        build: Build,
+        build: BuildTail,
         rows: TrainingRows,
         source: TailRows,
         *,
@@ -69,7 +69,9 @@ class TailTraining:
         chosen = [self.folds[member] for member in members]
         width = chosen[0].widths.image
         empty = np.zeros((len(chosen), width))
-        heads = self.build(Chance([0] * len(chosen)), chosen[0].widths, Standardise(empty, empty))
+        heads = self.build(
+            RandomStreams([0] * len(chosen)), chosen[0].widths, Standardise(empty, empty)
+        )
         states = [fold.head.state_dict() for fold in chosen]
         heads.load_state_dict(
             {name: torch.cat([state[name] for state in states]).cpu() for name in states[0]}

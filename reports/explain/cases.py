@@ -36,7 +36,9 @@ class Case:
     threshold: float | None
 
 
-def choose(rows: Predictions, thresholds: Mapping[str, float | None], count: int) -> list[Case]:
+def choose_cases(
+    rows: Predictions, thresholds: Mapping[str, float | None], count: int
+) -> list[Case]:
     """At most ``count`` cases a class and kind, by class, kind and rank.
 
     *Right* and *wrong* have the largest probability of the class they were called. *Borderline*

@@ -10,7 +10,7 @@ from io import StringIO
 import numpy as np
 
 from outerfold.reports.blocks import Table
-from outerfold.reports.intervals.coded_rows import Rows, read
+from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval, paired_interval
 from outerfold.reports.intervals.leave_one_out import LeaveOut, auc_leave_out
 from outerfold.reports.intervals.support import overall_basis
@@ -44,11 +44,11 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
     A loss is the whole model minus the altered one, the mean over permutations, with the paired
     patient jackknife: the same patient is left out of both.
     """
-    rows = read(whole)
+    rows = code_rows(whole)
     full, basis = auc_leave_out(rows), overall_basis(rows, "roc_auc")
     entries = []
     for one in altered:
-        without = _mean([auc_leave_out(read(scored)) for scored in one.scored])
+        without = _mean([auc_leave_out(code_rows(scored)) for scored in one.scored])
         loss = LeaveOut(
             full.estimate - without.estimate,
             full.without - without.without,
@@ -78,7 +78,7 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
 def contribution_table(found: Json, marks: Sequence[str] = ()) -> Table:
     """A row an alteration: ROC-AUC that is left, the loss, and what it says."""
     rows = [
-        (_name(one), value(one["without"]), signed(one["loss"]), in_words(one["loss"]))
+        (_name(one), value(one["without"]), signed(one["loss"]), loss_words(one["loss"]))
         for one in found["losses"]
     ]
     name = metric_name(found["metric"], found["classes"])
@@ -139,14 +139,14 @@ def contribution_csv(found: Json, *, synthetic: bool) -> str:
                 loss["method"],
                 found["patients"],
                 found["images"],
-                in_words(loss),
+                loss_words(loss),
                 str(synthetic).lower(),
             ]
         )
     return text.getvalue()
 
 
-def in_words(loss: Json) -> str:
+def loss_words(loss: Json) -> str:
     """Whether the models lose by it."""
     if loss["low"] is None:
         return f"no interval: {loss['reason']}"
@@ -164,7 +164,7 @@ def _mean(found: Sequence[LeaveOut]) -> LeaveOut:
     )
 
 
-def _sizes(rows: Rows) -> Json:
+def _sizes(rows: CodedRows) -> Json:
     return {
         "classes": len(rows.classes),
         "patients": rows.patients,

@@ -14,7 +14,15 @@ from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.explain.cases import Case
 from outerfold.reports.explain.importance import contribution_table
 from outerfold.reports.results.results import plain
-from outerfold.reports.wording import RESEARCH_ONLY, Json, counted, finished, number, plural, stamps
+from outerfold.reports.wording import (
+    RESEARCH_ONLY,
+    Json,
+    counted,
+    finished_folds,
+    number,
+    plural,
+    stamps,
+)
 from outerfold.storage.records import Run
 
 SCHEMA = 1
@@ -114,8 +122,8 @@ def picture(inside: Inside, numbers: Json, label: int) -> Picture:
         "patient twice. Left the image at the size the encoder sees, right its heat map, brighter "
         "where it is hotter. "
         f"Shown: {plural(patients, 'patient')}, {plural(images, 'image')}, chosen from outer test "
-        f"rows of {counted(numbers, 'tested')}; {finished(numbers)}. Chosen cases are no sample: "
-        "nothing about how often the model looks where can be read off them.",
+        f"rows of {counted(numbers, 'tested')}; {finished_folds(numbers)}. Chosen cases are no "
+        "sample: nothing about how often the model looks where can be read off them.",
     )
 
 
@@ -131,7 +139,7 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
         Paragraph(READING),
         Paragraph(
             f"{explained(inside)}Outer test rows only: {counted(numbers, 'tested')}; "
-            f"{finished(numbers)}.{first}"
+            f"{finished_folds(numbers)}.{first}"
         ),
         *(Paragraph(METHODS[method]) for method in used),
         Paragraph(RESEARCH_ONLY),

@@ -25,9 +25,9 @@ from outerfold.reports.explain.page import (
 from outerfold.reports.figures.style import render
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, framed, with_inside
-from outerfold.reports.render.picture import draw
+from outerfold.reports.render.picture import draw_page
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.results.results import gather, results_text
+from outerfold.reports.results.results import gather_evidence, results_text
 from outerfold.reports.wording import Json, stamps
 from outerfold.storage.cache.files import write_bytes
 
@@ -40,7 +40,7 @@ def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:
     Args:
         cases: places a row of each figure.
     """
-    evidence = gather(inside.run)
+    evidence = gather_evidence(inside.run)
     for old in out.glob("*_Inside_*"):
         old.unlink()  # of an earlier call with other options
     written = [
@@ -85,7 +85,7 @@ def _table_files(found: Json, numbers: Json) -> Iterator[tuple[str, bytes]]:
     ]
     yield f"{TABLE}.csv", contribution_csv(found, synthetic=numbers["synthetic_data"]).encode()
     yield f"{TABLE}.docx", document(blocks, properties_title=table.caption)
-    yield f"{TABLE}.jpg", draw(blocks)
+    yield f"{TABLE}.jpg", draw_page(blocks)
 
 
 def _page(inside: Inside, numbers: Json, figures: list[tuple[Picture, bytes]]) -> str:

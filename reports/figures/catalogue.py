@@ -24,16 +24,16 @@ from outerfold.reports.wording import (
     COVERS,
     OPTIMISTIC,
     Json,
-    Rows,
+    RowSet,
     counted,
     covers,
-    finished,
+    finished_folds,
     stamps,
 )
 
 
 @dataclass(frozen=True)
-class Plate:
+class FigureSpec:
     """One figure.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plate:
     reading: str
     closing: str = ""
     kind: str = "jpg"
-    rows: Rows = "dataset"
+    rows: RowSet = "dataset"
 
     @property
     def file(self) -> str:
@@ -80,36 +80,36 @@ _VALIDATION_COUNTS = (
     "an inner fold that did not train on it. "
 )
 
-PLATES = (
-    Plate(
+FIGURES = (
+    FigureSpec(
         "Figure_Class_Distribution_All",
         class_distribution_all,
         "Class distribution of the whole data set.",
         "Left: images of each class and their share. Right: patients with at least one image of "
         "the class. The number of patients, not of images, sets the width of the intervals.",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Class_Distribution_Train",
         class_distribution_train,
         "Class distribution of the training sides.",
         "Bars are means over the outer folds, dots are the single folds, and the figures above are "
         "the smallest and the largest count. Near-equal dots mean that the folds are stratified.",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Train_Distribution_Original",
         train_distribution_original,
         "Training images of each study before resampling.",
         "A bar is the training side of one outer fold, or all rows for the final model, divided by "
         "class. Its scale is that of the figure after resampling, so the two can be compared.",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Train_Distribution_Resampled",
         train_distribution_resampled,
         "Training images of each study after resampling.",
         "What one epoch of the refit sees, with the sampler that the search chose in brackets. "
         "Resampling touches training rows only; rows that score are never resampled.",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Training_Loss",
         training_loss,
         "Training and validation loss of the chosen configuration.",
@@ -118,7 +118,7 @@ PLATES = (
         "lowest. Training loss is measured under dropout and resampling, so it may lie above "
         "the validation loss. No outer test row is involved.",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Validation_Confusion_Matrix",
         validation_confusion,
         "Confusion matrix of the inner out-of-fold rows (optimistic).",
@@ -126,7 +126,7 @@ PLATES = (
         f"{_INTERVAL} {OPTIMISTIC}",
         rows="validation",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Test_Confusion_Matrix",
         test_confusion,
         "Confusion matrix of the outer test rows.",
@@ -134,7 +134,7 @@ PLATES = (
         f"{_INTERVAL} {COVERS}",
         rows="tested",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Validation_ROC_PR",
         validation_curves,
         "ROC and precision-recall curves of the inner out-of-fold rows (optimistic).",
@@ -142,7 +142,7 @@ PLATES = (
         f"{_INTERVAL} {OPTIMISTIC}",
         rows="validation",
     ),
-    Plate(
+    FigureSpec(
         "Figure_Test_ROC_PR",
         test_curves,
         "ROC and precision-recall curves of the outer test rows, one class against the rest.",
@@ -150,7 +150,7 @@ PLATES = (
         f"{_INTERVAL} {COVERS}",
         rows="tested",
     ),
-    Plate(
+    FigureSpec(
         "comprehensive_results",
         comprehensive,
         "The run at a glance.",
@@ -176,15 +176,15 @@ def pictures(numbers: Json) -> dict[str, Picture]:
             f"{_label(plate, index)}. {plate.title}{marks}",
             " ".join(part for part in _description(plate, numbers) if part),
         )
-        for index, plate in enumerate(PLATES, start=1)
+        for index, plate in enumerate(FIGURES, start=1)
     }
 
 
-def _label(plate: Plate, index: int) -> str:
+def _label(plate: FigureSpec, index: int) -> str:
     """The overview repeats what the figures show and takes no number of its own."""
     return f"Figure {index}" if plate.name.startswith("Figure_") else "Overview"
 
 
-def _description(plate: Plate, numbers: Json) -> tuple[str, str, str]:
-    count = f"n = {counted(numbers, plate.rows)}; {finished(numbers)}."
+def _description(plate: FigureSpec, numbers: Json) -> tuple[str, str, str]:
+    count = f"n = {counted(numbers, plate.rows)}; {finished_folds(numbers)}."
     return plate.reading.strip(), count, plate.closing.replace(COVERS, covers(numbers))

@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 
 from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import Rows, counted, stamps
+from outerfold.reports.wording import RowSet, counted, stamps
 
 Draw = Callable[[Evidence], Figure]
 
 
-_ROWS: dict[Rows, str] = {
+_ROWS: dict[RowSet, str] = {
     "dataset": "all data",
     "tested": "outer test rows",
     "validation": "inner out-of-fold rows, optimistic",
@@ -59,13 +59,13 @@ _RC: dict[Any, Any] = {
 }
 
 
-def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: Rows = "dataset") -> bytes:
+def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = "dataset") -> bytes:
     """The figure as a ``kind`` file of 300 dots an inch, stamped and footed."""
     with rc_context(_RC):
         return encode(_framed(draw(evidence), evidence, rows), kind)
 
 
-def compose(draw: Draw, evidence: Evidence, *, rows: Rows = "dataset") -> Figure:
+def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:
     """The stamped figure itself, in the report's style."""
     with rc_context(_RC):
         return _framed(draw(evidence), evidence, rows)
@@ -114,7 +114,7 @@ def keyed(fig: Figure, keys: list[Line2D]) -> None:
     fig.legend(handles=keys, loc="upper left", ncols=len(keys), borderaxespad=0.3)
 
 
-def _framed(fig: Figure, evidence: Evidence, rows: Rows) -> Figure:
+def _framed(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:
     height = fig.get_figheight()
     marks = stamps(evidence.numbers)
     top = HEADER if marks or fig.legends else 0.04

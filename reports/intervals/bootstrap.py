@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from outerfold.objectives.metrics import ECE_BINS, BoolArray
-from outerfold.reports.intervals.coded_rows import Rows, read
-from outerfold.reports.intervals.jackknife import Interval
+from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
+from outerfold.reports.intervals.jackknife import ConfidenceInterval
 from outerfold.reports.intervals.leave_one_out import (
     LeaveOut,
     mean_there,
@@ -26,13 +26,13 @@ Weighted = Callable[[BoolArray, FloatArray, FloatArray], FloatArray]
 
 def patient_bootstrap(
     predictions: Predictions, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
+) -> dict[str, ConfidenceInterval]:
     """Percentile intervals of all overall metrics, given these models.
 
     Patients are drawn with all their images; the models stay, so it covers less than the
     patient jackknife says it does (78-94 % for a nominal 95 %): printed only with its name.
     """
-    rows = read(predictions)
+    rows = code_rows(predictions)
     whole = overall_leave_outs(rows)
     draws: dict[str, list[FloatArray]] = {name: [] for name in whole}
     for weights in _weights(rows.patients, resamples, len(predictions), seed):
@@ -45,11 +45,13 @@ def patient_bootstrap(
         low, high = np.percentile(values[np.isfinite(values)], tails)
         method = f"patient bootstrap, percentile, {resamples} resamples, given these models"
         by_fold = tuple(float(value) for value in leave.by_fold)
-        found[name] = Interval(leave.estimate, float(low), float(high), level, method, by_fold)
+        found[name] = ConfidenceInterval(
+            leave.estimate, float(low), float(high), level, method, by_fold
+        )
     return found
 
 
-def ece_without_bias(rows: Rows, estimate: float, *, resamples: int = 400) -> float:
+def ece_without_bias(rows: CodedRows, estimate: float, *, resamples: int = 400) -> float:
     """2 x estimate - mean over patient resamples; may fall below 0.
 
     Absolute gaps of small bins make a plug-in ECE too large; resampling adds that bias once more.
@@ -80,7 +82,7 @@ def _weights(patients: int, resamples: int, width: int, seed: int) -> Iterator[F
 
 
 def _resampled(
-    rows: Rows, whole: dict[str, LeaveOut], weights: FloatArray
+    rows: CodedRows, whole: dict[str, LeaveOut], weights: FloatArray
 ) -> dict[str, FloatArray]:
     key = rows.patient * rows.repeats + rows.repeat
     own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, -1)
@@ -121,12 +123,12 @@ def _by_tie(
     return up, np.add.reduceat(weights, starts, axis=1) - up
 
 
-def _by_fold(rows: Rows, metric: Weighted, weights: FloatArray) -> FloatArray:
+def _by_fold(rows: CodedRows, metric: Weighted, weights: FloatArray) -> FloatArray:
     return _by_part(rows, metric, weights, rows.fold, len(rows.fold_names))
 
 
 def _by_part(
-    rows: Rows, metric: Weighted, weights: FloatArray, part: IntArray, parts: int
+    rows: CodedRows, metric: Weighted, weights: FloatArray, part: IntArray, parts: int
 ) -> FloatArray:
     """Mean over the shown classes (resamples, parts)."""
     shown = range(1, 2) if rows.two else range(len(rows.classes))

@@ -18,7 +18,7 @@ from outerfold.storage.records import (
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class CodedRows:
     """Predictions with names as numbers.
 
     Attributes:
@@ -48,7 +48,7 @@ class Rows:
         return len(self.classes) == 2
 
 
-def read(predictions: Predictions, *, grouped: bool = True) -> Rows:
+def code_rows(predictions: Predictions, *, grouped: bool = True) -> CodedRows:
     """Names to numbers, after a check of what intervals rest on.
 
     Args:
@@ -70,7 +70,7 @@ def read(predictions: Predictions, *, grouped: bool = True) -> Rows:
     fold = np.array([code[pair] for pair in pairs], dtype=np.int64)
     if grouped:
         _together(names, patient, repeat, fold)
-    return Rows(
+    return CodedRows(
         patient.astype(np.int64),
         image.astype(np.int64),
         fold,

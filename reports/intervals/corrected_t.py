@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from outerfold.reports.intervals.jackknife import NO_SPREAD, Interval, logit_interval, quantile
+from outerfold.reports.intervals.jackknife import (
+    NO_SPREAD,
+    ConfidenceInterval,
+    logit_interval,
+    quantile,
+)
 
 SAYS_SO = "with repeats the corrected t covers less than it says; degrees of freedom of one repeat"
 
@@ -18,7 +23,7 @@ def nadeau_bengio(
     level: float = 0.95,
     repeats: int = 1,
     upper: float = 1.0,
-) -> Interval:
+) -> ConfidenceInterval:
     """Interval for a cross-validated mean that allows for folds sharing training rows.
 
     Variance S^2 (1/J + test_share) for J scores, carried to the logit scale; the degrees of
@@ -39,9 +44,9 @@ def nadeau_bengio(
     mean, se, df = _mean_and_error(by_fold, test_share, repeats)
     reason = _refusal(mean / upper, se)
     if reason is not None:
-        return Interval(mean, None, None, level, method, by_fold, reason, notes)
+        return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
     low, high = logit_interval(mean / upper, quantile(df, level) * se / upper)
-    return Interval(mean, low * upper, high * upper, level, method, by_fold, None, notes)
+    return ConfidenceInterval(mean, low * upper, high * upper, level, method, by_fold, None, notes)
 
 
 def optimism(
@@ -50,7 +55,7 @@ def optimism(
     *,
     repeats: int = 1,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """How much the search's own best score promised beyond what its outer fold delivered.
 
     Args:
@@ -71,9 +76,9 @@ def optimism(
     mean, se, df = _mean_and_error(by_fold, 1 / max(folds - 1, 1), repeats)
     reason = None if se > NO_SPREAD else _refusal(0.5, se)
     if reason is not None:
-        return Interval(mean, None, None, level, method, by_fold, reason, notes)
+        return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
     half = quantile(df, level) * se
-    return Interval(mean, mean - half, mean + half, level, method, by_fold, None, notes)
+    return ConfidenceInterval(mean, mean - half, mean + half, level, method, by_fold, None, notes)
 
 
 def _mean_and_error(

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
 from outerfold.reports.intervals.leave_one_out import LeaveOut
-from outerfold.reports.intervals.support import Basis
+from outerfold.reports.intervals.support import Support
 from outerfold.storage.records import FloatArray
 
 STRETCH_FIXED = 1.25
@@ -33,7 +33,7 @@ NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """An estimate and how far it can be trusted.
 
     Attributes:
@@ -109,8 +109,8 @@ def logit_interval(share: float, half: float) -> tuple[float, float]:
 
 
 def jackknife_interval(
-    leave: LeaveOut, basis: Basis, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
-) -> Interval:
+    leave: LeaveOut, basis: Support, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
+) -> ConfidenceInterval:
     """The patient jackknife of one metric, with its fall-backs.
 
     Args:
@@ -125,10 +125,12 @@ def jackknife_interval(
         low, high, method = _bounds(leave, basis, STRETCH_TUNED if tuned else STRETCH_FIXED, level)
         notes = (*notes, *_caution(basis), *_instability(leave, method))
     estimate = max(0.0, leave.estimate) if basis.scale == "linear" else leave.estimate
-    return Interval(estimate, low, high, level, method, by_fold, reason, notes)
+    return ConfidenceInterval(estimate, low, high, level, method, by_fold, reason, notes)
 
 
-def paired_interval(change: LeaveOut, basis: Basis, *, tuned: bool, level: float) -> Interval:
+def paired_interval(
+    change: LeaveOut, basis: Support, *, tuned: bool, level: float
+) -> ConfidenceInterval:
     """The patient jackknife of a difference of one metric between two models of the same rows."""
     by_fold = tuple(float(value) for value in change.by_fold)
     stretch = STRETCH_TUNED if tuned else STRETCH_FIXED
@@ -137,20 +139,22 @@ def paired_interval(change: LeaveOut, basis: Basis, *, tuned: bool, level: float
     if reason is None and spread(change.without)[0] == 0:
         reason = "the two differ by the same without each patient, so patients show no spread"
     if reason is not None:
-        return Interval(change.estimate, None, None, level, method, by_fold, reason)
+        return ConfidenceInterval(change.estimate, None, None, level, method, by_fold, reason)
     error, df = total_error(change, stretch, 1.0)
     half = error * quantile(df, level)
     low, high = max(-basis.upper, change.estimate - half), min(basis.upper, change.estimate + half)
-    return Interval(change.estimate, low, high, level, method, by_fold, None, _caution(basis))
+    return ConfidenceInterval(
+        change.estimate, low, high, level, method, by_fold, None, _caution(basis)
+    )
 
 
-def _caution(basis: Basis) -> tuple[str, ...]:
+def _caution(basis: Support) -> tuple[str, ...]:
     if basis.fewest >= CAUTION_BELOW:
         return ()
     return (f"caution, {basis.fewest} patients {basis.who}",)
 
 
-def _refusal(leave: LeaveOut, basis: Basis) -> str | None:
+def _refusal(leave: LeaveOut, basis: Support) -> str | None:
     if basis.fewest < FEWEST:
         return f"{basis.fewest} patients {basis.who}, an interval needs {FEWEST}"
     if not basis.patients:
@@ -170,7 +174,7 @@ def _instability(leave: LeaveOut, method: str) -> tuple[str, ...]:
 
 
 def _bounds(
-    leave: LeaveOut, basis: Basis, stretch: float, level: float
+    leave: LeaveOut, basis: Support, stretch: float, level: float
 ) -> tuple[float, float, str]:
     error, df = total_error(leave, stretch, basis.upper)
     share, q = leave.estimate / basis.upper, quantile(df, level)

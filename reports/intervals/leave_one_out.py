@@ -20,7 +20,7 @@ from outerfold.objectives.metrics import (
     count_scores,
 )
 from outerfold.objectives.metrics import squared_errors as row_errors
-from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.rank_leave_one_out import ap_without, auc_without
 from outerfold.reports.intervals.thresholds import fold_thresholds
 from outerfold.storage.records import FloatArray, IntArray
@@ -50,20 +50,20 @@ class LeaveOut:
     moved: float = 0.0
 
 
-def overall_leave_outs(rows: Rows) -> dict[str, LeaveOut]:
+def overall_leave_outs(rows: CodedRows) -> dict[str, LeaveOut]:
     """Metrics of all classes together; sensitivity and specificity of two classes only."""
     found = _pooled(rows, overall_of_sums)
     shown = range(1, 2) if rows.two else range(len(rows.classes))
     return {**_ranked(rows, tuple(shown)), **found}
 
 
-def auc_leave_out(rows: Rows) -> LeaveOut:
+def auc_leave_out(rows: CodedRows) -> LeaveOut:
     """ROC-AUC of all classes together, as in ``overall_leave_outs``, and nothing else."""
     shown = tuple(range(1, 2) if rows.two else range(len(rows.classes)))
     return _fold_mean(rows, *_by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names)))
 
 
-def class_leave_outs(rows: Rows, index: int) -> dict[str, LeaveOut]:
+def class_leave_outs(rows: CodedRows, index: int) -> dict[str, LeaveOut]:
     """Metrics of one class against the rest."""
 
     def of_class(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
@@ -73,7 +73,7 @@ def class_leave_outs(rows: Rows, index: int) -> dict[str, LeaveOut]:
     return {**_pooled(rows, of_class), **_ranked(rows, (index,))}
 
 
-def sums_by(rows: Rows, key: IntArray, keys: int) -> FloatArray:
+def sums_by(rows: CodedRows, key: IntArray, keys: int) -> FloatArray:
     """Sums (keys, classes^2 + 1 + bins) that count metrics, Brier and ECE are made of."""
     c = len(rows.classes)
     cells = np.bincount((key * c + rows.labels) * c + rows.predicted, minlength=keys * c * c)
@@ -115,7 +115,7 @@ def overall_of_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
 
 
 def _pooled(
-    rows: Rows, metric: Callable[[FloatArray, int], dict[str, FloatArray]]
+    rows: CodedRows, metric: Callable[[FloatArray, int], dict[str, FloatArray]]
 ) -> dict[str, LeaveOut]:
     c, key = len(rows.classes), rows.patient * rows.repeats + rows.repeat
     own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, rows.repeats, -1)
@@ -139,7 +139,7 @@ def _pooled(
     }
 
 
-def _decisions(rows: Rows) -> list[IntArray]:
+def _decisions(rows: CodedRows) -> list[IntArray]:
     """All rows decided (n,) by the threshold of each fold in turn; none where they are one."""
     positive = rows.probabilities[:, 1]
     return [(positive >= one).astype(np.int64) for one in fold_thresholds(rows)]
@@ -150,7 +150,7 @@ def _chunks(values: FloatArray) -> Iterator[FloatArray]:
         yield values[start : start + CHUNK]
 
 
-def _ranked(rows: Rows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
+def _ranked(rows: CodedRows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
     auc = _by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names))
     ap = _by_part(rows, ap_without, shown, rows.fold, len(rows.fold_names))
     found = {"roc_auc": _fold_mean(rows, *auc), "average_precision": _fold_mean(rows, *ap)}
@@ -161,13 +161,13 @@ def _ranked(rows: Rows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
     return found
 
 
-def _fold_mean(rows: Rows, full: FloatArray, without: FloatArray) -> LeaveOut:
+def _fold_mean(rows: CodedRows, full: FloatArray, without: FloatArray) -> LeaveOut:
     estimate = float(over_folds(full, rows.fold_repeat))
     return LeaveOut(estimate, over_folds(without, rows.fold_repeat), full, False)
 
 
 def _by_part(
-    rows: Rows, metric: RankMetric, shown: tuple[int, ...], part: IntArray, parts: int
+    rows: CodedRows, metric: RankMetric, shown: tuple[int, ...], part: IntArray, parts: int
 ) -> tuple[FloatArray, FloatArray]:
     """Mean over shown classes of each part (parts,); without a patient (patients, parts)."""
     full, without = np.zeros(parts), np.zeros((rows.patients, parts))
@@ -183,7 +183,7 @@ def _by_part(
     return full, without
 
 
-def _fewest_in_a_fold(rows: Rows, shown: tuple[int, ...]) -> int:
+def _fewest_in_a_fold(rows: CodedRows, shown: tuple[int, ...]) -> int:
     folds = range(len(rows.fold_names))
     return min(
         len(np.unique(rows.patient[(rows.fold == f) & (rows.labels == c)]))

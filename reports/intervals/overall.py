@@ -14,15 +14,19 @@ import numpy as np
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.bootstrap import ece_without_bias, patient_bootstrap
-from outerfold.reports.intervals.coded_rows import Rows, read
+from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.corrected_t import nadeau_bengio, optimism
-from outerfold.reports.intervals.jackknife import Interval, jackknife_interval, paired_interval
+from outerfold.reports.intervals.jackknife import (
+    ConfidenceInterval,
+    jackknife_interval,
+    paired_interval,
+)
 from outerfold.reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.support import class_basis, overall_basis, remarks, upper
 from outerfold.storage.records import DataError, Predictions
 
 __all__ = [
-    "Interval",
+    "ConfidenceInterval",
     "corrected_t",
     "nadeau_bengio",
     "optimism",
@@ -35,7 +39,9 @@ __all__ = [
 PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
 
 
-def overall(predictions: Predictions, *, tuned: bool, level: float = 0.95) -> dict[str, Interval]:
+def overall(
+    predictions: Predictions, *, tuned: bool, level: float = 0.95
+) -> dict[str, ConfidenceInterval]:
     """All overall metrics by name, each with the patient jackknife's interval.
 
     Rank metrics are means over folds; all others are of pooled rows with ``predicted`` as given.
@@ -49,7 +55,7 @@ def overall(predictions: Predictions, *, tuned: bool, level: float = 0.95) -> di
         DataError: no rows, or an image twice in one repeat.
         LeakError: a patient in two folds of one repeat.
     """
-    rows = read(predictions)
+    rows = code_rows(predictions)
     found = overall_leave_outs(rows)
     return {
         name: _overall_one(rows, name, found[name], tuned, level)
@@ -60,15 +66,15 @@ def overall(predictions: Predictions, *, tuned: bool, level: float = 0.95) -> di
 
 def per_class(
     predictions: Predictions, *, tuned: bool, level: float = 0.95
-) -> dict[str, dict[str, Interval]]:
+) -> dict[str, dict[str, ConfidenceInterval]]:
     """``PER_CLASS`` metrics of each class against the rest, by class name; see ``overall``."""
-    rows = read(predictions)
+    rows = code_rows(predictions)
     return {name: _one_class(rows, index, tuned, level) for index, name in enumerate(rows.classes)}
 
 
-def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, Interval]:
+def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, ConfidenceInterval]:
     """Nadeau-Bengio's interval of every overall metric's mean over folds, kept for comparison."""
-    rows = read(predictions)
+    rows = code_rows(predictions)
     folds = len(rows.fold_names) / rows.repeats
     return {
         name: nadeau_bengio(
@@ -84,7 +90,7 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, I
 
 def paired_difference(
     predictions_a: Predictions, predictions_b: Predictions, *, tuned: bool, level: float = 0.95
-) -> dict[str, Interval]:
+) -> dict[str, ConfidenceInterval]:
     """A minus B in every overall metric, the same patient left out of both.
 
     Two configurations are compared this way and never by whether their intervals overlap. The
@@ -95,7 +101,7 @@ def paired_difference(
     """
     a, b = _in_order(predictions_a), _in_order(predictions_b)
     _same_rows(a, b)
-    rows, second = read(a), overall_leave_outs(read(b))
+    rows, second = code_rows(a), overall_leave_outs(code_rows(b))
     found = {}
     for name, one in overall_leave_outs(rows).items():
         other = second[name]
@@ -111,7 +117,9 @@ def paired_difference(
     return found
 
 
-def _overall_one(rows: Rows, name: str, leave: LeaveOut, tuned: bool, level: float) -> Interval:
+def _overall_one(
+    rows: CodedRows, name: str, leave: LeaveOut, tuned: bool, level: float
+) -> ConfidenceInterval:
     notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
     if name == "ece":
         notes = (*notes, f"approximate; {leave.estimate:.3f} before correction for bias")
@@ -120,7 +128,9 @@ def _overall_one(rows: Rows, name: str, leave: LeaveOut, tuned: bool, level: flo
     return jackknife_interval(leave, basis, tuned=tuned, level=level, notes=notes)
 
 
-def _one_class(rows: Rows, index: int, tuned: bool, level: float) -> dict[str, Interval]:
+def _one_class(
+    rows: CodedRows, index: int, tuned: bool, level: float
+) -> dict[str, ConfidenceInterval]:
     found = class_leave_outs(rows, index)
     return {
         name: jackknife_interval(

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.leave_one_out import POOL_BELOW, LeaveOut
 
 Scale = Literal["wilson", "logit", "linear"]
@@ -21,7 +21,7 @@ CLASS_SCALE: dict[str, Scale] = {"recall": "wilson", "specificity": "wilson"}
 
 
 @dataclass(frozen=True)
-class Basis:
+class Support:
     """What one estimate rests on.
 
     Attributes:
@@ -41,7 +41,7 @@ class Basis:
     upper: float = 1.0
 
 
-def overall_basis(rows: Rows, name: str) -> Basis:
+def overall_basis(rows: CodedRows, name: str) -> Support:
     """Of a metric of all classes.
 
     The rarest class limits each of them, accuracy too: model and threshold were learnt from it.
@@ -57,10 +57,10 @@ def overall_basis(rows: Rows, name: str) -> Basis:
         "specificity": counts[0],
     }.get(name, (fewest, every[1]))
     scale, who = OVERALL_SCALE.get(name, "logit"), f"with '{rows.classes[rarest]}'"
-    return Basis(scale, patients, images, fewest, who, upper(rows, name))
+    return Support(scale, patients, images, fewest, who, upper(rows, name))
 
 
-def class_basis(rows: Rows, index: int, name: str) -> Basis:
+def class_basis(rows: CodedRows, index: int, name: str) -> Support:
     """Of a metric of one class against the rest."""
     own, rest = rows.labels == index, rows.labels != index
     inside, outside = _distinct(rows, own), _distinct(rows, rest)
@@ -71,15 +71,17 @@ def class_basis(rows: Rows, index: int, name: str) -> Basis:
         "precision": _distinct(rows, rows.predicted == index),
     }.get(name, (fewest, inside[1]))
     scale, who = CLASS_SCALE.get(name, "logit"), f"{side} '{rows.classes[index]}'"
-    return Basis(scale, patients, images, fewest, who)
+    return Support(scale, patients, images, fewest, who)
 
 
-def upper(rows: Rows, name: str) -> float:
+def upper(rows: CodedRows, name: str) -> float:
     """Largest value: 2 for the Brier score of several classes, else 1."""
     return 2.0 if name == "brier" and not rows.two else 1.0
 
 
-def remarks(rows: Rows, name: str, leave: LeaveOut, classes: tuple[int, ...]) -> tuple[str, ...]:
+def remarks(
+    rows: CodedRows, name: str, leave: LeaveOut, classes: tuple[int, ...]
+) -> tuple[str, ...]:
     """Sentences on folds that drop out, pooling, and classes never predicted."""
     found = []
     if name in ("roc_auc", "average_precision") and not leave.pooled:
@@ -100,6 +102,6 @@ def remarks(rows: Rows, name: str, leave: LeaveOut, classes: tuple[int, ...]) ->
     return tuple(found)
 
 
-def _distinct(rows: Rows, at: np.ndarray) -> tuple[int, int]:
+def _distinct(rows: CodedRows, at: np.ndarray) -> tuple[int, int]:
     """Patients and images among the rows marked."""
     return len(np.unique(rows.patient[at])), len(np.unique(rows.image[at]))

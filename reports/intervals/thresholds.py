@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from outerfold.reports.intervals.coded_rows import Rows
+from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.storage.records import FloatArray
 
 
-def fold_thresholds(rows: Rows) -> FloatArray:
+def fold_thresholds(rows: CodedRows) -> FloatArray:
     """A threshold (folds,) for each fold's two-class decisions, or (0,) where they do not vary.
 
     It lies between the largest probability decided as class 0 and the smallest decided as class

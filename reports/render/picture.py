@@ -51,13 +51,13 @@ class _Page:
         return fig
 
 
-def draw(blocks: Sequence[Block], title: str = "") -> bytes:
+def draw_page(blocks: Sequence[Block], title: str = "") -> bytes:
     """The blocks from top to bottom as one JPG, as high as they need."""
     with rc_context({"font.family": "DejaVu Sans", "text.color": INK, "text.parse_math": False}):
-        return encode(compose(blocks, title), "jpg")
+        return encode(compose_page(blocks, title), "jpg")
 
 
-def compose(blocks: Sequence[Block], title: str = "") -> Figure:
+def compose_page(blocks: Sequence[Block], title: str = "") -> Figure:
     """The page as a figure; pictures among the blocks are left out."""
     page = _Page()
     if title:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from outerfold.objectives.metrics import METRICS, all_scores
-from outerfold.reports.intervals.overall import Interval, corrected_t, optimism, overall, per_class
+from outerfold.reports.intervals.overall import (
+    ConfidenceInterval,
+    corrected_t,
+    optimism,
+    overall,
+    per_class,
+)
 from outerfold.reports.wording import Json, biased
 from outerfold.storage.records import FoldResult, Predictions, Run
 
@@ -34,7 +40,7 @@ def by_class(rows: Predictions | None) -> Json:
     }
 
 
-def entry(found: Interval) -> Json:
+def entry(found: ConfidenceInterval) -> Json:
     """One interval in the file's own terms, with the spread over folds named for what it is."""
     by_fold = np.array([v for v in found.by_fold if v is not None], dtype=np.float64)
     by_fold = by_fold[np.isfinite(by_fold)]
@@ -71,6 +77,6 @@ def optimism_entry(run: Run) -> Json:
     return {"metric": metric, **entry(found)}
 
 
-def _corrected(found: Interval) -> Json:
+def _corrected(found: ConfidenceInterval) -> Json:
     fields = ("estimate", "low", "high", "method", "reason", "notes")
     return {field: getattr(found, field) for field in fields}

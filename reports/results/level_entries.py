@@ -14,7 +14,7 @@ from outerfold.reports.results.levels import (
     refuse_aggregate,
 )
 from outerfold.reports.results.predictions import (
-    confusion,
+    confusion_counts,
     distinct,
     images_per_class,
     patients_per_class,
@@ -93,7 +93,7 @@ def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggr
         "thresholds": dict(found.thresholds),
         "overall": overall_entries(found.test),
         "per_class": by_class(found.test),
-        "confusion": confusion(found.test, classes),
+        "confusion": confusion_counts(found.test, classes),
     }
 
 

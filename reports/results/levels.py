@@ -29,7 +29,7 @@ from outerfold.storage.records import (
 
 Level = Literal["image", "patient", "breast"]
 Aggregate = Literal["mean", "max", "noisy-or"]
-LEVELS: tuple[Level, ...] = ("breast", "patient")
+UNIT_LEVELS: tuple[Level, ...] = ("breast", "patient")
 """Those that combine images."""
 Units = Callable[[Predictions], StrArray]
 """The name (n,) of what each image belongs to: its patient, or one breast of its patient."""

@@ -90,7 +90,7 @@ def images_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> dict
     return {name: int(counts[index]) for index, name in enumerate(classes)}
 
 
-def confusion(rows: Predictions | None, classes: tuple[str, ...]) -> list[list[int]]:
+def confusion_counts(rows: Predictions | None, classes: tuple[str, ...]) -> list[list[int]]:
     """Images by true class (rows) and predicted class (columns), over all folds and repeats."""
     table = np.zeros((len(classes), len(classes)), dtype=np.int64)
     if rows is not None:

@@ -15,7 +15,7 @@ from outerfold.reports.results.level_entries import aggregate_of, level_entry, l
 from outerfold.reports.results.levels import LevelRows
 from outerfold.reports.results.predictions import (
     Evidence,
-    confusion,
+    confusion_counts,
     distinct,
     images_per_class,
     patients_per_class,
@@ -29,7 +29,7 @@ from outerfold.storage.records import FoldResult, Predictions, Run
 SCHEMA = 1
 
 
-def gather(run: Run) -> Evidence:
+def gather_evidence(run: Run) -> Evidence:
     """Join the predictions and compute every number, once for all documents."""
     test, validation = test_rows(run), validation_rows(run)
     levels = level_rows(run)
@@ -39,7 +39,7 @@ def gather(run: Run) -> Evidence:
 
 def results(run: Run) -> Json:
     """The contents of ``results.json``: plain JSON types, ``None`` for what could not be had."""
-    return gather(run).numbers
+    return gather_evidence(run).numbers
 
 
 def results_text(numbers: Json) -> str:
@@ -64,7 +64,7 @@ def _numbers(
             "protocol": run.protocol,
             "overall": overall_entries(test),
             "per_class": by_class(test),
-            "confusion": confusion(test, run.classes),
+            "confusion": confusion_counts(test, run.classes),
             "levels": {}
             if test is None
             else {
@@ -79,7 +79,7 @@ def _numbers(
                 **_counted(validation, run.classes),
                 "overall": overall_entries(validation),
                 "per_class": by_class(validation),
-                "confusion": confusion(validation, run.classes),
+                "confusion": confusion_counts(validation, run.classes),
             },
             "trials": {study.name: study.trials for study in _studies(run) if study.trials},
             "cut_by_time": [s.name for s in _studies(run) if s.trials and s.cut_by_time],

@@ -55,7 +55,7 @@ class Comparison:
     warnings: tuple[str, ...]
 
 
-def compare(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Comparison:
+def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Comparison:
     """The paired difference of two runs of the same rows, folds and repeats.
 
     Args:
@@ -92,7 +92,7 @@ def compare(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Com
     )
 
 
-def in_words(found: Comparison, metric: str) -> str:
+def comparison_words(found: Comparison, metric: str) -> str:
     """``A is better``, ``not told apart``, or why there is no interval."""
     change = found.entries[metric]["difference"]
     if change["low"] is None:
@@ -107,7 +107,7 @@ def sentence(found: Comparison) -> str:
     """The comparison in the searched metric, as a paper would say it."""
     change = found.entries[found.metric]["difference"]
     name = metric_phrase(found.metric, found.classes)
-    words = in_words(found, found.metric)
+    words = comparison_words(found, found.metric)
     if words == NOT_TOLD_APART:
         words = "these data do not tell the two apart"
     size = f"{found.a} minus {found.b} in {name}: {signed(change, '95 % CI ')}"
@@ -121,7 +121,7 @@ def comparison_table(found: Comparison) -> Table:
             metric_name(metric, found.classes),
             *(number(each[side]) if each[side] is not None else "–" for side in "ab"),
             signed(each["difference"]),
-            in_words(found, metric),
+            comparison_words(found, metric),
         )
         for metric, each in found.entries.items()
     ]
@@ -151,7 +151,7 @@ def comparisons_csv(found: Sequence[Comparison]) -> str:
         for metric, each in one.entries.items():
             change = each["difference"]
             figures = (each["a"], each["b"], change["estimate"], change["low"], change["high"])
-            table.writerow([one.a, one.b, metric, *figures, in_words(one, metric)])
+            table.writerow([one.a, one.b, metric, *figures, comparison_words(one, metric)])
     return text.getvalue()
 
 

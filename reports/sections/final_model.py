@@ -15,7 +15,7 @@ def final_section(numbers: Json) -> Iterator[Block]:
     if final is None:
         yield Paragraph(not_made(numbers))
         return
-    yield Paragraph(f"{made(numbers)} {_expected(numbers)}")
+    yield Paragraph(f"{made_words(numbers)} {_expected(numbers)}")
 
 
 def not_made(numbers: Json) -> str:
@@ -29,17 +29,17 @@ def not_made(numbers: Json) -> str:
     return f"Not yet made: {missing}."
 
 
-def made(numbers: Json) -> str:
+def made_words(numbers: Json) -> str:
     """How the model that ships was made."""
     if numbers["final"]["made"] == "ensemble":
-        return averaged(numbers)
+        return averaged_words(numbers)
     return (
-        f"{refitted(numbers)} Its configuration is the one that a search of all rows chose "
+        f"{refitted_words(numbers)} Its configuration is the one that a search of all rows chose "
         f"({numbers['final']['checkpoint']})."
     )
 
 
-def averaged(numbers: Json) -> str:
+def averaged_words(numbers: Json) -> str:
     """What an ensemble is the mean of, and how it decides."""
     final = numbers["final"]
     decision = (
@@ -54,7 +54,7 @@ def averaged(numbers: Json) -> str:
     )
 
 
-def refitted(numbers: Json) -> str:
+def refitted_words(numbers: Json) -> str:
     """How the model that ships was trained, a sentence."""
     epochs = plural(int(numbers["final"]["epochs"]), "epoch")
     networks = int(numbers["protocol"]["networks"])

@@ -13,7 +13,7 @@ from outerfold.reports.wording import (
     Json,
     class_metric_name,
     counted,
-    finished,
+    finished_folds,
     metric_name,
     plural,
     sentence_value,
@@ -107,7 +107,7 @@ def _notes(numbers: Json, level: str) -> tuple[str, ...]:
     n = plural(found["patients"], "patient")
     n += f", {plural(found['units'], level)}" if level != "patient" else ""
     return (
-        f"n = {n} ({by_class}), {plural(found['images'], 'image')}; {finished(numbers)}.",
+        f"n = {n} ({by_class}), {plural(found['images'], 'image')}; {finished_folds(numbers)}.",
         *found["notes"],
         COVERS,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.results.results import results
-from outerfold.reports.sections.final_model import averaged, not_made, refitted
+from outerfold.reports.sections.final_model import averaged_words, not_made, refitted_words
 from outerfold.reports.sections.level_tables import level_tables
 from outerfold.reports.sections.summary import (
     data_section,
@@ -70,7 +70,11 @@ def _model(numbers: Json) -> list[Block]:
 
 
 def _made(numbers: Json) -> str:
-    return averaged(numbers) if numbers["final"]["made"] == "ensemble" else refitted(numbers)
+    return (
+        averaged_words(numbers)
+        if numbers["final"]["made"] == "ensemble"
+        else refitted_words(numbers)
+    )
 
 
 def _chosen(numbers: Json) -> str:

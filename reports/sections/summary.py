@@ -20,8 +20,8 @@ from outerfold.reports.wording import (
     biased,
     counted,
     covers,
-    cut,
-    finished,
+    cut_by_time,
+    finished_folds,
     metric_phrase,
     number,
     plural,
@@ -55,9 +55,10 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
         )
         yield Paragraph(text, strong=True)
     if numbers["cut_by_time"]:
-        yield Paragraph(f"CUT BY TIME. {cut(numbers)}", strong=True)
+        yield Paragraph(f"CUT BY TIME. {cut_by_time(numbers)}", strong=True)
     if not numbers["complete"]:
-        text = f"INCOMPLETE. {_sentence(finished(numbers))} have finished; every number may change."
+        folds = _sentence(finished_folds(numbers))
+        text = f"INCOMPLETE. {folds} have finished; every number may change."
         yield Paragraph(text, strong=True)
 
 

@@ -10,11 +10,11 @@ from outerfold.reports.wording import (
     OVERALL,
     PER_CLASS,
     Json,
-    Rows,
+    RowSet,
     class_metric_name,
     counted,
     covers,
-    finished,
+    finished_folds,
     metric_name,
     number,
     searched,
@@ -150,10 +150,10 @@ def _caption(what: str, numbers: Json, side: Side) -> str:
 
 
 def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
-    rows: Rows = "tested" if side == "test" else "validation"
+    rows: RowSet = "tested" if side == "test" else "validation"
     patients = numbers[rows]["patients_by_class"]
     by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
-    lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished(numbers)}.",)
+    lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished_folds(numbers)}.",)
     return (OPTIMISTIC, *lines) if side == "validation" else (*lines, covers(numbers))
 
 

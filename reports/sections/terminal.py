@@ -16,8 +16,8 @@ from outerfold.reports.wording import (
     Json,
     biased,
     counted,
-    cut,
-    finished,
+    cut_by_time,
+    finished_folds,
     metric_name,
     stamps,
     value,
@@ -68,7 +68,9 @@ def _remark(entry: Json) -> str:
 
 
 def _caption(numbers: Json) -> str:
-    lines = [f"n = {counted(numbers, 'tested')}; {finished(numbers)}; intervals over patients."]
+    lines = [
+        f"n = {counted(numbers, 'tested')}; {finished_folds(numbers)}; intervals over patients."
+    ]
     if numbers["overall"]:
         lines += beside(numbers)
     entry, by = numbers["optimism"], _searched_by(numbers)
@@ -77,7 +79,7 @@ def _caption(numbers: Json) -> str:
             f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
             "it is not performance."
         )
-    return "\n".join(filter(None, (*lines, cut(numbers))))
+    return "\n".join(filter(None, (*lines, cut_by_time(numbers))))
 
 
 def _searched_by(numbers: Json) -> str:

@@ -36,7 +36,7 @@ class Audit:
             raise DataError("; ".join(self.errors))
 
 
-def audit(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit:
+def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit:
     """Check images, patients, classes and columns; every image is decoded once.
 
     Returns:

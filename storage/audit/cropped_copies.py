@@ -20,14 +20,14 @@ from outerfold.storage.records import IntArray, StrArray
 
 Float32 = NDArray[np.float32]
 
-NEIGHBOURS = 3
+NEAREST_SHOWN = 3
 """Strangers of each image that are looked at."""
 WHITENED = 256
 """Principal directions, each scaled to spread 1: a cosine of raw embeddings is 0.9 for any two
 scans of one organ, and finds four in five cropped copies where this finds nine in ten."""
 
-SIDE = 32
-SIZES = tuple(range(26, SIDE + 1))
+PATCH_SIDE = 32
+SIZES = tuple(range(26, PATCH_SIDE + 1))
 """Sides, in pixels, that an image may have within the other: it was cropped by a fifth at most."""
 ROUGH, PROMISING = SIZES[::2], 0.45
 """Every other size is tried first, and all only on pairs this alike: less than half the time. A
@@ -38,7 +38,7 @@ that were looked at. On 1,875 ultrasounds that finds three pairs, all of one pat
 (0.65 to 0.87); the likest two that only share a caption reach 0.59. Mammograms share an outline
 (median 0.5, up to 0.84), so among them hardly any pair stands out.
 """
-MANY = 50_000
+MOST_IMAGES = 50_000
 """Images up to which overlaps are sought: time grows with their square (20,000: half a minute of
 one core) and their embeddings are held at once (50,000 of 1280 numbers: 256 MB)."""
 BLOCK = 1 << 22
@@ -108,7 +108,7 @@ def strangers(unit: Float32, patients: StrArray) -> IntArray:
         here = np.arange(start, min(start + step, n))
         cosines = unit[here] @ unit.T
         cosines[people[here][:, None] == people] = -np.inf
-        near = np.argpartition(-cosines, min(NEIGHBOURS, n) - 1, axis=1)[:, :NEIGHBOURS]
+        near = np.argpartition(-cosines, min(NEAREST_SHOWN, n) - 1, axis=1)[:, :NEAREST_SHOWN]
         real = np.isfinite(np.take_along_axis(cosines, near, axis=1))
         one = np.broadcast_to(here[:, None], near.shape)[real]
         found.append(np.sort(np.stack([one, near[real]], axis=1), axis=1))
@@ -162,8 +162,10 @@ def _within(small: Float32, large: Float32, sizes: Sequence[int] = SIZES) -> Flo
         centred = shrunk - shrunk.mean(axis=(1, 2), keepdims=True)
         norm = np.square(centred).sum(axis=(1, 2), dtype=np.float64)[:, None, None]
         # Places where the part lies wholly inside, so the transform's wrapping round is not seen.
-        places = (slice(None), slice(SIDE - height + 1), slice(SIDE - width + 1))
-        product = irfft2(spectrum * np.conj(rfft2(centred, (SIDE, SIDE))), (SIDE, SIDE))[places]
+        places = (slice(None), slice(PATCH_SIDE - height + 1), slice(PATCH_SIDE - width + 1))
+        product = irfft2(
+            spectrum * np.conj(rfft2(centred, (PATCH_SIDE, PATCH_SIDE))), (PATCH_SIDE, PATCH_SIDE)
+        )[places]
         mass = _windows(sums, height, width)
         spread = _windows(squares, height, width) - mass * mass / (height * width)
         scale = np.sqrt(np.maximum(spread, 0) * norm)
@@ -185,13 +187,13 @@ def _shrinking(size: int) -> Float32:
     """(size, SIDE) the matrix that shrinks a column of pixels, antialiased."""
     from PIL import Image
 
-    unit = Image.fromarray(np.eye(SIDE, dtype=np.float32))
-    return np.asarray(unit.resize((SIDE, size), Image.Resampling.BICUBIC), dtype=np.float32)
+    unit = Image.fromarray(np.eye(PATCH_SIDE, dtype=np.float32))
+    return np.asarray(unit.resize((PATCH_SIDE, size), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def _summed(pictures: Float32) -> NDArray[np.float64]:
     """(n, SIDE + 1, SIDE + 1) sums of all pixels above and to the left."""
-    total = np.zeros((len(pictures), SIDE + 1, SIDE + 1))
+    total = np.zeros((len(pictures), PATCH_SIDE + 1, PATCH_SIDE + 1))
     total[:, 1:, 1:] = pictures.cumsum(axis=1, dtype=np.float64).cumsum(axis=2)
     return total
 

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from outerfold.storage.datasets.phantoms import Anatomy, Lesion, LesionKind, draw, mask, texture
+from outerfold.storage.datasets.phantoms import (
+    Anatomy,
+    Lesion,
+    LesionKind,
+    draw_phantom,
+    mask,
+    texture,
+)
 from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.readers._base import SYNTHETIC_MARKER
 from outerfold.storage.readers.mini_ddsm import SHEET
@@ -151,7 +158,9 @@ def _views(
     chosen = VIEWS if task == "multimodal" else _some_views(rng)
     for side, view in chosen:
         shown = patient.lesion if task == "dbt" or side == affected else None
-        image = draw(patient.anatomy, field, shown, rng, left=side == "LEFT", oblique=view == "MLO")
+        image = draw_phantom(
+            patient.anatomy, field, shown, rng, left=side == "LEFT", oblique=view == "MLO"
+        )
         yield side, view, image, rng
 
 

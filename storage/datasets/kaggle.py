@@ -70,10 +70,10 @@ def find_or_download(task: Task) -> Path | None:
         DataError: Kaggle was reached but refused, or the download broke.
     """
     found = availability(task)
-    return download(task) if found.state == "downloadable" else found.path
+    return download_dataset(task) if found.state == "downloadable" else found.path
 
 
-def download(task: Task) -> Path:
+def download_dataset(task: Task) -> Path:
     """Download the task's set into kagglehub's cache; its data root.
 
     Raises:

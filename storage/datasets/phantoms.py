@@ -10,7 +10,7 @@ import numpy as np
 from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.records import FloatArray
 
-SIDE = 224
+PHANTOM_SIDE = 224
 FIELD = 288
 """Side of a patient's texture field; every view is a window of it."""
 
@@ -54,7 +54,7 @@ def texture(rng: np.random.Generator, coarseness: float, side: int = FIELD) -> F
     return np.asarray((noise - noise.mean()) / noise.std(), dtype=np.float64)
 
 
-def draw(
+def draw_phantom(
     anatomy: Anatomy,
     field: FloatArray,
     lesion: Lesion | None,
@@ -74,9 +74,9 @@ def draw(
         oblique: with a pectoral muscle.
     """
     inside = _outline(anatomy.size, oblique)
-    top, start = rng.integers(0, FIELD - SIDE, 2)
-    own = texture(rng, anatomy.coarseness, SIDE)
-    grain = 0.85 * field[top : top + SIDE, start : start + SIDE] + 0.5 * own
+    top, start = rng.integers(0, FIELD - PHANTOM_SIDE, 2)
+    own = texture(rng, anatomy.coarseness, PHANTOM_SIDE)
+    grain = 0.85 * field[top : top + PHANTOM_SIDE, start : start + PHANTOM_SIDE] + 0.5 * own
     tissue = _tissue(anatomy, grain, inside)
     if lesion is not None:
         tissue = tissue + _lesion(lesion, _spot(inside, lesion.radius, rng), rng) * (inside > 0.5)
@@ -97,15 +97,17 @@ def mask(radius: float, rng: np.random.Generator) -> ByteArray:
 
 
 def _grid() -> tuple[FloatArray, FloatArray]:
-    axis = np.arange(SIDE, dtype=np.float64)
+    axis = np.arange(PHANTOM_SIDE, dtype=np.float64)
     return axis[:, None], axis[None, :]
 
 
 def _outline(size: float, oblique: bool) -> FloatArray:
     """(224, 224) 1 well inside the breast, 0 outside, falling over some pixels at the skin."""
     row, column = _grid()
-    centre = SIDE * (0.55 if oblique else 0.5)
-    reach = np.hypot((row - centre) / (0.42 * SIDE * size), column / (0.66 * SIDE * size))
+    centre = PHANTOM_SIDE * (0.55 if oblique else 0.5)
+    reach = np.hypot(
+        (row - centre) / (0.42 * PHANTOM_SIDE * size), column / (0.66 * PHANTOM_SIDE * size)
+    )
     return np.asarray(1 / (1 + np.exp((reach - 1) * 25)), dtype=np.float64)
 
 
@@ -118,7 +120,7 @@ def _pectoral() -> FloatArray:
 def _tissue(anatomy: Anatomy, grain: FloatArray, inside: FloatArray) -> FloatArray:
     """Fat of even grey, and parenchyma where the texture is high, more of it when dense."""
     row, column = _grid()
-    middle = np.exp(-(((row - SIDE / 2) / 75) ** 2) - ((column - 55) / 70) ** 2)
+    middle = np.exp(-(((row - PHANTOM_SIDE / 2) / 75) ** 2) - ((column - 55) / 70) ** 2)
     gland = 1 / (1 + np.exp(-(grain + 2.2 * anatomy.density - 1.9 + 1.2 * middle) * 2))
     fat = 0.2 + 0.035 * grain
     return np.asarray((fat + gland * (0.22 + 0.1 * anatomy.density)) * inside, dtype=np.float64)
@@ -127,7 +129,7 @@ def _tissue(anatomy: Anatomy, grain: FloatArray, inside: FloatArray) -> FloatArr
 def _spot(inside: FloatArray, radius: float, rng: np.random.Generator) -> FloatArray:
     """A (row, column) inside the breast, two radii away from its edge where there is room."""
     row, column = _grid()
-    deep = (inside > 0.97) & (column > 25 + radius) & (row > 50) & (row < SIDE - 40)
+    deep = (inside > 0.97) & (column > 25 + radius) & (row > 50) & (row < PHANTOM_SIDE - 40)
     return np.asarray(rng.choice(np.argwhere(deep)), dtype=np.float64)
 
 

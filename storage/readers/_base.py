@@ -29,6 +29,10 @@ MASK_PATTERN = re.compile(r"[_\- ]mask[_ ]?\d*$", re.IGNORECASE)
 """Stem of a file that outlines a lesion and is no input image."""
 
 
+TextTable = dict[str, tuple[str, ...]]
+"""Every column of a sheet as texts, by its name."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """Rows as a source spells them.
@@ -47,7 +51,7 @@ class Listing:
     images: tuple[Path, ...]
     labels: tuple[str, ...]
     patients: tuple[str, ...] | None
-    table: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    table: TextTable = field(default_factory=dict)
     source: str = ""
     assumptions: tuple[str, ...] = ()
 
@@ -75,7 +79,7 @@ def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
     return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
 
 
-def read_csv_table(path: Path) -> dict[str, tuple[str, ...]]:
+def read_csv_table(path: Path) -> TextTable:
     """Every column as text, empty for missing; comma, semicolon or tab separated.
 
     Raises:

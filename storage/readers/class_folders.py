@@ -12,6 +12,7 @@ from outerfold.storage.readers._base import (
     MASK_PATTERN,
     PATIENT_NAMES,
     Listing,
+    TextTable,
     find_column,
     read_csv_table,
     require_patients,
@@ -20,7 +21,6 @@ from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
 
 METADATA = "metadata.csv"
-Table = dict[str, tuple[str, ...]]
 
 
 def list_class_folders(root: Path) -> Listing:
@@ -38,7 +38,7 @@ def list_class_folders(root: Path) -> Listing:
     return _join(listing, table) if table else listing
 
 
-def _folders_are_classes(root: Path, table: Table) -> bool:
+def _folders_are_classes(root: Path, table: TextTable) -> bool:
     """False where the sheet has labels and no label is the name of a folder below the root."""
     label = find_column(table, LABEL_NAMES)
     if label is None:
@@ -89,7 +89,7 @@ def _walk(root: Path) -> Listing:
     )
 
 
-def _join(listing: Listing, table: Table) -> Listing:
+def _join(listing: Listing, table: TextTable) -> Listing:
     """The listing with patients and columns of its ``metadata.csv``."""
     file = find_column(table, FILE_NAMES)
     if file is None:
@@ -127,7 +127,7 @@ def _join(listing: Listing, table: Table) -> Listing:
     )
 
 
-def _check_labels(listing: Listing, columns: Table) -> None:
+def _check_labels(listing: Listing, columns: TextTable) -> None:
     label = find_column(columns, LABEL_NAMES)
     if label is None:
         return

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
-from outerfold.storage.readers._base import MASK_PATTERN, Listing, find_column
+from outerfold.storage.readers._base import MASK_PATTERN, Listing, TextTable, find_column
 from outerfold.storage.readers.columns import is_missing
 from outerfold.storage.records import DataError
 
@@ -20,7 +20,6 @@ CASE = re.compile(r"(?:^|/)([A-D]_\d+)_\d+\.")
 """DDSM volume letter and case number; the folder's number alone repeats between classes."""
 
 ZEROS = frozenset({"0", "0.0"})
-Table = dict[str, tuple[str, ...]]
 
 
 def find_sheets(root: Path) -> list[Path]:
@@ -94,7 +93,7 @@ def _list_sheet(root: Path, sheet: Path) -> Listing:
     )
 
 
-def _without_zero_density(table: Table) -> tuple[str, ...]:
+def _without_zero_density(table: TextTable) -> tuple[str, ...]:
     """Empty the zeros of the density column, in place; a sentence if there were any."""
     density = find_column(table, ["density"])
     texts = table[density] if density is not None else ()
@@ -105,7 +104,7 @@ def _without_zero_density(table: Table) -> tuple[str, ...]:
     return (f"density 0 is no BI-RADS density and was read as missing ({zeros} rows)",)
 
 
-def _read_sheet(sheet: Path) -> Table:
+def _read_sheet(sheet: Path) -> TextTable:
     """Every column as text; empty for missing."""
     import pandas as pd
 
@@ -116,7 +115,7 @@ def _read_sheet(sheet: Path) -> Table:
     return {str(name): tuple(str(t).strip() for t in frame[name]) for name in frame.columns}
 
 
-def _row_paths(sheet: Path, table: Table) -> tuple[str, ...]:
+def _row_paths(sheet: Path, table: TextTable) -> tuple[str, ...]:
     """Each row's image path below the root, with ``/``."""
     full = find_column(table, ["fullpath", "path", "file"])
     if full is None:
@@ -130,7 +129,7 @@ def _row_paths(sheet: Path, table: Table) -> tuple[str, ...]:
     return paths
 
 
-def _labels(sheet: Path, ids: list[str], table: Table) -> tuple[str, ...]:
+def _labels(sheet: Path, ids: list[str], table: TextTable) -> tuple[str, ...]:
     """Status, else the class in the name of a ``List_CLASS.xlsx``, else the top folder."""
     status = find_column(table, ["status"])
     if status is not None:

@@ -33,7 +33,7 @@ class _Table:
     assumptions: tuple[str, ...]
 
 
-def read(
+def read_dataset(
     source: Path,
     *,
     task: Task,

@@ -16,17 +16,17 @@ NUMERICS = 1
 1: as it was before runs kept the number.
 """
 
-FILE = "numerics.json"
+NUMERICS_FILE = "numerics.json"
 
 
 def write_numerics(folder: RunFolder) -> None:
     """Keep the number in the directory of a run that begins."""
-    write_json(folder.path / FILE, {"numerics": NUMERICS})
+    write_json(folder.path / NUMERICS_FILE, {"numerics": NUMERICS})
 
 
 def numerics_of(folder: RunFolder) -> int:
     """The number that a run was begun with; a run without the file counts as 1."""
-    path = folder.path / FILE
+    path = folder.path / NUMERICS_FILE
     return int(read_json(path)["numerics"]) if path.exists() else 1
 
 

@@ -82,7 +82,7 @@ def read_ensemble(folder: RunFolder) -> Ensemble | None:
     return Ensemble(tuple(kept["members"]), kept["threshold"])
 
 
-def finished(folder: RunFolder, study: str) -> bool:
+def is_finished(folder: RunFolder, study: str) -> bool:
     """Whether the study has been refitted and scored, or the ensemble that ships been made."""
     return (folder.study(study) / "best.json").exists()
 
@@ -108,7 +108,7 @@ def read_run(folder: RunFolder) -> Run:
     done = [
         read_result(folder, study.name, data.classes)
         for study in studies
-        if finished(folder, study.name)
+        if is_finished(folder, study.name)
     ]
     final = next((result for result in done if result.name == FINAL), None)
     outer = tuple(result for result in done if result.name != FINAL)

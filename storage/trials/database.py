@@ -26,7 +26,7 @@ def without_password(url: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
-def patiently(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:
+def retry(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:
     """What ``call`` returns, tried again while the database does not answer.
 
     Raises:

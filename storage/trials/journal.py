@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from outerfold.storage.errors import first_line
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.trials.database import patiently, without_password
+from outerfold.storage.trials.database import retry, without_password
 
 
 def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:
@@ -46,7 +46,7 @@ def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
     try:
-        return patiently(connect) if wait else connect()
+        return retry(connect) if wait else connect()
     except ImportError as error:
         raise DataError(
             f"--storage {without_password(url)}: cannot be opened "
@@ -67,7 +67,7 @@ def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
         RuntimeError: trials before it are missing, or in its place is another study's or process's.
         DataError: the database does not answer.
     """
-    patiently(lambda: _keep(study, trial))
+    retry(lambda: _keep(study, trial))
 
 
 def _keep(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -13,7 +13,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.database import without_password
 from outerfold.storage.trials.journal import study_name
 
-FILE, DRIVER = "storage.json", "driver"
+OWNER_FILE, DRIVER = "storage.json", "driver"
 RUN = "run"
 """Attribute of a study in a database: the run it belongs to."""
 JOURNAL = "trials.journal"
@@ -36,14 +36,14 @@ def claim(folder: RunFolder, storage: BaseStorage, url: str | None) -> str:
     run = kept[RUN] if kept else uuid.uuid4().hex
     if url is not None:
         _refuse_strangers(folder, storage, url, run)
-    if not (folder.path / FILE).exists():
-        write_json(folder.path / FILE, {RUN: run, "storage": where})
+    if not (folder.path / OWNER_FILE).exists():
+        write_json(folder.path / OWNER_FILE, {RUN: run, "storage": where})
     return run
 
 
 def _kept(folder: RunFolder) -> dict[str, str]:
-    if (folder.path / FILE).exists():
-        kept: dict[str, str] = read_json(folder.path / FILE)
+    if (folder.path / OWNER_FILE).exists():
+        kept: dict[str, str] = read_json(folder.path / OWNER_FILE)
         return kept
     return {RUN: uuid.uuid4().hex, "storage": JOURNAL} if folder.journal.exists() else {}
 

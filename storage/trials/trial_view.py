@@ -10,7 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 
-class Desk(InMemoryStorage):
+class TrialView(InMemoryStorage):
     """A study in memory as its trial ``number`` may see it: ``seen`` and itself, no other.
 
     A trial that is cut off leaves nothing behind, and what a sampler and a pruner are told does

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from outerfold.storage.errors import DataError
-from outerfold.study.config.gather import cache_folder, execution, gather, study_config
+from outerfold.study.config.gather import cache_folder, execution, gather_options, study_config
 from outerfold.study.engines.choose import starter_of
 from outerfold.study.engines.local import local_devices, quiet_optuna
 from outerfold.study.setup.data_source import find_source
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     console = Console(highlight=False)
     quiet_optuna()
-    merged = gather(options)
+    merged = gather_options(options)
     factors = merged.pop("ablate", ())
     how = execution(merged)
     if how.max_time and factors:
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     workers = starter_of(how, devices, lambda text: console.print(text, soft_wrap=True))
     try:
         # Loaded only now: the workers load what they need at the same time.
-        from outerfold.study.driver.one_run import carry_out
+        from outerfold.study.driver.one_run import carry_out_command
 
-        return carry_out(config, source, factors, workers, how, console, started)
+        return carry_out_command(config, source, factors, workers, how, console, started)
     finally:
         workers.close()

@@ -13,24 +13,24 @@ from rich.console import Console
 
 from outerfold.reports.results.level_entries import refuse_inert
 from outerfold.reports.results.predictions import unique_rows
-from outerfold.reports.sections.comparison import compare as paired
+from outerfold.reports.sections.comparison import compare_runs as paired
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.terminal import closing_table, comparison_lines
 from outerfold.reports.write import write_report
 from outerfold.reports.write_comparison import write_comparisons
-from outerfold.storage.audit.audit import audit as find_faults
+from outerfold.storage.audit.audit import audit_dataset as find_faults
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import availability, find_or_download
 from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import finished, read_run
+from outerfold.storage.runs.results import is_finished, read_run
 from outerfold.storage.trials.journal import open_trials
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.exit_codes import EXIT_USAGE
 from outerfold.study.setup.data_source import find_source
-from outerfold.study.setup.lock import hold
+from outerfold.study.setup.lock import lock_run
 from outerfold.study.setup.run_directory import repair
 from outerfold.study.splits import patients_by_class
 
@@ -79,7 +79,7 @@ def explain(options: argparse.Namespace) -> int:
     """Write the page of what a finished run's outer models look at."""
     from outerfold.reports.explain.write import write_inside
     from outerfold.study.engines.local import local_devices
-    from outerfold.study.explain.explain import look_inside
+    from outerfold.study.explain.explain import explain_run
 
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
@@ -87,7 +87,7 @@ def explain(options: argparse.Namespace) -> int:
         raise DataError(
             f"--cases must be a whole number from 1 to {MOST_CASES}, found {options.cases}"
         )
-    inside = look_inside(
+    inside = explain_run(
         folder,
         cases=options.cases,
         device=options.device or local_devices(1)[0],
@@ -103,7 +103,7 @@ def audit(options: argparse.Namespace) -> int:
     """Check data and train nothing; errors give exit code 2."""
     console = Console(highlight=False)
     source = find_source(options.task, options.data, cache=cache_folder())
-    data = read(
+    data = read_dataset(
         source.path,
         task=options.task,
         classes=options.classes or (),
@@ -167,14 +167,14 @@ def doctor(options: argparse.Namespace) -> int:
     """Mend what a crash left, and say what is there."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
-    with hold(folder.path):
+    with lock_run(folder.path):
         found: list[str] = []
         repair(folder, found.append)
     for text in found or ["nothing to mend"]:
         console.print(text, soft_wrap=True)
     studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
-    done = [name for name in studies if finished(folder, name)]
-    go_on = "" if finished(folder, FINAL) else "; give the run's command again to go on"
+    done = [name for name in studies if is_finished(folder, name)]
+    go_on = "" if is_finished(folder, FINAL) else "; give the run's command again to go on"
     console.print(f"{len(done)} of {len(studies)} studies are finished{go_on}")
     return 0
 

@@ -29,7 +29,7 @@ def weights_by_encoder(names: Sequence[str], text: str) -> dict[str, str]:
 
     Args:
         names: of all encoders of the run.
-        text: ``FILE`` for the only encoder, or ``NAME=FILE`` pairs separated by commas.
+        text: ``OWNER_FILE`` for the only encoder, or ``NAME=FILE`` pairs separated by commas.
 
     Raises:
         DataError: it is not said of which encoder a file is.

@@ -34,7 +34,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
 
 
-def gather(options: argparse.Namespace) -> dict[str, Any]:
+def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     """Typed options over those of ``--config``; an unknown key is refused."""
     typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
     known = [f.name for f in (*fields(StudyConfig), *fields(Execution))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from outerfold.objectives.spaces import Choice, Ranges
-from outerfold.reports.sections.comparison import compare
+from outerfold.reports.sections.comparison import compare_runs
 from outerfold.reports.sections.terminal import comparison_lines
 from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.errors import DataError, unknown
@@ -20,10 +20,10 @@ from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of, tokens_needed
 
-Level = bool | int | float | str
+FactorLevel = bool | int | float | str
 
 
-def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]:
+def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[FactorLevel, ...]:
     """Every level that the search may draw of a factor, the first being the reference.
 
     Raises:
@@ -56,7 +56,7 @@ def levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Level, ...]
     return found
 
 
-def fixed(config: StudyConfig, data: Dataset, factor: str, level: Level) -> StudyConfig:
+def with_level(config: StudyConfig, data: Dataset, factor: str, level: FactorLevel) -> StudyConfig:
     """The same study with one factor held at one level."""
     if factor == "encoder":
         return config.with_encoder(str(level))
@@ -79,12 +79,12 @@ def ablate(
         root: folder of the runs and of the comparison.
         study: carries out one configuration in one run directory; returns the exit code.
     """
-    _refuse(factors, config, root)
-    plan = {factor: levels(config, data, factor) for factor in factors}
+    _refuse_factors(factors, config, root)
+    plan = {factor: factor_levels(config, data, factor) for factor in factors}
     for factor, found in plan.items():
         for level in found:
-            console.rule(f"{factor} = {spelt(level)}")
-            code = study(fixed(config, data, factor, level), root / folder_name(factor, level))
+            console.rule(f"{factor} = {level_text(level)}")
+            code = study(with_level(config, data, factor, level), root / folder_name(factor, level))
             if code:
                 return code
     comparisons = []
@@ -92,8 +92,8 @@ def ablate(
         reference = read_run(RunFolder(root / folder_name(factor, first)))
         for level in others:
             run = read_run(RunFolder(root / folder_name(factor, level)))
-            names = f"{factor} {spelt(level)}", f"{factor} {spelt(first)}"
-            comparisons.append(compare(run, reference, names))
+            names = f"{factor} {level_text(level)}", f"{factor} {level_text(first)}"
+            comparisons.append(compare_runs(run, reference, names))
     for found_one in comparisons:
         for part in comparison_lines(found_one):
             console.print(part)
@@ -101,17 +101,17 @@ def ablate(
     return 0
 
 
-def folder_name(factor: str, level: Level) -> str:
+def folder_name(factor: str, level: FactorLevel) -> str:
     """``attention-off``, ``sampler-smote_tomek``."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{factor}-{spelt(level)}")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{factor}-{level_text(level)}")
 
 
-def spelt(level: Level) -> str:
+def level_text(level: FactorLevel) -> str:
     """A level as tables print it."""
     return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
 
 
-def _refuse(factors: Sequence[str], config: StudyConfig, root: Path) -> None:
+def _refuse_factors(factors: Sequence[str], config: StudyConfig, root: Path) -> None:
     if config.protocol != "nested":
         raise DataError("--ablate compares honest estimates; leave out --protocol non-nested")
     if len(set(factors)) != len(factors):

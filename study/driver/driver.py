@@ -14,17 +14,17 @@ from types import FrameType
 import optuna
 
 from outerfold.pipelines.saved.ensemble import ship_ensemble
-from outerfold.storage.runs.results import finished
+from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import Ended, history_of, limit_of
+from outerfold.study.schedule.patience import EndedTrial, history_of, limit_of
 from outerfold.study.schedule.schedule import Schedule
-from outerfold.study.setup.run_directory import Ready
+from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.finish import count_trials
 from outerfold.study.worker.jobs import Job, Outcome
-from outerfold.study.worker.session import Place, create_studies
+from outerfold.study.worker.session import WorkerContext, create_studies
 
 _log = logging.getLogger("outerfold")
 
@@ -36,8 +36,8 @@ LOOK_SECONDS = 1.0
 
 
 def carry_out_run(
-    ready: Ready,
-    place: Place,
+    ready: PreparedRun,
+    place: WorkerContext,
     start: Callable[[], Engine],
     progress: StudyProgress,
     deadline: Deadline | None = None,
@@ -67,7 +67,7 @@ def carry_out_run(
 
 
 def measure(
-    place: Place, study: str, engine: Engine, clock: Callable[[], float]
+    place: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
 ) -> tuple[float, float]:
     """Seconds of one epoch of a study's inner folds, and of a worker's start, on one device."""
     started = clock()
@@ -76,18 +76,18 @@ def measure(
     return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
 
 
-def open_studies(ready: Ready, place: Place) -> dict[str, optuna.Study]:
+def open_studies(ready: PreparedRun, place: WorkerContext) -> dict[str, optuna.Study]:
     """Every study of the run, made if need be."""
     return create_studies(place, ready.config, [fold.name for fold in ready.studies])
 
 
 def schedule_of(
-    ready: Ready, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
+    ready: PreparedRun, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
 ) -> Schedule:
     """What is left of the run, told from what its trial storage and directory hold."""
     return Schedule(
         {name: history_of(study) for name, study in studies.items()},
-        ended=frozenset(name for name in studies if finished(ready.folder, name)),
+        ended=frozenset(name for name in studies if is_finished(ready.folder, name)),
         limit=limit_of(ready.config, next(iter(studies.values()))),
         deadline=deadline,
     )
@@ -106,7 +106,7 @@ class _Drive:
         self,
         schedule: Schedule,
         studies: Mapping[str, optuna.Study],
-        place: Place,
+        place: WorkerContext,
         engine: Engine,
         progress: StudyProgress,
     ) -> None:
@@ -138,12 +138,12 @@ class _Drive:
     def _submit(self) -> None:
         busy = Counter(job.device for job in self._running.values())
         free = list((Counter(self.engine.devices) - busy).elements())
-        while free and (task := _take(self.schedule, self.progress)) is not None:
+        while free and (task := _take_task(self.schedule, self.progress)) is not None:
             job = Job(self.place, *task, device=free.pop(0))
             self._running[self.engine.submit(job)] = job
 
     def _again(self, job: Job, error: WorkerLost) -> None:
-        _log.warning("%s %s: its worker was lost (%s)", job.study, _what(job.number), error)
+        _log.warning("%s %s: its worker was lost (%s)", job.study, _name_of_job(job.number), error)
         self._lost[job.study, job.number] += 1
         if self._lost[job.study, job.number] > RETRIES:
             raise error
@@ -163,12 +163,12 @@ class _Drive:
             self._tell(ended)
 
     def _tell(self, outcome: Outcome) -> None:
-        self.schedule.done(outcome.study, _ended(outcome))
+        self.schedule.done(outcome.study, _ended_trial(outcome))
         self.progress.update(outcome)
-        _tell(outcome, self.failures)
+        _log_outcome(outcome, self.failures)
 
 
-def _take(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:
+def _take_task(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:
     before, task = schedule.cut, schedule.take()
     if schedule.cut and not before:
         progress.tell(
@@ -177,18 +177,18 @@ def _take(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None]
     return task
 
 
-def _ended(outcome: Outcome) -> Ended | None:
+def _ended_trial(outcome: Outcome) -> EndedTrial | None:
     if outcome.number is None:
         return None
-    return Ended(outcome.state, outcome.value, outcome.seconds)
+    return EndedTrial(outcome.state, outcome.value, outcome.seconds)
 
 
-def _what(number: int | None) -> str:
+def _name_of_job(number: int | None) -> str:
     return "end" if number is None else f"trial {number}"
 
 
-def _tell(outcome: Outcome, failures: dict[str, str]) -> None:
-    what = _what(outcome.number)
+def _log_outcome(outcome: Outcome, failures: dict[str, str]) -> None:
+    what = _name_of_job(outcome.number)
     value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
     _log.info(
         "%s %s: %s after %d epochs%s, %.1f s",

@@ -27,24 +27,41 @@ from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
 from outerfold.study.driver.driver import carry_out_run, measure, open_studies, schedule_of
 from outerfold.study.driver.progress import StudyProgress
-from outerfold.study.engines.local import Starter, WorkerLost
+from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.setup.batch_size import settled
+from outerfold.study.setup.batch_size import resolve_batch_size
 from outerfold.study.setup.data_source import Source
-from outerfold.study.setup.lock import hold
-from outerfold.study.setup.plan import REPORT_SECONDS, Cost, describe_plan, length, mean_rows
+from outerfold.study.setup.lock import lock_run
+from outerfold.study.setup.plan import (
+    REPORT_SECONDS,
+    Cost,
+    complete_epochs,
+    describe_plan,
+    mean_rows,
+)
 from outerfold.study.setup.provenance import command_line, write_provenance
-from outerfold.study.setup.represent import audit_represented, encoders_of, represent, room
-from outerfold.study.setup.run_directory import Ready, begin, default_run, read_source, repair
-from outerfold.study.worker.session import Place
+from outerfold.study.setup.represent import (
+    audit_represented,
+    check_disk_space,
+    encoders_of,
+    represent,
+)
+from outerfold.study.setup.run_directory import (
+    PreparedRun,
+    begin_or_resume,
+    default_run,
+    read_source,
+    repair,
+)
+from outerfold.study.worker.session import WorkerContext
 
 
-def carry_out(
+def carry_out_command(
     config: StudyConfig,
     source: Source,
     factors: Sequence[str],
-    workers: Starter,
+    workers: EngineStarter,
     how: Execution,
     console: Console,
     started: float,
@@ -78,19 +95,19 @@ def _study(
     *,
     data: Dataset,
     encoders: Mapping[str, Encoder],
-    workers: Starter,
+    workers: EngineStarter,
     how: Execution,
     console: Console,
     started: float,
 ) -> int:
     """One run in one directory, from the audit to the report; returns the exit code."""
     folder = RunFolder(path)
-    with hold(folder.path):
+    with lock_run(folder.path):
         device = workers.own
-        config, why = settled(config, folder, encoders, images=len(data), device=device)
+        config, why = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
         if why:
             console.print(f"- {why}")
-        ready = begin(folder, config, data, cache_folder())
+        ready = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
         _say_assumptions(console, ready)
         try:
@@ -98,13 +115,13 @@ def _study(
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
-        return _close(ready, console, failures)
+        return _write_and_tell(ready, console, failures)
 
 
 def _work(
-    ready: Ready,
+    ready: PreparedRun,
     encoders: Mapping[str, Encoder],
-    workers: Starter,
+    workers: EngineStarter,
     how: Execution,
     console: Console,
     started: float,
@@ -113,11 +130,11 @@ def _work(
     # A bad --storage is refused before the long part.
     claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
     repair(ready.folder, lambda text: console.print(text), how.storage or None)
-    for kept in room(ready, encoders, cache=cache_folder(), device=workers.own):
+    for kept in check_disk_space(ready, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
     embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
     _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
-    place = Place(
+    place = WorkerContext(
         ready.folder.path,
         embeddings,
         how.storage or None,
@@ -150,7 +167,7 @@ def _work(
 
 
 def _represent(
-    ready: Ready, encoders: Mapping[str, Encoder], device: str, console: Console | None
+    ready: PreparedRun, encoders: Mapping[str, Encoder], device: str, console: Console | None
 ) -> Sources:
     columns = (
         TextColumn("reading images"),
@@ -169,7 +186,9 @@ def _represent(
         )
 
 
-def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cost | None:
+def _plan(
+    ready: PreparedRun, place: WorkerContext, workers: EngineStarter, console: Console
+) -> Cost | None:
     schedule = schedule_of(ready, open_studies(ready, place))
     if schedule.finished:
         return None
@@ -183,7 +202,7 @@ def _plan(ready: Ready, place: Place, workers: Starter, console: Console) -> Cos
 
 
 def _deadline(
-    ready: Ready, how: Execution, cost: Cost | None, started: float, workers: int
+    ready: PreparedRun, how: Execution, cost: Cost | None, started: float, workers: int
 ) -> Deadline | None:
     if not how.max_time or cost is None:
         return None
@@ -191,13 +210,13 @@ def _deadline(
         at=started + seconds_of(how.max_time, option="max-time"),
         workers=workers,
         networks=ready.config.networks,
-        trial_seconds=cost.epoch_seconds * length(ready.config),
+        trial_seconds=cost.epoch_seconds * complete_epochs(ready.config),
         report_seconds=REPORT_SECONDS,
         clock=time.monotonic,
     )
 
 
-def _say_assumptions(console: Console, ready: Ready) -> None:
+def _say_assumptions(console: Console, ready: PreparedRun) -> None:
     for text in ready.data.assumptions:
         console.print(f"- {text}")
     _say_warnings(console, ready.folder.read_audit())
@@ -216,7 +235,7 @@ def _say_resume(console: Console, folder: RunFolder) -> None:
     )
 
 
-def _close(ready: Ready, console: Console, failures: dict[str, str]) -> int:
+def _write_and_tell(ready: PreparedRun, console: Console, failures: dict[str, str]) -> int:
     # What draws and writes is loaded only now: the first trial need not wait for it.
     from outerfold.reports.sections.model_card import model_card
     from outerfold.reports.sections.terminal import closing_table

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from outerfold.storage.errors import DataError
 from outerfold.study.config.record import Execution
-from outerfold.study.engines.local import Engine, LocalEngine, Starter
+from outerfold.study.engines.local import Engine, EngineStarter, LocalEngine
 
 
-def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -> Starter:
+def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -> EngineStarter:
     """This machine's workers, or those of a cluster.
 
     Args:
@@ -20,14 +20,14 @@ def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -
         DataError: the cluster does not answer, or the package to ask it is missing.
     """
     if how.engine == "dask":
-        return Starter(_cluster(how, say), devices[0])
+        return EngineStarter(_cluster(how, say), devices[0])
 
     def make() -> Engine:
         engine = LocalEngine(devices)
         engine.warm()
         return engine
 
-    return Starter(make, devices[0])
+    return EngineStarter(make, devices[0])
 
 
 def _cluster(how: Execution, say: Callable[[str], None]) -> Callable[[], Engine]:

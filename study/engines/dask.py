@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from outerfold.storage.errors import DataError, first_line
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.engines.local import WorkerLost, quiet_optuna, relayed
+from outerfold.study.engines.local import WorkerLost, quiet_optuna, with_worker_lost
 from outerfold.study.worker.jobs import Job, Outcome, work
-from outerfold.study.worker.remote_embeddings import at_hand
+from outerfold.study.worker.remote_embeddings import with_local_embeddings
 
 _log = logging.getLogger("outerfold")
 
@@ -31,7 +31,7 @@ CONNECT_SECONDS = 10.0
 AWAY_SECONDS = 600.0
 """How long a scheduler may be away, and a run wait for its first worker."""
 
-LOOK_SECONDS = 1.0
+WORKERS_LOOK_SECONDS = 1.0
 """Between two looks at the scheduler: is it there, and which workers has it?"""
 
 
@@ -73,7 +73,7 @@ class DaskEngine:
     @property
     def devices(self) -> Sequence[str]:
         """See ``Engine.devices``; may raise ``DataError`` as on construction."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
+        if time.monotonic() - self._looked > WORKERS_LOOK_SECONDS:
             self._look()
         return self._tokens
 
@@ -81,8 +81,8 @@ class DaskEngine:
         """See ``Engine.submit``."""
         wants = {GPU: 1} if job.device.startswith("cuda") else None
         pool = self._client.get_executor(pure=False, retries=0, resources=wants)
-        future = relayed(
-            pool.submit(carry_out_there, job), KilledWorker, CancelledError, CommClosedError
+        future = with_worker_lost(
+            pool.submit(work_here, job), KilledWorker, CancelledError, CommClosedError
         )
         self._running = [*(f for f in self._running if not f.done()), future]
         return future
@@ -106,7 +106,7 @@ class DaskEngine:
                     f"{AWAY_SECONDS:.0f} s; start some with `dask worker {self.address} "
                     "--nthreads 1`"
                 )
-            time.sleep(LOOK_SECONDS)
+            time.sleep(WORKERS_LOOK_SECONDS)
             self._look()
 
     def _look(self) -> None:
@@ -137,7 +137,7 @@ class DaskEngine:
     def _return(self, error: BaseException) -> None:
         """Find the scheduler again; what it was given is lost."""
         self._say(f"{self.address}: the scheduler is away ({first_line(error)}); trying on")
-        self._client.close(timeout=LOOK_SECONDS)
+        self._client.close(timeout=WORKERS_LOOK_SECONDS)
         for future in self._running:
             with suppress(InvalidStateError):  # its client may have told it meanwhile
                 future.set_exception(WorkerLost("the scheduler is away"))
@@ -147,7 +147,7 @@ class DaskEngine:
             try:
                 self._client = self._connect(CONNECT_SECONDS)
             except OSError:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(WORKERS_LOOK_SECONDS)
             else:
                 return
         raise DataError(
@@ -157,7 +157,7 @@ class DaskEngine:
         )
 
 
-def carry_out_there(job: Job) -> Outcome:
+def work_here(job: Job) -> Outcome:
     """Run a job on a Dask worker; this is what is sent there.
 
     Raises:
@@ -179,5 +179,5 @@ def carry_out_there(job: Job) -> Outcome:
     torch.set_num_threads(1)
     quiet_optuna()
     with threadpool_limits(1):  # as local workers are started
-        place, device = at_hand(job.place), job.device
+        place, device = with_local_embeddings(job.place), job.device
         return work(Job(place, job.study, job.number, device, job.measure))

@@ -84,14 +84,14 @@ class LocalEngine:
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = self._start()
             future = self._pool.submit(work, job)
-        return relayed(future, BrokenProcessPool)
+        return with_worker_lost(future, BrokenProcessPool)
 
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``."""
         self._pool.shutdown(wait=not kill, kill_workers=kill)
 
 
-class Starter:
+class EngineStarter:
     """Engines of one kind, the first of which loads while the data are read.
 
     Attributes:
@@ -121,7 +121,7 @@ class Starter:
             self._waiting.close(kill=True)
 
 
-def relayed(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:
+def with_worker_lost(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:
     """The same future, but raising ``WorkerLost`` in place of an engine's own words for it."""
     told: Future[Outcome] = Future()
 
@@ -140,14 +140,14 @@ def relayed(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outco
 
 
 def local_devices(workers: int, per_gpu: int = 0) -> list[str]:
-    """Device tokens of this machine, see ``device_tokens``."""
+    """Device tokens of this machine, see ``device_names``."""
     import torch
 
     gpus = torch.cuda.device_count()
-    return device_tokens(gpus=gpus, cores=os.cpu_count() or 1, workers=workers, per_gpu=per_gpu)
+    return device_names(gpus=gpus, cores=os.cpu_count() or 1, workers=workers, per_gpu=per_gpu)
 
 
-def device_tokens(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -> list[str]:
+def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -> list[str]:
     """One token a worker, going round the GPUs so that few jobs spread over all of them.
 
     Args:
@@ -188,10 +188,10 @@ def begin_worker(driver: int) -> None:
     # anew; data that a worker keeps and rows that it maps are more than that and no leak.
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(driver,), daemon=True).start()
+    threading.Thread(target=_end_with_driver, args=(driver,), daemon=True).start()
 
 
-def _watch(driver: int) -> None:
+def _end_with_driver(driver: int) -> None:
     # A worker that outlives a killed driver would go on writing to a journal that a resumed
     # driver has meanwhile cleared.
     while os.getppid() == driver:

@@ -12,25 +12,25 @@ from outerfold.pipelines.explain.saliency import heat_of, method_of, require
 from outerfold.pipelines.images.activations import image_source
 from outerfold.pipelines.images.decoded import read_square
 from outerfold.pipelines.rows.training_rows import ImageSource
-from outerfold.reports.explain.cases import Case, choose
+from outerfold.reports.explain.cases import Case, choose_cases
 from outerfold.reports.explain.page import Inside, Shown
 from outerfold.reports.results.predictions import joined
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.explain.finished_run import (
-    Opened,
-    open_run,
+    FinishedRun,
+    open_finished_run,
     refuse_device,
     refuse_other_scores,
 )
-from outerfold.study.explain.permutation import PERMUTATIONS, weigh
+from outerfold.study.explain.permutation import PERMUTATIONS, permutation_importance
 from outerfold.study.setup.represent import division_of
 
 Say = Callable[[str], None]
 
 
-def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say: Say) -> Inside:
+def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say: Say) -> Inside:
     """Heat maps of chosen cases, and what image and columns are worth.
 
     Args:
@@ -44,19 +44,21 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
             absent, or a score is not what the run kept.
     """
     refuse_device(device)
-    opened = open_run(folder, device)
+    opened = open_finished_run(folder, device)
     for name, model in opened.models.items():
         require(method_of(opened.encoders[name], tokens=model.tokens))
     thresholds = {name: model.decision.threshold for name, model in opened.models.items()}
     first = joined(rows for rows in opened.tests.values() if not rows.repeat.any())
     assert first is not None
-    chosen = choose(first, thresholds, cases)
+    chosen = choose_cases(first, thresholds, cases)
     say(f"heat maps of {len(chosen)} cases")
-    shown = tuple(show(opened, case) for case in chosen)
+    shown = tuple(case_with_heat_map(opened, case) for case in chosen)
     weighed = None
     if opened.data.features.columns:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
-        weighed = weigh(opened, represented(opened, cache=cache, device=device))
+        weighed = permutation_importance(
+            opened, represent_by_fold(opened, cache=cache, device=device)
+        )
     return Inside(
         opened.run,
         shown,
@@ -66,7 +68,7 @@ def look_inside(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     )
 
 
-def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageSource]:
+def represent_by_fold(opened: FinishedRun, *, cache: Path, device: str) -> dict[str, ImageSource]:
     """Every image in all views that score, by what each outer model reads, by name of the fold."""
     config, features = opened.config, opened.data.features
     frozen = not config.trainable_blocks  # else tails make the tokens
@@ -86,7 +88,7 @@ def represented(opened: Opened, *, cache: Path, device: str) -> dict[str, ImageS
     return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
 
 
-def show(opened: Opened, case: Case) -> Shown:
+def case_with_heat_map(opened: FinishedRun, case: Case) -> Shown:
     """A case with its heat map, by the model of the fold that tested it."""
     if case.id not in opened.folds[case.fold].test:
         raise LeakError(

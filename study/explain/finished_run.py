@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class FinishedRun:
     """A finished run with the models of its outer folds.
 
     Attributes:
@@ -45,7 +45,7 @@ class Opened:
     tests: Mapping[str, Predictions]
 
 
-def open_run(folder: RunFolder, device: str) -> Opened:
+def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
     config = StudyConfig.from_toml(folder.read_config())
     run = read_run(folder)
@@ -70,7 +70,7 @@ def open_run(folder: RunFolder, device: str) -> Opened:
         for name in names
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
-    return Opened(run, config, data, encoders, folds, models, tests)
+    return FinishedRun(run, config, data, encoders, folds, models, tests)
 
 
 def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:

@@ -14,13 +14,13 @@ from outerfold.reports.results.predictions import joined
 from outerfold.reports.wording import Json
 from outerfold.storage.records import FloatArray, Predictions
 from outerfold.storage.seeds import derive
-from outerfold.study.explain.finished_run import Opened, refuse_other_scores
+from outerfold.study.explain.finished_run import FinishedRun, refuse_other_scores
 
 PERMUTATIONS = 20
 """Of each column, averaged."""
 
 
-def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
+def permutation_importance(opened: FinishedRun, sources: Mapping[str, ImageSource]) -> Json:
     """What image, columns and each column are worth on the outer test rows of all folds.
 
     Args:
@@ -32,8 +32,8 @@ def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
         model, source, ids = opened.models[name], sources[name], rows.ids.tolist()
         rest = model.mean_image(source, opened.folds[name].train)
         images, table = model.readings(source, ids), opened.data.features.select(ids).tabular
-        probabilities = alterations(
-            model, Taken(images, rest, table, names), seed=opened.config.seed, fold=name
+        probabilities = altered_probabilities(
+            model, Removal(images, rest, table, names), seed=opened.config.seed, fold=name
         )
         refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
         for key, found in probabilities.items():
@@ -52,7 +52,7 @@ def weigh(opened: Opened, sources: Mapping[str, ImageSource]) -> Json:
 
 
 @dataclass(frozen=True, eq=False)
-class Taken:
+class Removal:
     """What is taken away of one fold's test rows, and what stands for an image.
 
     Attributes:
@@ -68,8 +68,8 @@ class Taken:
     names: Sequence[str]
 
 
-def alterations(
-    model: FoldModel, rows: Taken, *, seed: int, fold: str
+def altered_probabilities(
+    model: FoldModel, rows: Removal, *, seed: int, fold: str
 ) -> dict[str, list[FloatArray]]:
     """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
 

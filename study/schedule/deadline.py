@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 
-from outerfold.study.schedule.patience import Ended
+from outerfold.study.schedule.patience import EndedTrial
 
 END_TRIALS = 1.5
 """An end runs the chosen trial again, then refits it: at most 1.1 and 0.3 of a trial a network."""
@@ -32,7 +32,7 @@ class Deadline:
     report_seconds: float
     clock: Callable[[], float]
 
-    def near(self, trials: Iterable[Ended], ends: int) -> bool:
+    def near(self, trials: Iterable[EndedTrial], ends: int) -> bool:
         """Whether a trial begun now, and then the ends, would leave the report too late.
 
         Args:

@@ -12,7 +12,7 @@ from outerfold.study.config.record import StudyConfig
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedTrial:
     """How a trial ended.
 
     Attributes:
@@ -27,7 +27,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Limit:
+class SearchLimit:
     """What ends a search, told from its own trials alone.
 
     Attributes:
@@ -42,7 +42,7 @@ class Limit:
     maximise: bool = True
     in_flight: int = 1
 
-    def reached(self, history: Sequence[Ended], begun: int | None = None) -> bool:
+    def reached(self, history: Sequence[EndedTrial], begun: int | None = None) -> bool:
         """Whether a study begins no other trial.
 
         Args:
@@ -52,11 +52,11 @@ class Limit:
         count = len(history) if begun is None else begun
         if count >= self.trials:
             return True
-        seen = history[: visible(count, self.in_flight)]
-        return 0 < self.patience <= stale(seen, maximise=self.maximise)
+        seen = history[: count_visible(count, self.in_flight)]
+        return 0 < self.patience <= count_stale(seen, maximise=self.maximise)
 
 
-def visible(number: int, in_flight: int) -> int:
+def count_visible(number: int, in_flight: int) -> int:
     """How many trials, the first ones, trial ``number`` may see and has to wait for.
 
     With ``in_flight`` trials of a study at once, a trial may begin while the ``in_flight - 1``
@@ -66,7 +66,7 @@ def visible(number: int, in_flight: int) -> int:
     return max(0, number - (in_flight - 1))
 
 
-def stale(history: Sequence[Ended], *, maximise: bool) -> int:
+def count_stale(history: Sequence[EndedTrial], *, maximise: bool) -> int:
     """Complete and pruned trials since the best inner score; an equal score is no improvement.
 
     A pruned trial counts: it was given up because it did not promise to be better. A failed one
@@ -84,11 +84,11 @@ def stale(history: Sequence[Ended], *, maximise: bool) -> int:
     return count
 
 
-def history_of(study: optuna.Study) -> list[Ended]:
+def history_of(study: optuna.Study) -> list[EndedTrial]:
     """The ended trials of a study, in order of their number."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     return [
-        Ended(
+        EndedTrial(
             t.state.name.lower().replace("fail", "failed"),
             t.value if t.state.name == "COMPLETE" else None,
         )
@@ -96,7 +96,7 @@ def history_of(study: optuna.Study) -> list[Ended]:
     ]
 
 
-def limit_of(config: StudyConfig, study: optuna.Study) -> Limit:
+def limit_of(config: StudyConfig, study: optuna.Study) -> SearchLimit:
     """The limit of one study of a run."""
     maximise = study.direction == StudyDirection.MAXIMIZE
-    return Limit(config.trials, config.patience, maximise, config.in_flight)
+    return SearchLimit(config.trials, config.patience, maximise, config.in_flight)

@@ -1,8 +1,9 @@
 """Which piece of work comes next: the least advanced study first.
 
-The studies run side by side. Each has one trial at a time, or up to ``Limit.in_flight``: trial k
-is begun once trials 0 to k - in_flight have ended and learns from these alone. So what a study
-tries depends on that number, but neither on how many workers there are nor on how fast they are.
+The studies run side by side. Each has one trial at a time, or up to ``SearchLimit.in_flight``:
+trial k is begun once trials 0 to k - in_flight have ended and learns from these alone. So what a
+study tries depends on that number, but neither on how many workers there are nor on how fast they
+are.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
 
 
 @dataclass
 class _Study:
-    history: list[Ended]  # ended trials, in order of their number
+    history: list[EndedTrial]  # ended trials, in order of their number
     begun: int
     lost: list[int] = field(default_factory=list)  # begun, and to be begun again
     ending: bool = False
@@ -35,10 +36,10 @@ class Schedule:
 
     def __init__(
         self,
-        done: Mapping[str, Sequence[Ended]],
+        done: Mapping[str, Sequence[EndedTrial]],
         *,
         ended: frozenset[str],
-        limit: Limit,
+        limit: SearchLimit,
         deadline: Deadline | None = None,
     ) -> None:
         self.limit, self.deadline = limit, deadline
@@ -65,7 +66,7 @@ class Schedule:
         study.begun += 1
         return name, study.begun - 1
 
-    def done(self, name: str, trial: Ended | None) -> None:
+    def done(self, name: str, trial: EndedTrial | None) -> None:
         """The study's first trial under way has ended so, or, for None, the study itself."""
         study = self._studies[name]
         if trial is None:
@@ -111,7 +112,7 @@ class Schedule:
             return False
         if self._enough(study):
             return len(study.history) == study.begun
-        return len(study.history) >= visible(study.begun, self.limit.in_flight)
+        return len(study.history) >= count_visible(study.begun, self.limit.in_flight)
 
     def _next(self, name: str) -> int:
         study = self._studies[name]

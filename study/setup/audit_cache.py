@@ -19,7 +19,9 @@ AUDITORS = (audit, cropped_copies, leaking_columns, names, near_duplicates, pixe
 """Modules whose text is part of what an audit is known by."""
 
 
-def known(cache: Path, find: Callable[[], tuple[str, ...]], **of: object) -> tuple[str, ...]:
+def cached_warnings(
+    cache: Path, find: Callable[[], tuple[str, ...]], **of: object
+) -> tuple[str, ...]:
     """The warnings that ``find`` gives, kept in ``cache`` under all that they depend on.
 
     Args:
@@ -28,7 +30,7 @@ def known(cache: Path, find: Callable[[], tuple[str, ...]], **of: object) -> tup
     Raises:
         DataError: ``find`` refuses the data; nothing is kept.
     """
-    path = cache / "audits" / f"{digest({**of, 'code': _code()})[:24]}.json"
+    path = cache / "audits" / f"{digest({**of, 'code': _code_hash()})[:24]}.json"
     if path.exists():
         return tuple(read_json(path))
     found = find()
@@ -37,6 +39,6 @@ def known(cache: Path, find: Callable[[], tuple[str, ...]], **of: object) -> tup
     return found
 
 
-def _code() -> str:
+def _code_hash() -> str:
     texts = (Path(str(module.__file__)).read_bytes() for module in AUDITORS)
     return hashlib.sha256(b"".join(texts)).hexdigest()

@@ -24,7 +24,7 @@ STEPS = 8
 """Least number of steps an epoch shall have, so that small data are not one batch."""
 
 
-def settled(
+def resolve_batch_size(
     config: StudyConfig,
     folder: RunFolder,
     encoders: Mapping[str, Encoder],
@@ -41,7 +41,7 @@ def settled(
     if folder.started():
         return replace(config, batch_size=folder.read_config()["batch_size"]), ""
     on_gpu = device.startswith("cuda")
-    cap = min(GPU_CAP if on_gpu else CPU_CAP, max(SMALLEST, _power(images // STEPS)))
+    cap = min(GPU_CAP if on_gpu else CPU_CAP, max(SMALLEST, _power_of_two(images // STEPS)))
     size = min(_fitting(config, encoders[name], device, cap) for name in config.encoders)
     why = (
         "memory holds no more"
@@ -54,16 +54,16 @@ def settled(
 def _fitting(config: StudyConfig, encoder: Encoder, device: str, cap: int) -> int:
     divided = divide(encoder, config.trainable_blocks)
     divided.tail.checkpointing = config.checkpointing
-    return largest(
+    return largest_batch(
         divided.tail,
-        _one(encoder, divided.trunk),
+        _one_image(encoder, divided.trunk),
         device=device,
         cap=cap,
         others=config.inner_folds - 1,
     )
 
 
-def largest(tail: Tail, one: torch.Tensor, *, device: str, cap: int, others: int) -> int:
+def largest_batch(tail: Tail, one: torch.Tensor, *, device: str, cap: int, others: int) -> int:
     """Largest power of two up to ``cap`` whose step fits beside the weights of ``others`` folds.
 
     Args:
@@ -101,13 +101,13 @@ def _step(tail: Tail, images: torch.Tensor, device: torch.device, others: int) -
     del beside
 
 
-def _one(encoder: Encoder, trunk: Encoder | None) -> torch.Tensor:
+def _one_image(encoder: Encoder, trunk: Encoder | None) -> torch.Tensor:
     side = encoder.image_size
     if trunk is None:
         return torch.zeros((1, side, side, 3), dtype=torch.uint8)
     return torch.zeros((1, trunk.tokens, trunk.token_dim), dtype=torch.float16)
 
 
-def _power(number: int) -> int:
+def _power_of_two(number: int) -> int:
     """The largest power of two that is not above ``number``; 1 for less."""
     return 1 << max(0, number.bit_length() - 1)

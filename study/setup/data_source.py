@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from outerfold.storage.datasets.demo import write_demo
-from outerfold.storage.datasets.kaggle import TASK_SETS, availability, download
+from outerfold.storage.datasets.kaggle import TASK_SETS, availability, download_dataset
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError
 from outerfold.study.config.record import DEMO
@@ -51,7 +51,7 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
             raise DataError(f"--data {given}: no such folder or file; check the path")
         return Source(named, str(named.resolve()))
     found = availability(task)
-    path = download(task) if found.state == "downloadable" else found.path
+    path = download_dataset(task) if found.state == "downloadable" else found.path
     if path is None:
         return _demo(
             task,

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from outerfold.storage.records import DataError
 
 
-def hold(path: Path) -> FileLock:
+def lock_run(path: Path) -> FileLock:
     """Make and lock a run directory, for as long as the returned lock lives.
 
     Raises:

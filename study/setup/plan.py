@@ -68,7 +68,7 @@ def mean_rows(studies: Sequence[OuterFold]) -> float:
     return sum(len(fold.train) for fold in studies) / len(studies)
 
 
-def length(config: StudyConfig) -> int:
+def complete_epochs(config: StudyConfig) -> int:
     """Epochs of a complete trial, which patience ends before the last one."""
     return min(config.epochs, config.patience_epochs + BEST_EPOCH)
 
@@ -78,22 +78,22 @@ def end_epochs(config: StudyConfig) -> float:
 
     The chosen trial is run again, then its configuration is refitted.
     """
-    return STACKED * length(config) + REFIT * min(config.epochs, BEST_EPOCH)
+    return STACKED * complete_epochs(config) + REFIT * min(config.epochs, BEST_EPOCH)
 
 
 def epoch_share(config: StudyConfig) -> float:
     """Share of the epochs that a search is expected to train."""
     if config.pruner == "halving":
-        share = LEARNT * _halving_share(config.trials, config.epochs, length(config))
-        return min(share, length(config) / config.epochs)
-    return EPOCH_SHARE[config.pruner] * length(config) / config.epochs
+        share = LEARNT * _halving_share(config.trials, config.epochs, complete_epochs(config))
+        return min(share, complete_epochs(config) / config.epochs)
+    return EPOCH_SHARE[config.pruner] * complete_epochs(config) / config.epochs
 
 
 def _halving_share(trials: int, epochs: int, length: int) -> float:
     """Of successive halving where every order of the scores at a rung is equally likely.
 
     The k-th trial at a rung goes on if it is among the best ``max(1, k // 3)`` of them; a trial
-    that is never given up ends after ``length`` epochs.
+    that is never given up ends after ``complete_epochs`` epochs.
     """
     reached, rung, trained, before = float(trials), max(1, epochs // FIRST_RUNG_SHARE), 0.0, 0
     while rung < length:
@@ -126,7 +126,7 @@ def describe_plan(
         f"patients kept whole, search for the best {config.metric}"
         if nested
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
-        "encoder": f"{' or '.join(config.encoders)}, {_trained(config)}",
+        "encoder": f"{' or '.join(config.encoders)}, {_trained_networks(config)}",
         "views": _views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
@@ -152,7 +152,7 @@ def _views(config: StudyConfig, data: Dataset) -> str:
     return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} encoded{by}"
 
 
-def _trained(config: StudyConfig) -> str:
+def _trained_networks(config: StudyConfig) -> str:
     blocks = config.trainable_blocks
     if not blocks:
         return "frozen (trainable blocks: 0)"

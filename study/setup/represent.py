@@ -13,13 +13,13 @@ from outerfold.pipelines.images.embeddings import Embeddings
 from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.storage.audit.audit import audit_embeddings
-from outerfold.storage.audit.cropped_copies import MANY
+from outerfold.storage.audit.cropped_copies import MOST_IMAGES
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import Dataset
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of, tokens_needed, views_of
-from outerfold.study.setup.audit_cache import known
-from outerfold.study.setup.run_directory import Ready
+from outerfold.study.setup.audit_cache import cached_warnings
+from outerfold.study.setup.run_directory import PreparedRun
 
 
 def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
@@ -40,7 +40,7 @@ def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
 
 
 def represent(
-    ready: Ready,
+    ready: PreparedRun,
     encoders: Mapping[str, Encoder],
     *,
     cache: Path,
@@ -60,7 +60,7 @@ def represent(
 
 
 def embed_rows(
-    ready: Ready,
+    ready: PreparedRun,
     encoders: Mapping[str, Encoder],
     *,
     cache: Path,
@@ -69,14 +69,16 @@ def embed_rows(
 ) -> Sources:
     """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
     used = [encoders[name] for name in ready.config.encoders]
-    found = [_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used]
+    found = [
+        _embed_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used
+    ]
     if len(found) == 1:
         return found[0]
     return ByEncoder(tuple(zip(ready.config.encoders, found, strict=True)))
 
 
-def _by(
-    ready: Ready,
+def _embed_by(
+    ready: PreparedRun,
     encoder: Encoder,
     *,
     cache: Path,
@@ -103,7 +105,9 @@ def division_of(config: StudyConfig, encoder: Encoder) -> Division:
     return Division(encoder, config.weights_of(encoder.name), config.trainable_blocks)
 
 
-def room(ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: str) -> list[str]:
+def check_disk_space(
+    ready: PreparedRun, encoders: Mapping[str, Encoder], *, cache: Path, device: str
+) -> list[str]:
     """What ``represent`` will keep of trainable tails' trunks, in words; none for nothing.
 
     Raises:
@@ -128,7 +132,7 @@ def room(ready: Ready, encoders: Mapping[str, Encoder], *, cache: Path, device: 
 
 
 def audit_represented(
-    ready: Ready, embeddings: Sources, cache: Path | None = None
+    ready: PreparedRun, embeddings: Sources, cache: Path | None = None
 ) -> tuple[str, ...]:
     """What only representations show of the data; looked for once a run, and kept in it.
 
@@ -144,14 +148,14 @@ def audit_represented(
         return ()
     first = source_of(embeddings, ready.config.encoders[0])
     first = first.embeddings if isinstance(first, TrunkSource) else first
-    if len(ready.data) > MANY:
+    if len(ready.data) > MOST_IMAGES:
         found: tuple[str, ...] = (
             f"cropped copies under two patients were not looked for among {len(ready.data):,} "
-            f"images; the search is for {MANY:,} at most",
+            f"images; the search is for {MOST_IMAGES:,} at most",
         )
     elif cache and isinstance(first, Embeddings):
         of = {"data": ready.data.fingerprint, "embeddings": first.name}
-        found = known(cache, lambda: _overlaps(ready.data, first), **of)
+        found = cached_warnings(cache, lambda: _overlaps(ready.data, first), **of)
     else:
         found = _overlaps(ready.data, first)
     ready.folder.add_audit(found)

@@ -11,24 +11,24 @@ from pathlib import Path
 
 import tomli_w
 
-from outerfold.storage.audit.audit import audit
-from outerfold.storage.readers.read import read
+from outerfold.storage.audit.audit import audit_dataset
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.trials.journal import discard_interrupted, mend, unlock
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
-from outerfold.study.setup.audit_cache import known
+from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.data_source import Source
-from outerfold.study.splits import Splits, flat, split
+from outerfold.study.splits import Splits, split, split_flat
 
 ORPHANS_GONE_SECONDS = 1.5
 """Workers of a killed driver end themselves well within this."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class PreparedRun:
     """A run that may begin or go on."""
 
     folder: RunFolder
@@ -47,7 +47,7 @@ def default_run(config: StudyConfig, name: str) -> Path:
 
 def read_source(source: Source, config: StudyConfig) -> Dataset:
     """The rows of a run as its options want them."""
-    return read(
+    return read_dataset(
         source.path,
         task=config.task,  # type: ignore[arg-type]
         classes=config.classes,
@@ -58,9 +58,9 @@ def read_source(source: Source, config: StudyConfig) -> Dataset:
     )
 
 
-def begin(
+def begin_or_resume(
     folder: RunFolder, config: StudyConfig, data: Dataset, cache: Path | None = None
-) -> Ready:
+) -> PreparedRun:
     """Start a run, or take up one that was started with the same options on the same data.
 
     Args:
@@ -73,39 +73,39 @@ def begin(
     if folder.started():
         refuse_other_numerics(folder)
         _refuse_changes(folder, config, data)
-        return Ready(folder, config, data, folder.read_splits(data))
+        return PreparedRun(folder, config, data, folder.read_splits(data))
     ranges_of(config, data)
     folds = {"outer_folds": config.outer_folds, "inner_folds": config.inner_folds}
 
     def find() -> tuple[str, ...]:
-        found = audit(data, **folds)
+        found = audit_dataset(data, **folds)
         found.require()
         return found.warnings
 
-    warnings = known(cache, find, data=data.fingerprint, **folds) if cache else find()
-    return lay_out(folder, config, data, cut(config, data), warnings)
+    warnings = cached_warnings(cache, find, data=data.fingerprint, **folds) if cache else find()
+    return write_run_directory(folder, config, data, make_splits(config, data), warnings)
 
 
-def lay_out(
+def write_run_directory(
     folder: RunFolder,
     config: StudyConfig,
     data: Dataset,
     splits: Splits,
     warnings: Sequence[str] = (),
-) -> Ready:
+) -> PreparedRun:
     """Write what a run directory begins with; ``warnings`` are the audit's."""
     studies = splits.outer if config.final == "ensemble" else splits.studies
     write_numerics(folder)
     folder.write_dataset(data, warnings)
     folder.write_splits(studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: it says that all the rest is there
-    return Ready(folder, config, data, studies)
+    return PreparedRun(folder, config, data, studies)
 
 
-def cut(config: StudyConfig, data: Dataset) -> Splits:
+def make_splits(config: StudyConfig, data: Dataset) -> Splits:
     """The divisions that the options ask for; a refused one raises ``DataError``."""
     if config.protocol == "non-nested":
-        return flat(data, folds=config.outer_folds, seed=config.seed)
+        return split_flat(data, folds=config.outer_folds, seed=config.seed)
     return split(
         data,
         outer_folds=config.outer_folds,

@@ -43,7 +43,7 @@ class StudyFailed(RuntimeError):
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class RefittedBest:
     """What a study made of its training side; no test row had a part in it."""
 
     replay: Replay
@@ -63,7 +63,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     best = best_trial(study, name)
     fold = session.folds[name]
     objective = session.objective(name, device)
-    chosen = choose(objective, best, session.config)
+    chosen = refit_best(objective, best, session.config)
     chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
     test = None if name == FINAL else _score(session.data, fold, chosen)
     cut = not limit_of(session.config, study).reached(history_of(study))
@@ -99,9 +99,9 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
     )
 
 
-def choose(
+def refit_best(
     objective: InnerObjective, best: optuna.trial.FrozenTrial, config: StudyConfig
-) -> Chosen:
+) -> RefittedBest:
     """Refit the best configuration on the whole training side, which is all that is seen here."""
     fixed = FixedTrial(best.params, number=best.number)
     if CHANGES in best.user_attrs:  # so that it is trained in the same parts again
@@ -118,7 +118,7 @@ def choose(
     training = refit(objective, fixed, replay.epochs, count)
     resampled = training.delivered(0)
     notes = resampled.note, decision.note, _repeatable(best, replay), _in_parts(training)
-    return Chosen(
+    return RefittedBest(
         replay,
         decision,
         training.fitted(*range(count)),
@@ -206,13 +206,13 @@ def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
     )
 
 
-def _score(data: Dataset, fold: OuterFold, chosen: Chosen) -> Predictions:
+def _score(data: Dataset, fold: OuterFold, chosen: RefittedBest) -> Predictions:
     test = data.select(fold.test)
     calibrated = chosen.decision.calibrate(chosen.fitted.predict(test.features))
     return _predictions(test, [fold.name] * len(test), fold.repeat, calibrated, chosen.decision)
 
 
-def _validation(train: TrainSide, fold: OuterFold, chosen: Chosen) -> Predictions:
+def _validation(train: TrainSide, fold: OuterFold, chosen: RefittedBest) -> Predictions:
     rows = train.select([name for inner in fold.inner for name in inner.val])
     names = [inner.name for inner in fold.inner for _ in inner.val]
     calibrated = chosen.decision.calibrate(np.concatenate(chosen.replay.probabilities))
@@ -238,7 +238,7 @@ def _result(
     session: Session,
     fold: OuterFold,
     best: optuna.trial.FrozenTrial,
-    chosen: Chosen,
+    chosen: RefittedBest,
     test: Predictions | None,
     trials: dict[str, int],
 ) -> FoldResult:

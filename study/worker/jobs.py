@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from outerfold.storage.records import DataError
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.worker.finish import StudyFailed, finish
-from outerfold.study.worker.session import Place, Session, open_session
+from outerfold.study.worker.session import Session, WorkerContext, open_session
 
 MEASURED_CONFIGURATIONS = 5
 """Random ones, for the plan; one where blocks are trained, as they cost alike."""
@@ -31,7 +31,7 @@ class Job:
         measure: time a few epochs instead.
     """
 
-    place: Place
+    place: WorkerContext
     study: str
     number: int | None
     device: str
@@ -63,7 +63,7 @@ class Outcome:
     trial: FrozenTrial | None = None
 
 
-def carry_out(job: Job) -> Outcome:
+def work_and_keep(job: Job) -> Outcome:
     """Run a job in this process and keep its trial, as the driver does for a worker."""
     outcome = work(job)
     if outcome.trial is not None:

@@ -13,12 +13,12 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.setup.represent import embed_rows, encoders_of
-from outerfold.study.setup.run_directory import Ready
-from outerfold.study.worker.session import Place
+from outerfold.study.setup.run_directory import PreparedRun
+from outerfold.study.worker.session import WorkerContext
 
 
 @lru_cache(maxsize=1)
-def at_hand(place: Place) -> Place:
+def with_local_embeddings(place: WorkerContext) -> WorkerContext:
     """The place with embeddings that this machine has.
 
     Where the driver's cache is not on a shared path, the worker computes the same table from the
@@ -35,7 +35,7 @@ def at_hand(place: Place) -> Place:
     folder = RunFolder(place.run)
     config = StudyConfig.from_toml(folder.read_config())
     data = folder.read_dataset()
-    ready = Ready(folder, config, data, folder.read_splits(data))
+    ready = PreparedRun(folder, config, data, folder.read_splits(data))
     try:
         built = embed_rows(
             ready,
@@ -59,7 +59,7 @@ def at_hand(place: Place) -> Place:
     return own
 
 
-def _tables(place: Place) -> list[Embeddings]:
+def _tables(place: WorkerContext) -> list[Embeddings]:
     sources = place.embeddings
     each = [s for _, s in sources.sources] if isinstance(sources, ByEncoder) else [sources]
     return [source for source in each if isinstance(source, Embeddings)]

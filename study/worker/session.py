@@ -21,20 +21,20 @@ from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics
 from outerfold.storage.seeds import derive
-from outerfold.storage.trials.database import patiently
+from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim
-from outerfold.storage.trials.trial_view import Desk
+from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
-from outerfold.study.schedule.patience import visible
+from outerfold.study.schedule.patience import count_visible
 
 SHOWN_SECONDS = 30.0
 """How long a network file system may take to show a trial on another machine."""
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerContext:
     """Where a worker finds a run; small, whatever the number of images.
 
     Attributes:
@@ -55,7 +55,7 @@ class Place:
 class Session:
     """One run as a worker process sees it."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: WorkerContext) -> None:
         self.place = place
         self.folder = RunFolder(place.run)
         self.embeddings = place.embeddings
@@ -121,20 +121,20 @@ class Session:
         Raises:
             RuntimeError: earlier trials that it has to see are not in the storage.
         """
-        kept = patiently(lambda: self.study(name, number))
-        count = visible(number, self.config.in_flight)
-        seen = _first(kept, count)
-        desk = Desk(name, kept.direction, seen, number)
+        kept = retry(lambda: self.study(name, number))
+        count = count_visible(number, self.config.in_flight)
+        seen = _first_ended(kept, count)
+        desk = TrialView(name, kept.direction, seen, number)
         return optuna.load_study(
             study_name=name, storage=desk, sampler=kept.sampler, pruner=kept.pruner
         )
 
 
-def _first(study: optuna.Study, count: int) -> list[FrozenTrial]:
+def _first_ended(study: optuna.Study, count: int) -> list[FrozenTrial]:
     """The first ``count`` trials; waits for a shared file system to show what it was given."""
     until = time.monotonic() + SHOWN_SECONDS
     while True:
-        trials = patiently(lambda: study.get_trials(deepcopy=False))[:count]
+        trials = retry(lambda: study.get_trials(deepcopy=False))[:count]
         if len(trials) == count and all(trial.state.is_finished() for trial in trials):
             return trials
         if time.monotonic() > until:
@@ -146,12 +146,14 @@ def _first(study: optuna.Study, count: int) -> list[FrozenTrial]:
 
 
 @lru_cache(maxsize=1)
-def open_session(place: Place) -> Session:
+def open_session(place: WorkerContext) -> Session:
     """The session of a run; one a process."""
     return Session(place)
 
 
-def create_studies(place: Place, config: StudyConfig, names: list[str]) -> dict[str, optuna.Study]:
+def create_studies(
+    place: WorkerContext, config: StudyConfig, names: list[str]
+) -> dict[str, optuna.Study]:
     """One fresh study an outer fold and one for all rows; none learns from another.
 
     Raises:

@@ -11,7 +11,7 @@ import pytest
 from outerfold.pipelines._base import Epoch, Pipeline
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import Dataset
-from tests.factories import ArraySource, make_config, make_rows, make_splits
+from tests.factories import ArraySource, make_config, make_rows, splits_of
 
 
 class PipelineContract:
@@ -27,7 +27,7 @@ class PipelineContract:
 
     def rows(self) -> TrainingRows:
         data, source = self.data()
-        fold = make_splits(data, make_config()).outer[0]
+        fold = splits_of(data, make_config()).outer[0]
         return TrainingRows(
             fold.train_side(data), fold.inner, source, tokens=self.make().tokens, seed=0
         )

@@ -21,7 +21,7 @@ from outerfold.pipelines._base import Epoch, TrainingDiverged
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray, OuterFold, TrainSide
 from outerfold.storage.seeds import derive
-from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.jobs import Job, work_and_keep
 from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.pipelines.rows.fold_factories import cut, small
@@ -289,7 +289,7 @@ def test_a_diverged_trial_is_failed_says_why_and_the_study_goes_on(tmp_path: Pat
     config = make_config(space={**SMALL, "sampler": {"values": ["none"]}}, trials=2)
     _, place = begin_run(tmp_path / "run", data, source, config)
     for number in range(2):
-        outcome = carry_out(Job(place, "final", number, "cpu"))
+        outcome = work_and_keep(Job(place, "final", number, "cpu"))
         assert outcome.state == "failed"
         assert outcome.reason.startswith("TrainingDiverged: epoch 1: a loss or probability is no")
         assert "Traceback" in outcome.trace
@@ -297,7 +297,7 @@ def test_a_diverged_trial_is_failed_says_why_and_the_study_goes_on(tmp_path: Pat
     trials = open_session(place).study("final").trials
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 2
     assert [t.user_attrs["failure"] for t in trials][1] == outcome.reason
-    end = carry_out(Job(place, "final", None, "cpu"))
+    end = work_and_keep(Job(place, "final", None, "cpu"))
     assert end.state == "failed"
     assert end.reason.startswith(
         "final: none of 2 trials was completed; the first cause: TrainingDiverged: epoch 1"

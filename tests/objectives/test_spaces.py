@@ -16,7 +16,7 @@ from outerfold.objectives.spaces import (
     LIMITS,
     RANGES,
     Choice,
-    Interval,
+    Range,
     Ranges,
     default_ranges,
     overridden,
@@ -43,7 +43,7 @@ def drawn(ranges: Ranges, task: str, number: int) -> list[tuple[dict[str, Any], 
     return points
 
 
-def inside(value: object, of: Interval | Choice) -> bool:
+def inside(value: object, of: Range | Choice) -> bool:
     if isinstance(of, Choice):
         return value in of.values
     assert isinstance(value, float)
@@ -104,7 +104,7 @@ def test_the_defaults_lie_within_the_limits_and_none_is_always_among_the_sampler
 ) -> None:
     for name, (least, most) in LIMITS.items():
         default = default_ranges(task, "all")[name]
-        ends = (default.low, default.high) if isinstance(default, Interval) else default.values
+        ends = (default.low, default.high) if isinstance(default, Range) else default.values
         assert all(least <= float(end) <= most for end in ends), name
     samplers = RANGES[task]["sampler"]
     assert isinstance(samplers, Choice)
@@ -120,7 +120,7 @@ def of_toml(text: str, task: str = "dbt") -> Ranges:
 
 def test_an_override_replaces_one_range_and_leaves_the_others() -> None:
     ranges = of_toml("[space.dropout]\nlow = 0\nhigh = 0.2\n")
-    assert ranges["dropout"] == Interval(0.0, 0.2)
+    assert ranges["dropout"] == Range(0.0, 0.2)
     assert {name: r for name, r in ranges.items() if name != "dropout"} == {
         name: r for name, r in RANGES["dbt"].items() if name != "dropout"
     }
@@ -130,21 +130,21 @@ def test_an_override_replaces_one_range_and_leaves_the_others() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "wanted"),
     [
-        ("dropout = {low = 0.1, high = 0.5, step = 0.1}", "dropout", Interval(0.1, 0.5, step=0.1)),
+        ("dropout = {low = 0.1, high = 0.5, step = 0.1}", "dropout", Range(0.1, 0.5, step=0.1)),
         (
             "learning_rate = {low = 1e-5, high = 1, log = true}",
             "learning_rate",
-            Interval(1e-5, 1.0, log=True),
+            Range(1e-5, 1.0, log=True),
         ),
         ("focal_gamma = {values = [0, 2]}", "focal_gamma", Choice((0, 2))),
         ("sampler = {values = ['none']}", "sampler", Choice(("none",))),
         ("attention = {values = [false]}", "attention", Choice((False,))),
         ("batch_size = {values = [16, 256]}", "batch_size", Choice((16, 256))),
-        ("dropout = {low = 0.3, high = 0.3}", "dropout", Interval(0.3, 0.3)),
+        ("dropout = {low = 0.3, high = 0.3}", "dropout", Range(0.3, 0.3)),
     ],
 )
 def test_overrides_are_read_as_a_configuration_file_spells_them(
-    text: str, name: str, wanted: Interval | Choice
+    text: str, name: str, wanted: Range | Choice
 ) -> None:
     ranges = of_toml(f"[space]\n{text}")
     assert ranges[name] == wanted
@@ -246,7 +246,7 @@ def test_the_rate_of_the_tail_is_searched_where_blocks_are_trained_and_only_ther
     task: str,
 ) -> None:
     assert "tail_rate" not in default_ranges(task)
-    assert default_ranges(task, 2)["tail_rate"] == Interval(0.01, 1.0, log=True)
+    assert default_ranges(task, 2)["tail_rate"] == Range(0.01, 1.0, log=True)
     assert set(default_ranges(task, "all")) - set(default_ranges(task, 2)) == {"augment_strength"}
     for blocks in (0, 2, "all"):
         trial = optuna.create_study().ask()

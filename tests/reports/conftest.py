@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.results.results import gather
+from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.write import write_report
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
 
 @pytest.fixture(scope="session")
 def binary() -> Evidence:
-    return gather(make_run(BINARY))
+    return gather_evidence(make_run(BINARY))
 
 
 @pytest.fixture(scope="session")
 def four() -> Evidence:
-    return gather(make_run(FOUR, synthetic=False))
+    return gather_evidence(make_run(FOUR, synthetic=False))
 
 
 @pytest.fixture(scope="session")
 def partial() -> Evidence:
-    return gather(unfinished(make_run(BINARY)))
+    return gather_evidence(unfinished(make_run(BINARY)))
 
 
 @pytest.fixture(scope="session")
 def nothing() -> Evidence:
-    return gather(unfinished(make_run(BINARY), folds=0))
+    return gather_evidence(unfinished(make_run(BINARY), folds=0))
 
 
 @pytest.fixture(scope="session")

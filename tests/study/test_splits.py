@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from outerfold.storage.records import DataError, Dataset, Features, LeakError
 from outerfold.study import splits as module
-from outerfold.study.splits import Splits, divide, patients_by_class, split
+from outerfold.study.splits import Splits, partition, patients_by_class, split
 from tests.factories import make_rows
 
 FEW = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -110,7 +110,7 @@ def test_inner_folds_come_from_the_outer_training_side_alone(data: Dataset, seed
     """A test side of other labels and patients leaves the inner folds as they were."""
     fold = cut(data, outer=2, seed=seed).outer[0]
     side = data.select(fold.train)
-    parts, _ = divide(side, 2, seed=module.derive(seed, fold.name, "inner"), what="inner")
+    parts, _ = partition(side, 2, seed=module.derive(seed, fold.name, "inner"), what="inner")
     assert [set(side.ids[part].tolist()) for part in parts] == [set(p.val) for p in fold.inner]
 
 
@@ -157,14 +157,14 @@ def by_image(data: Dataset, folds: int, seed: int) -> list[np.ndarray]:
 
 def plant_split_by_image(patch: pytest.MonkeyPatch, level: str) -> None:
     """Folds of one level, ``outer`` or ``inner``, are cut without regard to patients."""
-    honest = module.divide
+    honest = module.partition
 
     def leaky(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[np.ndarray], int]:
         if what == level:
             return by_image(data, folds, seed % 2**32), 0
         return honest(data, folds, seed=seed, what=what)
 
-    patch.setattr(module, "divide", leaky)
+    patch.setattr(module, "partition", leaky)
 
 
 def test_planted_outer_split_by_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_the_attempt_taken_is_recorded_and_makes_the_very_division() -> None:
     data, _ = make_rows(patients=24)
     found = cut(data)
     assert set(found.attempts) == {"repeat-0", "outer-0", "outer-1", "outer-2", "final"}
-    parts, attempt = divide(data, 3, seed=module.derive(0, "outer", 0), what="outer")
+    parts, attempt = partition(data, 3, seed=module.derive(0, "outer", 0), what="outer")
     assert found.attempts["repeat-0"] == attempt
     assert [set(data.ids[p].tolist()) for p in parts] == [set(f.test) for f in found.outer]
 
@@ -228,7 +228,7 @@ def imbalance(data: Dataset, parts: list[np.ndarray]) -> float:
 @FEW
 @given(tables(each=5), st.integers(0, 100))
 def test_the_best_balanced_of_many_attempts_is_taken(data: Dataset, seed: int) -> None:
-    taken, attempt = divide(data, 3, seed=seed, what="outer")
+    taken, attempt = partition(data, 3, seed=seed, what="outer")
     found = []
     for k in range(module.SEEDS_TRIED):
         parts = module._attempt(data, 3, module.derive(seed, k) % 2**32)
@@ -255,7 +255,7 @@ def test_many_attempts_balance_better_than_one() -> None:
     chance = np.random.default_rng(0)
     images = [(chance.random(int(chance.integers(1, 4))) < 0.4).astype(int) for _ in range(20)]
     data = table([patient.tolist() for patient in images], 2)
-    best, _ = divide(data, 3, seed=3, what="outer")
+    best, _ = partition(data, 3, seed=3, what="outer")
     single = [
         imbalance(data, module._attempt(data, 3, module.derive(3, k) % 2**32)) for k in range(8)
     ]
@@ -272,7 +272,7 @@ def test_a_single_attempt_can_lack_a_class_and_is_then_not_taken() -> None:
     ]
     assert any(lacking)
     for seed in range(5):
-        parts, _ = divide(data, 3, seed=seed, what="outer")
+        parts, _ = partition(data, 3, seed=seed, what="outer")
         assert all(set(data.labels[p].tolist()) == {0, 1} for p in parts)
 
 
@@ -345,14 +345,14 @@ def test_a_division_that_no_attempt_finds_is_refused_with_the_counts() -> None:
         match=r"inner folds: no division of 5 patients into 3 folds puts every class into every "
         r"fold \(class-0: 4 patients, class-1: 2 patients\); ask for fewer --inner-folds",
     ):
-        divide(data, 3, seed=0, what="inner")
+        partition(data, 3, seed=0, what="inner")
 
 
 def test_fewer_patients_than_folds_are_refused_alike() -> None:
     """An outer fold may take more patients than its fair share, and so leave too few."""
     data = table([[0, 1, 0, 1], [0, 1, 0, 1]], 2)
     with pytest.raises(DataError, match="inner folds: no division of 2 patients into 3 folds puts"):
-        divide(data, 3, seed=0, what="inner")
+        partition(data, 3, seed=0, what="inner")
 
 
 @FEW

@@ -18,7 +18,7 @@ from benchmarks.shared.simulation.learners import (
 )
 from outerfold.objectives.metrics import all_scores, class_scores, confusion, roc_auc
 from outerfold.reports.intervals.bootstrap import ece_without_bias, weighted_auc
-from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import Interval, nadeau_bengio
@@ -212,7 +212,7 @@ def _predictions(
 
 def _printed(cell: Cell, predictions: Predictions) -> dict[str, Interval]:
     """What the report prints, and precision and F1 of the last class; a leak is let through."""
-    rows = read(predictions, grouped=cell.split == "patients")
+    rows = code_rows(predictions, grouped=cell.split == "patients")
     tuned, last = cell.choice != "nothing", cell.classes - 1
     found = {}
     for name, leave in overall_leave_outs(rows).items():

@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.shared.speed.step_cost import Mlp
 from outerfold.objectives.metrics import METRICS
-from outerfold.objectives.spaces import Choice, Interval, Ranges
+from outerfold.objectives.spaces import Choice, Range, Ranges
 from outerfold.storage.records import Dataset, FloatArray, IntArray, OuterFold
 from outerfold.study.config.record import StudyConfig
 
@@ -146,7 +146,7 @@ def inner_fold_of(fold: OuterFold) -> IntArray:
     return np.array([of[name] for name in fold.train])
 
 
-def _distribution(drawn: Interval | Choice) -> BaseDistribution:
+def _distribution(drawn: Range | Choice) -> BaseDistribution:
     if isinstance(drawn, Choice):
         return CategoricalDistribution(drawn.values)
     return FloatDistribution(drawn.low, drawn.high, log=drawn.log, step=drawn.step)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.speed import gpu
 from outerfold.pipelines.encoders.registry import build
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 
 MEASURED = gpu.Measured(
     "dbt",
@@ -71,7 +71,7 @@ def test_images_are_what_the_readers_read_with_all_classes_and_whole_patients(
 ) -> None:
     for subject in gpu.SUBJECTS:
         root = gpu.write_images(tmp_path / subject.task, subject, 24)
-        data = read(root, task=subject.task, patient_regex=gpu.PATIENT, columns=None)  # type: ignore[arg-type]
+        data = read_dataset(root, task=subject.task, patient_regex=gpu.PATIENT, columns=None)  # type: ignore[arg-type]
         assert len(data) == len(set(data.patients.tolist())) == 24
         assert len(data.classes) == len(subject.classes)
         assert Image.open(data.features.images[0]).size == (gpu.SIDE, gpu.SIDE)

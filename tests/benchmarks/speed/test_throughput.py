@@ -14,7 +14,7 @@ from benchmarks.shared.small_studies import Pool
 from benchmarks.speed import throughput
 from outerfold.objectives.pruning import PRUNERS
 from outerfold.study.config.search_space import ranges_of
-from outerfold.study.setup.run_directory import cut
+from outerfold.study.setup.run_directory import make_splits
 from tests.factories import make_config, make_rows
 
 CONFIG = make_config(
@@ -44,7 +44,7 @@ def test_both_studies_are_of_the_same_splits_and_number_of_trials(
     pytest.importorskip("optuna_integration", reason="the extra `benchmarks` is not installed")
     from benchmarks.shared.speed.rival_study import inner_fold_of, rival_study
 
-    folds = list(cut(CONFIG, pool.data).outer)
+    folds = list(make_splits(CONFIG, pool.data).outer)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
     rival = rival_study(pool.data, inputs, folds, CONFIG, ranges_of(CONFIG, pool.data))
     own = whole_study(tmp_path / "run", pool, replace(CONFIG, pruner="none"), workers=1)

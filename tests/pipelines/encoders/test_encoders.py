@@ -367,7 +367,7 @@ def test_the_hash_names_the_file(timm_file: Path) -> None:
 def test_a_damaged_download_is_refused_and_not_kept(tmp_path: Path) -> None:
     (tmp_path / "served").write_bytes(b"half")
     with pytest.raises(DataError, match=r"SHA-256 is .* expected 000"):
-        sources.download((tmp_path / "served").as_uri(), tmp_path / "kept.pt", "0" * 64)
+        sources.download_weights((tmp_path / "served").as_uri(), tmp_path / "kept.pt", "0" * 64)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["served"]
 
 
@@ -406,7 +406,9 @@ def test_the_catalogue_says_of_a_timm_model_what_the_model_is(known: Known) -> N
         size = 4 * sum(value.numel() for value in network.parameters()) / 1e6
         config = resolve_model_data_config(network)
         network.reset_classifier(0)
-        pooled, spatial = timm_encoder.Trunk(network.eval())(torch.zeros(1, 3, *[known.side] * 2))
+        pooled, spatial = timm_encoder.TimmTrunk(network.eval())(
+            torch.zeros(1, 3, *[known.side] * 2)
+        )
     assert config["input_size"][-1] == known.side
     assert pooled.shape == (1, known.width)
     assert spatial.shape == (1, known.token_width, known.grid, known.grid)

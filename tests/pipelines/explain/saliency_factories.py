@@ -10,8 +10,8 @@ from outerfold.pipelines.explain.fold_model import FoldModel
 from outerfold.pipelines.explain.saliency import GRAD_CAM, Heat
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
-from outerfold.pipelines.heads.random_streams import Chance
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.heads.random_streams import RandomStreams
+from outerfold.pipelines.rows.tabular import TabularColumns
 
 NO_COLUMNS = np.zeros(0)
 
@@ -19,11 +19,11 @@ NO_COLUMNS = np.zeros(0)
 def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) -> FoldModel:
     """Untrained networks whose attention, if any, does not look everywhere alike."""
     scaler = Standardise(np.zeros((networks, width)), np.ones((networks, width)))
-    chance = Chance(range(networks))
+    chance = RandomStreams(range(networks))
     network = EmbeddingMLP(chance, Widths(width, tokens, 0, classes), scaler, dropout=0.1).eval()
     if network.pool is not None:
         torch.nn.init.normal_(network.pool.query, generator=torch.Generator().manual_seed(1))
-    return FoldModel(network, TabularEncoder(()), np.zeros(0), Decision(1.3, None), tokens)
+    return FoldModel(network, TabularColumns(()), np.zeros(0), Decision(1.3, None), tokens)
 
 
 def square(side: int, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,7 @@ from outerfold.pipelines.heads.networks import (
     Widths,
     class_logits,
 )
-from outerfold.pipelines.heads.random_streams import Chance
+from outerfold.pipelines.heads.random_streams import RandomStreams
 
 FOLDS, ROWS, TOKENS, WIDTH = 3, 6, 5, 8
 
@@ -59,7 +59,7 @@ def test_a_width_that_the_heads_cannot_share_is_refused() -> None:
 
 
 def test_attention_fusion_gives_twice_its_width_and_is_torchs_attention_over_two_tokens() -> None:
-    fusion = AttentionFusion(Chance([1, 2, 3]), WIDTH, 6, 16)
+    fusion = AttentionFusion(RandomStreams([1, 2, 3]), WIDTH, 6, 16)
     image, tabular = noise(FOLDS, ROWS, WIDTH), noise(FOLDS, ROWS, 6, seed=1)
     found = fusion(image, tabular)
     assert found.shape == (FOLDS, ROWS, 2 * 16)
@@ -74,7 +74,7 @@ def test_attention_fusion_gives_twice_its_width_and_is_torchs_attention_over_two
 
 
 def test_attention_fusion_lets_each_input_change_what_becomes_of_the_other() -> None:
-    fusion = AttentionFusion(Chance([1]), WIDTH, 6, 16)
+    fusion = AttentionFusion(RandomStreams([1]), WIDTH, 6, 16)
     image, tabular = noise(1, ROWS, WIDTH), noise(1, ROWS, 6, seed=1)
     of_image, of_columns = fusion(image, tabular).split(16, dim=-1)
     assert not torch.allclose(fusion(image, tabular + 1)[..., :16], of_image)
@@ -96,7 +96,7 @@ def test_the_embedding_head_gives_each_row_of_each_fold_its_logits(
     classes: int, logits: int, tokens: bool
 ) -> None:
     widths = Widths(WIDTH, tokens, 0, classes)
-    network = EmbeddingMLP(Chance([1, 2, 3]), widths, scaler(), dropout=0.1).eval()
+    network = EmbeddingMLP(RandomStreams([1, 2, 3]), widths, scaler(), dropout=0.1).eval()
     shape = (FOLDS, ROWS, TOKENS, WIDTH) if tokens else (FOLDS, ROWS, WIDTH)
     assert network(noise(*shape), torch.zeros(FOLDS, ROWS, 0), None).shape == (FOLDS, ROWS, logits)
 
@@ -106,7 +106,7 @@ def test_the_fusion_head_takes_images_with_columns_or_without(
     tabular: int, attention: bool
 ) -> None:
     network = FusionNetwork(
-        Chance([1, 2, 3]),
+        RandomStreams([1, 2, 3]),
         Widths(WIDTH, False, tabular, 2),
         scaler(),
         dropout=0.1,
@@ -123,7 +123,7 @@ def test_the_fusion_head_takes_images_with_columns_or_without(
 def test_every_parameter_of_the_fusion_head_has_a_gradient_that_is_not_rounding_noise() -> None:
     """Adam would make full-size steps of the noise, so a stack would not learn what one does."""
     network = FusionNetwork(
-        Chance([1, 2]),
+        RandomStreams([1, 2]),
         Widths(WIDTH, False, 7, 2),
         Standardise(np.zeros((2, 8)), np.ones((2, 8))),
         dropout=0.0,
@@ -139,7 +139,7 @@ def test_every_parameter_of_the_fusion_head_has_a_gradient_that_is_not_rounding_
 def test_a_stack_keeps_its_folds_apart() -> None:
     """No row of one fold has a part in another fold's logits or gradients."""
     network = FusionNetwork(
-        Chance([1, 2, 3]), Widths(WIDTH, False, 7, 2), scaler(), dropout=0.0, attention=True
+        RandomStreams([1, 2, 3]), Widths(WIDTH, False, 7, 2), scaler(), dropout=0.0, attention=True
     )
     images, columns = noise(FOLDS, ROWS, WIDTH), noise(FOLDS, ROWS, 7, seed=1)
     images.requires_grad_()

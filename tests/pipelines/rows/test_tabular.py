@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.records import Column, FloatArray
 from tests.factories import COLUMNS
 from tests.pipelines.rows.fold_factories import prepared
@@ -18,11 +18,11 @@ HISTORY = Column("family_history", "binary", ("no", "yes"))
 TISSUE = Column("tissue", "categorical", ("fat", "mixed", "dense"))
 
 
-def fit(column: Column, *values: float) -> TabularEncoder:
-    return TabularEncoder.fit((column,), np.array(values)[:, None])
+def fit(column: Column, *values: float) -> TabularColumns:
+    return TabularColumns.fit((column,), np.array(values)[:, None])
 
 
-def encode(encoder: TabularEncoder, *values: float) -> list[list[float]]:
+def encode(encoder: TabularColumns, *values: float) -> list[list[float]]:
     return encoder.transform(np.array(values)[:, None]).tolist()
 
 
@@ -95,7 +95,7 @@ def test_a_column_missing_in_every_training_row_is_zeros_and_a_mark(
 
 
 def test_no_columns_are_no_numbers() -> None:
-    encoder = TabularEncoder.fit((), np.zeros((4, 0)))
+    encoder = TabularColumns.fit((), np.zeros((4, 0)))
     assert encoder.width == 0
     assert encoder.transform(np.zeros((3, 0))).shape == (3, 0)
 
@@ -113,7 +113,7 @@ def tables(rows: int) -> st.SearchStrategy[FloatArray]:
 def test_every_row_becomes_as_many_finite_numbers_as_the_encoder_says(
     training: FloatArray, new: FloatArray
 ) -> None:
-    encoder = TabularEncoder.fit(COLUMNS, training)
+    encoder = TabularColumns.fit(COLUMNS, training)
     for table in (training, new):
         found = encoder.transform(table)
         assert found.shape == (len(table), encoder.width) == (len(table), 2 + 2 + 4)
@@ -125,7 +125,7 @@ def test_every_row_becomes_as_many_finite_numbers_as_the_encoder_says(
 @settings(max_examples=60, deadline=None)
 @given(tables(7))
 def test_what_was_observed_can_be_read_back(training: FloatArray) -> None:
-    encoder = TabularEncoder.fit(COLUMNS, training)
+    encoder = TabularColumns.fit(COLUMNS, training)
     found = encoder.transform(training)
     age, code, level = training.T
     fitted = encoder.columns[0]
@@ -141,7 +141,7 @@ def test_a_folds_scalers_and_encoders_are_fitted_on_its_own_training_rows_alone(
     rows = prepared()
     data = rows.train
     for fold in rows.folds:
-        own = TabularEncoder.fit(data.features.columns, data.features.tabular[fold.fit])
+        own = TabularColumns.fit(data.features.columns, data.features.tabular[fold.fit])
         assert fold.encoder == own
         fitting = rows.images[fold.fit]
         np.testing.assert_allclose(fold.scaler.mean, fitting.mean(axis=0), rtol=1e-5, atol=1e-6)

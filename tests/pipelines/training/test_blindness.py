@@ -20,7 +20,7 @@ from outerfold.pipelines.heads.losses import effective_number_alpha
 from outerfold.pipelines.rows import training_rows
 from outerfold.pipelines.rows.batches import Batches
 from outerfold.pipelines.rows.resample import SAMPLERS, Resampled
-from outerfold.pipelines.rows.tabular import TabularEncoder
+from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import FoldRows, Scaler, TrainingRows
 from outerfold.pipelines.training import heads
 from outerfold.storage.records import Dataset, Fold, IntArray
@@ -131,7 +131,7 @@ def test_planted_scaler_fitted_on_validating_rows_is_caught(
     assert {"scaler", "weights"} <= set(what_differs())
 
 
-def read_by(encoder: TabularEncoder, rows: TrainingRows) -> dict[str, Any]:
+def read_by(encoder: TabularColumns, rows: TrainingRows) -> dict[str, Any]:
     """A fold's encoder, and its columns as that encoder reads them."""
     table = encoder.transform(rows.train.features.tabular)
     return {"encoder": encoder, "tabular": table.astype(np.float32)}
@@ -144,9 +144,9 @@ def test_planted_imputer_fitted_on_validating_rows_is_caught(
 
     def leak(rows: TrainingRows, fold: FoldRows) -> dict[str, Any]:
         table = rows.train.features.tabular
-        everything = TabularEncoder.fit(rows.train.features.columns, table)
+        everything = TabularColumns.fit(rows.train.features.columns, table)
         pairs = zip(fold.encoder.columns, everything.columns, strict=True)
-        encoder = TabularEncoder(tuple(replace(own, fill=all_.fill) for own, all_ in pairs))
+        encoder = TabularColumns(tuple(replace(own, fill=all_.fill) for own, all_ in pairs))
         return read_by(encoder, rows)
 
     plant_in_fold_rows(monkeypatch, leak)
@@ -158,7 +158,7 @@ def test_planted_encoder_fitted_on_validating_rows_is_caught(
 ) -> None:
     def leak(rows: TrainingRows, fold: FoldRows) -> dict[str, Any]:
         table = rows.train.features.tabular
-        encoder = TabularEncoder.fit(rows.train.features.columns, table)
+        encoder = TabularColumns.fit(rows.train.features.columns, table)
         return read_by(encoder, rows)
 
     plant_in_fold_rows(monkeypatch, leak)

@@ -13,8 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from outerfold.pipelines._base import Epoch, TrainingDiverged
-from outerfold.pipelines.heads.random_streams import Chance
-from outerfold.pipelines.heads.stacked import EPS, BatchNorm, Block, Dropout, Linear, StackedAdam
+from outerfold.pipelines.heads.random_streams import RandomStreams
+from outerfold.pipelines.heads.stacked import (
+    EPS,
+    BatchNorm,
+    Dropout,
+    Linear,
+    StackedAdam,
+    StackedBlock,
+)
 from outerfold.pipelines.rows.batches import Batch, Batches, BatchRun
 from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
 from outerfold.pipelines.rows.training_rows import TrainingRows
@@ -370,7 +377,7 @@ def _two_folds(*, rows: int) -> tuple[Tensor, Tensor]:
 
 
 def test_a_folds_draws_depend_on_its_own_seed_alone() -> None:
-    stack, alone = Chance([11, 12, 13]), Chance([12])
+    stack, alone = RandomStreams([11, 12, 13]), RandomStreams([12])
     assert torch.equal(stack.uniform(4, 5)[1], alone.uniform(4, 5)[0])
     stack.kept(9, 5, 0.5)  # draws that the fold alone does not make
     for chance in (stack, alone):
@@ -382,14 +389,14 @@ def test_a_folds_draws_depend_on_its_own_seed_alone() -> None:
 
 
 def test_masks_of_a_row_do_not_depend_on_how_many_rows_a_neighbour_has() -> None:
-    beside, alone = Chance([12, 13], rows=16), Chance([12], rows=16)
+    beside, alone = RandomStreams([12, 13], rows=16), RandomStreams([12], rows=16)
     for most, own in ((11, 10), (16, 16), (7, 3)):
         wide, narrow = beside.kept(most, 5, 0.4), alone.kept(own, 5, 0.4)
         assert torch.equal(wide[0, :own], narrow[0])
 
 
 def test_a_kept_share_is_the_rate_to_within_chance_and_neighbouring_draws_are_unrelated() -> None:
-    chance = Chance([3])
+    chance = RandomStreams([3])
     kept = chance.kept(1000, 400, 0.3)[0].double()
     assert kept.mean().item() == pytest.approx(0.7, abs=4 * (0.21 / 4e5) ** 0.5)
     centred = (kept - kept.mean()).flatten()
@@ -400,17 +407,17 @@ def test_a_kept_share_is_the_rate_to_within_chance_and_neighbouring_draws_are_un
 
 
 def test_dropout_zeroes_its_share_keeps_the_mean_and_does_nothing_in_evaluation() -> None:
-    dropout = Dropout(Chance([1, 2]), 0.4)
+    dropout = Dropout(RandomStreams([1, 2]), 0.4)
     x = torch.ones(2, 200, 200)
     out = dropout(x)
     assert out.unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
     assert (out == 0).float().mean().item() == pytest.approx(0.4, abs=0.01)
     assert torch.equal(dropout.eval()(x), x)
-    assert torch.equal(Dropout(Chance([1, 2]), 0.0)(x), x)
+    assert torch.equal(Dropout(RandomStreams([1, 2]), 0.0)(x), x)
 
 
 def test_linear_layers_are_torchs_fold_by_fold() -> None:
-    layer = Linear(Chance([1, 2]), 6, 3)
+    layer = Linear(RandomStreams([1, 2]), 6, 3)
     x = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
     assert layer.bias is not None
     for k in range(2):
@@ -424,7 +431,7 @@ def test_linear_layers_are_torchs_fold_by_fold() -> None:
 
 
 def net(seeds: list[int]) -> nn.Module:
-    chance = Chance(seeds)
+    chance = RandomStreams(seeds)
     return nn.ModuleList([Linear(chance, 4, 3), Linear(chance, 3, 2)])
 
 
@@ -550,7 +557,7 @@ def test_a_products_gradient_reaches_the_optimiser_as_autograds_would(times: int
 
 
 def test_the_parameters_of_the_module_are_what_the_optimiser_moves() -> None:
-    block = Block(Chance([1, 2]), 4, 3, 0.0)
+    block = StackedBlock(RandomStreams([1, 2]), 4, 3, 0.0)
     optimiser = StackedAdam(block, weight_decay=0.0, decoupled=True, clip_norm=None)
     before = [parameter.detach().clone() for parameter in block.parameters()]
     x = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))

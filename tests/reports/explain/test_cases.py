@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from outerfold.reports.explain.cases import KINDS, Case, choose
+from outerfold.reports.explain.cases import KINDS, Case, choose_cases
 from outerfold.storage.records import Predictions
 from tests.reports.run_factory import BINARY, FOUR, make_run
 
@@ -31,7 +31,7 @@ def names(cases: list[Case], label: int, kind: str) -> list[str]:
 
 def test_right_wrong_and_borderline_by_the_folds_own_threshold() -> None:
     found = rows([0.9, 0.31, 0.6, 0.05, 0.2, 0.28, 0.8], [1, 1, 1, 1, 0, 0, 0], 0.3, "abcdefg")
-    cases = choose(found, {"outer-0": 0.3}, 1)
+    cases = choose_cases(found, {"outer-0": 0.3}, 1)
     assert names(cases, 1, "right") == ["i0"]
     assert names(cases, 1, "wrong") == ["i3"]
     assert names(cases, 1, "borderline") == ["i1"]
@@ -42,7 +42,7 @@ def test_right_wrong_and_borderline_by_the_folds_own_threshold() -> None:
 
 def test_no_kind_shows_a_patient_twice_and_no_image_is_shown_twice() -> None:
     found = rows([0.9, 0.8, 0.7, 0.6], [1, 1, 1, 1], 0.3, "aabb")
-    cases = choose(found, {"outer-0": 0.3}, 3)
+    cases = choose_cases(found, {"outer-0": 0.3}, 3)
     assert names(cases, 1, "right") == ["i0", "i2"]
     assert names(cases, 1, "borderline") == ["i3", "i1"]
 
@@ -53,7 +53,7 @@ def test_cases_are_the_extremes_of_the_predictions(classes: tuple[str, ...]) -> 
     test = run.outer[0].test
     assert test is not None
     cuts = {run.outer[0].name: run.outer[0].threshold}
-    cases = choose(test, cuts, 1)
+    cases = choose_cases(test, cuts, 1)
     called = test.probabilities.max(axis=1)  # the factory decides by the largest probability
     for label in range(len(classes)):
         own = test.labels == label
@@ -70,7 +70,7 @@ def test_of_several_classes_the_closest_call_has_the_smallest_gap() -> None:
     run = make_run(FOUR)
     test = run.outer[0].test
     assert test is not None
-    cases = choose(test, {run.outer[0].name: None}, 1)
+    cases = choose_cases(test, {run.outer[0].name: None}, 1)
     shown = {case.id for case in cases if case.kind != "borderline"}
     top = np.sort(test.probabilities, axis=1)
     left = (test.labels == 0) & ~np.isin(test.ids, list(shown))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from outerfold.pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
-from outerfold.reports.explain.cases import Case, choose
+from outerfold.reports.explain.cases import Case, choose_cases
 from outerfold.reports.explain.figures import fitted, whole
 from outerfold.reports.explain.page import (
     METHODS,
@@ -42,7 +42,7 @@ def inside_of(run: Run, *, method: str = POOLING, peak: float | None = 1.4) -> I
             method,
             peak,
         )
-        for case in choose(rows, {fold.name: fold.threshold for fold in run.outer}, 1)
+        for case in choose_cases(rows, {fold.name: fold.threshold for fold in run.outer}, 1)
     )
     return Inside(run, shown, None, networks=5)
 
@@ -65,7 +65,9 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
     assert "16 spatial tokens" in text
     assert "Grad-CAM" not in text
     assert text.count("SYNTHETIC DATA") >= 6
-    for case in choose(joined_rows(make_run(FOUR)), {f"outer-{k}": None for k in range(5)}, 1):  # type: ignore[arg-type]
+    for case in choose_cases(
+        joined_rows(make_run(FOUR)), {f"outer-{k}": None for k in range(5)}, 1
+    ):  # type: ignore[arg-type]
         assert case.id in text
 
 

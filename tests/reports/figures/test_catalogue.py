@@ -11,18 +11,18 @@ from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.figures.scores import GRID, precision_height, roc_height
 from outerfold.reports.figures.style import compose, render
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.results.results import gather
+from outerfold.reports.results.results import gather_evidence
 from tests.reports.run_factory import FOUR, make_run
 
-NAMES = [plate.name for plate in PLATES]
+NAMES = [plate.name for plate in FIGURES]
 
 
 def plate(name):
-    return next(one for one in PLATES if one.name == name)
+    return next(one for one in FIGURES if one.name == name)
 
 
 def drawn(name, evidence):
@@ -107,7 +107,7 @@ def test_six_classes_still_fit():
     wide = tuple(_wider(study, six) for study in run.outer)
     counts = {**run.dataset["classes"], "Fifth class": 0, "Sixth class": 0}
     data = {**run.dataset, "classes": counts}
-    evidence = gather(replace(run, classes=six, outer=wide, final=None, dataset=data))
+    evidence = gather_evidence(replace(run, classes=six, outer=wide, final=None, dataset=data))
     for name in ("Figure_Test_Confusion_Matrix", "Figure_Test_ROC_PR", "comprehensive_results"):
         assert drawn(name, evidence).get_tightbbox().x0 >= -0.01
 

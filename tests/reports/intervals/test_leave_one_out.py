@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as reference
 
 from outerfold.objectives.metrics import METRICS
-from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import overall, per_class
 from outerfold.storage.records import DataError, LeakError
@@ -81,7 +81,7 @@ def test_leaving_a_patient_out_equals_deleting_its_rows_and_asking_sklearn(
     classes, repeats, mixed, ties
 ):
     rows = make(classes=classes, repeats=repeats, levels=ties, mixed=mixed, rarest=9)
-    found = overall_leave_outs(read(rows))
+    found = overall_leave_outs(code_rows(rows))
     pooled = found["average_precision"].pooled
     whole = plain_overall(rows, classes, pooled)
     assert set(found) == set(whole)
@@ -96,7 +96,7 @@ def test_leaving_a_patient_out_equals_deleting_its_rows_and_asking_sklearn(
 @pytest.mark.parametrize("mixed", [False, True])
 def test_leaving_a_patient_out_of_one_class_equals_deleting_its_rows(mixed):
     rows = make(patients=150, classes=3, mixed=mixed, rarest=50)
-    found = class_leave_outs(read(rows), 2)
+    found = class_leave_outs(code_rows(rows), 2)
     assert not found["average_precision"].pooled
     for i, patient in list(enumerate(np.unique(rows.patients)))[::5]:
         one = take(rows, rows.patients != patient)
@@ -115,7 +115,7 @@ def test_leaving_a_patient_out_of_one_class_equals_deleting_its_rows(mixed):
 
 def test_folds_are_in_natural_order():
     rows = make(patients=120, folds=12, rarest=50)
-    assert read(rows).fold_names == tuple(f"outer-{k}" for k in range(12))
+    assert code_rows(rows).fold_names == tuple(f"outer-{k}" for k in range(12))
 
 
 def test_a_patient_in_two_folds_is_refused():

@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 
 from outerfold.objectives.metrics import METRICS, class_scores, confusion, decision_scores
 from outerfold.reports.intervals.bootstrap import ece_without_bias
-from outerfold.reports.intervals.coded_rows import read
+from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import spread, total_error, wilson
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import overall, per_class
@@ -39,7 +39,7 @@ def test_wilson_is_scipys():
 @pytest.mark.parametrize(("tuned", "stretch"), [(True, 1.4), (False, 1.25)])
 def test_interval_is_the_stretched_error_on_the_scale_its_method_names(tuned, stretch):
     rows = make(patients=120, rarest=40)
-    found, leaves = overall(rows, tuned=tuned), overall_leave_outs(read(rows))
+    found, leaves = overall(rows, tuned=tuned), overall_leave_outs(code_rows(rows))
     for name in ("roc_auc", "balanced_accuracy", "f1", "brier"):
         se, df = spread(leaves[name].without)
         p, half = found[name].estimate, stretch * se * stats.t.ppf(0.975, df)
@@ -200,7 +200,7 @@ def test_ece_loses_the_share_of_its_bias_that_resampling_can_see():
         labels = (chance.random(len(rows)) < p).astype(int)
         table = replace(rows, labels=labels, probabilities=np.stack([1 - p, p], axis=1))
         raw.append(METRICS["ece"].score(labels, table.probabilities))
-        corrected.append(ece_without_bias(read(table), raw[-1]))
+        corrected.append(ece_without_bias(code_rows(table), raw[-1]))
     assert np.mean(corrected) / np.mean(raw) == pytest.approx(2 - math.sqrt(2), abs=0.05)
 
 
@@ -225,27 +225,27 @@ def with_thresholds(rows, thresholds):
 def test_a_threshold_is_found_between_what_it_divides():
     rows = make(patients=300, rarest=100)
     told = [0.2, 0.3, 0.4, 0.5, 0.6]
-    found = fold_thresholds(read(with_thresholds(rows, told)))
+    found = fold_thresholds(code_rows(with_thresholds(rows, told)))
     np.testing.assert_allclose(found, told, atol=0.03)
 
 
 def test_one_threshold_for_all_folds_adds_no_variance():
     rows = make(patients=300, rarest=100)
-    assert not len(fold_thresholds(read(with_thresholds(rows, [0.37] * 5))))
-    assert all(leave.moved == 0 for leave in overall_leave_outs(read(rows)).values())
+    assert not len(fold_thresholds(code_rows(with_thresholds(rows, [0.37] * 5))))
+    assert all(leave.moved == 0 for leave in overall_leave_outs(code_rows(rows)).values())
 
 
 def test_decisions_that_no_threshold_explains_and_several_classes_add_no_variance():
     rows = make(patients=300, rarest=100)
-    assert not len(fold_thresholds(read(replace(rows, predicted=1 - rows.predicted))))
-    assert not len(fold_thresholds(read(make(classes=3))))
+    assert not len(fold_thresholds(code_rows(replace(rows, predicted=1 - rows.predicted))))
+    assert not len(fold_thresholds(code_rows(make(classes=3))))
 
 
 def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
     rows = make(patients=300, rarest=100)
     spread_out = with_thresholds(rows, [0.2, 0.3, 0.4, 0.5, 0.6])
-    leaves = overall_leave_outs(read(spread_out))
-    thresholds, positive = fold_thresholds(read(spread_out)), rows.probabilities[:, 1]
+    leaves = overall_leave_outs(code_rows(spread_out))
+    thresholds, positive = fold_thresholds(code_rows(spread_out)), rows.probabilities[:, 1]
     each = [decision_scores(rows.labels, (positive >= t).astype(int), 2) for t in thresholds]
     for name, leave in leaves.items():
         expected = np.var([one[name] for one in each], ddof=1) if name in each[0] else 0.0
@@ -265,10 +265,10 @@ def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
 
 def test_learnt_thresholds_widen_the_metrics_of_a_class():
     rows = with_thresholds(make(patients=300, rarest=100), [0.2, 0.3, 0.4, 0.5, 0.6])
-    found = class_leave_outs(read(rows), 0)
+    found = class_leave_outs(code_rows(rows), 0)
     values = [
         class_scores(confusion(rows.labels, (rows.probabilities[:, 1] >= t).astype(int), 2))
-        for t in fold_thresholds(read(rows))
+        for t in fold_thresholds(code_rows(rows))
     ]
     for name in ("precision", "recall", "f1", "specificity"):
         assert found[name].moved == pytest.approx(np.var([v[name][0] for v in values], ddof=1))

@@ -14,11 +14,11 @@ from PIL import Image
 from rich.console import Console
 
 from outerfold.reports.blocks import Heading, Paragraph, Table
-from outerfold.reports.figures.catalogue import PLATES, pictures
+from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.picture import draw, width, wrapped
+from outerfold.reports.render.picture import draw_page, width, wrapped
 from outerfold.reports.report_page import page
-from outerfold.reports.results.results import gather
+from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import markdown, model_card
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import overall_table, per_class_table
@@ -60,7 +60,7 @@ def docx_text(path: Path) -> str:
 def test_every_promised_file_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     expected = {"results.json", "predictions.csv", "report.html", "comprehensive_results.png"}
-    expected |= {f"{p.name}{end}" for p in PLATES[:-1] for end in (".jpg", ".docx")}
+    expected |= {f"{p.name}{end}" for p in FIGURES[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in TABLES for end in (".jpg", ".docx")}
     expected |= {"Summary_Experiment.docx", "Summary_Experiment.jpg"}
     assert names == expected | {"predictions_validation.csv", "predictions_patient.csv"}
@@ -93,7 +93,7 @@ def test_tables_are_pictures_too(name, folder):
 def test_every_document_is_stamped_and_names_its_figure_or_table(folder):
     for path in folder.glob("*.docx"):
         assert "SYNTHETIC DATA" in docx_text(path), path.name
-    for index, plate in enumerate(PLATES[:-1], start=1):
+    for index, plate in enumerate(FIGURES[:-1], start=1):
         text = docx_text(folder / f"{plate.name}.docx")
         assert text.lstrip().startswith(f"Figure {index}.")
         assert "110 patients" in text
@@ -121,8 +121,8 @@ def test_a_table_has_three_rules_and_no_vertical_line(folder):
 
 
 def test_the_same_run_gives_the_same_bytes(folder, binary):
-    again = gather(make_run(BINARY)).numbers
-    images = {plate.name: (folder / plate.file).read_bytes() for plate in PLATES}
+    again = gather_evidence(make_run(BINARY)).numbers
+    images = {plate.name: (folder / plate.file).read_bytes() for plate in FIGURES}
     assert page(again, images).encode() == (folder / "report.html").read_bytes()
     glance = pictures(again)["comprehensive_results"]
     made = document([*summary(again), glance], title=title(again), images=images)
@@ -139,14 +139,14 @@ def test_a_run_without_a_finished_fold_still_gets_a_report(nothing, tmp_path):
 def test_the_page_needs_no_network_and_shows_every_figure(folder):
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(https?:)?//", html)
-    assert html.count("data:image/jpeg;base64,") == len(PLATES)
+    assert html.count("data:image/jpeg;base64,") == len(FIGURES)
     assert "SYNTHETIC DATA" in html
     assert "[1.000" not in html
 
 
 def test_page_escapes_what_the_data_are_called(nothing):
     named = replace(nothing.run, name="<script>x</script>")
-    assert "<script>" not in page(gather(named).numbers, {})
+    assert "<script>" not in page(gather_evidence(named).numbers, {})
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_page_escapes_what_the_data_are_called(nothing):
     [(make_run(BINARY), "summary_binary.md"), (unfinished(make_run(FOUR)), "summary_partial.md")],
 )
 def test_the_summary_reads_as_agreed(run, file):
-    text = markdown(summary(gather(run).numbers))
+    text = markdown(summary(gather_evidence(run).numbers))
     assert text == (GOLDEN / file).read_text(encoding="utf-8")
 
 
@@ -191,7 +191,7 @@ def test_no_printed_score_of_the_search_but_the_difference(binary):
 def test_unknown_patients_are_confessed():
     run = make_run(BINARY)
     guessed = replace(run, dataset={**run.dataset, "patients_known": False})
-    assert "could not be verified" in markdown(summary(gather(guessed).numbers))
+    assert "could not be verified" in markdown(summary(gather_evidence(guessed).numbers))
 
 
 def test_lines_are_wrapped_to_the_room_there_is():
@@ -202,7 +202,9 @@ def test_lines_are_wrapped_to_the_room_there_is():
 
 def test_many_columns_shrink_rather_than_leave_the_page():
     many = Table("Wide", tuple(f"outer-{i}" for i in range(16)), (("0.000458",) * 16,))
-    assert Image.open(io.BytesIO(draw([Heading("h"), Paragraph("p", strong=True), many]))).width
+    assert Image.open(
+        io.BytesIO(draw_page([Heading("h"), Paragraph("p", strong=True), many]))
+    ).width
     assert document([many])
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from outerfold.reports.report_page import page
 from outerfold.reports.results.level_entries import ONE_IMAGE, refuse_inert
 from outerfold.reports.results.levels import NO_SIDES, by_level, combine, units_of
-from outerfold.reports.results.results import gather, results
+from outerfold.reports.results.results import gather_evidence, results
 from outerfold.reports.sections.level_tables import level_class_table, level_table
 from outerfold.reports.sections.summary import headline
 from outerfold.reports.sections.terminal import closing_table
@@ -155,7 +155,7 @@ def test_several_classes_have_no_threshold(four):
 
 
 def test_repeats_are_combined_apart():
-    found = gather(make_run(BINARY, repeats=2))
+    found = gather_evidence(make_run(BINARY, repeats=2))
     assert len(found.levels["patient"]) == 2 * 110
     assert found.numbers["levels"]["patient"]["units"] == 110
 
@@ -210,7 +210,7 @@ def test_one_image_a_patient_leaves_a_sentence_in_place_of_the_table(tmp_path):
     write_report(run, tmp_path)
     assert ONE_IMAGE in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*Patient*"))
-    assert gather(run).levels == {}
+    assert gather_evidence(run).levels == {}
 
 
 def test_breasts_are_combined_apart_and_the_patient_stays_the_unit_of_the_intervals():

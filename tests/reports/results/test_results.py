@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from outerfold.objectives.metrics import METRICS
-from outerfold.reports.results.results import gather, plain, results, results_text
+from outerfold.reports.results.results import gather_evidence, plain, results, results_text
 from outerfold.storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
@@ -139,11 +139,11 @@ def test_test_numbers_do_not_depend_on_the_inner_folds():
 
 
 def test_repeats_widen_nothing_by_counting_images_twice():
-    numbers = gather(make_run(BINARY, repeats=2)).numbers
+    numbers = gather_evidence(make_run(BINARY, repeats=2)).numbers
     assert len(numbers["outer"]) == 10
     assert (
         numbers["dataset"]["patients_by_class"]
-        == gather(make_run(BINARY)).numbers["dataset"]["patients_by_class"]
+        == gather_evidence(make_run(BINARY)).numbers["dataset"]["patients_by_class"]
     )
 
 

@@ -15,10 +15,10 @@ from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.predictions import test_rows as rows_of
 from outerfold.reports.sections.comparison import (
     Comparison,
-    compare,
+    compare_runs,
     comparison_table,
+    comparison_words,
     comparisons_csv,
-    in_words,
 )
 from outerfold.reports.sections.comparison import sentence as said
 from outerfold.reports.sections.terminal import comparison_lines
@@ -48,9 +48,13 @@ def test_a_run_that_knows_less_is_told_apart_and_the_signs_turn_with_the_order(
 ) -> None:
     good = make_run(classes, repeats=repeats)
     bad = blurred(good, 0.8)
-    found, turned = compare(good, bad), compare(bad, good)
-    assert in_words(found, "roc_auc") == in_words(turned, "roc_auc") == "example is better"
-    assert in_words(found, "brier") == "example is better"  # the smaller is the better
+    found, turned = compare_runs(good, bad), compare_runs(bad, good)
+    assert (
+        comparison_words(found, "roc_auc")
+        == comparison_words(turned, "roc_auc")
+        == "example is better"
+    )
+    assert comparison_words(found, "brier") == "example is better"  # the smaller is the better
     for metric, each in found.entries.items():
         assert each["difference"]["estimate"] == pytest.approx(
             -turned.entries[metric]["difference"]["estimate"]
@@ -62,23 +66,23 @@ def test_a_run_that_knows_less_is_told_apart_and_the_signs_turn_with_the_order(
 
 def test_runs_that_know_the_same_are_not_told_apart() -> None:
     run = make_run()
-    found = compare(blurred(run, 0.5), replace(blurred(run, 0.5, seed=6), name="other"))
-    assert in_words(found, "roc_auc") == "not told apart"
+    found = compare_runs(blurred(run, 0.5), replace(blurred(run, 0.5, seed=6), name="other"))
+    assert comparison_words(found, "roc_auc") == "not told apart"
     assert "do not tell the two apart" in said(found)
 
 
 def test_a_run_against_itself_has_no_interval_and_says_why() -> None:
     run = make_run()
-    found = compare(run, replace(run, name="twin"))
+    found = compare_runs(run, replace(run, name="twin"))
     assert {each["difference"]["estimate"] for each in found.entries.values()} == {0.0}
-    assert in_words(found, "roc_auc").startswith("no interval: the two differ by the same")
+    assert comparison_words(found, "roc_auc").startswith("no interval: the two differ by the same")
 
 
 def test_the_difference_in_accuracy_is_that_of_the_shares_decided_rightly() -> None:
     good = make_run()
     bad = blurred(good, 0.6)
     rows = [rows_of(run) for run in (good, bad)]
-    found = compare(good, bad)
+    found = compare_runs(good, bad)
     right = [float((each.predicted == each.labels).mean()) for each in rows if each is not None]
     assert found.entries["accuracy"]["difference"]["estimate"] == pytest.approx(right[0] - right[1])
     assert (found.patients, found.images) == (110, len(rows[0] or ()))
@@ -87,9 +91,9 @@ def test_the_difference_in_accuracy_is_that_of_the_shares_decided_rightly() -> N
 def test_other_splits_and_unfinished_runs_are_refused_by_name() -> None:
     run = make_run()
     with pytest.raises(DataError, match="needs the same"):
-        compare(run, make_run(seed=1))
+        compare_runs(run, make_run(seed=1))
     with pytest.raises(DataError, match=r"compare needs finished runs: example is not"):
-        compare(run, unfinished(run))
+        compare_runs(run, unfinished(run))
 
 
 def test_bias_synthetic_data_and_other_columns_are_said_first() -> None:
@@ -99,18 +103,18 @@ def test_bias_synthetic_data_and_other_columns_are_said_first() -> None:
         protocol={**run.protocol, "protocol": "non-nested"},
         dataset={**run.dataset, "fingerprint": "other"},
     )
-    found = compare(flat, run)
+    found = compare_runs(flat, run)
     assert [warning.split(".")[0] for warning in found.warnings] == [
         "SYNTHETIC DATA",
         "BIASED",
         "The two read other images or columns of the same rows",
     ]
-    assert compare(make_run(synthetic=False), make_run(synthetic=False)).warnings == ()
+    assert compare_runs(make_run(synthetic=False), make_run(synthetic=False)).warnings == ()
 
 
 def test_what_is_written_holds_every_metric_of_every_comparison(tmp_path: Path) -> None:
     good = make_run()
-    found: list[Comparison] = [compare(good, blurred(good, share)) for share in (0.3, 0.8)]
+    found: list[Comparison] = [compare_runs(good, blurred(good, share)) for share in (0.3, 0.8)]
     place = write_comparisons(found, tmp_path)
     rows = list(csv.DictReader(StringIO(comparisons_csv(found))))
     assert (tmp_path / "comparison.csv").read_text() == comparisons_csv(found)
@@ -124,8 +128,8 @@ def test_what_is_written_holds_every_metric_of_every_comparison(tmp_path: Path) 
 
 def test_the_terminal_shows_warnings_table_and_sentence() -> None:
     good = make_run()
-    warning, table, text = comparison_lines(compare(good, blurred(good, 0.8)))
+    warning, table, text = comparison_lines(compare_runs(good, blurred(good, 0.8)))
     assert "SYNTHETIC DATA" in str(warning)
-    assert comparison_table(compare(good, blurred(good, 0.8))).rows[0][0] == "ROC-AUC"
+    assert comparison_table(compare_runs(good, blurred(good, 0.8))).rows[0][0] == "ROC-AUC"
     assert str(text).endswith("Example is better.")
     assert table.row_count == 11  # type: ignore[union-attr]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from outerfold.storage.audit.audit import Audit, audit
+from outerfold.storage.audit.audit import Audit, audit_dataset
 from outerfold.storage.audit.leaking_columns import rank_auc
 from outerfold.storage.audit.near_duplicates import find_pairs, group_lookalikes, sign
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Column, DataError, Dataset
 from tests.storage.images.image_factories import class_folders, picture, real_data, write_picture
 
@@ -20,11 +20,11 @@ from tests.storage.images.image_factories import class_folders, picture, real_da
 def _data(root: Path, sizes: dict[str, int] | None = None, views: int = 2) -> Dataset:
     if not root.exists():
         class_folders(root, sizes or {"benign": 6, "malignant": 6}, views)
-    return read(root, task="dbt", patient_regex=r"(P\d+)_")
+    return read_dataset(root, task="dbt", patient_regex=r"(P\d+)_")
 
 
 def _audit(data: Dataset) -> Audit:
-    return audit(data, outer_folds=3, inner_folds=2)
+    return audit_dataset(data, outer_folds=3, inner_folds=2)
 
 
 def _with_column(data: Dataset, column: Column, values: object) -> Dataset:
@@ -141,7 +141,7 @@ def test_unreadable_and_empty_images_are_errors_that_name_them(tmp_path: Path) -
 
 def test_classes_too_small_for_the_folds_are_refused_with_the_numbers(tmp_path: Path) -> None:
     data = _data(tmp_path / "d", {"a": 8, "b": 2, "c": 1}, views=1)
-    result = audit(data, outer_folds=5, inner_folds=4)
+    result = audit_dataset(data, outer_folds=5, inner_folds=4)
     assert _found(result.errors, "class 'b' has 2 patients (2 images) for 5 outer folds")
     assert _found(result.errors, "class 'c' has 1 image;")
     assert _found(result.warnings, "class 'a' has 8 patients for 5 outer x 4 inner", "below 20")
@@ -294,8 +294,8 @@ def test_twenty_thousand_hashes_are_compared_in_seconds(tmp_path: Path) -> None:
 def test_real_ultrasounds_raise_no_false_alarm(name: str, task: str) -> None:
     folder = real_data(name)
     positive = {"classes": ["benign", "malignant"]} if task == "multimodal" else {}
-    data = read(folder, task=task, **positive)  # type: ignore[arg-type]
-    result = audit(data, outer_folds=5, inner_folds=4)
+    data = read_dataset(folder, task=task, **positive)  # type: ignore[arg-type]
+    result = audit_dataset(data, outer_folds=5, inner_folds=4)
     assert result.errors == ()
     assert not _found(result.warnings, "near-identical")
     assert not _found(result.warnings, "identical files")
@@ -303,8 +303,8 @@ def test_real_ultrasounds_raise_no_false_alarm(name: str, task: str) -> None:
 
 def test_leaky_columns_of_real_data_are_refused() -> None:
     asked = ["age", "shape_LEAKY", "margin_LEAKY", "birads_LEAKY", "verification", "label"]
-    data = read(real_data("breast-usg"), task="multimodal", columns=asked)
-    errors = audit(data, outer_folds=5, inner_folds=4).errors
+    data = read_dataset(real_data("breast-usg"), task="multimodal", columns=asked)
+    errors = audit_dataset(data, outer_folds=5, inner_folds=4).errors
     for name in asked[1:]:
         assert _found(errors, f"column {name!r}")
     assert not _found(errors, "'age'")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from outerfold.storage.audit.audit import audit_embeddings
 from outerfold.storage.audit.cropped_copies import (
     MIN_OVERLAP,
-    NEIGHBOURS,
+    NEAREST_SHOWN,
     find_overlaps,
     outstanding,
     overlap,
@@ -139,7 +139,7 @@ def test_neighbours_are_the_nearest_of_other_patients_whatever_the_block(
     wanted = set()
     for row in range(60):
         others = [i for i in range(60) if patients[i] != patients[row]]
-        near = sorted(others, key=lambda i: -float(unit[row] @ unit[i]))[:NEIGHBOURS]
+        near = sorted(others, key=lambda i: -float(unit[row] @ unit[i]))[:NEAREST_SHOWN]
         wanted |= {(min(row, i), max(row, i)) for i in near}
     found = strangers(unit, patients)
     assert set(map(tuple, found.tolist())) == wanted
@@ -166,9 +166,9 @@ def test_a_pair_must_stand_out_from_data_whose_strangers_are_alike() -> None:
 @pytest.mark.slow
 def test_real_scans_of_one_patient_under_two_names_are_found() -> None:
     """BUS-BRA holds the same scan of three women under two numbers each, once with callipers."""
-    from outerfold.storage.readers.read import read
+    from outerfold.storage.readers.read import read_dataset
 
-    data = read(real_data("bus-bra"), task="dbt")
+    data = read_dataset(real_data("bus-bra"), task="dbt")
     row = {name.split("/")[-1]: i for i, name in enumerate(data.ids.tolist())}
     pairs = [
         ("bus_0056-l.jpg", "bus_0091-l.jpg"),

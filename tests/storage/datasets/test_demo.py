@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from openpyxl import load_workbook
 
-from outerfold.storage.audit.audit import audit
+from outerfold.storage.audit.audit import audit_dataset
 from outerfold.storage.datasets.demo import Task, write_demo
 from outerfold.storage.images.read import content_hash, read_image
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Dataset
 
 SMALL: dict[Task, int] = {"multimodal": 20, "dbt": 30}
@@ -18,7 +18,7 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     task: Task = request.param
     root = tmp_path_factory.mktemp("demo") / task
     assert write_demo(root, task=task, patients=SMALL[task]) == root
-    return read(root, task=task)
+    return read_dataset(root, task=task)
 
 
 def test_the_readers_read_it_back_as_synthetic_with_known_patients(demo: Dataset) -> None:
@@ -36,7 +36,7 @@ def test_a_patient_has_one_class_and_mostly_several_images(demo: Dataset) -> Non
 
 
 def test_the_audit_finds_nothing_to_stop_at_and_no_lookalikes(demo: Dataset) -> None:
-    result = audit(demo, outer_folds=2, inner_folds=2)
+    result = audit_dataset(demo, outer_folds=2, inner_folds=2)
     assert result.errors == ()
     assert not [said for said in result.warnings if "identical" in said]
 
@@ -63,7 +63,7 @@ def test_multimodal_has_the_real_sheet_with_gaps_and_masks(tmp_path: Path) -> No
     assert any(row[7] is None for row in rows)
     assert any(row[8] == 0 for row in rows)
     assert list(root.rglob("*_Mask.jpg"))
-    data = read(root, task="multimodal")
+    data = read_dataset(root, task="multimodal")
     assert [c.name for c in data.features.columns] == ["age", "density", "family_history"]
     assert data.features.columns[2].kind == "binary"
     assert np.isnan(data.features.tabular).any(axis=0).all()
@@ -72,7 +72,7 @@ def test_multimodal_has_the_real_sheet_with_gaps_and_masks(tmp_path: Path) -> No
 
 def test_dbt_is_imbalanced_like_the_real_set(tmp_path: Path) -> None:
     root = write_demo(tmp_path / "demo", task="dbt", patients=40)
-    data = read(root, task="dbt")
+    data = read_dataset(root, task="dbt")
     counts = np.bincount(data.labels)
     assert data.classes == ("Normal", "Actionable", "Benign", "Cancer")
     assert counts[0] == counts.max() > 2 * counts[3]

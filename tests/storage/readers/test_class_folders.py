@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from outerfold.storage.readers.columns import encode_value
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Column, DataError
 from tests.storage.images.image_factories import (
     ROOT,
@@ -21,7 +21,7 @@ REGEX = r"(P\d+)_"
 
 def test_labels_are_folders_and_ids_are_paths_below_the_root(tmp_path: Path) -> None:
     class_folders(tmp_path, {"b": 2, "a": 1}, views=2)
-    data = read(tmp_path, task="dbt", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
     assert data.classes == ("a", "b")
     assert data.ids.tolist()[0] == "a/P003_0.png"
     assert [data.classes[label] for label in data.labels] == ["a", "a", "b", "b", "b", "b"]
@@ -33,13 +33,13 @@ def test_labels_are_folders_and_ids_are_paths_below_the_root(tmp_path: Path) -> 
 
 def test_clinical_classes_are_in_order_of_severity(tmp_path: Path) -> None:
     class_folders(tmp_path, dict.fromkeys(["Cancer", "Benign", "Actionable", "Normal"], 1))
-    data = read(tmp_path, task="dbt", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
     assert data.classes == ("Normal", "Actionable", "Benign", "Cancer")
 
 
 def test_multimodal_target_is_other_against_cancer_and_says_what_was_merged(tmp_path: Path) -> None:
     class_folders(tmp_path, {"CANCER": 2, "benign": 3, "normal": 1})
-    data = read(tmp_path, task="multimodal", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="multimodal", patient_regex=REGEX)
     assert data.classes == ("other", "CANCER")
     assert data.labels.sum() == 2
     assert any("benign (3 images)" in said and "'other'" in said for said in data.assumptions)
@@ -48,25 +48,25 @@ def test_multimodal_target_is_other_against_cancer_and_says_what_was_merged(tmp_
 
 def test_positive_names_another_class(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 1, "b": 2})
-    data = read(tmp_path, task="multimodal", positive="B", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="multimodal", positive="B", patient_regex=REGEX)
     assert data.classes == ("other", "b")
 
 
 def test_a_multimodal_target_without_cancer_asks_for_positive(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 1, "b": 1})
     with pytest.raises(DataError, match=r"found none among \['a', 'b'\]; name it with --positive"):
-        read(tmp_path, task="multimodal", patient_regex=REGEX)
+        read_dataset(tmp_path, task="multimodal", patient_regex=REGEX)
 
 
 def test_positive_is_refused_where_it_has_no_effect(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 1, "b": 1})
     with pytest.raises(DataError, match="--positive has no effect"):
-        read(tmp_path, task="dbt", positive="a", patient_regex=REGEX)
+        read_dataset(tmp_path, task="dbt", positive="a", patient_regex=REGEX)
 
 
 def test_classes_keeps_only_those(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 2, "b": 1, "c": 3})
-    data = read(tmp_path, task="dbt", classes=["C", "a"], patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", classes=["C", "a"], patient_regex=REGEX)
     assert data.classes == ("a", "c")
     assert len(data) == 5
 
@@ -76,31 +76,31 @@ def test_an_unknown_class_is_named_with_its_nearest(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"'malignent' is not in the data; did you mean 'malignant'"
     ):
-        read(tmp_path, task="dbt", classes=["benign", "malignent"], patient_regex=REGEX)
+        read_dataset(tmp_path, task="dbt", classes=["benign", "malignent"], patient_regex=REGEX)
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 3})
     with pytest.raises(DataError, match="at least two classes"):
-        read(tmp_path, task="dbt", patient_regex=REGEX)
+        read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 1, "b": 1})
     (tmp_path / "c").mkdir()
     with pytest.raises(DataError, match=r"c: the class folder holds no image"):
-        read(tmp_path, task="dbt", patient_regex=REGEX)
+        read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
 
 
 def test_a_missing_folder_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: does not exist"):
-        read(tmp_path / "nowhere", task="dbt")
+        read_dataset(tmp_path / "nowhere", task="dbt")
     (tmp_path / "set.zip").touch()
     with pytest.raises(DataError, match=r"a folder or a \.csv manifest, found a \.zip file"):
-        read(tmp_path / "set.zip", task="dbt")
+        read_dataset(tmp_path / "set.zip", task="dbt")
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="no class folders"):
-        read(tmp_path / "bare", task="dbt")
+        read_dataset(tmp_path / "bare", task="dbt")
 
 
 def test_mask_files_and_stray_images_are_left_out_and_told(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_mask_files_and_stray_images_are_left_out_and_told(tmp_path: Path) -> No
     write_picture(tmp_path / "a" / "P001_0_mask.png", 7)
     write_picture(tmp_path / "b" / "x_MASK2.png", 8)
     write_picture(tmp_path / "stray.png", 9)
-    data = read(tmp_path, task="dbt", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
     assert len(data) == 2
     assert any("2 mask images" in said for said in data.assumptions)
     assert any("1 images directly in the data folder" in said for said in data.assumptions)
@@ -117,13 +117,13 @@ def test_mask_files_and_stray_images_are_left_out_and_told(tmp_path: Path) -> No
 def test_broken_images_do_not_stop_the_reader(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "P009_0.png").write_bytes(b"broken")
-    assert len(read(tmp_path, task="dbt", patient_regex=REGEX)) == 5
+    assert len(read_dataset(tmp_path, task="dbt", patient_regex=REGEX)) == 5
 
 
 def test_a_regex_that_misses_files_names_three(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 4, "b": 4})
     with pytest.raises(DataError, match=r"'a/P001_0.png', 'a/P003_0.png'.*\(7 in all\)"):
-        read(tmp_path, task="dbt", patient_regex="(P002)")
+        read_dataset(tmp_path, task="dbt", patient_regex="(P002)")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_regex_that_misses_files_names_three(tmp_path: Path) -> None:
 def test_a_bad_regex_is_explained(tmp_path: Path, regex: str, message: str) -> None:
     class_folders(tmp_path, {"a": 1, "b": 1})
     with pytest.raises(DataError, match=message):
-        read(tmp_path, task="dbt", patient_regex=regex)
+        read_dataset(tmp_path, task="dbt", patient_regex=regex)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_known_naming_schemes_name_the_patients(
 ) -> None:
     for seed, name in enumerate(files):
         write_picture(tmp_path / name, seed)
-    data = read(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt")
     assert data.patients.tolist() == patients
     assert data.patients_known
 
@@ -161,7 +161,7 @@ def test_without_patients_near_duplicates_are_grouped_and_it_is_said(tmp_path: P
     for seed in range(6):
         write_picture(tmp_path / "ab"[seed % 2] / f"x{seed}.png", seed, side=64)
         write_picture(tmp_path / "ab"[seed % 2] / f"y{seed}.png", seed, side=96)
-    data = read(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt")
     assert not data.patients_known
     assert len(set(data.patients.tolist())) == 6
     assert data.patients[data.ids == "a/x0.png"] == data.patients[data.ids == "a/y0.png"]
@@ -181,7 +181,9 @@ def test_metadata_gives_patients_and_columns_of_every_kind(tmp_path: Path) -> No
         "file,patient_id,Age,smoker,site,Family History",
         ["p1,50,yes,left,Y", "p1,?,No,Right,n", "p2,61.5,unknown,left,y", "p3,NA,TRUE,,"],
     )
-    data = read(tmp_path, task="multimodal", columns=["age", "Smoker", "site", "family_history"])
+    data = read_dataset(
+        tmp_path, task="multimodal", columns=["age", "Smoker", "site", "family_history"]
+    )
     age, smoker, site, family = data.features.columns
     assert (age.name, age.kind, age.levels) == ("age", "numeric", ())
     assert (smoker.name, smoker.kind, smoker.levels) == ("smoker", "binary", ("no", "yes"))
@@ -197,19 +199,19 @@ def test_metadata_gives_patients_and_columns_of_every_kind(tmp_path: Path) -> No
 
 def test_dbt_takes_no_columns_and_multimodal_the_defaults_that_exist(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id,Age,other", ["a,1,2", "b,1,2", "c,1,2", "d,1,2"])
-    assert read(tmp_path, task="dbt").features.columns == ()
-    data = read(tmp_path, task="multimodal")
+    assert read_dataset(tmp_path, task="dbt").features.columns == ()
+    data = read_dataset(tmp_path, task="multimodal")
     assert [column.name for column in data.features.columns] == ["age"]
     assert "tabular columns found: age; absent: density, family_history" in data.assumptions
-    assert read(tmp_path, task="multimodal", columns=[]).features.columns == ()
+    assert read_dataset(tmp_path, task="multimodal", columns=[]).features.columns == ()
 
 
 def test_an_unknown_column_is_named_with_its_nearest_and_the_available(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id,Age", ["a,1", "b,1", "c,1", "d,1"])
     with pytest.raises(DataError, match=r"'agee' .* did you mean 'Age'\?; available: \['Age'"):
-        read(tmp_path, task="multimodal", columns=["agee"])
+        read_dataset(tmp_path, task="multimodal", columns=["agee"])
     with pytest.raises(DataError, match="named twice"):
-        read(tmp_path, task="multimodal", columns=["age", "Age"])
+        read_dataset(tmp_path, task="multimodal", columns=["age", "Age"])
 
 
 def test_numbers_with_typing_errors_are_refused_not_made_categories(tmp_path: Path) -> None:
@@ -218,7 +220,7 @@ def test_numbers_with_typing_errors_are_refused_not_made_categories(tmp_path: Pa
     rows = [f"{name},p{i},{'5O' if i == 3 else 40 + i}" for i, name in enumerate(files)]
     write_metadata(tmp_path, "file,patient_id,age", rows)
     with pytest.raises(DataError, match=r"9 of 10 values are numbers, but not \['5O'\]"):
-        read(tmp_path, task="multimodal")
+        read_dataset(tmp_path, task="multimodal")
 
 
 def test_one_value_is_encoded_as_the_column_was() -> None:
@@ -235,16 +237,16 @@ def test_one_value_is_encoded_as_the_column_was() -> None:
 def test_metadata_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id", ["a", "b", "c", ""])
     with pytest.raises(DataError, match=r"\['malignant/P004_0.png'\] \(1 in all\) have no patient"):
-        read(tmp_path, task="dbt")
+        read_dataset(tmp_path, task="dbt")
     write_picture(tmp_path / "benign" / "new.png", 77)
     with pytest.raises(DataError, match=r"'benign/new.png'.* have no row"):
-        read(tmp_path, task="dbt")
+        read_dataset(tmp_path, task="dbt")
 
 
 def test_metadata_rows_without_image_are_left_out_and_told(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id", ["a", "b", "c", "d"])
     (tmp_path / "benign" / "P002_0.png").unlink()
-    data = read(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt")
     assert len(data) == 3
     assert any("1 rows of metadata.csv have no image" in said for said in data.assumptions)
 
@@ -254,13 +256,13 @@ def test_a_label_column_that_contradicts_the_folder_is_refused(tmp_path: Path) -
         tmp_path, "file,patient_id,label", ["a,benign", "b,malignant", "c,malignant", "d,malignant"]
     )
     with pytest.raises(DataError, match="contradicts the class folder"):
-        read(tmp_path, task="dbt")
+        read_dataset(tmp_path, task="dbt")
 
 
 def test_patient_regex_is_refused_where_metadata_names_patients(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id", ["a", "b", "c", "d"])
     with pytest.raises(DataError, match=r"--patient-regex has no effect: metadata\.csv"):
-        read(tmp_path, task="dbt", patient_regex=REGEX)
+        read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
 
 
 def test_fingerprint_changes_with_content_and_label_and_column_but_not_with_place(
@@ -270,25 +272,29 @@ def test_fingerprint_changes_with_content_and_label_and_column_but_not_with_plac
         return _with_metadata(tmp_path / name, "file,patient_id,age", cells)
 
     cells = ["a,1", "b,2", "c,3", "d,4"]
-    first = read(built("one", cells), task="multimodal").fingerprint
-    assert read(built("two", cells), task="multimodal").fingerprint == first
+    first = read_dataset(built("one", cells), task="multimodal").fingerprint
+    assert read_dataset(built("two", cells), task="multimodal").fingerprint == first
     assert (
-        read(built("three", ["a,1", "b,2", "c,3", "d,5"]), task="multimodal").fingerprint != first
+        read_dataset(built("three", ["a,1", "b,2", "c,3", "d,5"]), task="multimodal").fingerprint
+        != first
     )
-    assert read(built("four", ["a,1", "a,2", "c,3", "d,4"]), task="multimodal").fingerprint != first
-    assert read(tmp_path / "one", task="dbt").fingerprint != first
+    assert (
+        read_dataset(built("four", ["a,1", "a,2", "c,3", "d,4"]), task="multimodal").fingerprint
+        != first
+    )
+    assert read_dataset(tmp_path / "one", task="dbt").fingerprint != first
     write_picture(tmp_path / "two" / "benign" / "P001_0.png", 5)
-    assert read(tmp_path / "two", task="multimodal").fingerprint != first
+    assert read_dataset(tmp_path / "two", task="multimodal").fingerprint != first
 
 
 def test_bus_bra_keeps_its_1064_patients() -> None:
-    data = read(real_data("bus-bra"), task="dbt")
+    data = read_dataset(real_data("bus-bra"), task="dbt")
     assert np.bincount(data.labels).tolist() == [562, 463, 693, 157]
     assert len(set(data.patients.tolist())) == 1064
 
 
 def test_breast_usg_reads_missing_values_and_merges_normals() -> None:
-    data = read(real_data("breast-usg"), task="multimodal")
+    data = read_dataset(real_data("breast-usg"), task="multimodal")
     assert [column.name for column in data.features.columns] == ["age", "family_history"]
     assert np.isnan(data.features.tabular).sum(axis=0).tolist() == [42, 98]
     assert data.labels.sum() == 98

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import write_metadata, write_picture
 
@@ -17,8 +17,10 @@ def _images(root: Path, count: int = 4) -> list[str]:
 def test_rows_are_sorted_so_that_the_order_of_the_sheet_changes_nothing(tmp_path: Path) -> None:
     names = _images(tmp_path)
     rows = [f"{name},{'ab'[i % 2]},p{i}" for i, name in enumerate(names)]
-    one = read(write_metadata(tmp_path, "file,label,patient_id", rows, "m.csv"), task="dbt")
-    two = read(write_metadata(tmp_path, "file,label,patient_id", rows[::-1], "n.csv"), task="dbt")
+    one = read_dataset(write_metadata(tmp_path, "file,label,patient_id", rows, "m.csv"), task="dbt")
+    two = read_dataset(
+        write_metadata(tmp_path, "file,label,patient_id", rows[::-1], "n.csv"), task="dbt"
+    )
     assert one.ids.tolist() == names
     assert one.fingerprint == two.fingerprint
     assert one.name == "m"
@@ -29,7 +31,7 @@ def test_semicolons_byte_order_mark_and_back_slashes_are_read(tmp_path: Path) ->
     rows = [f"{n};{'ab'[i % 2]};p{i}".replace("/", "\\") for i, n in enumerate(names)]
     text = "﻿" + "\n".join(["File;Label;Patient ID", *rows])
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
-    data = read(tmp_path / "m.csv", task="dbt")
+    data = read_dataset(tmp_path / "m.csv", task="dbt")
     assert data.ids.tolist() == names
     assert data.patients.tolist() == ["p0", "p1", "p2", "p3"]
 
@@ -38,7 +40,7 @@ def test_a_folder_whose_metadata_has_the_labels_is_read_as_a_manifest(tmp_path: 
     names = _images(tmp_path)
     rows = [f"{n},{'ab'[i % 2]},p{i}" for i, n in enumerate(names)]
     write_metadata(tmp_path, "file,label,patient_id", rows)
-    assert read(tmp_path, task="dbt").classes == ("a", "b")
+    assert read_dataset(tmp_path, task="dbt").classes == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -57,13 +59,13 @@ def test_a_bad_manifest_is_explained(tmp_path: Path, header: str, row: str, mess
     _images(tmp_path)
     path = write_metadata(tmp_path, header, [row], "m.csv")
     with pytest.raises(DataError, match=message):
-        read(path, task="dbt")
+        read_dataset(path, task="dbt")
 
 
 def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
     path = write_metadata(tmp_path, "file,label", [], "m.csv")
     with pytest.raises(DataError, match="has no rows"):
-        read(path, task="dbt")
+        read_dataset(path, task="dbt")
     path.write_bytes(b"")
     with pytest.raises(DataError, match="cannot be read as a table"):
-        read(path, task="dbt")
+        read_dataset(path, task="dbt")

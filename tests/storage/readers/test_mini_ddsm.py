@@ -5,7 +5,7 @@ import pytest
 from openpyxl import Workbook
 
 from outerfold.storage.readers.mini_ddsm import list_mini_ddsm
-from outerfold.storage.readers.read import read, read_sheet_only
+from outerfold.storage.readers.read import read_dataset, read_sheet_only
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import real_data, write_picture
 
@@ -37,7 +37,7 @@ ROWS = [_row("Benign", "C_0029", None, 0), _row("Cancer", "B_0029"), _row("Norma
 def test_back_slashes_missing_age_and_density_zero_are_read(tmp_path: Path) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", ROWS)
     _images(tmp_path, ROWS)
-    data = read(tmp_path, task="multimodal")
+    data = read_dataset(tmp_path, task="multimodal")
     assert data.ids[0] == "Benign/0029/C_0029_1.LEFT_CC.png"
     assert data.classes == ("other", "Cancer")
     assert [column.name for column in data.features.columns] == ["age", "density"]
@@ -48,13 +48,13 @@ def test_back_slashes_missing_age_and_density_zero_are_read(tmp_path: Path) -> N
 def test_equal_case_numbers_of_different_volumes_are_different_patients(tmp_path: Path) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", ROWS)
     _images(tmp_path, ROWS)
-    assert read(tmp_path, task="dbt").patients.tolist() == ["C_0029", "B_0029", "A_0029"]
+    assert read_dataset(tmp_path, task="dbt").patients.tolist() == ["C_0029", "B_0029", "A_0029"]
 
 
 def test_only_rows_with_images_are_kept_and_it_is_said(tmp_path: Path) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", ROWS)
     _images(tmp_path, ROWS[:2])
-    data = read(tmp_path, task="multimodal")
+    data = read_dataset(tmp_path, task="multimodal")
     assert len(data) == 2
     assert any("1 of 3 rows of DataWMask.xlsx have no image" in said for said in data.assumptions)
 
@@ -62,7 +62,7 @@ def test_only_rows_with_images_are_kept_and_it_is_said(tmp_path: Path) -> None:
 def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", ROWS)
     with pytest.raises(DataError, match=r"none of the 3 images of DataWMask.xlsx exists"):
-        read(tmp_path, task="multimodal")
+        read_dataset(tmp_path, task="multimodal")
 
 
 def test_one_list_a_class_reads_as_the_joint_sheet_does(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def test_one_list_a_class_reads_as_the_joint_sheet_does(tmp_path: Path) -> None:
     _sheet(tmp_path / "joint" / "DataWMask.xlsx", ROWS)
     _images(tmp_path / "lists", ROWS)
     _images(tmp_path / "joint", ROWS)
-    lists = read(tmp_path / "lists", task="multimodal")
-    joint = read(tmp_path / "joint", task="multimodal")
+    lists = read_dataset(tmp_path / "lists", task="multimodal")
+    joint = read_dataset(tmp_path / "joint", task="multimodal")
     assert lists.fingerprint == joint.fingerprint
     assert lists.labels.tolist() == joint.labels.tolist()
 
@@ -82,17 +82,17 @@ def test_the_png_edition_is_found_through_the_jpeg_sheet(tmp_path: Path) -> None
     rows = [[str(cell).replace(".png", ".jpg") for cell in row] for row in ROWS]
     _sheet(tmp_path / "DataWMask.xlsx", rows)
     _images(tmp_path, ROWS)
-    data = read(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt")
     assert data.features.images[0].endswith(".png")
 
 
 def test_a_sheet_without_paths_and_a_broken_sheet_are_refused(tmp_path: Path) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", [["x"]], ["name"])
     with pytest.raises(DataError, match="has no column 'fullPath'"):
-        read(tmp_path, task="dbt")
+        read_dataset(tmp_path, task="dbt")
     (tmp_path / "DataWMask.xlsx").write_bytes(b"no sheet")
     with pytest.raises(DataError, match=r"DataWMask\.xlsx: cannot be read"):
-        read(tmp_path, task="dbt")
+        read_dataset(tmp_path, task="dbt")
 
 
 def test_a_default_column_may_be_asked_for_in_any_case_and_label_columns_too(
@@ -100,7 +100,7 @@ def test_a_default_column_may_be_asked_for_in_any_case_and_label_columns_too(
 ) -> None:
     _sheet(tmp_path / "DataWMask.xlsx", ROWS)
     _images(tmp_path, ROWS)
-    data = read(tmp_path, task="multimodal", columns=["AGE", "status", "Tumour_Contour"])
+    data = read_dataset(tmp_path, task="multimodal", columns=["AGE", "status", "Tumour_Contour"])
     assert [column.name for column in data.features.columns] == ["age", "Status", "Tumour_Contour"]
 
 

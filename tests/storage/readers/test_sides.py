@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from outerfold.storage.datasets.demo import write_demo
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.readers.sides import find_sides
 
 
@@ -39,7 +39,7 @@ def test_a_column_wins_over_names_and_a_gap_in_it_leaves_sides_unknown() -> None
 
 def test_sides_follow_their_rows(tmp_path: Path) -> None:
     write_demo(tmp_path / "demo", task="multimodal", seed=0, patients=8)
-    data = read(tmp_path / "demo", task="multimodal")
+    data = read_dataset(tmp_path / "demo", task="multimodal")
     assert set(data.sides.tolist()) == {"left", "right"}
     some = data.ids[::-3].tolist()
     expected = ["left" if "LEFT" in name else "right" for name in some]

@@ -22,14 +22,14 @@ from outerfold.storage.records import (
 )
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import (
-    finished,
+    is_finished,
     predictions_csv,
     read_predictions,
     read_result,
     read_run,
     write_result,
 )
-from tests.factories import make_config, make_rows, make_splits
+from tests.factories import make_config, make_rows, splits_of
 from tests.reports.run_factory import FOUR, make_run
 
 AWKWARD = ("NA", "007", "nan", "a,b", 'say "x"', "ä/ö.png", "-1", "null", " spaced ", "1e5")
@@ -110,7 +110,7 @@ def test_rows_without_columns_come_back(folder: RunFolder) -> None:
 
 def test_divisions_come_back_with_their_patients(folder: RunFolder) -> None:
     data, _ = make_rows(patients=20)
-    made = make_splits(data, make_config(inner_folds=2))
+    made = splits_of(data, make_config(inner_folds=2))
     folder.write_splits(made.studies, made.attempts, data.fingerprint)
     again = folder.read_splits(data)
     assert [fold.name for fold in again] == [fold.name for fold in made.studies]
@@ -129,7 +129,7 @@ def test_divisions_come_back_with_their_patients(folder: RunFolder) -> None:
 
 def test_divisions_of_other_data_are_refused(folder: RunFolder) -> None:
     data, _ = make_rows(patients=20)
-    made = make_splits(data, make_config(inner_folds=2))
+    made = splits_of(data, make_config(inner_folds=2))
     folder.write_splits(made.studies, made.attempts, "another")
     with pytest.raises(DataError, match=r"splits.json was made for other data; start a new --run"):
         folder.read_splits(data)
@@ -139,7 +139,7 @@ def test_a_division_that_was_edited_into_a_leak_is_refused_when_it_is_read(
     folder: RunFolder,
 ) -> None:
     data, _ = make_rows(patients=20)
-    made = make_splits(data, make_config(inner_folds=2))
+    made = splits_of(data, make_config(inner_folds=2))
     folder.write_splits(made.studies, made.attempts, data.fingerprint)
     kept = read_json(folder.path / "splits.json")
     kept["studies"][0]["test"].pop()  # one image of a patient changes sides
@@ -229,9 +229,9 @@ def test_a_studys_results_come_back(
         notes=("a note, with a comma",),
         params={"dropout": 0.1 + 0.2, "sampler": "none", "attention": False, "batch_size": 64},
     )
-    assert not finished(folder, result.name)
+    assert not is_finished(folder, result.name)
     write_result(folder, result, b"weights")
-    assert finished(folder, result.name)
+    assert is_finished(folder, result.name)
     again = read_result(folder, result.name, classes)
     assert same(result, again)
     assert [type(value) for value in again.params.values()] == [float, str, bool, int]
@@ -253,7 +253,7 @@ def test_a_study_is_finished_only_when_all_of_its_files_are_there(
             _stop_after(patch, limit)
             with pytest.raises(InterruptedError):
                 write_result(half, result, b"weights")
-        assert not finished(half, result.name)
+        assert not is_finished(half, result.name)
         write_result(half, result, b"weights")
         assert same(read_result(half, result.name, result.validation.classes), result)
 
@@ -276,7 +276,7 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
 ) -> None:
     data, _ = make_rows(patients=20)
     config = make_config(inner_folds=2, outer_folds=2)
-    made = make_splits(data, config)
+    made = splits_of(data, config)
     folder.write_dataset(data, ["look at this"])
     folder.write_splits(made.studies, made.attempts, data.fingerprint)
     folder.write_config(config.to_toml())

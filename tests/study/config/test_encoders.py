@@ -20,11 +20,11 @@ from outerfold.storage.runs.results import read_run
 from outerfold.study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
-from outerfold.study.driver.ablation import ablate, fixed, levels
+from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place, Session, open_session
-from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import Session, WorkerContext, open_session
+from tests.factories import ArraySource, begin_run, make_config, make_rows, scrambled, splits_of
 from tests.study.worker.test_blindness import FOLD, what_a_study_did
 
 BLIND, SEES = "test:blind", "test:sees"
@@ -51,7 +51,7 @@ def searched(path: Path, data: Dataset, config: StudyConfig, source: ByEncoder) 
     ready, place = begin_run(path, data, source, config)
     for study in ready.studies:
         for number in [*range(config.trials), None]:
-            outcome = carry_out(Job(place, study.name, number, "cpu"))
+            outcome = work_and_keep(Job(place, study.name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return Session(place)
@@ -93,14 +93,14 @@ def test_the_card_of_each_encoder_is_found(tmp_path: Path) -> None:
 
 def test_splits_do_not_depend_on_the_encoders() -> None:
     data, _ = make_rows()
-    one = make_splits(data, make_config(encoder=BLIND))
-    assert one.studies == make_splits(data, config_of()).studies
+    one = splits_of(data, make_config(encoder=BLIND))
+    assert one.studies == splits_of(data, config_of()).studies
 
 
 def test_the_choice_of_an_encoder_ignores_the_test_side(tmp_path: Path) -> None:
     data, source = make_rows(patients=48, images=2, signal=0.3)
     config = config_of(trials=6)
-    splits = make_splits(data, config)
+    splits = splits_of(data, config)
     test = next(fold for fold in splits.outer if fold.name == FOLD).test
     noisy, noise = scrambled(data, source, test)
     plain = what_a_study_did(tmp_path / "plain", data, both(source), config, splits)
@@ -120,10 +120,10 @@ def test_one_encoder_is_no_parameter_and_several_are() -> None:
 def test_ablation_gives_each_encoder_a_study_of_its_own_with_its_weights(tmp_path: Path) -> None:
     data, source = make_rows(patients=48, images=2, classes=("a", "b", "c"), signal=1.0)
     config = config_of("dbt", trials=1, outer_folds=2, inner_folds=2, weights=f"{SEES}=/w/b.pt")
-    assert levels(config, data, "encoder") == (BLIND, SEES)
-    held = fixed(config, data, "encoder", SEES)
+    assert factor_levels(config, data, "encoder") == (BLIND, SEES)
+    held = with_level(config, data, "encoder", SEES)
     assert (held.encoder, held.weights, held.space) == (SEES, "/w/b.pt", config.space)
-    assert fixed(config, data, "encoder", BLIND).weights == ""
+    assert with_level(config, data, "encoder", BLIND).weights == ""
     sources = dict(both(source).sources)
 
     def study(chosen: StudyConfig, path: Path) -> int:
@@ -143,7 +143,7 @@ def test_ablation_gives_each_encoder_a_study_of_its_own_with_its_weights(tmp_pat
 def test_one_encoder_cannot_be_ablated() -> None:
     data, _ = make_rows()
     with pytest.raises(DataError, match=r"name several with --encoder A,B"):
-        levels(make_config(), data, "encoder")
+        factor_levels(make_config(), data, "encoder")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_weights_of_no_one_in_particular_are_refused(text: str) -> None:
 def test_the_only_source_is_taken_whatever_the_encoder_is_called(tmp_path: Path) -> None:
     data, source = make_rows(patients=24)
     _, place = begin_run(tmp_path / "run", data, source, make_config(trials=1))
-    session = Session(Place(place.run, source))
+    session = Session(WorkerContext(place.run, source))
     objective = session.objective("final", "cpu")
     from optuna.trial import FixedTrial
 

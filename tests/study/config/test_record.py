@@ -21,7 +21,7 @@ from outerfold.study.config.gather import (
     CACHE_VARIABLE,
     cache_folder,
     execution,
-    gather,
+    gather_options,
     study_config,
 )
 from outerfold.study.config.record import (
@@ -51,7 +51,7 @@ def merged(tmp_path: Path, text: str, *words: str) -> dict[str, Any]:
     """What a configuration file and a command line come to."""
     path = tmp_path / "study.toml"
     path.write_text(text, encoding="utf-8")
-    return gather(typed("--config", str(path), *words))
+    return gather_options(typed("--config", str(path), *words))
 
 
 def whole(options: dict[str, Any]) -> tuple[Execution, StudyConfig]:
@@ -236,14 +236,16 @@ def test_a_file_may_say_everything(tmp_path: Path) -> None:
 def test_a_task_and_its_data_bring_their_defaults(
     task: str, data: str, encoder: str, epochs: int
 ) -> None:
-    chosen = study_config(gather(typed("--task", task)), data)
+    chosen = study_config(gather_options(typed("--task", task)), data)
     assert (chosen.encoder, chosen.epochs, chosen.data) == (encoder, epochs, data)
-    named = study_config(gather(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), data)
+    named = study_config(
+        gather_options(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), data
+    )
     assert (named.encoder, named.epochs) == ("a:b", 3)
 
 
 def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
-    chosen = study_config(gather(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA)
+    chosen = study_config(gather_options(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA)
     assert chosen.weights == str(Path.cwd() / "w.pt")
 
 
@@ -288,7 +290,7 @@ def test_a_run_without_a_task_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(
         DataError, match=r"--task must be one of \['dbt', 'multimodal'\], found not"
     ):
-        gather(typed(*words))
+        gather_options(typed(*words))
 
 
 def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option() -> None:

@@ -19,10 +19,10 @@ from outerfold.storage.records import DataError, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.driver.ablation import ablate, fixed, levels
+from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place, Session, open_session
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 
@@ -39,7 +39,7 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
     ready, place = begin_run(path, data, source, config)
     for study in ready.studies:
         for number in [*range(config.trials), None]:
-            assert carry_out(Job(place, study.name, number, "cpu")).state != "failed"
+            assert work_and_keep(Job(place, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return read_run(ready.folder), Session(place)
 
@@ -142,7 +142,7 @@ def test_ablation_runs_every_level_on_the_same_splits_and_compares_with_the_firs
 def session_of(path: Path) -> Session:
     """A finished run's session, for its trials."""
     _, source = make_rows(patients=48, images=2, signal=0.3)
-    return Session(Place(path, source))
+    return Session(WorkerContext(path, source))
 
 
 def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(
@@ -165,12 +165,12 @@ def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(
 def test_levels_of_the_dbt_sampler_are_those_that_attention_can_draw_too() -> None:
     data, _ = make_rows(classes=("a", "b", "c", "d"))
     config = make_config("dbt")
-    assert levels(config, data, "sampler") == ("none", "weighted", "over")
-    held = fixed(config, data, "sampler", "over").space
+    assert factor_levels(config, data, "sampler") == ("none", "weighted", "over")
+    held = with_level(config, data, "sampler", "over").space
     assert held["sampler"] == held["token_sampler"] == {"values": ["over"]}
     off = make_config("dbt", space={"attention": {"values": [False]}})
-    assert "smote" in levels(off, data, "sampler")
-    assert "token_sampler" not in fixed(off, data, "sampler", "smote").space
+    assert "smote" in factor_levels(off, data, "sampler")
+    assert "token_sampler" not in with_level(off, data, "sampler", "smote").space
 
 
 @pytest.mark.parametrize(

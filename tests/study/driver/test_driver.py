@@ -21,10 +21,10 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import Limit, history_of, limit_of
-from outerfold.study.setup.run_directory import Ready, begin
-from outerfold.study.worker.jobs import Job, Outcome, carry_out
-from outerfold.study.worker.session import Place, open_session
+from outerfold.study.schedule.patience import SearchLimit, history_of, limit_of
+from outerfold.study.setup.run_directory import PreparedRun, begin_or_resume
+from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 
@@ -47,14 +47,14 @@ class OneProcess:
         if self.left < 0:
             raise KeyboardInterrupt
         future: Future[Outcome] = Future()
-        future.set_result(carry_out(job))
+        future.set_result(work_and_keep(job))
         return future
 
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``."""
 
 
-def begun(path: Path, **changes: Any) -> tuple[Ready, Place]:
+def begun(path: Path, **changes: Any) -> tuple[PreparedRun, WorkerContext]:
     data, source = make_rows(patients=36, signal=0.3)
     small: dict[str, Any] = {"outer_folds": 2, "inner_folds": 2, "epochs": 2, "pruner": "none"}
     return begin_run(path, data, source, make_config(**{**small, **changes}))
@@ -66,8 +66,8 @@ def progress(config: StudyConfig, console: Console | None = None) -> StudyProgre
 
 
 def drive(
-    ready: Ready,
-    place: Place,
+    ready: PreparedRun,
+    place: WorkerContext,
     engine: OneProcess,
     console: Console | None = None,
     deadline: Deadline | None = None,
@@ -77,12 +77,12 @@ def drive(
         assert carry_out_run(ready, place, lambda: engine, shown, deadline) == {}
 
 
-def read(ready: Ready) -> Run:
+def read(ready: PreparedRun) -> Run:
     write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
     return read_run(ready.folder)
 
 
-def searched(ready: Ready, place: Place) -> dict[str, list[Any]]:
+def searched(ready: PreparedRun, place: WorkerContext) -> dict[str, list[Any]]:
     return {
         name: [(t.number, t.state, t.params, t.value) for t in study.get_trials()]
         for name, study in open_studies(ready, place).items()
@@ -128,13 +128,13 @@ def test_patience_is_stated_and_how_early_a_study_ended_is_told(tmp_path: Path) 
 def test_another_patience_is_refused_on_resumption(tmp_path: Path) -> None:
     ready, _ = begun(tmp_path / "run", trials=9, patience=2)
     with pytest.raises(DataError, match=r"other options \(patience was 2, now 3\)"):
-        begin(ready.folder, replace(ready.config, patience=3), ready.data)
+        begin_or_resume(ready.folder, replace(ready.config, patience=3), ready.data)
 
 
 def test_a_lower_score_is_the_better_one_for_an_error(tmp_path: Path) -> None:
     ready, place = begun(tmp_path / "run", metric="brier", trials=9, patience=2)
     study = open_studies(ready, place)["outer-0"]
-    assert limit_of(ready.config, study) == Limit(9, 2, maximise=False)
+    assert limit_of(ready.config, study) == SearchLimit(9, 2, maximise=False)
 
 
 def short_of_time(tasks: int) -> Deadline:

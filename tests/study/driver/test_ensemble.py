@@ -18,15 +18,17 @@ from outerfold.storage.cache.files import read_json
 from outerfold.storage.records import FINAL, DataError, Dataset
 from outerfold.storage.runs.results import read_result, read_run
 from outerfold.study.driver.driver import open_studies
-from outerfold.study.setup.run_directory import Ready
-from outerfold.study.worker.session import Place, Session, open_session
+from outerfold.study.setup.run_directory import PreparedRun
+from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.driver.test_driver import OneProcess, drive, read
 
 SMALL = {"outer_folds": 3, "inner_folds": 2, "epochs": 2, "trials": 3, "pruner": "none"}
 
 
-def ensemble(path: Path, task: str = "multimodal", **changes: object) -> tuple[Ready, Place]:
+def ensemble(
+    path: Path, task: str = "multimodal", **changes: object
+) -> tuple[PreparedRun, WorkerContext]:
     classes = ("other", "cancer") if task == "multimodal" else ("a", "b", "c")
     data, source = make_rows(patients=36, classes=classes, signal=0.3)
     config = make_config(task, **{**SMALL, "final": "ensemble", **changes})
@@ -34,7 +36,7 @@ def ensemble(path: Path, task: str = "multimodal", **changes: object) -> tuple[R
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ready, Place]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedRun, WorkerContext]:
     """A finished run of two classes."""
     ready, place = ensemble(tmp_path_factory.mktemp("ensemble") / "run")
     drive(ready, place, OneProcess())
@@ -42,13 +44,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ready, Place]:
     return ready, place
 
 
-def data_of(place: Place) -> Dataset:
+def data_of(place: WorkerContext) -> Dataset:
     open_session.cache_clear()
     return Session(place).data
 
 
 def test_the_shipped_probability_is_the_mean_of_the_measured_models_calibrated_ones(
-    made: tuple[Ready, Place],
+    made: tuple[PreparedRun, WorkerContext],
 ) -> None:
     """Each member scores its own outer test rows as `predictions.csv` has them."""
     ready, place = made
@@ -80,7 +82,7 @@ def test_members_keep_what_their_own_fold_chose_and_learnt(tmp_path: Path) -> No
     assert (decided == calibrated.argmax(axis=1)).all()
 
 
-def test_no_search_of_all_rows_is_made(made: tuple[Ready, Place]) -> None:
+def test_no_search_of_all_rows_is_made(made: tuple[PreparedRun, WorkerContext]) -> None:
     ready, place = made
     assert list(open_studies(ready, place)) == ["outer-0", "outer-1", "outer-2"]
     numbers = results(read_run(ready.folder))
@@ -95,14 +97,16 @@ def test_outer_folds_are_those_of_the_same_study_with_a_refit(tmp_path: Path) ->
     assert other.studies[-1].name == FINAL
 
 
-def test_the_file_of_weights_holds_tensors_alone(made: tuple[Ready, Place]) -> None:
+def test_the_file_of_weights_holds_tensors_alone(made: tuple[PreparedRun, WorkerContext]) -> None:
     path = made[0].folder.study(FINAL) / "model.pt"
     kept = torch.load(path, weights_only=True)
     assert list(kept) == ["outer-0", "outer-1", "outer-2"]
     assert all(torch.is_tensor(value) for member in kept.values() for value in member.values())
 
 
-def test_the_threshold_is_the_middle_one_of_the_outer_folds(made: tuple[Ready, Place]) -> None:
+def test_the_threshold_is_the_middle_one_of_the_outer_folds(
+    made: tuple[PreparedRun, WorkerContext],
+) -> None:
     run = read_run(made[0].folder)
     thresholds = sorted(fold.threshold or 0.0 for fold in run.outer)
     assert run.ensemble is not None
@@ -117,7 +121,7 @@ def test_the_middle_of_an_even_number_is_halfway_on_the_logit_scale() -> None:
 
 
 def test_a_run_stopped_before_it_ships_is_incomplete_and_ships_the_same_later(
-    made: tuple[Ready, Place], tmp_path: Path
+    made: tuple[PreparedRun, WorkerContext], tmp_path: Path
 ) -> None:
     whole, _ = made
     ready, place = ensemble(tmp_path / "run")
@@ -144,7 +148,7 @@ def test_all_repeats_are_members(tmp_path: Path) -> None:
 
 
 def test_results_report_and_card_say_that_the_mean_ships_and_was_never_tested(
-    made: tuple[Ready, Place],
+    made: tuple[PreparedRun, WorkerContext],
 ) -> None:
     run = read_run(made[0].folder)
     final = results(run)["final"]
@@ -167,14 +171,18 @@ def test_a_refit_says_that_it_is_one(tmp_path: Path) -> None:
     assert len(read_shipped(ready.folder).members) == 1
 
 
-def test_the_threshold_by_patient_is_the_middle_one_too(made: tuple[Ready, Place]) -> None:
+def test_the_threshold_by_patient_is_the_middle_one_too(
+    made: tuple[PreparedRun, WorkerContext],
+) -> None:
     numbers = results(read_run(made[0].folder))
     found = dict(numbers["levels"]["patient"]["thresholds"])
     final = found.pop(FINAL)
     assert final == pytest.approx(sorted(found.values())[1])
 
 
-def test_outer_folders_hold_what_reading_their_model_needs(made: tuple[Ready, Place]) -> None:
+def test_outer_folders_hold_what_reading_their_model_needs(
+    made: tuple[PreparedRun, WorkerContext],
+) -> None:
     kept = read_json(made[0].folder.study("outer-1") / "preprocessing.json")
     assert {"task", "pipeline", "columns", "temperature", "encoder"} <= kept.keys()
 

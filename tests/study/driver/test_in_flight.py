@@ -21,15 +21,15 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import keep_trial
-from outerfold.storage.trials.trial_view import Desk
+from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.driver.driver import RETRIES, carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import LocalEngine, WorkerLost, quiet_optuna
-from outerfold.study.schedule.patience import Ended, Limit, visible
+from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
 from outerfold.study.schedule.schedule import Schedule
-from outerfold.study.setup.run_directory import Ready
-from outerfold.study.worker.jobs import Job, Outcome, carry_out, work
-from outerfold.study.worker.session import Place, Session, open_session
+from outerfold.study.setup.run_directory import PreparedRun
+from outerfold.study.worker.jobs import Job, Outcome, work, work_and_keep
+from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
 STUDIES = ("outer-0", "outer-1", "final")
@@ -77,20 +77,20 @@ class Unruly:
         """See ``Engine.close``."""
 
 
-def begun(path: Path, **changes: Any) -> tuple[Ready, Place]:
+def begun(path: Path, **changes: Any) -> tuple[PreparedRun, WorkerContext]:
     data, source = make_rows(patients=36, signal=0.3)
     small = {"outer_folds": 2, "inner_folds": 2, "trials": 7, "networks": 1, "epochs": 4}
     return begin_run(path, data, source, make_config(**{**small, **changes}))
 
 
-def drive(ready: Ready, place: Place, engine: Any) -> dict[str, list[Any]]:
+def drive(ready: PreparedRun, place: WorkerContext, engine: Any) -> dict[str, list[Any]]:
     open_session.cache_clear()
     with StudyProgress(Console(quiet=True), trials=7, quiet=True, maximise=True) as progress:
         assert carry_out_run(ready, place, lambda: engine, progress) == {}
     return searched(ready, place)
 
 
-def searched(ready: Ready, place: Place) -> dict[str, list[Any]]:
+def searched(ready: PreparedRun, place: WorkerContext) -> dict[str, list[Any]]:
     return {
         name: [
             (t.number, t.state, t.params, t.value, t.intermediate_values)
@@ -164,7 +164,7 @@ def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_w
     in_flight: int, workers: int, seed: int, patience: int
 ) -> None:
     chance = np.random.default_rng(seed)
-    limit = Limit(9, patience, in_flight=in_flight)
+    limit = SearchLimit(9, patience, in_flight=in_flight)
     values = {name: np.random.default_rng(i).random(9) for i, name in enumerate(STUDIES)}
     schedule = Schedule({name: [] for name in STUDIES}, ended=frozenset(), limit=limit)
     running: list[tuple[str, int | None]] = []
@@ -176,7 +176,7 @@ def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_w
             if number is None:
                 assert told[name] == len(over[name])
             else:
-                assert set(range(visible(number, in_flight))) <= set(range(told[name]))
+                assert set(range(count_visible(number, in_flight))) <= set(range(told[name]))
             running.append(task)
             assert sum(n == name for n, _ in running) <= in_flight
         name, number = running.pop(int(chance.integers(len(running))))
@@ -187,18 +187,20 @@ def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_w
         else:
             over[name].add(number)
             while told[name] in over[name]:
-                schedule.done(name, Ended("complete", float(values[name][told[name]])))
+                schedule.done(name, EndedTrial("complete", float(values[name][told[name]])))
                 told[name] += 1
     for name in STUDIES:
-        history = [Ended("complete", float(value)) for value in values[name]]
-        ends = next(k for k in range(10) if limit.reached(history[: visible(k, in_flight)], k))
+        history = [EndedTrial("complete", float(value)) for value in values[name]]
+        ends = next(
+            k for k in range(10) if limit.reached(history[: count_visible(k, in_flight)], k)
+        )
         assert over[name] == set(range(ends))
         assert limit.reached(history[:ends])
 
 
 def test_more_workers_than_studies_are_busy_with_several_trials_of_each() -> None:
     schedule = Schedule(
-        {name: [] for name in STUDIES}, ended=frozenset(), limit=Limit(9, in_flight=2)
+        {name: [] for name in STUDIES}, ended=frozenset(), limit=SearchLimit(9, in_flight=2)
     )
     taken = [schedule.take() for _ in range(7)]
     assert taken == [*((n, 0) for n in STUDIES), *((n, 1) for n in STUDIES), None]
@@ -209,7 +211,7 @@ def test_more_workers_than_studies_are_busy_with_several_trials_of_each() -> Non
 
 def test_a_trial_has_its_number_and_sees_earlier_trials_and_itself_only() -> None:
     seen = [optuna.trial.create_trial(value=0.5, state=TrialState.COMPLETE) for _ in range(3)]
-    desk = Desk("outer-0", optuna.study.StudyDirection.MAXIMIZE, seen, 5)
+    desk = TrialView("outer-0", optuna.study.StudyDirection.MAXIMIZE, seen, 5)
     study = optuna.load_study(study_name="outer-0", storage=desk)
     trial = study.ask()
     trial.report(0.1, 1)
@@ -245,7 +247,7 @@ def test_a_trial_whose_forerunners_are_missing_is_not_begun(
 ) -> None:
     monkeypatch.setattr("outerfold.study.worker.session.SHOWN_SECONDS", 0.0)
     _, place = begun(tmp_path / "run")
-    carry_out(Job(place, "outer-0", 0, "cpu"))
+    work_and_keep(Job(place, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shows 1 ended trials where 3 have ended"):
         Session(place).desk("outer-0", 3)
 

@@ -18,22 +18,22 @@ from outerfold.pipelines.encoders.divide import Tail
 from outerfold.pipelines.saved.ensemble import ship_ensemble
 from outerfold.pipelines.saved.predictor import new_features, read_shipped
 from outerfold.storage.cache.files import read_json, write_json
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import study_config
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.explain.explain import look_inside
-from outerfold.study.setup.batch_size import CPU_CAP, settled
-from outerfold.study.setup.represent import encoders_of, represent, room
-from outerfold.study.setup.run_directory import Ready, cut, lay_out
+from outerfold.study.explain.explain import explain_run
+from outerfold.study.setup.batch_size import CPU_CAP, resolve_batch_size
+from outerfold.study.setup.represent import check_disk_space, encoders_of, represent
+from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.worker import session as sessions
-from outerfold.study.worker.finish import choose
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place, Session
-from tests.factories import begin_run, make_config, make_rows, make_splits, scrambled
+from outerfold.study.worker.finish import refit_best
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import Session, WorkerContext
+from tests.factories import begin_run, make_config, make_rows, scrambled, splits_of
 from tests.pipelines.training.tail_factories import SmallTail, save_clip, small_towers, with_tail
 from tests.storage.images.image_factories import class_folders, write_picture
 
@@ -70,14 +70,14 @@ def done(path: Path, config: StudyConfig, names: Sequence[str], noise: bool = Fa
     sessions.open_session.cache_clear()
     classes = ("a", "b", "c", "d") if config.task == "dbt" else ("other", "cancer")
     data, source = make_rows(patients=36, classes=classes, signal=0.3)
-    splits = make_splits(data, config)
+    splits = splits_of(data, config)
     if noise:
         test = next(fold for fold in splits.outer if fold.name == FOLD).test
         data, source = scrambled(data, source, test)
     _, place = begin_run(path, data, with_tail(source), config, splits)
     for number in [*range(config.trials), None]:
         for name in names:
-            outcome = carry_out(Job(place, name, number, "cpu"))
+            outcome = work_and_keep(Job(place, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     return Session(place)
 
@@ -116,7 +116,7 @@ def test_the_chosen_trial_run_again_scores_what_it_scored(tmp_path: Path) -> Non
     best = kept(session, FOLD)
     assert not [note for note in best["notes"] if "when run again" in note]
     trial = session.study(FOLD).best_trial
-    chosen = choose(session.objective(FOLD, "cpu"), trial, session.config)
+    chosen = refit_best(session.objective(FOLD, "cpu"), trial, session.config)
     assert chosen.replay.score == trial.value
 
 
@@ -163,11 +163,11 @@ def test_a_trial_that_fits_in_no_part_fails_and_the_study_goes_on(
     _, place = begin_run(tmp_path / "run", data, with_tail(source), small())
     with monkeypatch.context() as patch:
         patch.setattr(SmallTail, "forward", _never_fits)
-        outcome = carry_out(Job(place, FOLD, 0, "cpu"))
+        outcome = work_and_keep(Job(place, FOLD, 0, "cpu"))
     assert outcome.state == "failed"
     assert outcome.reason.startswith("OutOfMemoryError: CUDA out of memory")
-    assert carry_out(Job(place, FOLD, 1, "cpu")).state == "complete"
-    assert carry_out(Job(place, FOLD, None, "cpu")).state == "finished"
+    assert work_and_keep(Job(place, FOLD, 1, "cpu")).state == "complete"
+    assert work_and_keep(Job(place, FOLD, None, "cpu")).state == "finished"
 
 
 def _never_fits(self: SmallTail, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,9 +182,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("clip"))
 
 
-def on_images(root: Path, weights: Path, **changes: Any) -> tuple[Ready, Place]:
+def on_images(root: Path, weights: Path, **changes: Any) -> tuple[PreparedRun, WorkerContext]:
     """A run on image files, up to where its workers begin."""
-    data = read(
+    data = read_dataset(
         class_folders(root / "data", {"benign": 10, "cancer": 10}, views=2),
         task="multimodal",
         patient_regex="(P[0-9]+)_",
@@ -200,15 +200,15 @@ def on_images(root: Path, weights: Path, **changes: Any) -> tuple[Ready, Place]:
     root.mkdir(exist_ok=True)
     folder = RunFolder(root / "run")
     folder.path.mkdir()
-    ready = lay_out(folder, config, data, cut(config, data))
+    ready = write_run_directory(folder, config, data, make_splits(config, data))
     encoders = encoders_of(config)
-    assert bool(room(ready, encoders, cache=root / "cache", device="cpu")) == (
+    assert bool(check_disk_space(ready, encoders, cache=root / "cache", device="cpu")) == (
         config.trainable_blocks != "all"
     )
     handle = represent(
         ready, encoders, cache=root / "cache", device="cpu", progress=lambda done, total: None
     )
-    place = Place(folder.path, handle)
+    place = WorkerContext(folder.path, handle)
     open_studies(ready, place)
     return ready, place
 
@@ -219,7 +219,7 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
 ) -> None:
     ready, place = on_images(tmp_path, weights, trainable_blocks=blocks, checkpointing=True)
     for number in (0, None):
-        outcome = carry_out(Job(place, FINAL, number, "cpu"))
+        outcome = work_and_keep(Job(place, FINAL, number, "cpu"))
         assert not outcome.trace, outcome.trace
     about = read_json(ready.folder.study(FINAL) / "preprocessing.json")
     assert about["trainable_blocks"] == blocks
@@ -234,24 +234,24 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
     assert set(decided.tolist()) <= {0, 1}
     session = Session(place)
     best = session.study(FINAL).best_trial
-    chosen = choose(session.objective(FINAL, "cpu"), best, session.config)
+    chosen = refit_best(session.objective(FINAL, "cpu"), best, session.config)
     row = ready.data.features.select(ready.data.ids[:1].tolist())
     expected = chosen.decision.calibrate(chosen.fitted.predict(row))
     np.testing.assert_allclose(scores[0], expected[0], atol=1e-6)
 
 
-def shipped_together(ready: Ready, place: Place) -> list[str]:
+def shipped_together(ready: PreparedRun, place: WorkerContext) -> list[str]:
     """Carry out a trial and the end of every study; the names of those that ship as an ensemble."""
     outer = [fold.name for fold in ready.studies]
     for name in outer:
         for number in (0, None):
-            outcome = carry_out(Job(place, name, number, "cpu"))
+            outcome = work_and_keep(Job(place, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     ship_ensemble(ready.folder, outer)
     return outer
 
 
-def outcome_params(ready: Ready) -> dict[str, Any]:
+def outcome_params(ready: PreparedRun) -> dict[str, Any]:
     params: dict[str, Any] = read_json(ready.folder.study(FINAL) / "best.json")["params"]
     return params
 
@@ -280,7 +280,7 @@ def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_v
 def test_the_weights_that_ship_are_not_the_pretrained_ones(tmp_path: Path, weights: Path) -> None:
     ready, place = on_images(tmp_path, weights)
     for number in (0, None):
-        carry_out(Job(place, FINAL, number, "cpu"))
+        work_and_keep(Job(place, FINAL, number, "cpu"))
     state = torch.load(ready.folder.study(FINAL) / "model.pt", weights_only=True)
     tail = place.embeddings.tail().state_dict()  # type: ignore[attr-defined]
     moved = [name for name in tail if not torch.equal(tail[name], state[f"tails.0.{name}"])]
@@ -306,7 +306,7 @@ def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had
     )
     shipped_together(ready, place)
     write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    inside = look_inside(
+    inside = explain_run(
         ready.folder, cases=2, device="cpu", cache=tmp_path / "cache", say=lambda text: None
     )
     assert len(inside.shown) >= 4
@@ -334,12 +334,14 @@ def test_an_automatic_batch_size_is_measured_once_and_kept_with_the_run(
     encoders = {"clip:ViT-B/32": registry.build("clip:ViT-B/32", weights=weights)}
     config = small(encoder="clip:ViT-B/32", weights=str(weights), batch_size="auto", space={})
     folder = RunFolder(tmp_path)
-    found, why = settled(config, folder, encoders, images=100_000, device="cpu")
+    found, why = resolve_batch_size(config, folder, encoders, images=100_000, device="cpu")
     assert found.batch_size == CPU_CAP
     assert why == "batch size 64: the most that is tried on a CPU with 100000 images"
-    assert settled(config, folder, encoders, images=130, device="cpu")[0].batch_size == 16
+    assert (
+        resolve_batch_size(config, folder, encoders, images=130, device="cpu")[0].batch_size == 16
+    )
     folder.write_config(replace(config, batch_size=48).to_toml())
-    assert settled(config, folder, encoders, images=10, device="cpu") == (
+    assert resolve_batch_size(config, folder, encoders, images=10, device="cpu") == (
         replace(config, batch_size=48),
         "",
     )
@@ -358,5 +360,7 @@ def test_an_automatic_batch_size_is_the_largest_that_fits(
     encoders = {"clip:ViT-B/32": registry.build("clip:ViT-B/32", weights=weights)}
     config = small(encoder="clip:ViT-B/32", weights=str(weights), batch_size="auto", space={})
     monkeypatch.setattr(Tail, "forward", limited)
-    found, why = settled(config, RunFolder(tmp_path), encoders, images=5000, device="cpu")
+    found, why = resolve_batch_size(
+        config, RunFolder(tmp_path), encoders, images=5000, device="cpu"
+    )
     assert (found.batch_size, why) == (16, "batch size 16: memory holds no more")

@@ -28,9 +28,9 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.dask import DaskEngine
 from outerfold.study.engines.local import Engine, LocalEngine, quiet_optuna
-from outerfold.study.setup.run_directory import Ready
-from outerfold.study.worker.jobs import Job, Outcome, carry_out
-from outerfold.study.worker.session import Place, open_session
+from outerfold.study.setup.run_directory import PreparedRun
+from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.engines.servers import ROOT, Cluster, Database, database, free_port, until
 
@@ -64,7 +64,7 @@ def server() -> Iterator[Database]:
         yield running
 
 
-def begun(path: Path, storage: str | None = None) -> tuple[Ready, Place]:
+def begun(path: Path, storage: str | None = None) -> tuple[PreparedRun, WorkerContext]:
     data, source = make_rows(patients=30, signal=0.3)
     return begin_run(path, data, source, CONFIG, storage=storage)
 
@@ -80,8 +80,8 @@ class Watched(StudyProgress):
 
 
 def drive(
-    ready: Ready,
-    place: Place,
+    ready: PreparedRun,
+    place: WorkerContext,
     start: Callable[[], Engine],
     accident: Callable[[Callable[[int], None]], None] = lambda after: None,
 ) -> dict[str, Any]:
@@ -266,10 +266,10 @@ def test_trials_in_a_database_are_mended_as_in_a_journal(server: Database, tmp_p
 def test_what_a_former_driver_had_begun_writes_no_result(tmp_path: Path) -> None:
     ready, place = begun(tmp_path / "run")
     former = replace(place, driver=take_over(ready.folder))
-    carry_out(Job(former, "outer-0", 0, "cpu"))
+    work_and_keep(Job(former, "outer-0", 0, "cpu"))
     take_over(ready.folder)
     with pytest.raises(DataError, match="another command has taken over; this job is void"):
-        carry_out(Job(former, "outer-0", None, "cpu"))
+        work_and_keep(Job(former, "outer-0", None, "cpu"))
     assert not (ready.folder.study("outer-0") / "best.json").exists()
 
 

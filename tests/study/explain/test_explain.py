@@ -22,18 +22,18 @@ from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.reports.explain.page import TABLE
 from outerfold.reports.write import write_report
 from outerfold.storage.cache.files import write_json
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Dataset, LeakError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.cli.main import main
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.exit_codes import EXIT_USAGE
-from outerfold.study.explain.explain import show
-from outerfold.study.explain.finished_run import Opened, open_run
-from outerfold.study.explain.permutation import weigh
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place, open_session
+from outerfold.study.explain.explain import case_with_heat_map
+from outerfold.study.explain.finished_run import FinishedRun, open_finished_run
+from outerfold.study.explain.permutation import permutation_importance
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows
 
 ENCODER = "bundled:efficientnet_lite0"
@@ -75,7 +75,7 @@ def place_of(number: int) -> tuple[int, int]:
 
 def carried_out(
     path: Path, data: Dataset, source: object, encoder: Encoder | None = None, **changes: object
-) -> Place:
+) -> WorkerContext:
     open_session.cache_clear()
     name = {"encoder": encoder.name} if encoder else {}
     ready, place = begin_run(path, data, source, make_config(**name, **changes))  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def carried_out(
         write_encoder_cards(ready.folder, [encoder_card(encoder, "")])
     for study in ready.studies:
         for number in [*range(ready.config.trials), None]:
-            assert carry_out(Job(place, study.name, number, "cpu")).state != "failed"
+            assert work_and_keep(Job(place, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return place
 
@@ -108,7 +108,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     quiet_optuna()
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("inside")
-    data = read(write_planted(root / "data"), task="multimodal", columns=("age",))
+    data = read_dataset(write_planted(root / "data"), task="multimodal", columns=("age",))
     encoder = build(ENCODER)
     source = embed(data.features, encoder, cache=root / "cache", tokens=False)
     run = root / "run"
@@ -195,12 +195,12 @@ def test_every_image_is_explained_by_a_model_that_saw_neither_it_nor_its_patient
 
 
 def test_a_planted_square_gets_the_heat(made: Made) -> None:
-    opened = open_run(RunFolder(made.run), "cpu")
+    opened = open_finished_run(RunFolder(made.run), "cpu")
     case = made.numbers()["cases"]
     right = [c for c in case if (c["class"], c["kind"]) == ("cancer", "right")]
     assert len(right) == 2
     for one in right:
-        shown = show(opened, case_of(opened, one["id"]))
+        shown = case_with_heat_map(opened, case_of(opened, one["id"]))
         top, left = (round(edge * 224 / SIDE) for edge in place_of(int(one["patient"][1:])))
         size = round(SQUARE * 224 / SIDE)
         inside = np.zeros((224, 224), dtype=bool)
@@ -208,22 +208,22 @@ def test_a_planted_square_gets_the_heat(made: Made) -> None:
         assert shown.heat[inside].mean() > 1.5 * shown.heat[~inside].mean()
 
 
-def case_of(opened: Opened, name: str):  # type: ignore[no-untyped-def]
-    from outerfold.reports.explain.cases import choose
+def case_of(opened: FinishedRun, name: str):  # type: ignore[no-untyped-def]
+    from outerfold.reports.explain.cases import choose_cases
     from outerfold.reports.results.predictions import joined
 
     rows = joined(opened.tests.values())
     assert rows is not None
     cuts = {fold: model.decision.threshold for fold, model in opened.models.items()}
-    return next(case for case in choose(rows, cuts, len(rows)) if case.id == name)
+    return next(case for case in choose_cases(rows, cuts, len(rows)) if case.id == name)
 
 
 def test_a_model_that_trained_on_the_image_may_not_explain_it(made: Made) -> None:
-    opened = open_run(RunFolder(made.run), "cpu")
+    opened = open_finished_run(RunFolder(made.run), "cpu")
     case = case_of(opened, made.numbers()["cases"][0]["id"])
     other = next(name for name in opened.folds if name not in (case.fold, "final"))
     with pytest.raises(LeakError, match="may have trained on it"):
-        show(opened, replace(case, fold=other))
+        case_with_heat_map(opened, replace(case, fold=other))
 
 
 def test_a_planted_model_of_all_rows_is_refused(
@@ -254,7 +254,7 @@ def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
     path = copy / "outer-1" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "encoder": encoder_card(other, str(weights))})
-    encoders = open_run(RunFolder(copy), "cpu").encoders
+    encoders = open_finished_run(RunFolder(copy), "cpu").encoders
     assert encoders["outer-1"].name == other.name
     assert encoders["outer-0"].name == ENCODER
     assert encoders["outer-0"] is encoders["outer-2"]
@@ -322,7 +322,7 @@ def test_a_synthetic_run_is_stamped_everywhere(
 
 
 @pytest.fixture(scope="module")
-def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, dict[str, ArraySource]]:
+def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedRun, dict[str, ArraySource]]:
     """A run in which age alone tells the classes."""
     quiet_optuna()
     data, source = make_rows(patients=60, images=1, signal=0.0)
@@ -339,14 +339,14 @@ def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[Opened, dict[str, 
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     models = {one.name: fold_model(folder, data, folds[one.name]) for one in run.outer}
     tests = {one.name: one.test for one in run.outer if one.test is not None}
-    opened = Opened(run, config, data, {}, folds, models, tests)
+    opened = FinishedRun(run, config, data, {}, folds, models, tests)
     return opened, dict.fromkeys(models, source)
 
 
 def test_the_only_column_with_a_signal_is_worth_something_and_noise_is_not(
-    by_age: tuple[Opened, dict[str, ArraySource]],
+    by_age: tuple[FinishedRun, dict[str, ArraySource]],
 ) -> None:
-    found = weigh(*by_age)
+    found = permutation_importance(*by_age)
     losses = {one["what"]: one["loss"] for one in found["losses"]}
     assert list(losses) == ["image", "columns", "age", "family_history", "tissue"]
     assert losses["age"]["estimate"] > 0.1
@@ -354,4 +354,4 @@ def test_the_only_column_with_a_signal_is_worth_something_and_noise_is_not(
     assert losses["columns"]["low"] > 0
     for noise in ("family_history", "tissue", "image"):
         assert losses[noise]["low"] < 0 < losses[noise]["high"]
-    assert weigh(*by_age) == found
+    assert permutation_importance(*by_age) == found

@@ -21,8 +21,8 @@ from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.cli.main import main
-from outerfold.study.explain.explain import represented, show
-from outerfold.study.explain.finished_run import Opened, open_run
+from outerfold.study.explain.explain import case_with_heat_map, represent_by_fold
+from outerfold.study.explain.finished_run import FinishedRun, open_finished_run
 from tests.study.explain.test_explain import Made, case_of, refused, write_planted
 
 WORDS = shlex.split(
@@ -45,8 +45,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def opened(made: Made) -> Opened:
-    return open_run(RunFolder(made.run), "cpu")
+def opened(made: Made) -> FinishedRun:
+    return open_finished_run(RunFolder(made.run), "cpu")
 
 
 @pytest.fixture
@@ -73,27 +73,27 @@ def test_the_page_says_what_is_averaged_and_what_the_map_shows(made: Made) -> No
 
 
 def test_every_test_row_is_explained_by_an_outer_model_with_the_score_it_had(
-    made: Made, opened: Opened
+    made: Made, opened: FinishedRun
 ) -> None:
     run = read_run(RunFolder(made.run))
     assert run.ensemble is not None
     assert set(run.ensemble.members) == set(opened.models)
     for fold in run.outer:
         assert fold.test is not None
-        shown = show(opened, case_of(opened, str(fold.test.ids[0])))
+        shown = case_with_heat_map(opened, case_of(opened, str(fold.test.ids[0])))
         assert shown.method == "Grad-CAM"
         assert shown.case.fold == fold.name
         assert shown.case.id not in opened.folds[fold.name].train
     case = case_of(opened, made.numbers()["cases"][0]["id"])
     other = next(name for name in opened.models if name != case.fold)
     with pytest.raises(LeakError, match="may have trained on it"):
-        show(opened, replace(case, fold=other))
+        case_with_heat_map(opened, replace(case, fold=other))
 
 
 def test_what_stands_for_the_image_is_the_mean_of_each_networks_tail_over_its_training_rows(
-    made: Made, opened: Opened
+    made: Made, opened: FinishedRun
 ) -> None:
-    source = represented(opened, cache=made.cache, device="cpu")["outer-1"]
+    source = represent_by_fold(opened, cache=made.cache, device="cpu")["outer-1"]
     model, train = opened.models["outer-1"], opened.folds["outer-1"].train
     assert model.tails is not None
     found = model.mean_image(source, train)
@@ -106,9 +106,9 @@ def test_what_stands_for_the_image_is_the_mean_of_each_networks_tail_over_its_tr
 
 
 def test_a_model_whose_tails_are_the_pretrained_ones_is_refused(
-    copy: Path, opened: Opened, made: Made, capsys: pytest.CaptureFixture[str]
+    copy: Path, opened: FinishedRun, made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = represented(opened, cache=made.cache, device="cpu")["outer-0"]
+    source = represent_by_fold(opened, cache=made.cache, device="cpu")["outer-0"]
     path = copy / "outer-0" / "model.pt"
     state = torch.load(path, weights_only=True)
     own = source.tail().state_dict()  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from outerfold.storage.errors import DataError
 from outerfold.study.config.durations import seconds_of
 from outerfold.study.config.record import Execution
 from outerfold.study.schedule.deadline import END_TRIALS, Deadline
-from outerfold.study.schedule.patience import Ended, Limit
+from outerfold.study.schedule.patience import EndedTrial, SearchLimit
 from outerfold.study.schedule.schedule import Schedule
 
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
@@ -64,7 +64,7 @@ class Works:
         self.schedule = Schedule(
             {name: [] for name in STUDIES},
             ended=frozenset(),
-            limit=Limit(TRIALS),
+            limit=SearchLimit(TRIALS),
             deadline=Deadline(budget, workers, 1, promise, REPORT, lambda: self.now),
         )
 
@@ -82,11 +82,11 @@ class Works:
             self.schedule.done(name, None if number is None else self._trial(name))
         return self.now + REPORT
 
-    def _trial(self, name: str) -> Ended:
+    def _trial(self, name: str) -> EndedTrial:
         state = next(self.states)
         self.trials[name] += 1
         self.complete[name] += state == "complete"
-        return Ended(state, 0.5 if state == "complete" else None, self.pace)
+        return EndedTrial(state, 0.5 if state == "complete" else None, self.pace)
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,11 +127,13 @@ def test_a_run_that_takes_less_than_its_time_is_not_cut() -> None:
 def test_the_expected_trial_counts_until_a_complete_one_was_seen() -> None:
     deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
     assert deadline.near([], ends=1), "10 + 40 + 1.5 x 40 + 5 is 115"
-    assert deadline.near([Ended("pruned", None, 1.0)], ends=1)
-    assert not deadline.near([Ended("complete", 0.5, 20.0)], ends=1)
-    assert deadline.near([Ended("complete", 0.5, 20.0), Ended("pruned", None, 35.0)], ends=1)
+    assert deadline.near([EndedTrial("pruned", None, 1.0)], ends=1)
+    assert not deadline.near([EndedTrial("complete", 0.5, 20.0)], ends=1)
+    assert deadline.near(
+        [EndedTrial("complete", 0.5, 20.0), EndedTrial("pruned", None, 35.0)], ends=1
+    )
 
 
 def test_trials_of_an_earlier_call_do_not_say_how_long_one_takes() -> None:
     deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
-    assert deadline.near([Ended("complete", 0.5)], ends=1)
+    assert deadline.near([EndedTrial("complete", 0.5)], ends=1)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outerfold.study.schedule.patience import Ended, Limit, stale
+from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_stale
 from outerfold.study.schedule.schedule import Schedule
 
 Task = tuple[str, int | None]
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
-BETTER_EVERY_TIME = [Ended("complete", 0.001 * number) for number in range(200)]
-Scripts = Mapping[str, Sequence[Ended]]
+BETTER_EVERY_TIME = [EndedTrial("complete", 0.001 * number) for number in range(200)]
+Scripts = Mapping[str, Sequence[EndedTrial]]
 """What the trials of each study come to, by number: a configuration scores what it scores."""
 
 
@@ -58,7 +58,7 @@ def fresh(
     counts = done if done is not None else dict.fromkeys(STUDIES, 0)
     scripts = scripts or dict.fromkeys(counts, BETTER_EVERY_TIME)
     histories = {name: scripts[name][:count] for name, count in counts.items()}
-    return Schedule(histories, ended=frozenset(ended), limit=Limit(trials, patience))
+    return Schedule(histories, ended=frozenset(ended), limit=SearchLimit(trials, patience))
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +149,7 @@ def test_what_is_left_counts_trials_that_no_one_has_finished() -> None:
     task = schedule.take()
     assert task == ("final", 0)
     assert schedule.left == 8, "a running trial is not finished"
-    schedule.done("final", Ended("failed"))
+    schedule.done("final", EndedTrial("failed"))
     assert schedule.left == 7
     assert not schedule.finished
 
@@ -157,13 +157,13 @@ def test_what_is_left_counts_trials_that_no_one_has_finished() -> None:
 # -- patience --------------------------------------------------------------------------------
 
 trial = st.one_of(
-    st.sampled_from([Ended("pruned"), Ended("failed")]),
-    st.sampled_from([0.5, 0.6, 0.7, 0.8]).map(lambda value: Ended("complete", value)),
+    st.sampled_from([EndedTrial("pruned"), EndedTrial("failed")]),
+    st.sampled_from([0.5, 0.6, 0.7, 0.8]).map(lambda value: EndedTrial("complete", value)),
 )
 histories = st.lists(trial, min_size=30, max_size=30)
 
 
-def ends_at(history: Sequence[Ended], patience: int, *, maximise: bool = True) -> int:
+def ends_at(history: Sequence[EndedTrial], patience: int, *, maximise: bool = True) -> int:
     """Trials of a study, by looking back from each one at all before it."""
     for count in range(1, len(history) + 1):
         seen = [(number, t) for number, t in enumerate(history[:count]) if t.state != "failed"]
@@ -179,9 +179,9 @@ def ends_at(history: Sequence[Ended], patience: int, *, maximise: bool = True) -
 @settings(max_examples=100, deadline=None)
 @given(histories, st.integers(1, 12), st.booleans())
 def test_patience_ends_a_study_where_looking_back_from_each_trial_would(
-    history: list[Ended], patience: int, maximise: bool
+    history: list[EndedTrial], patience: int, maximise: bool
 ) -> None:
-    limit = Limit(len(history), patience, maximise)
+    limit = SearchLimit(len(history), patience, maximise)
     reached = [count for count in range(len(history) + 1) if limit.reached(history[:count])]
     assert reached[0] == ends_at(history, patience, maximise=maximise)
 
@@ -194,7 +194,7 @@ def test_patience_ends_a_study_where_looking_back_from_each_trial_would(
     st.integers(1, 60),
 )
 def test_patience_ends_each_study_at_the_same_trial_for_any_workers_order_and_interruption(
-    scripted: list[list[Ended]], patience: int, seed: int, stop: int
+    scripted: list[list[EndedTrial]], patience: int, seed: int, stop: int
 ) -> None:
     scripts = dict(zip(STUDIES, scripted, strict=True))
     expected = {name: ends_at(scripts[name], patience) for name in STUDIES}
@@ -214,21 +214,21 @@ def test_patience_ends_each_study_at_the_same_trial_for_any_workers_order_and_in
     ("history", "expected"),
     [
         ([], 0),
-        ([Ended("pruned")] * 4, 0),
-        ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.4)], 2),
-        ([Ended("complete", 0.5), Ended("complete", 0.5)], 1),
-        ([Ended("complete", 0.5), Ended("failed"), Ended("failed")], 0),
-        ([Ended("complete", 0.5), Ended("pruned"), Ended("complete", 0.6)], 0),
+        ([EndedTrial("pruned")] * 4, 0),
+        ([EndedTrial("complete", 0.5), EndedTrial("pruned"), EndedTrial("complete", 0.4)], 2),
+        ([EndedTrial("complete", 0.5), EndedTrial("complete", 0.5)], 1),
+        ([EndedTrial("complete", 0.5), EndedTrial("failed"), EndedTrial("failed")], 0),
+        ([EndedTrial("complete", 0.5), EndedTrial("pruned"), EndedTrial("complete", 0.6)], 0),
     ],
 )
 def test_pruned_and_equal_trials_try_the_patience_and_failed_ones_do_not(
-    history: list[Ended], expected: int
+    history: list[EndedTrial], expected: int
 ) -> None:
-    assert stale(history, maximise=True) == expected
+    assert count_stale(history, maximise=True) == expected
 
 
 def test_no_trial_is_left_of_a_study_out_of_patience() -> None:
-    scripts = {"final": [Ended("complete", 0.9), *[Ended("pruned")] * 9]}
+    scripts = {"final": [EndedTrial("complete", 0.9), *[EndedTrial("pruned")] * 9]}
     schedule = fresh({"final": 4}, trials=10, patience=3, scripts=scripts)
     assert (schedule.left, schedule.ends) == (0, 1)
     assert schedule.take() == ("final", None)

@@ -17,9 +17,9 @@ from outerfold.study.setup.plan import (
     LEARNT,
     TRIAL_SECONDS,
     Cost,
+    complete_epochs,
     end_epochs,
     epoch_share,
-    length,
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_provenance
@@ -67,7 +67,7 @@ def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> Non
 def test_patience_shortens_what_is_expected_of_trials_and_ends() -> None:
     short = make_config(trials=30, epochs=100, patience_epochs=20)
     long = make_config(trials=30, epochs=100, patience_epochs=100)
-    assert (length(short), length(long)) == (30, 100)
+    assert (complete_epochs(short), complete_epochs(long)) == (30, 100)
     assert epoch_share(short) < epoch_share(long)
     assert end_epochs(short) < end_epochs(long)
 

@@ -10,7 +10,7 @@ import pytest
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.setup import represent
 from outerfold.study.setup.represent import audit_represented
-from outerfold.study.setup.run_directory import Ready
+from outerfold.study.setup.run_directory import PreparedRun
 from tests.factories import ArraySource, make_config
 from tests.storage.audit.test_cropped_copies import cohort, cropped, scan
 
@@ -20,7 +20,7 @@ def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     folder.write_dataset(data, ["one from before"])
-    ready = Ready(folder, make_config(), data, ())
+    ready = PreparedRun(folder, make_config(), data, ())
     source = ArraySource(tuple(data.ids.tolist()), embeddings[None, :, None, :])
     (found,) = audit_represented(ready, source)  # type: ignore[arg-type]
     assert "image-03 ~ image-39" in found
@@ -40,6 +40,6 @@ def test_too_many_images_for_a_search_of_all_pairs_are_said_to_be_unsearched(
     folder.path.mkdir()
     folder.write_dataset(data, [])
     source = ArraySource(tuple(data.ids.tolist()), embeddings[None, :, None, :])
-    (found,) = audit_represented(Ready(folder, make_config(), data, ()), source)  # type: ignore[arg-type]
+    (found,) = audit_represented(PreparedRun(folder, make_config(), data, ()), source)  # type: ignore[arg-type]
     assert found.startswith("cropped copies under two patients were not looked for among 40 images")
     assert folder.read_audit() == [found]

@@ -13,7 +13,7 @@ from outerfold.storage.runs import numerics
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import NUMERICS, numerics_of
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.setup.run_directory import begin, default_run
+from outerfold.study.setup.run_directory import begin_or_resume, default_run
 from outerfold.study.worker.session import Session
 from tests.factories import begin_run, make_config, make_rows
 
@@ -74,15 +74,15 @@ def test_a_run_that_other_arithmetic_began_is_not_gone_on_with(
     config = make_config()
     ready, place = begin_run(tmp_path / "run", data, source, config)
     assert numerics_of(ready.folder) == NUMERICS
-    begin(ready.folder, config, data)
+    begin_or_resume(ready.folder, config, data)
     write_json(tmp_path / "run" / "numerics.json", {"numerics": NUMERICS + 1})
     said = rf"other arithmetic \(numerics {NUMERICS + 1}, here {NUMERICS}\)"
     with pytest.raises(DataError, match=said):
-        begin(ready.folder, config, data)
+        begin_or_resume(ready.folder, config, data)
     with pytest.raises(DataError, match=said):
         Session(place)
     monkeypatch.setattr(numerics, "NUMERICS", NUMERICS + 1)
-    begin(ready.folder, config, data)
+    begin_or_resume(ready.folder, config, data)
 
 
 def test_a_run_without_the_number_counts_as_the_first(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ from outerfold.study.splits import Splits
 from outerfold.study.worker import finish as finishing
 from outerfold.study.worker import jobs
 from outerfold.study.worker import session as sessions
-from outerfold.study.worker.jobs import Job, carry_out
+from outerfold.study.worker.jobs import Job, work_and_keep
 from outerfold.study.worker.session import Session
-from tests.factories import ArraySource, begin_run, make_config, make_rows, make_splits, scrambled
+from tests.factories import ArraySource, begin_run, make_config, make_rows, scrambled, splits_of
 
 FOLD = "outer-1"
 TASKS = ("multimodal", "dbt")
@@ -58,7 +58,7 @@ def what_a_study_did(
     sessions.open_session.cache_clear()
     ready, place = begin_run(path / "run", data, source, config, splits)
     for number in [*range(config.trials), None]:
-        outcome = carry_out(Job(place, FOLD, number, "cpu"))
+        outcome = work_and_keep(Job(place, FOLD, number, "cpu"))
         assert not outcome.trace, outcome.trace
     trials = Session(place).study(FOLD).get_trials()
     best = json.loads((ready.folder.study(FOLD) / "best.json").read_text())
@@ -80,7 +80,7 @@ def what_differs(tmp_path: Path, task: str, **changes: Any) -> list[str]:
     """Keys of what a study did that change when its test side is replaced by noise."""
     data, source = rows_of(task)
     config = make_config(task, **changes)
-    splits = make_splits(data, config)
+    splits = splits_of(data, config)
     test = next(fold for fold in splits.outer if fold.name == FOLD).test
     noisy, noise = scrambled(data, source, test)
     plain = what_a_study_did(tmp_path / "plain", data, source, config, splits)
@@ -92,7 +92,7 @@ def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
     """Whether ``FOLD`` draws the same parameters, and ends its trials alike, beside other folds."""
     data, source = rows_of("multimodal")
     config = make_config(trials=6)
-    splits = make_splits(data, config)
+    splits = splits_of(data, config)
     searches = []
     for names in ((FOLD,), ("outer-0", FOLD, "final")):
         sessions.open_session.cache_clear()
@@ -100,7 +100,7 @@ def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
         _, place = begin_run(path, data, source, config, splits)
         for number in range(config.trials):
             for name in names:
-                outcome = carry_out(Job(place, name, number, "cpu"))
+                outcome = work_and_keep(Job(place, name, number, "cpu"))
                 assert not outcome.trace, outcome.trace
         searches.append(Session(place).study(FOLD).get_trials())
     alone, beside = searches
@@ -133,7 +133,7 @@ def test_the_noise_does_reach_the_test_scores(tmp_path: Path) -> None:
     """Else the comparisons above would hold for a study that reads nothing at all."""
     data, source = rows_of("multimodal")
     config = make_config()
-    splits = make_splits(data, config)
+    splits = splits_of(data, config)
     test = next(fold for fold in splits.outer if fold.name == FOLD).test
     tables = []
     for name, (rows, images) in {
@@ -178,9 +178,9 @@ def test_planted_scaler_fitted_on_all_rows_is_caught(
 def test_planted_encoder_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
-    fit = training_rows.TabularEncoder.fit
+    fit = training_rows.TabularColumns.fit
     monkeypatch.setattr(
-        training_rows.TabularEncoder,
+        training_rows.TabularColumns,
         "fit",
         classmethod(lambda cls, columns, tabular: fit(columns, seen[-1].features.tabular)),
     )
@@ -191,7 +191,7 @@ def test_planted_imputer_fitted_on_all_rows_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Dataset]
 ) -> None:
     """Only what stands for a missing value comes from all rows."""
-    fit = training_rows.TabularEncoder.fit
+    fit = training_rows.TabularColumns.fit
 
     def leaky(cls: Any, columns: Any, tabular: Any) -> Any:
         pairs = zip(
@@ -201,7 +201,7 @@ def test_planted_imputer_fitted_on_all_rows_is_caught(
         )
         return cls(tuple(replace(own, fill=everyone.fill) for own, everyone in pairs))
 
-    monkeypatch.setattr(training_rows.TabularEncoder, "fit", classmethod(leaky))
+    monkeypatch.setattr(training_rows.TabularColumns, "fit", classmethod(leaky))
     assert "trials" in what_differs(tmp_path, "multimodal")
 
 
@@ -270,7 +270,7 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
             scores = []
             for trial in complete:
                 objective = session.objective(fold, "cpu")
-                chosen = finishing.choose(objective, trial, session.config)
+                chosen = finishing.refit_best(objective, trial, session.config)
                 scores.append(
                     objective.metric.score(test.labels, chosen.fitted.predict(test.features))
                 )
@@ -310,7 +310,7 @@ def test_planted_temperature_from_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, finishing, "choose", leak)
+    plant_in_finish(monkeypatch, finishing, "refit_best", leak)
     differs = what_differs(tmp_path, "multimodal")
     assert {"temperature", "threshold"} <= set(differs)
     assert "weights" not in differs
@@ -366,11 +366,11 @@ def test_planted_trials_of_another_fold_are_refused(tmp_path: Path) -> None:
     data, source = rows_of("multimodal")
     config = make_config()
     _, place = begin_run(tmp_path / "run", data, source, config)
-    carry_out(Job(place, "outer-0", 0, "cpu"))
+    work_and_keep(Job(place, "outer-0", 0, "cpu"))
     session = Session(place)
     session.study(FOLD).add_trials(session.study("outer-0").get_trials())
     with pytest.raises(RuntimeError, match="outer-1: trial 0 does not come after the 1 there are"):
-        carry_out(Job(place, FOLD, 0, "cpu"))
+        work_and_keep(Job(place, FOLD, 0, "cpu"))
 
 
 class PrunesAgainst(optuna.pruners.BasePruner):
@@ -407,15 +407,15 @@ def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     data, source = rows_of("multimodal")
     config = make_config()
     _, place = begin_run(tmp_path / "run", data, source, config)
-    carry_out(Job(place, "outer-0", 0, "cpu"))
+    work_and_keep(Job(place, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shared: trial 0 does not come after the 1 there are"):
-        carry_out(Job(place, "outer-1", 0, "cpu"))
+        work_and_keep(Job(place, "outer-1", 0, "cpu"))
 
 
 def test_planted_patient_on_both_sides_of_an_outer_fold_is_refused() -> None:
     data, _ = rows_of("multimodal")
     config = make_config()
-    fold = make_splits(data, config).outer[0]
+    fold = splits_of(data, config).outer[0]
     moved = next(name for name in data.ids.tolist() if name in fold.test)
     patient = moved.split("/")[0]
     with pytest.raises(LeakError, match=rf"outer-0: patients \['{patient}'\] are in both"):
@@ -434,7 +434,7 @@ def test_planted_split_by_image_is_refused_by_the_training_side() -> None:
     """Patient sets that lie about the rows are found out when the rows are handed over."""
     data, _ = rows_of("multimodal")
     config = make_config()
-    fold = make_splits(data, config).outer[0]
+    fold = splits_of(data, config).outer[0]
     moved = fold.test[0]
     lying = replace(fold, train=(*fold.train, moved), test=fold.test[1:], inner=())
     with pytest.raises(LeakError, match=r"patients .* are in both train and test"):

@@ -21,18 +21,18 @@ from outerfold.pipelines.saved.predictor import new_features, read_shipped
 from outerfold.reports.sections.model_card import model_card
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.images.framing import Framing
-from outerfold.storage.readers.read import read
+from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Features
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.explain.explain import look_inside
+from outerfold.study.explain.explain import explain_run
 from outerfold.study.setup.represent import encoders_of, represent
-from outerfold.study.setup.run_directory import Ready, cut, lay_out
-from outerfold.study.worker.jobs import Job, carry_out
-from outerfold.study.worker.session import Place, open_session
+from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
+from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import make_config
 from tests.storage.images.image_factories import class_folders, write_picture
 from tests.study.driver.test_driver import OneProcess, drive
@@ -79,12 +79,12 @@ def config(tmp_path: Path) -> StudyConfig:
     )
 
 
-def begun(root: Path, config: StudyConfig) -> tuple[Ready, Place]:
+def begun(root: Path, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     """A run on image files, up to where its workers begin."""
-    data = read(class_folders(root / "data", {"a": 8, "b": 8}), task="dbt")
+    data = read_dataset(class_folders(root / "data", {"a": 8, "b": 8}), task="dbt")
     folder = RunFolder(root / "run")
     folder.path.mkdir()
-    ready = lay_out(folder, config, data, cut(config, data))
+    ready = write_run_directory(folder, config, data, make_splits(config, data))
     found = represent(
         ready,
         encoders_of(config),
@@ -92,7 +92,7 @@ def begun(root: Path, config: StudyConfig) -> tuple[Ready, Place]:
         device="cpu",
         progress=lambda done, total: None,
     )
-    place = Place(folder.path, found)
+    place = WorkerContext(folder.path, found)
     open_studies(ready, place)
     return ready, place
 
@@ -112,7 +112,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
         with pytest.raises(DataError, match=r"view 1 of .* was not embedded"):
             source.pooled(ids, 1)  # a light view, which this search does not draw
     for number in [*range(config.trials), None]:
-        outcome = carry_out(Job(place, "final", number, "cpu"))
+        outcome = work_and_keep(Job(place, "final", number, "cpu"))
         assert not outcome.trace, outcome.trace
     chosen = json.loads((folder.study("final") / "best.json").read_text())["params"]["encoder"]
     shipped = read_shipped(folder)
@@ -156,7 +156,7 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     card = model_card(run)
     assert "each member by the one its search chose" in card
     assert all(f"Encoder {name}" in card for name in NAMES)
-    inside = look_inside(
+    inside = explain_run(
         ready.folder, cases=1, device="cpu", cache=tmp_path / "c", say=lambda text: None
     )
     assert {shown.case.fold for shown in inside.shown} == set(outer)

@@ -13,15 +13,15 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import CACHE_VARIABLE
 from outerfold.study.setup.data_source import Source
 from outerfold.study.setup.represent import encoders_of, represent
-from outerfold.study.setup.run_directory import begin, read_source
-from outerfold.study.worker.remote_embeddings import at_hand
-from outerfold.study.worker.session import Place
+from outerfold.study.setup.run_directory import begin_or_resume, read_source
+from outerfold.study.worker.remote_embeddings import with_local_embeddings
+from outerfold.study.worker.session import WorkerContext
 from tests.factories import make_config
 from tests.storage.images.image_factories import class_folders, write_picture
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
     """A run whose driver's cache is gone, and a cache of the worker's own."""
     data = class_folders(tmp_path / "data", {"benign": 12, "cancer": 12})
     config = make_config(
@@ -31,7 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         space={"augmented_views": {"values": [0]}},
     )
     source = Source(data, str(data))
-    ready = begin(RunFolder(tmp_path / "run"), config, read_source(source, config))
+    ready = begin_or_resume(RunFolder(tmp_path / "run"), config, read_source(source, config))
     made = represent(
         ready,
         encoders_of(config),
@@ -41,12 +41,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     )
     shutil.rmtree(tmp_path / "driver")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "worker"))
-    at_hand.cache_clear()
-    return Place(ready.folder.path, made)
+    with_local_embeddings.cache_clear()
+    return WorkerContext(ready.folder.path, made)
 
 
-def test_a_worker_without_the_cache_makes_the_same_table(place: Place, tmp_path: Path) -> None:
-    found = at_hand(place)
+def test_a_worker_without_the_cache_makes_the_same_table(
+    place: WorkerContext, tmp_path: Path
+) -> None:
+    found = with_local_embeddings(place)
     assert isinstance(found.embeddings, Embeddings)
     assert isinstance(place.embeddings, Embeddings)
     assert found.embeddings.name == place.embeddings.name
@@ -55,15 +57,15 @@ def test_a_worker_without_the_cache_makes_the_same_table(place: Place, tmp_path:
     assert found.embeddings.pooled(ids).shape == (len(ids), 1280)
 
 
-def test_a_worker_with_other_images_is_refused(place: Place, tmp_path: Path) -> None:
+def test_a_worker_with_other_images_is_refused(place: WorkerContext, tmp_path: Path) -> None:
     write_picture(next((tmp_path / "data" / "benign").rglob("*.png")), 77)
     with pytest.raises(DataError, match=r"does not see the cache .*driver and made other embeddin"):
-        at_hand(place)
+        with_local_embeddings(place)
 
 
-def test_a_worker_without_the_images_is_refused(place: Place, tmp_path: Path) -> None:
+def test_a_worker_without_the_images_is_refused(place: WorkerContext, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(
         DataError, match=r"and cannot make its own: .*; put OUTERFOLD_CACHE on a pa"
     ):
-        at_hand(place)
+        with_local_embeddings(place)
