@@ -109,5 +109,5 @@ class Pipeline(Protocol):
             device: ``cpu`` or ``cuda:N``.
         """
 
-    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
-        """A stack of untrained networks, one for each of ``chance``'s seeds."""
+    def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
+        """A stack of untrained networks, one for each of ``streams``'s seeds."""

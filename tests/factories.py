@@ -130,7 +130,7 @@ def begin_run(
     """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
-    ready = write_run_directory(folder, config, data, splits or splits_of(data, config))
+    prepared = write_run_directory(folder, config, data, splits or splits_of(data, config))
     cards = [
         {
             "name": name,
@@ -143,9 +143,9 @@ def begin_run(
         for name in config.encoders
     ]
     write_encoder_cards(folder, cards)
-    place = WorkerContext(path, source, storage)
-    open_studies(ready, place)
-    return ready, place
+    context = WorkerContext(path, source, storage)
+    open_studies(prepared, context)
+    return prepared, context
 
 
 def scrambled(

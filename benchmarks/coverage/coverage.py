@@ -82,8 +82,8 @@ def main() -> None:
     minutes = (time.perf_counter() - start) / 60
     print(f"{minutes:.1f} min with {options.workers} workers")
     facts = f"{replicates} replicates a cell, seed {options.seed}"
-    place = options.report or (options.out if options.quick else HERE)
-    write_report(outcomes, f"{facts}{' (quick)' if options.quick else ''}", place)
+    context = options.report or (options.out if options.quick else HERE)
+    write_report(outcomes, f"{facts}{' (quick)' if options.quick else ''}", context)
 
 
 def simulated(chunk: Chunk) -> Arrays:

@@ -28,24 +28,24 @@ EVERY = 100
 KIB = 1 if sys.platform == "darwin" else 1024
 
 
-def scan(chance: np.random.Generator) -> np.ndarray:
+def scan(rng: np.random.Generator) -> np.ndarray:
     """(SIDE, SIDE) grey: a bright half disc on black, with structure at three scales."""
     across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(0, 2, SIDE))
     breast = np.clip((1.6 - np.hypot(across, down)) * 6, 0, 1)
     texture = np.zeros((SIDE, SIDE))
     for cells, weight in ((6, 40.0), (20, 25.0), (64, 15.0)):
-        coarse = Image.fromarray(chance.normal(size=(cells, cells)).astype(np.float32))
+        coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
         texture += weight * np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     return np.asarray(np.clip((110 + texture) * breast, 0, 255), dtype=np.uint8)
 
 
 def write(folder: Path, count: int) -> list[str]:
     """``count`` JPEG files; the last hundredth are copies of the first ones."""
-    chance = np.random.default_rng(count)
+    rng = np.random.default_rng(count)
     copies = count // EVERY
     paths = [str(folder / f"{i:06d}.jpg") for i in range(count)]
     for i, path in enumerate(paths[: count - copies]):
-        pixels = scan(chance)
+        pixels = scan(rng)
         Image.fromarray(pixels).save(path, quality=90)
         if i < copies:
             copied = pixels[:, ::-1] if i % 2 else pixels

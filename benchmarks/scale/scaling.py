@@ -85,22 +85,22 @@ def journals(run: Path, counts: Sequence[int]) -> None:
     """
     print("| trials | lines | MB | open | suggest and tell, sampler `TPE` |\n|---|---|---|---|---|")
     name = (run.parent / "embeddings").read_text()
-    place = WorkerContext(run, Embeddings.load(run.parent / "cache", name))
+    context = WorkerContext(run, Embeddings.load(run.parent / "cache", name))
     for count in counts:
-        lines = _write_journal(place, count)
+        lines = _write_journal(context, count)
         size = (run / "trials.journal").stat().st_size / 1e6
         before = time.process_time()
         open_journal(run / "trials.journal").get_all_studies()
         opened = time.process_time() - before
-        asked = _one_trial(Session(place), count)
+        asked = _one_trial(Session(context), count)
         print(f"| {count} | {lines} | {size:.1f} | {opened:.2f} s | {asked * 1e3:.0f} ms |")
 
 
-def _write_journal(place: WorkerContext, count: int) -> int:
+def _write_journal(context: WorkerContext, count: int) -> int:
     """A journal of ``count`` trials of one study; lines are those of real trials, repeated."""
-    journal = place.run / "trials.journal"
+    journal = context.run / "trials.journal"
     _replace(journal, "")
-    session = Session(place)
+    session = Session(context)
     study = optuna.create_study(study_name="final", storage=session.trials, direction="maximize")
     for _ in range(KEPT):
         trial = study.ask()

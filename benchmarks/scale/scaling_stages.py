@@ -179,8 +179,8 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
         for start in range(0, len(data), CHUNK):
             some = names[start : start + CHUNK]
             writer.append(some, rng.standard_normal((len(some), dim), dtype=np.float32))
-    place = store.folder.relative_to(cache).as_posix()
-    return keep(cache, EmbeddingTable(place, None, dim, 0, 1, "", contents)).name
+    context = store.folder.relative_to(cache).as_posix()
+    return keep(cache, EmbeddingTable(context, None, dim, 0, 1, "", contents)).name
 
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
@@ -189,10 +189,10 @@ def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
 
     name = (folder / "embeddings").read_text()
     run = RunFolder(folder / "run")
-    place = WorkerContext(run.path, Embeddings.load(folder / "cache", name))
-    open_studies(PreparedRun(run, config(), rows(8), run.read_splits(run.read_dataset())), place)
+    context = WorkerContext(run.path, Embeddings.load(folder / "cache", name))
+    open_studies(PreparedRun(run, config(), rows(8), run.read_splits(run.read_dataset())), context)
     with watch.part("open"):
-        session = Session(place)
+        session = Session(context)
     pipeline = session.space(FixedTrial({**PARAMS, "sampler": sampler}))
     with watch.part("prepare"):
         objective = session.objective(FINAL, "cpu")

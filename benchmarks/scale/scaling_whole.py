@@ -106,15 +106,15 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
     run.path.mkdir(parents=True)
     wall, cpu = time.perf_counter(), cpu_with_children()
     with Peaks() as peaks:
-        ready = write_run_directory(run, chosen, data, make_splits(chosen, data))
+        prepared = write_run_directory(run, chosen, data, make_splits(chosen, data))
         write_json(run.path / ENCODER_FILE, {"name": chosen.encoder, "weights": ""})
-        place = WorkerContext(run.path, embeddings)
-        open_studies(ready, place)
+        context = WorkerContext(run.path, embeddings)
+        open_studies(prepared, context)
         began = time.perf_counter()
         console = Console(quiet=True)
         with StudyProgress(console, trials=chosen.trials, quiet=True, maximise=True) as progress:
             failures = carry_out_run(
-                ready, place, lambda: LocalEngine(("cpu",) * workers), progress
+                prepared, context, lambda: LocalEngine(("cpu",) * workers), progress
             )
         if failures:
             raise RuntimeError(str(failures))
@@ -176,15 +176,15 @@ def table(found: dict[tuple[int, int], dict[str, float]]) -> str:
 
 def main() -> None:
     options = _options()
-    place = options.out.resolve()
+    context = options.out.resolve()
     if options.one:
         (images,), (trials,) = options.images, options.trials
         chosen = config(trials, options.epochs, options.batch_size)
-        print(json.dumps(whole_run(place, images, chosen, options.workers)))
+        print(json.dumps(whole_run(context, images, chosen, options.workers)))
         return
     found = {}
     for images, trials in product(options.images, options.trials):
-        known = place / f"{images}-{trials}-{options.epochs}-{options.batch_size}.json"
+        known = context / f"{images}-{trials}-{options.epochs}-{options.batch_size}.json"
         if not known.exists():
             known.parent.mkdir(parents=True, exist_ok=True)
             words = [
@@ -205,7 +205,7 @@ def main() -> None:
                 "benchmarks.scale.scaling_whole",
                 "--one",
                 "--out",
-                str(place / "work"),
+                str(context / "work"),
                 *map(str, words),
             ]
             done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

@@ -209,9 +209,9 @@ def told_in_orders(arrays: Arrays, way: str, epochs: int) -> tuple[FloatArray, F
     """Epochs (replicates,) and outer scores (replicates,), each the mean over ``ORDERS``."""
     means = []
     for inner, outer in zip(arrays["inner"], arrays["outer"], strict=True):
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         each = [
-            told(inner, outer, chance.permutation(len(inner)), WAYS[way](epochs))
+            told(inner, outer, rng.permutation(len(inner)), WAYS[way](epochs))
             for _ in range(ORDERS)
         ]
         means.append([np.mean([one.epochs for one in each]), np.mean([one.score for one in each])])

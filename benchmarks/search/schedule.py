@@ -57,10 +57,10 @@ class Busy:
 
 def busy(studies: int, in_flight: int, seed: int, workers: int = WORKERS) -> Busy:
     """A run of ``studies`` under a clock of its own, by the real ``Schedule``."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     seconds = np.array([float(row["seconds"]) for row in replayed()])
     names = [f"outer-{i}" for i in range(studies)]
-    taken = {name: chance.choice(seconds, COUNT) for name in names}
+    taken = {name: rng.choice(seconds, COUNT) for name in names}
     end = NETWORKS * float(seconds.max())
     schedule = Schedule(
         {name: [] for name in names},

@@ -85,14 +85,14 @@ def main() -> None:
     print(f"\n{(time.perf_counter() - began) / 60:.1f} min")
 
 
-def searched(place: Path, pool: Pool, config: StudyConfig) -> Arrays:
+def searched(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
     """One nested study, its trials one after the other.
 
     Returns:
         epochs (1,) trained by all trials, complete (1,) trials that were not pruned, score (1,)
         mean over outer folds of the score of what was chosen.
     """
-    ready, at = laid_out(place, pool, config)
+    ready, at = laid_out(context, pool, config)
     epochs = complete = 0
     for fold in ready.studies:
         for number in (*range(config.trials), None):

@@ -35,7 +35,7 @@ class Chunk:
     folder: Path
 
     @property
-    def place(self) -> Path:
+    def context(self) -> Path:
         """The file that holds it once it is finished."""
         key = hashlib.sha256(repr(self.setting).encode()).hexdigest()[:8]
         return self.folder / key / f"seed{self.seed}-{self.first:05d}+{self.count}.npz"
@@ -49,7 +49,7 @@ def chunks_of(setting: Any, replicates: int, *, size: int, seed: int, folder: Pa
 
 def run_chunks(chunks: Sequence[Chunk], work: Callable[[Chunk], Arrays], workers: int) -> None:
     """Every chunk that is not on disk yet, and a line of progress as each ends."""
-    waiting = [chunk for chunk in chunks if not chunk.place.exists()]
+    waiting = [chunk for chunk in chunks if not chunk.context.exists()]
     print(f"{len(chunks) - len(waiting)} of {len(chunks)} chunks are done already", flush=True)
     os.environ.update(ONE_THREAD)  # workers inherit it
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def run_chunks(chunks: Sequence[Chunk], work: Callable[[Chunk], Arrays], workers
 
 def gathered(chunks: Sequence[Chunk]) -> Arrays:
     """Arrays of finished chunks of one setting, replicates first."""
-    parts = [np.load(chunk.place) for chunk in chunks]
+    parts = [np.load(chunk.context) for chunk in chunks]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
 
 
@@ -76,9 +76,9 @@ def source_hash(files: Iterable[Path]) -> str:
 def _run(chunk: Chunk, work: Callable[[Chunk], Arrays]) -> str:
     """Kept in one file; a killed chunk leaves none."""
     arrays = work(chunk)
-    place = chunk.place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_suffix(f".{os.getpid()}.tmp.npz")
+    context = chunk.context
+    context.parent.mkdir(parents=True, exist_ok=True)
+    draft = context.with_suffix(f".{os.getpid()}.tmp.npz")
     np.savez(draft, **arrays)
-    draft.replace(place)
+    draft.replace(context)
     return str(chunk.setting.name)

@@ -111,7 +111,7 @@ class TimedTraining:
             yield epoch
 
 
-def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
+def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     """The studies of the outer folds by the driver and its worker processes.
 
     Returns:
@@ -120,7 +120,7 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
         each outer fold, ``waited``: median share of a trial's time that its job was away from the
         driver but not at work.
     """
-    ready, at = laid_out(place, pool, config)
+    prepared, at = laid_out(context, pool, config)
     watched: list[Watched] = []
 
     def start() -> Watched:
@@ -130,7 +130,7 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
     wall, cpu = time.perf_counter(), cpu_with_children()
     console = Console(quiet=True)
     with StudyProgress(console, trials=config.trials, quiet=True, maximise=True) as progress:
-        failures = carry_out_run(ready, at, start, progress)
+        failures = carry_out_run(prepared, at, start, progress)
     if failures:
         raise RuntimeError(str(failures))
     found = watched[-1]
@@ -142,21 +142,21 @@ def whole_study(place: Path, pool: Pool, config: StudyConfig, workers: int) -> d
         "trials": len(found.worked),
         "epochs": found.epochs,
         "waited": float(np.median(late[workers:])),
-        **outer_scores(ready),
+        **outer_scores(prepared),
     }
 
 
-def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
+def trial_by_trial(context: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
     """Every trial to its last epoch in this process, on one thread.
 
     Returns:
         ``cpu`` and ``wall`` seconds of all trials, ``training_cpu`` and ``training_wall`` of the
         training in them, ``trials`` and ``epochs``.
     """
-    ready, at = laid_out(place, pool, replace(config, pruner="none"))
+    prepared, at = laid_out(context, pool, replace(config, pruner="none"))
     session, watch = open_session(at), StopWatch()
-    jobs = [Job(at, fold.name, n, "cpu") for fold in ready.studies for n in range(config.trials)]
-    for fold in ready.studies:
+    jobs = [Job(at, fold.name, n, "cpu") for fold in prepared.studies for n in range(config.trials)]
+    for fold in prepared.studies:
         objective = session.objective(fold.name, "cpu")
         own = objective.space
         objective.space = lambda trial, own=own: Timed(own(trial), watch)  # type: ignore[misc]
@@ -177,27 +177,27 @@ def trial_by_trial(place: Path, pool: Pool, config: StudyConfig) -> dict[str, An
     }
 
 
-def laid_out(place: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
+def laid_out(context: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     """A run directory with the studies of the outer folds; no model of all rows is made."""
-    folder = RunFolder(place)
-    place.mkdir(parents=True)
-    ready = write_run_directory(folder, config, pool.data, make_splits(config, pool.data))
-    write_json(place / ENCODER_FILE, pool.encoder)
-    outer = replace(ready, studies=tuple(fold for fold in ready.studies if fold.test))
-    at = WorkerContext(place, pool.embeddings)
+    folder = RunFolder(context)
+    context.mkdir(parents=True)
+    prepared = write_run_directory(folder, config, pool.data, make_splits(config, pool.data))
+    write_json(context / ENCODER_FILE, pool.encoder)
+    outer = replace(prepared, studies=tuple(fold for fold in prepared.studies if fold.test))
+    at = WorkerContext(context, pool.embeddings)
     open_studies(outer, at)
     return outer, at
 
 
-def outer_scores(ready: PreparedRun) -> dict[str, Any]:
+def outer_scores(prepared: PreparedRun) -> dict[str, Any]:
     """The score of each outer fold, and which rows it was of."""
     scores, tested = [], []
-    for fold in ready.studies:
-        test = read_result(ready.folder, fold.name, ready.data.classes).test
+    for fold in prepared.studies:
+        test = read_result(prepared.folder, fold.name, prepared.data.classes).test
         assert test is not None
-        scores.append(METRICS[ready.config.metric].score(test.labels, test.probabilities))
+        scores.append(METRICS[prepared.config.metric].score(test.labels, test.probabilities))
         tested.append(sorted(test.ids.tolist()))
-    return {"scores": scores, "tested": tested, "inner": [len(f.inner) for f in ready.studies]}
+    return {"scores": scores, "tested": tested, "inner": [len(f.inner) for f in prepared.studies]}
 
 
 def cpu_with_children() -> float:

@@ -154,8 +154,8 @@ def ultrasound_pool(root: Path, cache: Path) -> Pool:
 def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
     """Rows of ``patients`` patients at random, and the rows of all others."""
     names = np.unique(data.patients)
-    chance = np.random.default_rng(derive(seed, "draw"))
-    mine = np.isin(data.patients, chance.choice(names, patients, replace=False))
+    rng = np.random.default_rng(derive(seed, "draw"))
+    mine = np.isin(data.patients, rng.choice(names, patients, replace=False))
     one, other = (data.select(data.ids[at].tolist()) for at in (mine, ~mine))
     return _renamed(one, f"{patients} patients, seed {seed}"), other
 
@@ -199,8 +199,8 @@ def studies(pool: Pool, draw: Draw, chunk: Chunk) -> Arrays:
 def studied(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> Found:
     """One study of all rows of ``pool``, from its folds to its report."""
     start = time.process_time()
-    with TemporaryDirectory(prefix="small-study-") as place:
-        folder = RunFolder(Path(place) / "run")
+    with TemporaryDirectory(prefix="small-study-") as context:
+        folder = RunFolder(Path(context) / "run")
         run = carried_out(folder, pool, config, ship=others is not None)
         tested = test_rows(run)
         assert tested is not None
@@ -232,13 +232,13 @@ def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: boo
     """
     splits = make_splits(config, pool.data)
     folder.path.mkdir(parents=True)
-    ready = write_run_directory(folder, config, pool.data, splits)
+    prepared = write_run_directory(folder, config, pool.data, splits)
     write_json(folder.path / ENCODER_FILE, pool.encoder)
-    place = WorkerContext(folder.path, pool.embeddings)
-    open_studies(ready, place)
+    context = WorkerContext(folder.path, pool.embeddings)
+    open_studies(prepared, context)
     for fold in splits.studies if ship else splits.outer:
         for number in (*range(config.trials), None):
-            outcome = work_and_keep(Job(place, fold.name, number, "cpu"))
+            outcome = work_and_keep(Job(context, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
     timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)

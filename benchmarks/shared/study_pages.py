@@ -61,10 +61,10 @@ def finished_studies(
 
 def write_page(chosen: argparse.Namespace, name: str, text: str) -> None:
     """Beside the code, or under ``--out`` where the run was but a quick one."""
-    place = (chosen.out if chosen.quick else PAGES) / f"{name}.md"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text + "\n", encoding="utf-8")
-    print(place)
+    context = (chosen.out if chosen.quick else PAGES) / f"{name}.md"
+    context.parent.mkdir(parents=True, exist_ok=True)
+    context.write_text(text + "\n", encoding="utf-8")
+    print(context)
 
 
 def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:

@@ -57,11 +57,11 @@ def timed(engine: Engine, workers: int, trials: int) -> tuple[float, float]:
         trials=trials, outer_folds=5, epochs=80, patience_epochs=80, networks=1, pruner="halving"
     )
     with tempfile.TemporaryDirectory() as folder:
-        ready, place = begin_run(Path(folder) / "run", data, source, config)
+        prepared, context = begin_run(Path(folder) / "run", data, source, config)
         kept = Kept(engine, ("cpu",) * workers)
         started = time.perf_counter()
         with StudyProgress(Console(quiet=True), trials=trials, quiet=True, maximise=True) as shown:
-            assert carry_out_run(ready, place, lambda: kept, shown) == {}
+            assert carry_out_run(prepared, context, lambda: kept, shown) == {}
         wall = time.perf_counter() - started
     return wall, kept.seconds / (workers * wall)
 

@@ -128,10 +128,10 @@ def watched(text: str) -> Watched:
 
 def write_images(root: Path, subject: Subject, images: int) -> Path:
     """Class folders of smooth random JPEGs and, for columns, a ``metadata.csv``."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     each = PER_PATIENT if images >= 1000 else 1
     patients = -(-images // each)
-    label = chance.permutation(np.arange(patients) % len(subject.classes))
+    label = rng.permutation(np.arange(patients) % len(subject.classes))
     names = [
         f"{subject.classes[label[at // each]]}/P{at // each:05d}_{at}.jpg" for at in range(images)
     ]
@@ -139,7 +139,7 @@ def write_images(root: Path, subject: Subject, images: int) -> Path:
         (root / name).mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda at: _write(root / names[at], at), range(images)))
-    age = chance.normal(55, 10, patients).round()
+    age = rng.normal(55, 10, patients).round()
     lines = [f"{name},{age[at // each]:.0f}" for at, name in enumerate(names)]
     if subject.task == "multimodal":
         (root / "metadata.csv").write_text("\n".join(["file,age", *lines]) + "\n")

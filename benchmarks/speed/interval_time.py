@@ -14,10 +14,10 @@ from outerfold.storage.records import Predictions
 
 def predictions(images: int, patients: int, classes: int) -> Predictions:
     """Seeded rows of five folds."""
-    chance = np.random.default_rng(0)
-    patient = np.concatenate([np.arange(patients), chance.integers(0, patients, images - patients)])
-    labels = chance.integers(0, classes, patients)[patient]
-    logits = chance.normal(size=(images, classes)) + np.eye(classes)[labels]
+    rng = np.random.default_rng(0)
+    patient = np.concatenate([np.arange(patients), rng.integers(0, patients, images - patients)])
+    labels = rng.integers(0, classes, patients)[patient]
+    logits = rng.normal(size=(images, classes)) + np.eye(classes)[labels]
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return Predictions(
         np.char.add("i", np.arange(images).astype(str)),

@@ -87,8 +87,8 @@ def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     from benchmarks.shared.speed.rival_study import quicker_threads, rival_study
 
     folds = list(make_splits(config, pool.data).outer)
-    with tempfile.TemporaryDirectory(prefix="throughput-") as place:
-        own = whole_study(Path(place) / "whole", pool, config, workers)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as context:
+        own = whole_study(Path(context) / "whole", pool, config, workers)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
     threads = quicker_threads(inputs.shape[1])
     torch.set_num_threads(threads)
@@ -113,8 +113,8 @@ def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
         values = {**CONFIGURATION, "batch_size": size}
         space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
         one = replace(config, trials=1, space=space)
-        with tempfile.TemporaryDirectory(prefix="throughput-") as place:
-            own = trial_by_trial(Path(place) / "each", pool, one)
+        with tempfile.TemporaryDirectory(prefix="throughput-") as context:
+            own = trial_by_trial(Path(context) / "each", pool, one)
         rival = seconds_a_trial(pool.data, inputs, folds, one, ranges_of(one, pool.data))
         found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
     return found
@@ -128,8 +128,8 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
         ``each``: all trials without pruning, ``alike``: see there.
     """
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="throughput-") as place:
-        each = trial_by_trial(Path(place) / "each", pool, config)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as context:
+        each = trial_by_trial(Path(context) / "each", pool, config)
     fold = make_splits(config, pool.data).outer[0]
     train = fold.train_side(pool.data)
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)

@@ -23,7 +23,13 @@ LEFT_OUT = ("timing", "provenance", "numerics")
 """Keys of JSON files that tell how long a run took, and by what it was made."""
 NOT_COMPARED = ("run.log", ".lock", "driver", "storage.json", "provenance.json", "numerics.json")
 """Files that tell when a run was made, and by which process."""
-TIMES = re.compile(r"\d+(\.\d+)? ?(s|min|h|seconds|minutes|hours)\b|[0-9a-f]{40}|[0-9a-f]{7,12}\b")
+TIMES = re.compile(
+    r"\d+(\.\d+)? ?(s|min|h|seconds|minutes|hours)\b"  # durations
+    r"|until about \w{3} \d\d:\d\d|[\d.]+ GiB of it new; [\d.]+ GiB are free"  # the plan
+    r"|fits of up to \d+ epochs; \d+"  # what is left of a run that was killed
+    r"|[0-9a-f]{40}|[0-9a-f]{7,12}\b"  # commits
+)
+"""Parts of texts that differ between two runs of the same code."""
 
 
 def said(path: Path, root: str) -> Any:

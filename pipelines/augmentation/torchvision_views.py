@@ -56,10 +56,10 @@ def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np
     A random crop scaled back to size, either flip with probability 0.5, a rotation on black,
     colour jitter in a random order, random erasing, as far as ``STRENGTHS`` allows.
     """
-    most, chance = STRENGTHS[strength], np.random.default_rng(seed)
+    most, rng = STRENGTHS[strength], np.random.default_rng(seed)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
     for change in (_crop, _flip, _rotate, _jitter, _erase):
-        pixels = change(pixels, most, chance)
+        pixels = change(pixels, most, rng)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
@@ -70,30 +70,30 @@ def settings() -> str:
     return f"{json.dumps(strengths, sort_keys=True)} aspect {ASPECT} {' '.join(used)}"
 
 
-def _crop(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+def _crop(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     height, width = pixels.shape[1:]
-    area, aspect = chance.uniform(most.kept, 1), np.exp(chance.uniform(-1, 1) * np.log1p(ASPECT))
+    area, aspect = rng.uniform(most.kept, 1), np.exp(rng.uniform(-1, 1) * np.log1p(ASPECT))
     rows = min(height, max(1, round(height * float(np.sqrt(area / aspect)))))
     columns = min(width, max(1, round(width * float(np.sqrt(area * aspect)))))
-    top, left = _place(height - rows, chance), _place(width - columns, chance)
+    top, left = _place(height - rows, rng), _place(width - columns, rng)
     size = [height, width]
     cut: Tensor = f.resized_crop(pixels, top, left, rows, columns, size, antialias=True)
     return cut
 
 
-def _flip(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
-    across, down = chance.random(2) < 0.5
+def _flip(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
+    across, down = rng.random(2) < 0.5
     pixels = f.horizontal_flip(pixels) if across else pixels
     return f.vertical_flip(pixels) if down else pixels
 
 
-def _rotate(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
-    angle = float(chance.uniform(-most.degrees, most.degrees))
+def _rotate(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
+    angle = float(rng.uniform(-most.degrees, most.degrees))
     turned: Tensor = f.rotate(pixels, angle, InterpolationMode.BILINEAR, fill=[0.0])
     return turned
 
 
-def _jitter(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+def _jitter(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     changes: list[Callable[[Tensor, float], Tensor]] = [
         f.adjust_brightness,
         f.adjust_contrast,
@@ -101,21 +101,21 @@ def _jitter(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tens
         f.adjust_hue,
     ]
     factors = [
-        *(1 + chance.uniform(-most.jitter, most.jitter, 3)),
-        chance.uniform(-most.hue, most.hue),
+        *(1 + rng.uniform(-most.jitter, most.jitter, 3)),
+        rng.uniform(-most.hue, most.hue),
     ]
-    for which in chance.permutation(len(changes)).tolist():
+    for which in rng.permutation(len(changes)).tolist():
         pixels = changes[which](pixels, float(factors[which]))
     return pixels
 
 
-def _erase(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tensor:
+def _erase(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     height, width = pixels.shape[1:]
-    happens = chance.random() < most.erased
-    share, aspect = chance.uniform(0.02, most.largest), np.exp(chance.uniform(-1, 1))
+    happens = rng.random() < most.erased
+    share, aspect = rng.uniform(0.02, most.largest), np.exp(rng.uniform(-1, 1))
     rows = min(height, max(1, round(height * float(np.sqrt(share / aspect)))))
     columns = min(width, max(1, round(width * float(np.sqrt(share * aspect)))))
-    top, left = _place(height - rows, chance), _place(width - columns, chance)
+    top, left = _place(height - rows, rng), _place(width - columns, rng)
     if not happens:
         return pixels
     black = torch.zeros(3, 1, 1, dtype=pixels.dtype)
@@ -123,5 +123,5 @@ def _erase(pixels: Tensor, most: Strength, chance: np.random.Generator) -> Tenso
     return erased
 
 
-def _place(room: int, chance: np.random.Generator) -> int:
-    return int(chance.integers(0, room + 1))
+def _place(room: int, rng: np.random.Generator) -> int:
+    return int(rng.integers(0, room + 1))

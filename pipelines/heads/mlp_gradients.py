@@ -119,10 +119,10 @@ class MlpSteps:
         network: EmbeddingMLP,
         fold: int,
         optimiser: StackedAdam,
-        chance: RandomStreams,
+        streams: RandomStreams,
         loss: Loss,
     ) -> None:
-        self.fold, self.optimiser, self.loss, self.chance = fold, optimiser, loss, chance
+        self.fold, self.optimiser, self.loss, self.streams = fold, optimiser, loss, streams
         self.alpha = loss.alpha[fold : fold + 1]
         self.factor = 1.0 / network.scaler.scale[fold]
         self.offset = -network.scaler.mean[fold] * self.factor
@@ -139,13 +139,13 @@ class MlpSteps:
 
     @classmethod
     def of(
-        cls, network: object, optimiser: StackedAdam, chance: RandomStreams, loss: Loss
+        cls, network: object, optimiser: StackedAdam, streams: RandomStreams, loss: Loss
     ) -> list[MlpSteps]:
         """One a fold; none where the network is another, or on another device."""
         on_cpu = optimiser.values.device.type == "cpu"
         if not (isinstance(network, EmbeddingMLP) and network.pool is None and on_cpu):
             return []
-        return [cls(network, fold, optimiser, chance, loss) for fold in range(len(chance.seeds))]
+        return [cls(network, fold, optimiser, streams, loss) for fold in range(len(streams.seeds))]
 
     @torch.inference_mode()
     def train(self, run: BatchRun, rate: float) -> Tensor:
@@ -162,7 +162,7 @@ class MlpSteps:
         """What dropout multiplies by in each step, behind either block."""
         if not self.rate:
             return [(None, None)] * len(sizes)
-        return self.chance.steps_of(self.fold, sizes, self.widths, self.rate)
+        return self.streams.steps_of(self.fold, sizes, self.widths, self.rate)
 
     def _step(
         self, x: Tensor, labels: Tensor, kept: Sequence[Tensor | None], rate: float

@@ -119,14 +119,14 @@ class EmbeddingMLP(nn.Module):
     """Embedding (or attended tokens) -> 256 -> 128 -> logits."""
 
     def __init__(
-        self, chance: RandomStreams, widths: Widths, scaler: Standardise, *, dropout: float
+        self, streams: RandomStreams, widths: Widths, scaler: Standardise, *, dropout: float
     ) -> None:
         super().__init__()
         self.scaler = scaler
-        self.pool = AttentionPool(len(chance.seeds), widths.image) if widths.tokens else None
-        self.first = StackedBlock(chance, widths.image, 256, dropout)
-        self.second = StackedBlock(chance, 256, 128, dropout)
-        self.out = Linear(chance, 128, widths.logits)
+        self.pool = AttentionPool(len(streams.seeds), widths.image) if widths.tokens else None
+        self.first = StackedBlock(streams, widths.image, 256, dropout)
+        self.second = StackedBlock(streams, 256, 128, dropout)
+        self.out = Linear(streams, 128, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
         """The dbt task reads no clinical column."""
@@ -144,12 +144,12 @@ class AttentionFusion(nn.Module):
     noise (see ``StackedBlock``). The biases of the two tokens reach the queries.
     """
 
-    def __init__(self, chance: RandomStreams, image: int, tabular: int, width: int) -> None:
+    def __init__(self, streams: RandomStreams, image: int, tabular: int, width: int) -> None:
         super().__init__()
-        self.image = Linear(chance, image, width)
-        self.tabular = Linear(chance, tabular, width)
-        self.qkv = Linear(chance, width, 3 * width, bias=False)
-        self.out = Linear(chance, width, width, bias=False)
+        self.image = Linear(streams, image, width)
+        self.tabular = Linear(streams, tabular, width)
+        self.qkv = Linear(streams, width, 3 * width, bias=False)
+        self.out = Linear(streams, width, width, bias=False)
 
     def forward(self, image: Tensor, tabular: Tensor) -> Tensor:
         """(folds, rows, image), (folds, rows, tabular) -> (folds, rows, 2 * width)."""
@@ -177,7 +177,7 @@ class FusionNetwork(nn.Module):
 
     def __init__(
         self,
-        chance: RandomStreams,
+        streams: RandomStreams,
         widths: Widths,
         scaler: Standardise,
         *,
@@ -192,18 +192,18 @@ class FusionNetwork(nn.Module):
         if widths.tabular:
             self.columns = nn.ModuleList(
                 [
-                    StackedBlock(chance, widths.tabular, 64, dropout),
-                    StackedBlock(chance, 64, 64, dropout),
-                    StackedBlock(chance, 64, 32, dropout),
+                    StackedBlock(streams, widths.tabular, 64, dropout),
+                    StackedBlock(streams, 64, 64, dropout),
+                    StackedBlock(streams, 64, 32, dropout),
                 ]
             )
             joined += 32
         if attention:
-            self.fusion = AttentionFusion(chance, widths.image, 32, self.FUSED)
+            self.fusion = AttentionFusion(streams, widths.image, 32, self.FUSED)
             joined = 2 * self.FUSED
-        self.first = StackedBlock(chance, joined, 128, dropout)
-        self.second = StackedBlock(chance, 128, 32, dropout)
-        self.out = Linear(chance, 32, widths.logits)
+        self.first = StackedBlock(streams, joined, 128, dropout)
+        self.second = StackedBlock(streams, 128, 32, dropout)
+        self.out = Linear(streams, 32, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
         """Both inputs -> logits."""

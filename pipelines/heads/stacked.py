@@ -28,12 +28,12 @@ class Linear(nn.Module):
     """``x (folds, rows, fan_in) -> (folds, rows, fan_out)``; torch's own initial values."""
 
     def __init__(
-        self, chance: RandomStreams, fan_in: int, fan_out: int, *, bias: bool = True
+        self, streams: RandomStreams, fan_in: int, fan_out: int, *, bias: bool = True
     ) -> None:
         super().__init__()
         bound = 1 / math.sqrt(fan_in)
-        self.weight = nn.Parameter((chance.uniform(fan_in, fan_out) * 2 - 1) * bound)
-        self.bias = nn.Parameter((chance.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
+        self.weight = nn.Parameter((streams.uniform(fan_in, fan_out) * 2 - 1) * bound)
+        self.bias = nn.Parameter((streams.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
         self.sink: Sink | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,15 +77,15 @@ class BatchNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout whose masks come from each fold's own stream, drawn on the CPU on every device."""
 
-    def __init__(self, chance: RandomStreams, rate: float) -> None:
+    def __init__(self, streams: RandomStreams, rate: float) -> None:
         super().__init__()
-        self.chance, self.rate = chance, rate
+        self.streams, self.rate = streams, rate
 
     def forward(self, x: Tensor) -> Tensor:
         """Zeroes a share ``rate`` of ``x (folds, rows, width)`` while training."""
         if not self.training or self.rate == 0.0:
             return x
-        kept = self.chance.kept(x.shape[1], x.shape[2], self.rate)
+        kept = self.streams.kept(x.shape[1], x.shape[2], self.rate)
         return x * kept.to(x.device, x.dtype).div_(1 - self.rate)
 
 
@@ -96,11 +96,11 @@ class StackedBlock(nn.Module):
     noise of zero into full-size steps.
     """
 
-    def __init__(self, chance: RandomStreams, fan_in: int, fan_out: int, dropout: float) -> None:
+    def __init__(self, streams: RandomStreams, fan_in: int, fan_out: int, dropout: float) -> None:
         super().__init__()
-        self.linear = Linear(chance, fan_in, fan_out, bias=False)
-        self.norm = BatchNorm(len(chance.seeds), fan_out)
-        self.dropout = Dropout(chance, dropout)
+        self.linear = Linear(streams, fan_in, fan_out, bias=False)
+        self.norm = BatchNorm(len(streams.seeds), fan_out)
+        self.dropout = Dropout(streams, dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """``x (folds, rows, fan_in)``; the mask is None where nothing is being trained."""

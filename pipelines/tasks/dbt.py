@@ -64,6 +64,6 @@ class DbtPipeline:
             self.recipe, self.network, rows, budget=budget, seed=seed, device=device
         )
 
-    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads, one a fold."""
-        return EmbeddingMLP(chance, widths, scaler, dropout=self.dropout)
+        return EmbeddingMLP(streams, widths, scaler, dropout=self.dropout)

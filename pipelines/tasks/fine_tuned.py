@@ -62,6 +62,6 @@ class TailPipeline:
             micro=MicroBatches.again(self.micro),
         )
 
-    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads; tails are no part of it."""
-        return self.head.network(chance, widths, scaler)
+        return self.head.network(streams, widths, scaler)

@@ -65,6 +65,8 @@ class MultimodalPipeline:
             self.recipe, self.network, rows, budget=budget, seed=seed, device=device
         )
 
-    def network(self, chance: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
+    def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
         """A stack of heads, one a fold."""
-        return FusionNetwork(chance, widths, scaler, dropout=self.dropout, attention=self.attention)
+        return FusionNetwork(
+            streams, widths, scaler, dropout=self.dropout, attention=self.attention
+        )

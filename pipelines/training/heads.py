@@ -108,10 +108,10 @@ class StackedTraining:
             rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
         )
         names = [fold.fold.name for fold in rows.folds]
-        self.chance = RandomStreams(
+        self.streams = RandomStreams(
             [derive(seed, name, "network") for name in names], recipe.batch_size
         )
-        self.network = build(self.chance, self.widths, Standardise.of(rows.folds)).to(device)
+        self.network = build(self.streams, self.widths, Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(
             self.network,
             weight_decay=recipe.weight_decay,
@@ -120,7 +120,7 @@ class StackedTraining:
         )
         self.alpha = torch.tensor(self._alpha(), dtype=torch.float32, device=device)
         loss = Loss(self.alpha, recipe.gamma, recipe.label_smoothing)
-        self.steps = MlpSteps.of(self.network, self.optimiser, self.chance, loss)
+        self.steps = MlpSteps.of(self.network, self.optimiser, self.streams, loss)
 
     def __iter__(self) -> Iterator[Epoch]:
         for number in range(1, self.budget + 1):
@@ -165,7 +165,7 @@ class StackedTraining:
 
     def _train_epoch(self, done: int) -> FloatArray:
         self.network.train()
-        self.chance.begin(done)
+        self.streams.begin(done)
         rate = self.recipe.rate(done, self.budget)
         total = torch.zeros(len(self.rows.folds))
         for steps in self.steps:

@@ -76,9 +76,9 @@ class TailFold:
         self.recipe, self.rows, self.which, self.source = recipe, rows, which, source
         self.device, self.fold = device, rows.folds[which]
         self.seed = derive(seed, self.fold.fold.name, "changes")
-        self.chance = RandomStreams([derive(seed, self.fold.fold.name, "network")])
+        self.streams = RandomStreams([derive(seed, self.fold.fold.name, "network")])
         self.widths = _widths(rows, self.fold)
-        self.head = build(self.chance, self.widths, Standardise.of([self.fold])).to(device)
+        self.head = build(self.streams, self.widths, Standardise.of([self.fold])).to(device)
         self.tail = _tail(source, recipe, device)
         self.precision = Precision.of(device)
         self.scaler = self.precision.scaler()
@@ -167,7 +167,7 @@ class TailFold:
         self.head.train()
         self.tail.train()
         number = moment.epoch * 1_000_003 + moment.step
-        self.chance.begin(number)
+        self.streams.begin(number)
         total = 0.0
         for k, chosen in enumerate(np.array_split(np.arange(len(batch.at)), parts)):
             part = TailBatch(batch.at[chosen], batch.views[chosen])

@@ -72,11 +72,11 @@ def ece_without_bias(rows: CodedRows, estimate: float, *, resamples: int = 400) 
 
 def _weights(patients: int, resamples: int, width: int, seed: int) -> Iterator[FloatArray]:
     """How often each patient is drawn (chunk, patients), chunk by chunk."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     chunk = max(1, CELLS // max(width, patients))
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        drawn = chance.integers(0, patients, (size, patients)) + patients * np.arange(size)[:, None]
+        drawn = rng.integers(0, patients, (size, patients)) + patients * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * patients)
         yield counts.reshape(size, patients).astype(np.float64)
 

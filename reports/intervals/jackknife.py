@@ -109,7 +109,7 @@ def logit_interval(share: float, half: float) -> tuple[float, float]:
 
 
 def jackknife_interval(
-    leave: LeaveOut, basis: Support, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
+    leave: LeaveOut, support: Support, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
 ) -> ConfidenceInterval:
     """The patient jackknife of one metric, with its fall-backs.
 
@@ -119,45 +119,50 @@ def jackknife_interval(
     """
     by_fold = tuple(float(value) for value in leave.by_fold)
     method = "patient jackknife"
-    reason = _refusal(leave, basis)
+    reason = _refusal(leave, support)
     low = high = None
     if reason is None:
-        low, high, method = _bounds(leave, basis, STRETCH_TUNED if tuned else STRETCH_FIXED, level)
-        notes = (*notes, *_caution(basis), *_instability(leave, method))
-    estimate = max(0.0, leave.estimate) if basis.scale == "linear" else leave.estimate
+        low, high, method = _bounds(
+            leave, support, STRETCH_TUNED if tuned else STRETCH_FIXED, level
+        )
+        notes = (*notes, *_caution(support), *_instability(leave, method))
+    estimate = max(0.0, leave.estimate) if support.scale == "linear" else leave.estimate
     return ConfidenceInterval(estimate, low, high, level, method, by_fold, reason, notes)
 
 
 def paired_interval(
-    change: LeaveOut, basis: Support, *, tuned: bool, level: float
+    change: LeaveOut, support: Support, *, tuned: bool, level: float
 ) -> ConfidenceInterval:
     """The patient jackknife of a difference of one metric between two models of the same rows."""
     by_fold = tuple(float(value) for value in change.by_fold)
     stretch = STRETCH_TUNED if tuned else STRETCH_FIXED
     method = f"paired patient jackknife, linear, stretch {stretch}"
-    reason = _refusal(change, basis)
+    reason = _refusal(change, support)
     if reason is None and spread(change.without)[0] == 0:
         reason = "the two differ by the same without each patient, so patients show no spread"
     if reason is not None:
         return ConfidenceInterval(change.estimate, None, None, level, method, by_fold, reason)
     error, df = total_error(change, stretch, 1.0)
     half = error * quantile(df, level)
-    low, high = max(-basis.upper, change.estimate - half), min(basis.upper, change.estimate + half)
+    low, high = (
+        max(-support.upper, change.estimate - half),
+        min(support.upper, change.estimate + half),
+    )
     return ConfidenceInterval(
-        change.estimate, low, high, level, method, by_fold, None, _caution(basis)
+        change.estimate, low, high, level, method, by_fold, None, _caution(support)
     )
 
 
-def _caution(basis: Support) -> tuple[str, ...]:
-    if basis.fewest >= CAUTION_BELOW:
+def _caution(support: Support) -> tuple[str, ...]:
+    if support.fewest >= CAUTION_BELOW:
         return ()
-    return (f"caution, {basis.fewest} patients {basis.who}",)
+    return (f"caution, {support.fewest} patients {support.who}",)
 
 
-def _refusal(leave: LeaveOut, basis: Support) -> str | None:
-    if basis.fewest < FEWEST:
-        return f"{basis.fewest} patients {basis.who}, an interval needs {FEWEST}"
-    if not basis.patients:
+def _refusal(leave: LeaveOut, support: Support) -> str | None:
+    if support.fewest < FEWEST:
+        return f"{support.fewest} patients {support.who}, an interval needs {FEWEST}"
+    if not support.patients:
         return "never predicted as this class"
     if not np.isfinite(leave.estimate):
         return "undefined: a class is missing"
@@ -174,20 +179,20 @@ def _instability(leave: LeaveOut, method: str) -> tuple[str, ...]:
 
 
 def _bounds(
-    leave: LeaveOut, basis: Support, stretch: float, level: float
+    leave: LeaveOut, support: Support, stretch: float, level: float
 ) -> tuple[float, float, str]:
-    error, df = total_error(leave, stretch, basis.upper)
-    share, q = leave.estimate / basis.upper, quantile(df, level)
+    error, df = total_error(leave, stretch, support.upper)
+    share, q = leave.estimate / support.upper, quantile(df, level)
     words = f"patient jackknife, {{}}, stretch {stretch}{BY_FOLDS if leave.moved else ''}"
-    if error == 0 or (basis.scale != "linear" and not 0 < share < 1):
-        low, high = wilson(np.clip(share, 0, 1), basis.patients, float(ndtri((1 + level) / 2)))
-        words = f"Wilson, {basis.patients} patients"
-    elif basis.scale == "wilson":
-        worth = np.clip(share * (1 - share) / error**2, 1, basis.images)
+    if error == 0 or (support.scale != "linear" and not 0 < share < 1):
+        low, high = wilson(np.clip(share, 0, 1), support.patients, float(ndtri((1 + level) / 2)))
+        words = f"Wilson, {support.patients} patients"
+    elif support.scale == "wilson":
+        worth = np.clip(share * (1 - share) / error**2, 1, support.images)
         low, high = wilson(share, float(worth), q)
-    elif basis.scale == "logit":
+    elif support.scale == "logit":
         low, high = logit_interval(share, q * error)
     else:
         low, high = max(0.0, share - q * error), min(1.0, max(0.0, share + q * error))
-    name = "Wilson" if basis.scale == "wilson" else basis.scale
-    return low * basis.upper, high * basis.upper, words.format(name)
+    name = "Wilson" if support.scale == "wilson" else support.scale
+    return low * support.upper, high * support.upper, words.format(name)

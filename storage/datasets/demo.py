@@ -208,11 +208,11 @@ def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:
     number = patient.name.split("_")[1]
     folder = root / patient.label / number
     folder.mkdir(parents=True)
-    chance = np.random.default_rng(derive(seed, "demo", "sheet", patient.name))
-    age = None if chance.random() < 0.05 else patient.age
-    density = 0 if chance.random() < 0.03 else 1 + int(np.clip(patient.anatomy.density * 4, 0, 3))
-    family = None if chance.random() < 0.08 else "yes" if patient.family_history else "no"
-    masked = patient.lesion is not None and chance.random() < 0.1
+    random = np.random.default_rng(derive(seed, "demo", "sheet", patient.name))
+    age = None if random.random() < 0.05 else patient.age
+    density = 0 if random.random() < 0.03 else 1 + int(np.clip(patient.anatomy.density * 4, 0, 3))
+    family = None if random.random() < 0.08 else "yes" if patient.family_history else "no"
+    masked = patient.lesion is not None and random.random() < 0.1
     rows: list[list[object]] = []
     for side, view, image, rng in _views(patient, "multimodal", seed):
         stem = f"{patient.name}_1.{side}_{view}"

@@ -36,8 +36,8 @@ LOOK_SECONDS = 1.0
 
 
 def carry_out_run(
-    ready: PreparedRun,
-    place: WorkerContext,
+    prepared: PreparedRun,
+    context: WorkerContext,
     start: Callable[[], Engine],
     progress: StudyProgress,
     deadline: Deadline | None = None,
@@ -52,43 +52,43 @@ def carry_out_run(
     """
     engine = start()
     try:
-        studies = open_studies(ready, place)
-        schedule = schedule_of(ready, studies, deadline)
+        studies = open_studies(prepared, context)
+        schedule = schedule_of(prepared, studies, deadline)
         _show(studies, progress)
         with terminating():
-            failures = _Drive(schedule, studies, place, engine, progress).run()
+            failures = _Drive(schedule, studies, context, engine, progress).run()
     except BaseException:
         engine.close(kill=True)
         raise
     engine.close(kill=False)
-    if ready.config.final == "ensemble" and not failures:
-        ship_ensemble(ready.folder, [fold.name for fold in ready.studies])
+    if prepared.config.final == "ensemble" and not failures:
+        ship_ensemble(prepared.folder, [fold.name for fold in prepared.studies])
     return failures
 
 
 def measure(
-    place: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
+    context: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
 ) -> tuple[float, float]:
     """Seconds of one epoch of a study's inner folds, and of a worker's start, on one device."""
     started = clock()
-    job = Job(place, study, None, engine.devices[0], measure=True)
+    job = Job(context, study, None, engine.devices[0], measure=True)
     outcome = engine.submit(job).result()
     return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
 
 
-def open_studies(ready: PreparedRun, place: WorkerContext) -> dict[str, optuna.Study]:
+def open_studies(prepared: PreparedRun, context: WorkerContext) -> dict[str, optuna.Study]:
     """Every study of the run, made if need be."""
-    return create_studies(place, ready.config, [fold.name for fold in ready.studies])
+    return create_studies(context, prepared.config, [fold.name for fold in prepared.studies])
 
 
 def schedule_of(
-    ready: PreparedRun, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
+    prepared: PreparedRun, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
 ) -> Schedule:
     """What is left of the run, told from what its trial storage and directory hold."""
     return Schedule(
         {name: history_of(study) for name, study in studies.items()},
-        ended=frozenset(name for name in studies if is_finished(ready.folder, name)),
-        limit=limit_of(ready.config, next(iter(studies.values()))),
+        ended=frozenset(name for name in studies if is_finished(prepared.folder, name)),
+        limit=limit_of(prepared.config, next(iter(studies.values()))),
         deadline=deadline,
     )
 
@@ -106,11 +106,11 @@ class _Drive:
         self,
         schedule: Schedule,
         studies: Mapping[str, optuna.Study],
-        place: WorkerContext,
+        context: WorkerContext,
         engine: Engine,
         progress: StudyProgress,
     ) -> None:
-        self.schedule, self.studies, self.place = schedule, studies, place
+        self.schedule, self.studies, self.context = schedule, studies, context
         self.engine, self.progress = engine, progress
         self.failures: dict[str, str] = {}
         self._running: dict[Future[Outcome], Job] = {}
@@ -139,7 +139,7 @@ class _Drive:
         busy = Counter(job.device for job in self._running.values())
         free = list((Counter(self.engine.devices) - busy).elements())
         while free and (task := _take_task(self.schedule, self.progress)) is not None:
-            job = Job(self.place, *task, device=free.pop(0))
+            job = Job(self.context, *task, device=free.pop(0))
             self._running[self.engine.submit(job)] = job
 
     def _again(self, job: Job, error: WorkerLost) -> None:

@@ -107,19 +107,19 @@ def _study(
         config, why = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
         if why:
             console.print(f"- {why}")
-        ready = begin_or_resume(folder, config, data, cache_folder())
+        prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
-        _say_assumptions(console, ready)
+        _say_assumptions(console, prepared)
         try:
-            failures = _work(ready, encoders, workers, how, console, started)
+            failures = _work(prepared, encoders, workers, how, console, started)
         except KeyboardInterrupt:
             _say_resume(console, folder)
             return EXIT_INTERRUPTED
-        return _write_and_tell(ready, console, failures)
+        return _write_and_tell(prepared, console, failures)
 
 
 def _work(
-    ready: PreparedRun,
+    prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
     workers: EngineStarter,
     how: Execution,
@@ -128,34 +128,34 @@ def _work(
 ) -> dict[str, str]:
     devices = workers.devices
     # A bad --storage is refused before the long part.
-    claim(ready.folder, open_trials(ready.folder, how.storage or None), how.storage or None)
-    repair(ready.folder, lambda text: console.print(text), how.storage or None)
-    for kept in check_disk_space(ready, encoders, cache=cache_folder(), device=workers.own):
+    claim(prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None)
+    repair(prepared.folder, lambda text: console.print(text), how.storage or None)
+    for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _represent(ready, encoders, workers.own, None if how.quiet else console)
-    _say_warnings(console, audit_represented(ready, embeddings, cache_folder()))
-    place = WorkerContext(
-        ready.folder.path,
+    embeddings = _represent(prepared, encoders, workers.own, None if how.quiet else console)
+    _say_warnings(console, audit_represented(prepared, embeddings, cache_folder()))
+    context = WorkerContext(
+        prepared.folder.path,
         embeddings,
         how.storage or None,
-        take_over(ready.folder),
+        take_over(prepared.folder),
         encoded_on=workers.own.split(":")[0],
     )
-    maximise = METRICS[ready.config.metric].direction == "maximize"
-    trials = ready.config.trials
+    maximise = METRICS[prepared.config.metric].direction == "maximize"
+    trials = prepared.config.trials
     expected, planned = 0.0, time.monotonic()
     try:
-        cost = _plan(ready, place, workers, console)
-        expected = cost.seconds(ready.config, len(devices)) if cost else 0.0
+        cost = _plan(prepared, context, workers, console)
+        expected = cost.seconds(prepared.config, len(devices)) if cost else 0.0
         planned = time.monotonic()
-        deadline = _deadline(ready, how, cost, started, len(devices))
+        deadline = _deadline(prepared, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
-            return carry_out_run(ready, place, workers.take, progress, deadline)
+            return carry_out_run(prepared, context, workers.take, progress, deadline)
     except WorkerLost as error:
         return {"workers": f"died again and again; {error}"}
     finally:
         write_provenance(
-            ready.folder,
+            prepared.folder,
             devices=devices,
             command=command_line(),
             timing={
@@ -167,7 +167,7 @@ def _work(
 
 
 def _represent(
-    ready: PreparedRun, encoders: Mapping[str, Encoder], device: str, console: Console | None
+    prepared: PreparedRun, encoders: Mapping[str, Encoder], device: str, console: Console | None
 ) -> Sources:
     columns = (
         TextColumn("reading images"),
@@ -178,7 +178,7 @@ def _represent(
     with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
         task = bar.add_task("", total=None)
         return represent(
-            ready,
+            prepared,
             encoders,
             cache=cache_folder().absolute(),
             device=device,
@@ -187,39 +187,41 @@ def _represent(
 
 
 def _plan(
-    ready: PreparedRun, place: WorkerContext, workers: EngineStarter, console: Console
+    prepared: PreparedRun, context: WorkerContext, workers: EngineStarter, console: Console
 ) -> Cost | None:
-    schedule = schedule_of(ready, open_studies(ready, place))
+    schedule = schedule_of(prepared, open_studies(prepared, context))
     if schedule.finished:
         return None
-    fold = ready.studies[-1]
-    measured = measure(place, fold.name, workers.waiting(), time.monotonic)
-    share = mean_rows(ready.studies) / len(fold.train)
+    fold = prepared.studies[-1]
+    measured = measure(context, fold.name, workers.waiting(), time.monotonic)
+    share = mean_rows(prepared.studies) / len(fold.train)
     cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share)
-    console.print(describe_plan(ready.config, ready.data, cost, workers.devices, datetime.now()))
-    console.print(f"watch it: outerfold dashboard {shlex.quote(str(ready.folder.path))}")
+    console.print(
+        describe_plan(prepared.config, prepared.data, cost, workers.devices, datetime.now())
+    )
+    console.print(f"watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
     return cost
 
 
 def _deadline(
-    ready: PreparedRun, how: Execution, cost: Cost | None, started: float, workers: int
+    prepared: PreparedRun, how: Execution, cost: Cost | None, started: float, workers: int
 ) -> Deadline | None:
     if not how.max_time or cost is None:
         return None
     return Deadline(
         at=started + seconds_of(how.max_time, option="max-time"),
         workers=workers,
-        networks=ready.config.networks,
-        trial_seconds=cost.epoch_seconds * complete_epochs(ready.config),
+        networks=prepared.config.networks,
+        trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),
         report_seconds=REPORT_SECONDS,
         clock=time.monotonic,
     )
 
 
-def _say_assumptions(console: Console, ready: PreparedRun) -> None:
-    for text in ready.data.assumptions:
+def _say_assumptions(console: Console, prepared: PreparedRun) -> None:
+    for text in prepared.data.assumptions:
         console.print(f"- {text}")
-    _say_warnings(console, ready.folder.read_audit())
+    _say_warnings(console, prepared.folder.read_audit())
 
 
 def _say_warnings(console: Console, texts: Iterable[str]) -> None:
@@ -235,22 +237,22 @@ def _say_resume(console: Console, folder: RunFolder) -> None:
     )
 
 
-def _write_and_tell(ready: PreparedRun, console: Console, failures: dict[str, str]) -> int:
+def _write_and_tell(prepared: PreparedRun, console: Console, failures: dict[str, str]) -> int:
     # What draws and writes is loaded only now: the first trial need not wait for it.
     from outerfold.reports.sections.model_card import model_card
     from outerfold.reports.sections.terminal import closing_table
     from outerfold.reports.write import write_report
 
     try:
-        finished_run = read_run(ready.folder)
+        finished_run = read_run(prepared.folder)
     except DataError:
         finished_run = None
     if finished_run is not None:
         if finished_run.ships:
-            ready.folder.write_card(model_card(finished_run))
-        write_report(finished_run, ready.folder.report)
+            prepared.folder.write_card(model_card(finished_run))
+        write_report(finished_run, prepared.folder.report)
         console.print(closing_table(finished_run))
-        console.print(f"report: {ready.folder.report / 'report.html'}", soft_wrap=True)
+        console.print(f"report: {prepared.folder.report / 'report.html'}", soft_wrap=True)
     for study, reason in failures.items():
         console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
     return EXIT_FAILED if failures else 0

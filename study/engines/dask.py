@@ -166,10 +166,10 @@ def work_here(job: Job) -> Outcome:
     import torch
 
     host = socket.gethostname()
-    if not RunFolder(job.place.run).started():
+    if not RunFolder(job.context.run).started():
         raise DataError(
-            f"--run {job.place.run}: the worker on {host} does not see this folder; put the run on "
-            "a path that every worker shares"
+            f"--run {job.context.run}: the worker on {host} does not see this folder; put the run "
+            "on a path that every worker shares"
         )
     if job.device.startswith("cuda") and not torch.cuda.is_available():
         raise DataError(
@@ -179,5 +179,5 @@ def work_here(job: Job) -> Outcome:
     torch.set_num_threads(1)
     quiet_optuna()
     with threadpool_limits(1):  # as local workers are started
-        place, device = with_local_embeddings(job.place), job.device
-        return work(Job(place, job.study, job.number, device, job.measure))
+        context, device = with_local_embeddings(job.context), job.device
+        return work(Job(context, job.study, job.number, device, job.measure))

@@ -44,38 +44,38 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
             absent, or a score is not what the run kept.
     """
     refuse_device(device)
-    opened = open_finished_run(folder, device)
-    for name, model in opened.models.items():
-        require(method_of(opened.encoders[name], tokens=model.tokens))
-    thresholds = {name: model.decision.threshold for name, model in opened.models.items()}
-    first = joined(rows for rows in opened.tests.values() if not rows.repeat.any())
+    finished = open_finished_run(folder, device)
+    for name, model in finished.models.items():
+        require(method_of(finished.encoders[name], tokens=model.tokens))
+    thresholds = {name: model.decision.threshold for name, model in finished.models.items()}
+    first = joined(rows for rows in finished.tests.values() if not rows.repeat.any())
     assert first is not None
     chosen = choose_cases(first, thresholds, cases)
     say(f"heat maps of {len(chosen)} cases")
-    shown = tuple(case_with_heat_map(opened, case) for case in chosen)
+    shown = tuple(case_with_heat_map(finished, case) for case in chosen)
     weighed = None
-    if opened.data.features.columns:
+    if finished.data.features.columns:
         say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
         weighed = permutation_importance(
-            opened, represent_by_fold(opened, cache=cache, device=device)
+            finished, represent_by_fold(finished, cache=cache, device=device)
         )
     return Inside(
-        opened.run,
+        finished.run,
         shown,
         weighed,
-        next(iter(opened.models.values())).networks,
-        several_repeats=opened.config.repeats > 1,
+        next(iter(finished.models.values())).networks,
+        several_repeats=finished.config.repeats > 1,
     )
 
 
-def represent_by_fold(opened: FinishedRun, *, cache: Path, device: str) -> dict[str, ImageSource]:
+def represent_by_fold(finished: FinishedRun, *, cache: Path, device: str) -> dict[str, ImageSource]:
     """Every image in all views that score, by what each outer model reads, by name of the fold."""
-    config, features = opened.config, opened.data.features
+    config, features = finished.config, finished.data.features
     frozen = not config.trainable_blocks  # else tails make the tokens
-    tokens = frozen and any(model.tokens for model in opened.models.values())
+    tokens = frozen and any(model.tokens for model in finished.models.values())
     views = Views(scoring_views(config.tta), TASK_STYLES[config.task])
     sources: dict[str, ImageSource] = {}
-    for encoder in opened.encoders.values():
+    for encoder in finished.encoders.values():
         if encoder.name not in sources:
             sources[encoder.name] = image_source(
                 features,
@@ -85,19 +85,19 @@ def represent_by_fold(opened: FinishedRun, *, cache: Path, device: str) -> dict[
                 tokens=tokens,
                 device=device,
             )
-    return {name: sources[encoder.name] for name, encoder in opened.encoders.items()}
+    return {name: sources[encoder.name] for name, encoder in finished.encoders.items()}
 
 
-def case_with_heat_map(opened: FinishedRun, case: Case) -> Shown:
+def case_with_heat_map(finished: FinishedRun, case: Case) -> Shown:
     """A case with its heat map, by the model of the fold that tested it."""
-    if case.id not in opened.folds[case.fold].test:
+    if case.id not in finished.folds[case.fold].test:
         raise LeakError(
             f"{case.id}: is not a test row of {case.fold}, whose model may have trained on it"
         )
-    model = opened.models[case.fold]
-    row = opened.data.features.select([case.id])
-    encoder = opened.encoders[case.fold]
-    path, style = str(row.images[0]), TASK_STYLES[opened.config.task]
+    model = finished.models[case.fold]
+    row = finished.data.features.select([case.id])
+    encoder = finished.encoders[case.fold]
+    path, style = str(row.images[0]), TASK_STYLES[finished.config.task]
     square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
     views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
     columns = model.columns.transform(row.tabular)[0]

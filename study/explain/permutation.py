@@ -20,20 +20,20 @@ PERMUTATIONS = 20
 """Of each column, averaged."""
 
 
-def permutation_importance(opened: FinishedRun, sources: Mapping[str, ImageSource]) -> Json:
+def permutation_importance(finished: FinishedRun, sources: Mapping[str, ImageSource]) -> Json:
     """What image, columns and each column are worth on the outer test rows of all folds.
 
     Args:
         sources: of every row's image, by name of the outer fold.
     """
-    names = [column.name for column in opened.data.features.columns]
+    names = [column.name for column in finished.data.features.columns]
     scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
-    for name, rows in opened.tests.items():
-        model, source, ids = opened.models[name], sources[name], rows.ids.tolist()
-        rest = model.mean_image(source, opened.folds[name].train)
-        images, table = model.readings(source, ids), opened.data.features.select(ids).tabular
+    for name, rows in finished.tests.items():
+        model, source, ids = finished.models[name], sources[name], rows.ids.tolist()
+        rest = model.mean_image(source, finished.folds[name].train)
+        images, table = model.readings(source, ids), finished.data.features.select(ids).tabular
         probabilities = altered_probabilities(
-            model, Removal(images, rest, table, names), seed=opened.config.seed, fold=name
+            model, Removal(images, rest, table, names), seed=finished.config.seed, fold=name
         )
         refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
         for key, found in probabilities.items():
@@ -89,9 +89,9 @@ def altered_probabilities(
     for at, name in enumerate(rows.names):
         found[name] = []
         for turn in range(PERMUTATIONS):
-            chance = np.random.default_rng(derive(seed, fold, "permute", name, turn))
+            rng = np.random.default_rng(derive(seed, fold, "permute", name, turn))
             mixed = table.copy()
-            mixed[:, at] = chance.permutation(table[:, at])
+            mixed[:, at] = rng.permutation(table[:, at])
             found[name].append(model.probabilities(images, model.columns.transform(mixed)))
     return found
 

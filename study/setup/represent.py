@@ -40,7 +40,7 @@ def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
 
 
 def represent(
-    ready: PreparedRun,
+    prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
     *,
     cache: Path,
@@ -52,15 +52,15 @@ def represent(
     Args:
         encoders: by name, those of the run among them.
     """
-    config = ready.config
+    config = prepared.config
     used = [encoders[name] for name in config.encoders]
     cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
-    write_encoder_cards(ready.folder, cards)
-    return embed_rows(ready, encoders, cache=cache, device=device, progress=progress)
+    write_encoder_cards(prepared.folder, cards)
+    return embed_rows(prepared, encoders, cache=cache, device=device, progress=progress)
 
 
 def embed_rows(
-    ready: PreparedRun,
+    prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
     *,
     cache: Path,
@@ -68,17 +68,18 @@ def embed_rows(
     progress: Callable[[int, int], None],
 ) -> Sources:
     """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
-    used = [encoders[name] for name in ready.config.encoders]
+    used = [encoders[name] for name in prepared.config.encoders]
     found = [
-        _embed_by(ready, encoder, cache=cache, device=device, progress=progress) for encoder in used
+        _embed_by(prepared, encoder, cache=cache, device=device, progress=progress)
+        for encoder in used
     ]
     if len(found) == 1:
         return found[0]
-    return ByEncoder(tuple(zip(ready.config.encoders, found, strict=True)))
+    return ByEncoder(tuple(zip(prepared.config.encoders, found, strict=True)))
 
 
 def _embed_by(
-    ready: PreparedRun,
+    prepared: PreparedRun,
     encoder: Encoder,
     *,
     cache: Path,
@@ -86,8 +87,8 @@ def _embed_by(
     progress: Callable[[int, int], None],
 ) -> Embeddings | TrunkSource:
     """What one encoder says of the images, with activations where blocks of it are trained."""
-    config, features = ready.config, ready.data.features
-    ranges = ranges_of(config, ready.data)
+    config, features = prepared.config, prepared.data.features
+    ranges = ranges_of(config, prepared.data)
     views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
     return image_source(
         features,
@@ -106,21 +107,21 @@ def division_of(config: StudyConfig, encoder: Encoder) -> Division:
 
 
 def check_disk_space(
-    ready: PreparedRun, encoders: Mapping[str, Encoder], *, cache: Path, device: str
+    prepared: PreparedRun, encoders: Mapping[str, Encoder], *, cache: Path, device: str
 ) -> list[str]:
     """What ``represent`` will keep of trainable tails' trunks, in words; none for nothing.
 
     Raises:
         DataError: the disk lacks room for it.
     """
-    config = ready.config
+    config = prepared.config
     if not config.trainable_blocks:
         return []
     cache.mkdir(parents=True, exist_ok=True)
-    views = views_of(config, ranges_of(config, ready.data))
+    views = views_of(config, ranges_of(config, prepared.data))
     said = [
         room_for(
-            ready.data.features,
+            prepared.data.features,
             division_of(config, encoders[name]),
             cache=cache,
             device=device,
@@ -132,7 +133,7 @@ def check_disk_space(
 
 
 def audit_represented(
-    ready: PreparedRun, embeddings: Sources, cache: Path | None = None
+    prepared: PreparedRun, embeddings: Sources, cache: Path | None = None
 ) -> tuple[str, ...]:
     """What only representations show of the data; looked for once a run, and kept in it.
 
@@ -144,21 +145,21 @@ def audit_represented(
     Returns:
         The new warnings; none where the run was audited before.
     """
-    if ready.folder.audited_embeddings():
+    if prepared.folder.audited_embeddings():
         return ()
-    first = source_of(embeddings, ready.config.encoders[0])
+    first = source_of(embeddings, prepared.config.encoders[0])
     first = first.embeddings if isinstance(first, TrunkSource) else first
-    if len(ready.data) > MOST_IMAGES:
+    if len(prepared.data) > MOST_IMAGES:
         found: tuple[str, ...] = (
-            f"cropped copies under two patients were not looked for among {len(ready.data):,} "
+            f"cropped copies under two patients were not looked for among {len(prepared.data):,} "
             f"images; the search is for {MOST_IMAGES:,} at most",
         )
     elif cache and isinstance(first, Embeddings):
-        of = {"data": ready.data.fingerprint, "embeddings": first.name}
-        found = cached_warnings(cache, lambda: _overlaps(ready.data, first), **of)
+        of = {"data": prepared.data.fingerprint, "embeddings": first.name}
+        found = cached_warnings(cache, lambda: _overlaps(prepared.data, first), **of)
     else:
-        found = _overlaps(ready.data, first)
-    ready.folder.add_audit(found)
+        found = _overlaps(prepared.data, first)
+    prepared.folder.add_audit(found)
     return found
 
 

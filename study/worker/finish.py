@@ -73,7 +73,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     pipeline = session.space(FixedTrial(best.params))
-    refuse_a_former_driver(session.folder, session.place.driver)
+    refuse_a_former_driver(session.folder, session.context.driver)
     write_preprocessing(
         session.folder.study(name),
         pipeline,

@@ -31,7 +31,7 @@ class Job:
         measure: time a few epochs instead.
     """
 
-    place: WorkerContext
+    context: WorkerContext
     study: str
     number: int | None
     device: str
@@ -67,7 +67,7 @@ def work_and_keep(job: Job) -> Outcome:
     """Run a job in this process and keep its trial, as the driver does for a worker."""
     outcome = work(job)
     if outcome.trial is not None:
-        keep_trial(open_session(job.place).study(job.study), outcome.trial)
+        keep_trial(open_session(job.context).study(job.study), outcome.trial)
     return outcome
 
 
@@ -76,7 +76,7 @@ def work(job: Job) -> Outcome:
 
     So a worker that dies, or goes on after its driver gave it up, leaves no half trial behind.
     """
-    session = open_session(job.place)  # once a process, and so no part of what a job takes
+    session = open_session(job.context)  # once a process, and so no part of what a job takes
     started = time.perf_counter()
     if job.measure:
         seconds, trained = _epoch_seconds(session, job.study, job.device)
@@ -86,7 +86,7 @@ def work(job: Job) -> Outcome:
 
 
 def _trial(session: Session, job: Job, number: int) -> Outcome:
-    study = session.desk(job.study, number)
+    study = session.study_as_seen(job.study, number)
     trial = study.ask()
     reason = trace = ""
     try:

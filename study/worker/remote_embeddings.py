@@ -18,8 +18,8 @@ from outerfold.study.worker.session import WorkerContext
 
 
 @lru_cache(maxsize=1)
-def with_local_embeddings(place: WorkerContext) -> WorkerContext:
-    """The place with embeddings that this machine has.
+def with_local_embeddings(context: WorkerContext) -> WorkerContext:
+    """The context with embeddings that this machine has.
 
     Where the driver's cache is not on a shared path, the worker computes the same table from the
     same images into its own cache. The table is named after all that it was made of, so a name
@@ -28,20 +28,20 @@ def with_local_embeddings(place: WorkerContext) -> WorkerContext:
     Raises:
         DataError: the images or the encoder are not to be had here, or are others.
     """
-    wanted = _tables(place)
+    wanted = _tables(context)
     if all(table.is_there() for table in wanted):
-        return place
+        return context
     host, cache = socket.gethostname(), wanted[0].cache
-    folder = RunFolder(place.run)
+    folder = RunFolder(context.run)
     config = StudyConfig.from_toml(folder.read_config())
     data = folder.read_dataset()
-    ready = PreparedRun(folder, config, data, folder.read_splits(data))
+    prepared = PreparedRun(folder, config, data, folder.read_splits(data))
     try:
         built = embed_rows(
-            ready,
+            prepared,
             encoders_of(config),
             cache=cache_folder(),
-            device=place.encoded_on,
+            device=context.encoded_on,
             progress=lambda done, total: None,
         )
     except DataError as error:
@@ -49,7 +49,7 @@ def with_local_embeddings(place: WorkerContext) -> WorkerContext:
             f"the worker on {host} does not see the cache {cache} and cannot make its own: "
             f"{error}; put OUTERFOLD_CACHE on a path that every worker shares"
         ) from None
-    own = replace(place, embeddings=built)
+    own = replace(context, embeddings=built)
     if [table.name for table in _tables(own)] != [table.name for table in wanted]:
         raise DataError(
             f"the worker on {host} does not see the cache {cache} and made other embeddings of its "
@@ -59,7 +59,7 @@ def with_local_embeddings(place: WorkerContext) -> WorkerContext:
     return own
 
 
-def _tables(place: WorkerContext) -> list[Embeddings]:
-    sources = place.embeddings
+def _tables(context: WorkerContext) -> list[Embeddings]:
+    sources = context.embeddings
     each = [s for _, s in sources.sources] if isinstance(sources, ByEncoder) else [sources]
     return [source for source in each if isinstance(source, Embeddings)]

@@ -55,17 +55,17 @@ class WorkerContext:
 class Session:
     """One run as a worker process sees it."""
 
-    def __init__(self, place: WorkerContext) -> None:
-        self.place = place
-        self.folder = RunFolder(place.run)
-        self.embeddings = place.embeddings
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.folder = RunFolder(context.run)
+        self.embeddings = context.embeddings
         refuse_other_numerics(self.folder)
         self.config = StudyConfig.from_toml(self.folder.read_config())
         self.data: Dataset = self.folder.read_dataset()
         self.folds: dict[str, OuterFold] = {
             fold.name: fold for fold in self.folder.read_splits(self.data)
         }
-        self.trials: BaseStorage = open_trials(self.folder, place.storage, wait=True)
+        self.trials: BaseStorage = open_trials(self.folder, context.storage, wait=True)
         self.space: Space = space(
             self.config.task,
             ranges_of(self.config, self.data),
@@ -107,13 +107,13 @@ class Session:
             constant_liar=False,
         )
         return optuna.load_study(
-            study_name=study_name(self.folder, name, self.place.storage),
+            study_name=study_name(self.folder, name, self.context.storage),
             storage=self.trials,
             sampler=sampler,
             pruner=PRUNERS[self.config.pruner](self.config.epochs),
         )
 
-    def desk(self, name: str, number: int) -> optuna.Study:
+    def study_as_seen(self, name: str, number: int) -> optuna.Study:
         """One study as trial ``number`` sees it, to be asked for that trial and for no other.
 
         The trials are only read; what comes of the new one is for the driver to keep.
@@ -124,9 +124,9 @@ class Session:
         kept = retry(lambda: self.study(name, number))
         count = count_visible(number, self.config.in_flight)
         seen = _first_ended(kept, count)
-        desk = TrialView(name, kept.direction, seen, number)
+        study_as_seen = TrialView(name, kept.direction, seen, number)
         return optuna.load_study(
-            study_name=name, storage=desk, sampler=kept.sampler, pruner=kept.pruner
+            study_name=name, storage=study_as_seen, sampler=kept.sampler, pruner=kept.pruner
         )
 
 
@@ -146,32 +146,32 @@ def _first_ended(study: optuna.Study, count: int) -> list[FrozenTrial]:
 
 
 @lru_cache(maxsize=1)
-def open_session(place: WorkerContext) -> Session:
+def open_session(context: WorkerContext) -> Session:
     """The session of a run; one a process."""
-    return Session(place)
+    return Session(context)
 
 
 def create_studies(
-    place: WorkerContext, config: StudyConfig, names: list[str]
+    context: WorkerContext, config: StudyConfig, names: list[str]
 ) -> dict[str, optuna.Study]:
     """One fresh study an outer fold and one for all rows; none learns from another.
 
     Raises:
         DataError: the studies of these names are another run's, or this run's are elsewhere.
     """
-    folder = RunFolder(place.run)
-    trials = open_trials(folder, place.storage)
-    run = claim(folder, trials, place.storage)
+    folder = RunFolder(context.run)
+    trials = open_trials(folder, context.storage)
+    run = claim(folder, trials, context.storage)
     direction = METRICS[config.metric].direction
     studies = {}
     for name in names:
         study = optuna.create_study(
-            study_name=study_name(folder, name, place.storage),
+            study_name=study_name(folder, name, context.storage),
             storage=trials,
             direction=direction,
             load_if_exists=True,
         )
-        if place.storage is not None and study.user_attrs.get(RUN) is None:
+        if context.storage is not None and study.user_attrs.get(RUN) is None:
             study.set_user_attr(RUN, run)
         studies[name] = study
     return studies

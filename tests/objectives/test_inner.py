@@ -287,17 +287,17 @@ def test_a_diverged_trial_is_failed_says_why_and_the_study_goes_on(tmp_path: Pat
     data, source = make_rows(patients=36)
     source.values[:, 3] = np.nan
     config = make_config(space={**SMALL, "sampler": {"values": ["none"]}}, trials=2)
-    _, place = begin_run(tmp_path / "run", data, source, config)
+    _, context = begin_run(tmp_path / "run", data, source, config)
     for number in range(2):
-        outcome = work_and_keep(Job(place, "final", number, "cpu"))
+        outcome = work_and_keep(Job(context, "final", number, "cpu"))
         assert outcome.state == "failed"
         assert outcome.reason.startswith("TrainingDiverged: epoch 1: a loss or probability is no")
         assert "Traceback" in outcome.trace
         assert outcome.value is None
-    trials = open_session(place).study("final").trials
+    trials = open_session(context).study("final").trials
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 2
     assert [t.user_attrs["failure"] for t in trials][1] == outcome.reason
-    end = work_and_keep(Job(place, "final", None, "cpu"))
+    end = work_and_keep(Job(context, "final", None, "cpu"))
     assert end.state == "failed"
     assert end.reason.startswith(
         "final: none of 2 trials was completed; the first cause: TrainingDiverged: epoch 1"

@@ -11,27 +11,25 @@ def make(
     patients=40, classes=2, folds=5, repeats=1, seed=0, levels=0, mixed=False, rarest=5, skill=1.5
 ):
     """Rows of patients of 1-4 images; ``mixed`` gives a patient images of several classes."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     label = np.concatenate(
         [
             np.repeat(np.arange(1, classes), rarest),
-            chance.integers(0, classes, max(0, patients - rarest * (classes - 1))),
+            rng.integers(0, classes, max(0, patients - rarest * (classes - 1))),
         ]
     )
     label[rarest * (classes - 1) :][label[rarest * (classes - 1) :] > 0] = 0
-    who = np.repeat(np.arange(len(label)), chance.integers(1, 5, len(label)))
+    who = np.repeat(np.arange(len(label)), rng.integers(1, 5, len(label)))
     labels = label[who]
     if mixed:
-        labels = np.where(
-            chance.random(len(who)) < 0.3, chance.integers(0, classes, len(who)), labels
-        )
+        labels = np.where(rng.random(len(who)) < 0.3, rng.integers(0, classes, len(who)), labels)
     parts = []
     for r in range(repeats):
-        logits = skill * np.eye(classes)[labels] + chance.normal(size=(len(who), classes))
+        logits = skill * np.eye(classes)[labels] + rng.normal(size=(len(who), classes))
         if levels:
             logits = np.round(logits * levels) / levels
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        deal = chance.permutation(len(label)) % folds
+        deal = rng.permutation(len(label)) % folds
         parts.append(
             Predictions(
                 np.array([f"i{i:04d}" for i in range(len(who))]),

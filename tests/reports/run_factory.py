@@ -23,16 +23,14 @@ def make_run(
     seed: int = 0,
 ) -> Run:
     """A complete run: 1-4 images a patient, five outer folds, four inner ones."""
-    chance = np.random.default_rng(seed)
-    cohort = _cohort(classes, patients, chance)
+    rng = np.random.default_rng(seed)
+    cohort = _cohort(classes, patients, rng)
     outer = tuple(
-        _study(cohort, f"outer-{r * folds + k}", r, _deal(cohort, folds, r) == k, chance)
+        _study(cohort, f"outer-{r * folds + k}", r, _deal(cohort, folds, r) == k, rng)
         for r in range(repeats)
         for k in range(folds)
     )
-    final = replace(
-        _study(cohort, "final", 0, np.zeros(len(cohort), dtype=bool), chance), test=None
-    )
+    final = replace(_study(cohort, "final", 0, np.zeros(len(cohort), dtype=bool), rng), test=None)
     labels = cohort.labels
     counts = {name: int((labels == c).sum()) for c, name in enumerate(classes)}
     return Run(
@@ -79,12 +77,12 @@ def unfinished(run: Run, folds: int = 3) -> Run:
     return replace(run, complete=False, outer=run.outer[:folds], final=None)
 
 
-def _cohort(classes: tuple[str, ...], patients: int, chance: np.random.Generator) -> Predictions:
+def _cohort(classes: tuple[str, ...], patients: int, rng: np.random.Generator) -> Predictions:
     """All rows once, with the probabilities of a nameless model; ``fold`` is not yet dealt."""
-    patient_label = chance.choice(len(classes), size=patients, p=SHARES[classes])
+    patient_label = rng.choice(len(classes), size=patients, p=SHARES[classes])
     patient_label[: 6 * len(classes)] = np.tile(np.arange(len(classes)), 6)
-    who = np.repeat(np.arange(patients), chance.integers(1, 5, size=patients))
-    own = chance.normal(size=(patients, len(classes)))
+    who = np.repeat(np.arange(patients), rng.integers(1, 5, size=patients))
+    own = rng.normal(size=(patients, len(classes)))
     return Predictions(
         ids=np.array([f"img-{i:04d}" for i in range(len(who))]),
         patients=np.array([f"P{p:03d}" for p in who]),
@@ -107,10 +105,10 @@ def _deal(cohort: Predictions, folds: int, salt: int) -> IntArray:
 
 
 def _scores(
-    cohort: Predictions, at: IntArray, skill: float, chance: np.random.Generator
+    cohort: Predictions, at: IntArray, skill: float, rng: np.random.Generator
 ) -> FloatArray:
     truth = np.eye(len(cohort.classes))[cohort.labels[at]]
-    noise = chance.normal(size=truth.shape)
+    noise = rng.normal(size=truth.shape)
     logits = skill * truth + 0.7 * cohort.probabilities[at] + 0.6 * noise
     odds = np.exp(logits)
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
@@ -132,17 +130,17 @@ def _predict(
 
 
 def _study(
-    cohort: Predictions, name: str, repeat: int, is_test: np.ndarray, chance: np.random.Generator
+    cohort: Predictions, name: str, repeat: int, is_test: np.ndarray, rng: np.random.Generator
 ) -> FoldResult:
     train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
     inner = np.array([f"inner-{k}" for k in _deal(cohort, 4, 100 + repeat)[train]])
-    epochs = int(chance.integers(6, 18))
+    epochs = int(rng.integers(6, 18))
     counts = np.bincount(cohort.labels[train], minlength=len(cohort.classes))
-    sampler = str(chance.choice(["none", "smote", "weighted"]))
+    sampler = str(rng.choice(["none", "smote", "weighted"]))
     resampled = counts if sampler == "none" else np.full(len(counts), counts.max())
-    validation = _predict(cohort, train, inner, repeat, _scores(cohort, train, 1.25, chance))
+    validation = _predict(cohort, train, inner, repeat, _scores(cohort, train, 1.25, rng))
     scored = _predict(
-        cohort, test, np.full(len(test), name), repeat, _scores(cohort, test, 1.0, chance)
+        cohort, test, np.full(len(test), name), repeat, _scores(cohort, test, 1.0, rng)
     )
     return FoldResult(
         name=name,
@@ -152,20 +150,20 @@ def _study(
         train_patients=len(set(cohort.patients[train].tolist())),
         test_patients=len(set(cohort.patients[test].tolist())),
         params={
-            "learning_rate": float(10 ** chance.uniform(-4, -2)),
-            "dropout": float(chance.uniform(0.1, 0.5)),
-            "focal_gamma": float(chance.uniform(0, 3)),
+            "learning_rate": float(10 ** rng.uniform(-4, -2)),
+            "dropout": float(rng.uniform(0.1, 0.5)),
+            "focal_gamma": float(rng.uniform(0, 3)),
             "sampler": sampler,
-            "attention": bool(chance.integers(2)),
+            "attention": bool(rng.integers(2)),
             "batch_size": 64,
         },
         epochs=epochs,
-        inner_score=float(0.9 + 0.02 * chance.random()),
-        temperature=float(chance.uniform(0.8, 1.6)),
+        inner_score=float(0.9 + 0.02 * rng.random()),
+        temperature=float(rng.uniform(0.8, 1.6)),
         shift=-0.25 if len(cohort.classes) == 2 else 0.0,
         threshold=0.5 if len(cohort.classes) == 2 else None,
         resampled=tuple(resampled.tolist()),
-        history=_history(epochs + 8, chance),
+        history=_history(epochs + 8, rng),
         validation=validation,
         test=scored,
         trials={"complete": 11, "pruned": 19, "failed": 0},
@@ -173,9 +171,9 @@ def _study(
     )
 
 
-def _history(epochs: int, chance: np.random.Generator) -> tuple[EpochRow, ...]:
+def _history(epochs: int, rng: np.random.Generator) -> tuple[EpochRow, ...]:
     rise = 1 - np.exp(-np.arange(1, epochs + 1) / 5)
-    wobble = chance.normal(scale=0.008, size=(epochs, 5))
+    wobble = rng.normal(scale=0.008, size=(epochs, 5))
     late = 0.006 * np.maximum(0, np.arange(epochs) - epochs * 0.6)
     return tuple(
         EpochRow(

@@ -240,10 +240,10 @@ def test_the_best_balanced_of_many_attempts_is_taken(data: Dataset, seed: int) -
 
 @pytest.mark.parametrize("seed", range(30))
 def test_folds_are_those_of_scikit_learn(seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    folds, patients = int(chance.integers(2, 7)), int(chance.integers(20, 120))
-    of = chance.integers(0, patients, 3 * patients)
-    labels = chance.integers(0, chance.integers(2, 6), len(of)) // int(chance.integers(1, 3))
+    rng = np.random.default_rng(seed)
+    folds, patients = int(rng.integers(2, 7)), int(rng.integers(20, 120))
+    of = rng.integers(0, patients, 3 * patients)
+    labels = rng.integers(0, rng.integers(2, 6), len(of)) // int(rng.integers(1, 3))
     options = {"n_splits": folds, "shuffle": True, "random_state": seed}
     expected = StratifiedGroupKFold(**options).split(of, labels, of)
     found = module._QuickGroupKFold(**options).split(of, labels, of)
@@ -252,8 +252,8 @@ def test_folds_are_those_of_scikit_learn(seed: int) -> None:
 
 
 def test_many_attempts_balance_better_than_one() -> None:
-    chance = np.random.default_rng(0)
-    images = [(chance.random(int(chance.integers(1, 4))) < 0.4).astype(int) for _ in range(20)]
+    rng = np.random.default_rng(0)
+    images = [(rng.random(int(rng.integers(1, 4))) < 0.4).astype(int) for _ in range(20)]
     data = table([patient.tolist() for patient in images], 2)
     best, _ = partition(data, 3, seed=3, what="outer")
     single = [

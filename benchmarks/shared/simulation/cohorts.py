@@ -45,7 +45,7 @@ class Cell:
         """Number of classes."""
         return len(self.prevalence) + 1
 
-    def chance(self, seed: int, replicate: int) -> np.random.Generator:
+    def rng(self, seed: int, replicate: int) -> np.random.Generator:
         """A generator of its own for this cell and replicate, whatever else runs."""
         return np.random.default_rng([crc32(self.name.encode()), seed, replicate])
 
@@ -59,14 +59,14 @@ class Cohort:
     patients: IntArray
 
 
-def draw(cell: Cell, chance: np.random.Generator, fewest: int = 5) -> tuple[Cohort, int]:
+def draw(cell: Cell, rng: np.random.Generator, fewest: int = 5) -> tuple[Cohort, int]:
     """A study whose every class has ``fewest`` patients, and how many draws were refused.
 
     The study refuses smaller classes before any training, so no interval would be printed.
     """
     refused = 0
     while True:
-        cohort = _draw(cell, chance)
+        cohort = _draw(cell, rng)
         held = [len(np.unique(cohort.patients[cohort.labels == c])) for c in range(cell.classes)]
         if min(held) >= fewest:
             return cohort, refused
@@ -80,8 +80,8 @@ def population(cell: Cell) -> Cohort:
     """
     shares = np.array([1 - sum(cell.prevalence), *cell.prevalence])
     labels = np.repeat(np.arange(cell.classes), np.round(shares * POPULATION).astype(int))
-    chance = np.random.default_rng([crc32(cell.name.encode()), 7, 7, 7])
-    x = chance.normal(size=(len(labels), cell.features)) + _means(cell)[labels]
+    rng = np.random.default_rng([crc32(cell.name.encode()), 7, 7, 7])
+    x = rng.normal(size=(len(labels), cell.features)) + _means(cell)[labels]
     return Cohort(x, labels, np.arange(len(labels)))
 
 
@@ -105,20 +105,20 @@ def _means(cell: Cell) -> FloatArray:
     return means
 
 
-def _draw(cell: Cell, chance: np.random.Generator) -> Cohort:
-    images = chance.integers(1, MEMBERS["images"] + 1, cell.patients)
+def _draw(cell: Cell, rng: np.random.Generator) -> Cohort:
+    images = rng.integers(1, MEMBERS["images"] + 1, cell.patients)
     patients = np.repeat(np.arange(cell.patients), images)
-    labels = _labels(cell, patients, chance)
-    shared = chance.normal(size=(cell.patients, cell.features))[patients]
-    own = chance.normal(size=(len(patients), cell.features))
+    labels = _labels(cell, patients, rng)
+    shared = rng.normal(size=(cell.patients, cell.features))[patients]
+    own = rng.normal(size=(len(patients), cell.features))
     noise = np.sqrt(cell.icc) * shared + np.sqrt(1 - cell.icc) * own
     return Cohort(_means(cell)[labels] + noise, labels, patients)
 
 
-def _labels(cell: Cell, patients: IntArray, chance: np.random.Generator) -> IntArray:
+def _labels(cell: Cell, patients: IntArray, rng: np.random.Generator) -> IntArray:
     if cell.image_labels:
         rate = cell.prevalence[0]
-        of_patient = chance.beta(2 * rate, 2 * (1 - rate), cell.patients)
-        return (chance.random(len(patients)) < of_patient[patients]).astype(np.int64)
+        of_patient = rng.beta(2 * rate, 2 * (1 - rate), cell.patients)
+        return (rng.random(len(patients)) < of_patient[patients]).astype(np.int64)
     edges = np.cumsum([1 - sum(cell.prevalence), *cell.prevalence])[:-1]
-    return np.searchsorted(edges, chance.random(cell.patients), side="right")[patients]
+    return np.searchsorted(edges, rng.random(cell.patients), side="right")[patients]

@@ -70,10 +70,10 @@ class _Models:
 
 def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
     """One replicate; ``everyone`` is ``population(cell)``."""
-    chance = cell.chance(seed, replicate)
-    cohort, refused = draw(cell, chance)
-    fold = deal(cohort, cell, FOLDS, chance)
-    models = _train(cell, cohort, fold, everyone, chance)
+    rng = cell.rng(seed, replicate)
+    cohort, refused = draw(cell, rng)
+    fold = deal(cohort, cell, FOLDS, rng)
+    models = _train(cell, cohort, fold, everyone, rng)
     predicted = decide(models.probabilities, models.thresholds[fold])
     predictions = _predictions(cohort, fold, models.probabilities, predicted)
     shown = _printed(cell, predictions)
@@ -83,19 +83,19 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
         names,
         np.array([_three(shown[name]) for name in names]),
         np.array([truth[name] for name in names]),
-        _controls(predictions, cohort.patients, chance),
+        _controls(predictions, cohort.patients, rng),
         np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
         refused,
     )
 
 
-def deal(cohort: Cohort, cell: Cell, folds: int, chance: np.random.Generator) -> IntArray:
+def deal(cohort: Cohort, cell: Cell, folds: int, rng: np.random.Generator) -> IntArray:
     """Fold (n,) of each row: patients dealt round within their class; images if it shall leak."""
     unit = cohort.patients if cell.split == "patients" else np.arange(len(cohort.labels))
     names, at = np.unique(unit, return_inverse=True)
     worst = np.zeros(len(names), dtype=np.int64)
     np.maximum.at(worst, at, cohort.labels)
-    order = np.lexsort((chance.random(len(names)), worst))
+    order = np.lexsort((rng.random(len(names)), worst))
     place = np.empty(len(names), dtype=np.int64)
     place[order] = np.arange(len(names)) % folds
     return place[at]
@@ -119,16 +119,16 @@ def youden(labels: IntArray, scores: FloatArray) -> float:
 
 
 def _train(
-    cell: Cell, cohort: Cohort, fold: IntArray, everyone: Cohort, chance: np.random.Generator
+    cell: Cell, cohort: Cohort, fold: IntArray, everyone: Cohort, rng: np.random.Generator
 ) -> _Models:
     seen = np.concatenate([fold != np.arange(FOLDS)[:, None], np.ones((1, len(fold)), dtype=bool)])
-    seed = int(chance.integers(2**31))
+    seed = int(rng.integers(2**31))
     penalty = np.ones((FOLDS + 1, cell.features))
     thresholds = np.array([(cohort.labels[rows] == 1).mean() for rows in seen])
     if cell.choice != "nothing":
         for study, rows in enumerate(seen):
             side = Cohort(cohort.x[rows], cohort.labels[rows], cohort.patients[rows])
-            inner = deal(side, cell, INNER, chance)
+            inner = deal(side, cell, INNER, rng)
             penalty[study], thresholds[study] = _choose(cell, side, inner, seed)
     if cell.learner == "logistic":
         return _logistic(cell, cohort, fold, seen, penalty, thresholds, everyone)
@@ -236,9 +236,7 @@ def _truth(models: _Models) -> dict[str, float]:
     return {**all_scores(labels, p, predicted), **last}
 
 
-def _controls(
-    predictions: Predictions, patients: IntArray, chance: np.random.Generator
-) -> FloatArray:
+def _controls(predictions: Predictions, patients: IntArray, rng: np.random.Generator) -> FloatArray:
     """Two-class ROC-AUC by methods that are not printed, or not as confidence intervals."""
     if len(predictions.classes) > 2:
         return np.full((len(CONTROLS), 2), np.nan)
@@ -251,20 +249,20 @@ def _controls(
     corrected = nadeau_bengio(folds.tolist(), test_share=1 / (FOLDS - 1))
     return np.array(
         [
-            _bootstrap(up, p, np.arange(len(up)), chance),
+            _bootstrap(up, p, np.arange(len(up)), rng),
             *([there.mean() - reach, there.mean() + reach] for reach in reaches),
-            _bootstrap(up, p, patients, chance),
+            _bootstrap(up, p, patients, rng),
             _three(corrected)[1:],
         ]
     )
 
 
 def _bootstrap(
-    up: IntArray, scores: FloatArray, unit: IntArray, chance: np.random.Generator
+    up: IntArray, scores: FloatArray, unit: IntArray, rng: np.random.Generator
 ) -> FloatArray:
     """Percentile interval of pooled predictions when ``unit`` (n,) is what is drawn."""
     units = int(unit.max()) + 1
-    drawn = chance.multinomial(units, np.full(units, 1 / units), 200)[:, unit]
+    drawn = rng.multinomial(units, np.full(units, 1 / units), 200)[:, unit]
     return np.nanpercentile(weighted_auc(up, scores, drawn * 1.0), [2.5, 97.5])
 
 

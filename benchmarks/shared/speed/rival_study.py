@@ -78,9 +78,9 @@ def seconds_a_trial(
 def quicker_threads(width: int, rows: int = 512) -> int:
     """One thread or two: which trains a network of this width sooner, here and now."""
     seconds = {}
-    chance = np.random.default_rng(0)
-    inputs = chance.normal(size=(rows, width)).astype(np.float32)
-    labels = chance.integers(0, 2, rows)
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(rows, width)).astype(np.float32)
+    labels = rng.integers(0, 2, rows)
     for threads in (1, 2):
         torch.set_num_threads(threads)
         network(width, 2, epochs=2).fit(inputs, labels)

@@ -18,11 +18,11 @@ HEAD = partial(leaky_ways.head, epochs=6)
 
 def noise(*, patients: int, views: int, width: int = 32, seed: int = 0) -> Table:
     """Labels drawn apart from the inputs; the views of a patient look and are labelled alike."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(patients), views)
-    label = chance.choice(3, size=patients, p=(0.15, 0.25, 0.6))[who]
-    own = chance.normal(size=(patients, width))[who]
-    inputs = own + 0.2 * chance.normal(size=(len(who), width))
+    label = rng.choice(3, size=patients, p=(0.15, 0.25, 0.6))[who]
+    own = rng.normal(size=(patients, width))[who]
+    inputs = own + 0.2 * rng.normal(size=(len(who), width))
     return Table(
         inputs.astype(np.float32),
         label.astype(np.int64),

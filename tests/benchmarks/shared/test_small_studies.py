@@ -114,7 +114,7 @@ def test_a_patient_of_two_classes_is_not_shuffled(pool: Pool) -> None:
 def test_finished_chunks_are_not_run_again(tmp_path: Path) -> None:
     chunks = chunks_of(SETTING, 5, size=2, seed=0, folder=tmp_path)
     run_chunks(chunks[:2], _numbers, workers=1)
-    np.savez(chunks[0].place, number=np.array([7, 7]))
+    np.savez(chunks[0].context, number=np.array([7, 7]))
     run_chunks(chunks, _numbers, workers=1)
     assert gathered(chunks)["number"].tolist() == [7, 7, 2, 3, 4]
 
@@ -131,8 +131,8 @@ def test_the_pages_count_which_intervals_hold_the_truth() -> None:
 
 
 def test_taking_out_the_truths_own_error_leaves_the_rest_of_the_spread() -> None:
-    chance = np.random.default_rng(0)
-    error, noise = chance.normal(0.1, 0.3, 20_000), chance.normal(0, 0.4, 20_000)
+    rng = np.random.default_rng(0)
+    error, noise = rng.normal(0.1, 0.3, 20_000), rng.normal(0, 0.4, 20_000)
     nearer = real_coverage.without_noise(error + noise, np.full(20_000, 0.4))
     assert nearer.mean() == pytest.approx((error + noise).mean())
     assert nearer.std() == pytest.approx(0.3, abs=0.01)

@@ -118,15 +118,15 @@ def test_every_change_that_the_multimodal_task_names_occurs() -> None:
     ramp = torch.arange(64, dtype=torch.uint8).repeat(3, 64, 1)
     seen: dict[str, list[bool]] = {name: [] for name in ("crop", "flip", "jitter", "erase")}
     for seed in range(40):
-        chance = np.random.default_rng(seed)
-        crop = one._crop(ramp, most, chance)
+        rng = np.random.default_rng(seed)
+        crop = one._crop(ramp, most, rng)
         assert int(crop.max()) - int(crop.min()) > 0.5 * 64
         seen["crop"].append(int(crop.max()) - int(crop.min()) < 55)
-        seen["flip"].append(bool(one._flip(ramp, most, chance)[0, 0, 0] > 32))
-        light = one._jitter(torch.full((3, 8, 8), 128, dtype=torch.uint8), most, chance)
+        seen["flip"].append(bool(one._flip(ramp, most, rng)[0, 0, 0] > 32))
+        light = one._jitter(torch.full((3, 8, 8), 128, dtype=torch.uint8), most, rng)
         assert 128 * 0.75 < light.float().mean() < 128 * 1.25
         seen["jitter"].append(abs(float(light.float().mean()) - 128) > 3)
-        hole = one._erase(torch.full((3, 64, 64), 9, dtype=torch.uint8), most, chance) == 0
+        hole = one._erase(torch.full((3, 64, 64), 9, dtype=torch.uint8), most, rng) == 0
         assert hole.float().mean() <= most.largest + 0.01
         seen["erase"].append(bool(hole.any()))
     for name, happened in seen.items():

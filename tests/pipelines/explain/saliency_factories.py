@@ -19,8 +19,8 @@ NO_COLUMNS = np.zeros(0)
 def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) -> FoldModel:
     """Untrained networks whose attention, if any, does not look everywhere alike."""
     scaler = Standardise(np.zeros((networks, width)), np.ones((networks, width)))
-    chance = RandomStreams(range(networks))
-    network = EmbeddingMLP(chance, Widths(width, tokens, 0, classes), scaler, dropout=0.1).eval()
+    streams = RandomStreams(range(networks))
+    network = EmbeddingMLP(streams, Widths(width, tokens, 0, classes), scaler, dropout=0.1).eval()
     if network.pool is not None:
         torch.nn.init.normal_(network.pool.query, generator=torch.Generator().manual_seed(1))
     return FoldModel(network, TabularColumns(()), np.zeros(0), Decision(1.3, None), tokens)

@@ -30,10 +30,10 @@ def with_tails(encoder: FrozenEncoder, model: FoldModel, blocks: Blocks) -> Fold
 def moved(model: FoldModel, network: int, by: float = 0.5) -> FoldModel:
     """The model after one network's tail was trained to something else."""
     assert model.tails is not None
-    chance = torch.Generator().manual_seed(5)
+    rng = torch.Generator().manual_seed(5)
     for weights in model.tails.each[network].parameters():
         if weights.ndim > 1:
-            noise = torch.randn(weights.shape, generator=chance)
+            noise = torch.randn(weights.shape, generator=rng)
             weights.data += by * weights.std() * noise
     return model
 

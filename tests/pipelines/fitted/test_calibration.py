@@ -19,9 +19,9 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 def drawn(rows: int, classes: int, seed: int = 0) -> tuple[IntArray, FloatArray]:
     """Labels that really have the probabilities returned."""
-    chance = np.random.default_rng(seed)
-    p = softmax(chance.normal(size=(rows, classes)) * 1.5)
-    labels = (p.cumsum(axis=1) < chance.random((rows, 1))).sum(axis=1)
+    rng = np.random.default_rng(seed)
+    p = softmax(rng.normal(size=(rows, classes)) * 1.5)
+    labels = (p.cumsum(axis=1) < rng.random((rows, 1))).sum(axis=1)
     return labels.astype(np.int64), p
 
 

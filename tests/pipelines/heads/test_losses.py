@@ -16,10 +16,10 @@ GAMMAS = (0.0, 0.3, 0.5, 1.0, 2.0, 3.0)
 
 def some_rows(classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (3, 20, classes), labels (3, 20) and alpha (3, classes) of three folds."""
-    chance = torch.Generator().manual_seed(seed)
-    logits = torch.randn(3, 20, classes, generator=chance, dtype=torch.float64) * 3
-    labels = torch.randint(0, classes, (3, 20), generator=chance)
-    alpha = torch.rand(3, classes, generator=chance, dtype=torch.float64) + 0.5
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 20, classes, generator=rng, dtype=torch.float64) * 3
+    labels = torch.randint(0, classes, (3, 20), generator=rng)
+    alpha = torch.rand(3, classes, generator=rng, dtype=torch.float64) + 0.5
     return logits, labels, alpha
 
 

@@ -27,8 +27,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def scaler(width: int = WIDTH) -> Standardise:
-    chance = np.random.default_rng(0)
-    return Standardise(chance.normal(size=(FOLDS, width)), chance.uniform(1, 2, (FOLDS, width)))
+    streams = np.random.default_rng(0)
+    return Standardise(streams.normal(size=(FOLDS, width)), streams.uniform(1, 2, (FOLDS, width)))
 
 
 def test_attention_pooling_starts_as_the_mean_of_the_tokens() -> None:

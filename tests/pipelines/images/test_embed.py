@@ -64,10 +64,10 @@ class Refuses(Bands):
 
 def make_images(folder: Path, count: int, *, side: int = 40) -> Features:
     folder.mkdir(parents=True, exist_ok=True)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     paths = []
     for i in range(count):
-        pixels = chance.integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
         paths.append(str(folder / f"{i:04d}.png"))
         Image.fromarray(pixels).save(paths[-1])
     ids = np.array([f"row{i}" for i in range(count)])

@@ -15,9 +15,9 @@ MAKING = ("smote", "smote_tomek")
 
 def rows(*sizes: int, width: int = 4, apart: float = 1.0) -> tuple[NDArray[np.float32], IntArray]:
     """Inputs (n, width) and labels of classes of these sizes, in a mixed order."""
-    chance = np.random.default_rng(len(sizes))
-    labels = chance.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    inputs = chance.normal(size=(len(labels), width)) + apart * labels[:, None]
+    rng = np.random.default_rng(len(sizes))
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    inputs = rng.normal(size=(len(labels), width)) + apart * labels[:, None]
     return inputs.astype(np.float32), labels.astype(np.int64)
 
 

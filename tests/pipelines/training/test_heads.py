@@ -121,7 +121,7 @@ def test_a_batch_of_one_row_leaves_the_running_statistics_numbers() -> None:
     training = begin(prepared("dbt"), "dbt")
     [steps, *_] = training.steps
     training.network.train()
-    training.chance.begin(0)
+    training.streams.begin(0)
     run = next(training.batches.epoch_of(0))
     for rows in (1, 2):
         steps.train(BatchRun(run.images[:rows], run.labels[:rows], [rows]), 1e-3)
@@ -217,20 +217,20 @@ class Garbage(Batches):
         return garbage
 
     def epoch(self) -> Iterator[Batch]:
-        chance = torch.Generator().manual_seed(1)
+        streams = torch.Generator().manual_seed(1)
         for batch in super().epoch():
             pad = batch.mask == 0  # (folds, rows, 1)
             self.padded += int(pad.sum())
             yield replace(
                 batch,
-                images=_spoil(batch.images, pad, chance),
-                tabular=_spoil(batch.tabular, pad, chance),
+                images=_spoil(batch.images, pad, streams),
+                tabular=_spoil(batch.tabular, pad, streams),
                 labels=torch.where(pad.squeeze(-1), 1, batch.labels),
             )
 
 
-def _spoil(x: Tensor, pad: Tensor, chance: torch.Generator) -> Tensor:
-    noise = torch.randn(x.shape, generator=chance) * 1e4
+def _spoil(x: Tensor, pad: Tensor, streams: torch.Generator) -> Tensor:
+    noise = torch.randn(x.shape, generator=streams) * 1e4
     return torch.where(pad.view(*pad.shape[:2], *[1] * (x.ndim - 2)), noise, x)
 
 
@@ -288,8 +288,8 @@ COUNTS = (7, 4, 2)
 
 def masked_rows(seed: int) -> tuple[Tensor, Tensor]:
     """Rows (3, 7, 5) with garbage where a fold has fewer, and their mask (3, 7, 1)."""
-    chance = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(COUNTS), max(COUNTS), WIDTH, generator=chance) * 3 + 1
+    streams = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(COUNTS), max(COUNTS), WIDTH, generator=streams) * 3 + 1
     mask = torch.zeros(len(COUNTS), max(COUNTS), 1)
     for k, count in enumerate(COUNTS):
         mask[k, :count] = 1
@@ -380,8 +380,8 @@ def test_a_folds_draws_depend_on_its_own_seed_alone() -> None:
     stack, alone = RandomStreams([11, 12, 13]), RandomStreams([12])
     assert torch.equal(stack.uniform(4, 5)[1], alone.uniform(4, 5)[0])
     stack.kept(9, 5, 0.5)  # draws that the fold alone does not make
-    for chance in (stack, alone):
-        chance.begin(7)
+    for streams in (stack, alone):
+        streams.begin(7)
     first = stack.kept(4, 3, 0.5)
     assert torch.equal(first[1], alone.kept(4, 3, 0.5)[0])
     assert not torch.equal(first[1], stack.kept(4, 3, 0.5)[1])
@@ -396,14 +396,14 @@ def test_masks_of_a_row_do_not_depend_on_how_many_rows_a_neighbour_has() -> None
 
 
 def test_a_kept_share_is_the_rate_to_within_chance_and_neighbouring_draws_are_unrelated() -> None:
-    chance = RandomStreams([3])
-    kept = chance.kept(1000, 400, 0.3)[0].double()
+    streams = RandomStreams([3])
+    kept = streams.kept(1000, 400, 0.3)[0].double()
     assert kept.mean().item() == pytest.approx(0.7, abs=4 * (0.21 / 4e5) ** 0.5)
     centred = (kept - kept.mean()).flatten()
     for apart in (1, 2, 3, 4, 400):
         related = (centred[apart:] * centred[:-apart]).mean().item() / 0.21
         assert abs(related) < 4 / 4e5**0.5
-    assert chance.kept(50, 50, 0.0).all()
+    assert streams.kept(50, 50, 0.0).all()
 
 
 def test_dropout_zeroes_its_share_keeps_the_mean_and_does_nothing_in_evaluation() -> None:
@@ -431,8 +431,8 @@ def test_linear_layers_are_torchs_fold_by_fold() -> None:
 
 
 def net(seeds: list[int]) -> nn.Module:
-    chance = RandomStreams(seeds)
-    return nn.ModuleList([Linear(chance, 4, 3), Linear(chance, 3, 2)])
+    streams = RandomStreams(seeds)
+    return nn.ModuleList([Linear(streams, 4, 3), Linear(streams, 3, 2)])
 
 
 def loss_of(module: nn.Module, step: int, folds: list[int]) -> Tensor:
@@ -440,8 +440,8 @@ def loss_of(module: nn.Module, step: int, folds: list[int]) -> Tensor:
     total = torch.zeros(())
     for parameter in module.parameters():
         for at, k in enumerate(folds):
-            chance = torch.Generator().manual_seed(100 * step + k)
-            slope = torch.randn(parameter.shape[1:], generator=chance) * 10 ** (k - 1)
+            streams = torch.Generator().manual_seed(100 * step + k)
+            slope = torch.randn(parameter.shape[1:], generator=streams) * 10 ** (k - 1)
             total = total + (parameter[at] * slope).sum() + parameter[at].square().sum()
     return total
 
@@ -518,10 +518,10 @@ def state(optimiser: StackedAdam) -> tuple[Sequence[Tensor], ...]:
 def forward_loss(layers: nn.Module, step: int, times: int = 1) -> Tensor:
     """A loss that reaches the weights through the layers' products, each used ``times`` times."""
     assert isinstance(layers, nn.ModuleList)
-    chance = torch.Generator().manual_seed(step)
+    streams = torch.Generator().manual_seed(step)
     total = torch.zeros(())
     for _ in range(times):
-        x = torch.randn(3, 7, 4, generator=chance)
+        x = torch.randn(3, 7, 4, generator=streams)
         for layer in layers:
             x = torch.tanh(layer(x))
         total = total + x.square().sum()

@@ -33,12 +33,12 @@ from tests.reports.run_factory import FOUR, make_run
 def inside_of(run: Run, *, method: str = POOLING, peak: float | None = 1.4) -> Inside:
     rows = joined_rows(run)
     assert rows is not None
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     shown = tuple(
         Shown(
             case,
-            chance.integers(0, 256, (32, 32, 3), dtype=np.uint8),
-            chance.random((32, 32)).astype(np.float32),
+            rng.integers(0, 256, (32, 32, 3), dtype=np.uint8),
+            rng.random((32, 32)).astype(np.float32),
             method,
             peak,
         )

@@ -132,9 +132,9 @@ def test_a_figure_is_the_same_bytes_twice(binary):
 
 
 def test_the_area_below_the_drawn_curves_is_the_printed_number():
-    chance = np.random.default_rng(3)
-    member = chance.integers(0, 2, size=400)
-    scores = np.round(chance.normal(size=400) + member, 1)  # rounded: ties count too
+    rng = np.random.default_rng(3)
+    member = rng.integers(0, 2, size=400)
+    scores = np.round(rng.normal(size=400) + member, 1)  # rounded: ties count too
     drawn = np.trapezoid(roc_height(member, scores), GRID)
     assert drawn == pytest.approx(roc_auc_score(member, scores), abs=0.003)
     assert precision_height(member, scores).mean() == pytest.approx(

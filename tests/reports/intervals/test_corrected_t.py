@@ -76,10 +76,10 @@ def test_patient_bootstrap_resamples_whole_patients_given_these_models():
     assert set(found) == set(overall(rows, tuned=True))
     assert all(one.method.endswith("given these models") for one in found.values())
     assert found == patient_bootstrap(rows, resamples=300)
-    chance, names = np.random.default_rng(5), np.unique(rows.patients)
+    rng, names = np.random.default_rng(5), np.unique(rows.patients)
     values = []
     for _ in range(300):
-        drawn = chance.choice(names, len(names))
+        drawn = rng.choice(names, len(names))
         at = np.concatenate([np.flatnonzero(rows.patients == name) for name in drawn])
         one = take(rows, at)
         folds = [take(one, one.fold == name) for name in np.unique(one.fold)]
@@ -91,9 +91,9 @@ def test_patient_bootstrap_resamples_whole_patients_given_these_models():
 
 @pytest.mark.parametrize("levels", [2, 1000])
 def test_weighted_rank_metrics_equal_repeated_rows(levels):
-    chance = np.random.default_rng(0)
-    positive, scores = chance.random(30) < 0.4, chance.integers(0, levels, 30) / levels
-    weights = chance.integers(0, 4, (5, 30)).astype(float)
+    rng = np.random.default_rng(0)
+    positive, scores = rng.random(30) < 0.4, rng.integers(0, levels, 30) / levels
+    weights = rng.integers(0, 4, (5, 30)).astype(float)
     for w, auc, ap in zip(
         weights,
         weighted_auc(positive, scores, weights),

@@ -77,9 +77,9 @@ def test_a_replicate_depends_on_its_number_alone():
 
 
 def test_the_batched_regression_is_sklearns():
-    chance = np.random.default_rng(0)
-    x, y = chance.normal(size=(80, 5)), chance.random(80) < 0.4
-    rows = (chance.random((3, 80)) < 0.8) * 1.0
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 5)), rng.random(80) < 0.4
+    rows = (rng.random((3, 80)) < 0.8) * 1.0
     betas = fit_logistic(x, y * 1.0, rows, np.full((3, 5), 0.5))
     for beta, seen in zip(betas, rows > 0, strict=True):
         model = LogisticRegression(C=2.0, tol=1e-9, max_iter=1000).fit(x[seen], y[seen])

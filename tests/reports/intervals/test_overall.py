@@ -192,12 +192,12 @@ def test_average_precision_pools_folds_with_few_positive_patients_and_says_so():
 
 
 def test_ece_loses_the_share_of_its_bias_that_resampling_can_see():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     raw, corrected = [], []
     for seed in range(20):
         rows = make(patients=100, rarest=40, seed=seed)
-        p = chance.random(len(rows))
-        labels = (chance.random(len(rows)) < p).astype(int)
+        p = rng.random(len(rows))
+        labels = (rng.random(len(rows)) < p).astype(int)
         table = replace(rows, labels=labels, probabilities=np.stack([1 - p, p], axis=1))
         raw.append(METRICS["ece"].score(labels, table.probabilities))
         corrected.append(ece_without_bias(code_rows(table), raw[-1]))

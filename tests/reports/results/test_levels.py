@@ -37,15 +37,15 @@ def at(run, **protocol):
 
 def scrambled(run, seed=0):
     """The same run, every probability and label of its test rows shuffled."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
 
     def shuffled(rows):
-        order = chance.permutation(len(rows))
+        order = rng.permutation(len(rows))
         return replace(
             rows,
             probabilities=rows.probabilities[order],
             predicted=rows.predicted[order],
-            labels=chance.permutation(rows.labels),
+            labels=rng.permutation(rows.labels),
         )
 
     return replace(run, outer=tuple(replace(s, test=shuffled(s.test)) for s in run.outer))

@@ -29,10 +29,10 @@ SIDE = 160
 
 def scan(seed: int) -> Image.Image:
     """Grey structure at two scales, as fine as an ultrasound's in a small image."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     pixels = np.full((SIDE, SIDE), 110.0)
     for cells, weight in ((10, 30.0), (40, 20.0)):
-        coarse = Image.fromarray(chance.normal(size=(cells, cells)).astype(np.float32))
+        coarse = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
         pixels += weight * np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
@@ -59,13 +59,13 @@ def cohort(
     An encoder puts a copy near its original; that it does is measured on real images, not here.
     """
     folder.mkdir()
-    chance = np.random.default_rng(0)
-    embeddings = chance.normal(size=(patients, 32)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(patients, 32)).astype(np.float32)
     for i in range(patients):
         scan(i).save(folder / f"{i:02d}.png")
     if copy is not None:
         copy.save(folder / f"{patients - 1:02d}.png")
-        embeddings[-1] = embeddings[3] + 0.3 * chance.normal(size=32)
+        embeddings[-1] = embeddings[3] + 0.3 * rng.normal(size=32)
     paths = np.array([str(path) for path in sorted(folder.iterdir())])
     ids = np.array([f"image-{i:02d}" for i in range(patients)])
     features = Features(ids, paths, np.zeros((patients, 0)))
@@ -118,8 +118,8 @@ def test_correlation_equals_numpys_at_every_place() -> None:
     """The fast sums against a window cut out and correlated by hand, at full and smaller size."""
     from outerfold.storage.audit import cropped_copies as overlaps
 
-    chance = np.random.default_rng(1)
-    small, large = chance.normal(size=(2, 1, 32, 32)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    small, large = rng.normal(size=(2, 1, 32, 32)).astype(np.float32)
     best = -1.0
     for shrunk in overlaps._shrunk(small):
         height, width = shrunk.shape[1:]
@@ -133,8 +133,8 @@ def test_correlation_equals_numpys_at_every_place() -> None:
 def test_neighbours_are_the_nearest_of_other_patients_whatever_the_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chance = np.random.default_rng(2)
-    unit = whitened(chance.normal(size=(60, 12)).astype(np.float32))
+    rng = np.random.default_rng(2)
+    unit = whitened(rng.normal(size=(60, 12)).astype(np.float32))
     patients = np.array([f"p{i // 3}" for i in range(60)])
     wanted = set()
     for row in range(60):
@@ -156,10 +156,10 @@ def test_one_patient_or_flat_embeddings_give_no_pairs(tmp_path: Path) -> None:
 
 
 def test_a_pair_must_stand_out_from_data_whose_strangers_are_alike() -> None:
-    chance = np.random.default_rng(3)
-    unlike = np.clip(chance.normal(0.25, 0.05, 500), 0, 1).astype(np.float32)
+    rng = np.random.default_rng(3)
+    unlike = np.clip(rng.normal(0.25, 0.05, 500), 0, 1).astype(np.float32)
     assert outstanding(unlike) == MIN_OVERLAP
-    mammograms = np.clip(chance.normal(0.5, 0.12, 500), 0, 0.9).astype(np.float32)
+    mammograms = np.clip(rng.normal(0.5, 0.12, 500), 0, 0.9).astype(np.float32)
     assert outstanding(mammograms) > 0.85
 
 

@@ -199,13 +199,13 @@ def start_writer(folder: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_killed_in_mid_write_it_goes_on_and_ends_up_the_same(tmp_path: Path) -> None:
-    chance = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     seen = []
     for _ in range(2):
         writer = start_writer(tmp_path / "killed")
         assert writer.stdout is not None
         writer.stdout.readline()
-        time.sleep(float(chance.uniform(0.01, 0.08)))
+        time.sleep(float(rng.uniform(0.01, 0.08)))
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         store = open_store(tmp_path / "killed", 4096)

@@ -174,8 +174,8 @@ def test_everything_has_its_place(folder: RunFolder) -> None:
 
 
 def predictions(n: int = 10, classes: tuple[str, ...] = ("NA", "null")) -> Predictions:
-    chance = np.random.default_rng(0)
-    p = chance.random((n, len(classes)))
+    rng = np.random.default_rng(0)
+    p = rng.random((n, len(classes)))
     p[0] = [1e-300, *[0.1 + 0.2] * (len(classes) - 1)]
     p[1] = 1 / 3
     return Predictions(

@@ -451,8 +451,8 @@ def test_weights_that_cannot_be_had_name_all_three_places(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     said = refuse(*study(good, "--run", tmp_path / "run", "--encoder", "timm:efficientnet_b0"))
     assert said.startswith("timm:efficientnet_b0: no pretrained weights. Tried ")
-    for place in ("--weights FILE (not given)", "the local cache", "the hub"):
-        assert place in said
+    for context in ("--weights FILE (not given)", "the local cache", "the hub"):
+        assert context in said
     assert not (tmp_path / "run").exists(), "nothing is written before the weights are there"
 
 

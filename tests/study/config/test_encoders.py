@@ -48,13 +48,13 @@ def config_of(task: str = "multimodal", **changes: object) -> StudyConfig:
 
 
 def searched(path: Path, data: Dataset, config: StudyConfig, source: ByEncoder) -> Session:
-    ready, place = begin_run(path, data, source, config)
-    for study in ready.studies:
+    prepared, context = begin_run(path, data, source, config)
+    for study in prepared.studies:
         for number in [*range(config.trials), None]:
-            outcome = work_and_keep(Job(place, study.name, number, "cpu"))
+            outcome = work_and_keep(Job(context, study.name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
-    return Session(place)
+    return Session(context)
 
 
 def test_the_search_draws_every_encoder_reads_each_by_its_own_source_and_ships_the_better(
@@ -82,13 +82,13 @@ def test_the_search_draws_every_encoder_reads_each_by_its_own_source_and_ships_t
 
 def test_the_card_of_each_encoder_is_found(tmp_path: Path) -> None:
     data, source = make_rows()
-    ready, _ = begin_run(tmp_path / "run", data, both(source), config_of())
-    assert [read_encoder_card(ready.folder, name)["name"] for name in ("", BLIND, SEES)] == [
+    prepared, _ = begin_run(tmp_path / "run", data, both(source), config_of())
+    assert [read_encoder_card(prepared.folder, name)["name"] for name in ("", BLIND, SEES)] == [
         BLIND,
         BLIND,
         SEES,
     ]
-    assert "others" not in read_encoder_card(ready.folder, BLIND)
+    assert "others" not in read_encoder_card(prepared.folder, BLIND)
 
 
 def test_splits_do_not_depend_on_the_encoders() -> None:
@@ -188,8 +188,8 @@ def test_weights_of_no_one_in_particular_are_refused(text: str) -> None:
 
 def test_the_only_source_is_taken_whatever_the_encoder_is_called(tmp_path: Path) -> None:
     data, source = make_rows(patients=24)
-    _, place = begin_run(tmp_path / "run", data, source, make_config(trials=1))
-    session = Session(WorkerContext(place.run, source))
+    _, context = begin_run(tmp_path / "run", data, source, make_config(trials=1))
+    session = Session(WorkerContext(context.run, source))
     objective = session.objective("final", "cpu")
     from optuna.trial import FixedTrial
 

@@ -36,12 +36,12 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
     """The whole run in this process."""
     open_session.cache_clear()
     data, source = make_rows(patients=48, images=2, signal=signal)
-    ready, place = begin_run(path, data, source, config)
-    for study in ready.studies:
+    prepared, context = begin_run(path, data, source, config)
+    for study in prepared.studies:
         for number in [*range(config.trials), None]:
-            assert work_and_keep(Job(place, study.name, number, "cpu")).state != "failed"
+            assert work_and_keep(Job(context, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
-    return read_run(ready.folder), Session(place)
+    return read_run(prepared.folder), Session(context)
 
 
 @pytest.fixture(scope="module")

@@ -66,26 +66,26 @@ def progress(config: StudyConfig, console: Console | None = None) -> StudyProgre
 
 
 def drive(
-    ready: PreparedRun,
-    place: WorkerContext,
+    prepared: PreparedRun,
+    context: WorkerContext,
     engine: OneProcess,
     console: Console | None = None,
     deadline: Deadline | None = None,
 ) -> None:
     open_session.cache_clear()
-    with progress(ready.config, console) as shown:
-        assert carry_out_run(ready, place, lambda: engine, shown, deadline) == {}
+    with progress(prepared.config, console) as shown:
+        assert carry_out_run(prepared, context, lambda: engine, shown, deadline) == {}
 
 
-def read(ready: PreparedRun) -> Run:
-    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    return read_run(ready.folder)
+def read(prepared: PreparedRun) -> Run:
+    write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    return read_run(prepared.folder)
 
 
-def searched(ready: PreparedRun, place: WorkerContext) -> dict[str, list[Any]]:
+def searched(prepared: PreparedRun, context: WorkerContext) -> dict[str, list[Any]]:
     return {
         name: [(t.number, t.state, t.params, t.value) for t in study.get_trials()]
-        for name, study in open_studies(ready, place).items()
+        for name, study in open_studies(prepared, context).items()
     }
 
 
@@ -93,29 +93,29 @@ def searched(ready: PreparedRun, place: WorkerContext) -> dict[str, list[Any]]:
 def test_patience_ends_a_resumed_study_where_it_ends_one_that_ran_through(
     tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
-    whole, place = begun(tmp_path / "whole" / "run", trials=9, patience=2)
-    drive(whole, place, OneProcess())
+    whole, context = begun(tmp_path / "whole" / "run", trials=9, patience=2)
+    drive(whole, context, OneProcess())
     cut, cut_place = begun(tmp_path / "cut" / "run", trials=9, patience=2)
     for stop in stops:
         with pytest.raises(KeyboardInterrupt):
             drive(cut, cut_place, OneProcess(stop))
     drive(cut, cut_place, OneProcess())
-    assert searched(cut, cut_place) == searched(whole, place)
+    assert searched(cut, cut_place) == searched(whole, context)
     numbers, again = results(read(whole)), results(read(cut))
     assert numbers == again
     counts = {name: sum(trials.values()) for name, trials in numbers["trials"].items()}
     assert min(counts.values()) < 9, "no study was ended, so nothing was tried"
-    for study in open_studies(whole, place).values():
+    for study in open_studies(whole, context).values():
         limit, history = limit_of(whole.config, study), history_of(study)
         assert limit.reached(history)
         assert not limit.reached(history[:-1])
 
 
 def test_patience_is_stated_and_how_early_a_study_ended_is_told(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", trials=9, patience=1)
+    prepared, context = begun(tmp_path / "run", trials=9, patience=1)
     console = Console(record=True, width=200, quiet=False, force_terminal=False)
-    drive(ready, place, OneProcess(), console)
-    numbers = results(read(ready))
+    drive(prepared, context, OneProcess(), console)
+    numbers = results(read(prepared))
     assert numbers["protocol"]["patience"] == 1
     words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
     assert "A search ended before that after 1 trial in a row, complete or pruned, wi" in words
@@ -126,15 +126,15 @@ def test_patience_is_stated_and_how_early_a_study_ended_is_told(tmp_path: Path) 
 
 
 def test_another_patience_is_refused_on_resumption(tmp_path: Path) -> None:
-    ready, _ = begun(tmp_path / "run", trials=9, patience=2)
+    prepared, _ = begun(tmp_path / "run", trials=9, patience=2)
     with pytest.raises(DataError, match=r"other options \(patience was 2, now 3\)"):
-        begin_or_resume(ready.folder, replace(ready.config, patience=3), ready.data)
+        begin_or_resume(prepared.folder, replace(prepared.config, patience=3), prepared.data)
 
 
 def test_a_lower_score_is_the_better_one_for_an_error(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", metric="brier", trials=9, patience=2)
-    study = open_studies(ready, place)["outer-0"]
-    assert limit_of(ready.config, study) == SearchLimit(9, 2, maximise=False)
+    prepared, context = begun(tmp_path / "run", metric="brier", trials=9, patience=2)
+    study = open_studies(prepared, context)["outer-0"]
+    assert limit_of(prepared.config, study) == SearchLimit(9, 2, maximise=False)
 
 
 def short_of_time(tasks: int) -> Deadline:
@@ -144,10 +144,10 @@ def short_of_time(tasks: int) -> Deadline:
 
 
 def test_a_run_cut_by_time_says_so_with_the_trials_of_each_study(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", trials=9)
+    prepared, context = begun(tmp_path / "run", trials=9)
     console = Console(record=True, width=200, force_terminal=False)
-    drive(ready, place, OneProcess(), console, short_of_time(8))
-    numbers = results(read(ready))
+    drive(prepared, context, OneProcess(), console, short_of_time(8))
+    numbers = results(read(prepared))
     assert numbers["complete"]
     assert numbers["cut_by_time"] == ["outer-0", "outer-1", "final"]
     assert [sum(trials.values()) for trials in numbers["trials"].values()] == [3, 3, 2]
@@ -162,24 +162,24 @@ def test_a_run_cut_by_time_says_so_with_the_trials_of_each_study(tmp_path: Path)
 
 
 def test_a_study_that_was_cut_stays_ended_and_the_others_go_on(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", trials=4)
+    prepared, context = begun(tmp_path / "run", trials=4)
     with pytest.raises(KeyboardInterrupt):
-        drive(ready, place, OneProcess(4), deadline=short_of_time(3))
-    before = searched(ready, place)
+        drive(prepared, context, OneProcess(4), deadline=short_of_time(3))
+    before = searched(prepared, context)
     assert [len(trials) for trials in before.values()] == [1, 1, 1]
-    kept = (ready.folder.study("outer-0") / "best.json").read_bytes()
-    drive(ready, place, OneProcess())
-    after = searched(ready, place)
+    kept = (prepared.folder.study("outer-0") / "best.json").read_bytes()
+    drive(prepared, context, OneProcess())
+    after = searched(prepared, context)
     assert [len(trials) for trials in after.values()] == [1, 4, 4]
     assert {name: trials[:1] for name, trials in after.items()} == before
-    assert (ready.folder.study("outer-0") / "best.json").read_bytes() == kept
-    numbers = results(read(ready))
+    assert (prepared.folder.study("outer-0") / "best.json").read_bytes() == kept
+    numbers = results(read(prepared))
     assert numbers["cut_by_time"] == ["outer-0"]
 
 
 def test_a_run_that_was_not_cut_does_not_say_so(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", trials=4, patience=1)
-    drive(ready, place, OneProcess(), deadline=short_of_time(1000))
-    numbers = results(read(ready))
+    prepared, context = begun(tmp_path / "run", trials=4, patience=1)
+    drive(prepared, context, OneProcess(), deadline=short_of_time(1000))
+    numbers = results(read(prepared))
     assert numbers["cut_by_time"] == []
     assert "CUT BY TIME" not in str(summary(numbers))

@@ -38,54 +38,54 @@ def ensemble(
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedRun, WorkerContext]:
     """A finished run of two classes."""
-    ready, place = ensemble(tmp_path_factory.mktemp("ensemble") / "run")
-    drive(ready, place, OneProcess())
-    read(ready)
-    return ready, place
+    prepared, context = ensemble(tmp_path_factory.mktemp("ensemble") / "run")
+    drive(prepared, context, OneProcess())
+    read(prepared)
+    return prepared, context
 
 
-def data_of(place: WorkerContext) -> Dataset:
+def data_of(context: WorkerContext) -> Dataset:
     open_session.cache_clear()
-    return Session(place).data
+    return Session(context).data
 
 
 def test_the_shipped_probability_is_the_mean_of_the_measured_models_calibrated_ones(
     made: tuple[PreparedRun, WorkerContext],
 ) -> None:
     """Each member scores its own outer test rows as `predictions.csv` has them."""
-    ready, place = made
-    data, shipped = data_of(place), read_shipped(ready.folder)
-    each = [member.calibrated(data.features, place.embeddings) for member in shipped.members]
+    prepared, context = made
+    data, shipped = data_of(context), read_shipped(prepared.folder)
+    each = [member.calibrated(data.features, context.embeddings) for member in shipped.members]
     for number, probabilities in enumerate(each):
-        test = read_result(ready.folder, f"outer-{number}", data.classes).test
+        test = read_result(prepared.folder, f"outer-{number}", data.classes).test
         assert test is not None
         at = data.features.positions(test.ids.tolist())
         np.testing.assert_allclose(probabilities[at], test.probabilities, atol=1e-6)
     assert not np.allclose(each[0], each[1])
-    calibrated, decided = shipped.score_from(data.features, place.embeddings)
+    calibrated, decided = shipped.score_from(data.features, context.embeddings)
     np.testing.assert_array_equal(calibrated, (each[0] + each[1] + each[2]) / 3)
     assert decided.tolist() == (calibrated[:, 1] >= shipped.threshold).tolist()
 
 
 def test_members_keep_what_their_own_fold_chose_and_learnt(tmp_path: Path) -> None:
     """One member may read tokens where another reads pooled embeddings."""
-    ready, place = ensemble(tmp_path / "run", "dbt", trials=1, seed=0)
-    drive(ready, place, OneProcess())
-    shipped = read_shipped(ready.folder)
-    params = [fold.params for fold in read(ready).outer]
+    prepared, context = ensemble(tmp_path / "run", "dbt", trials=1, seed=0)
+    drive(prepared, context, OneProcess())
+    shipped = read_shipped(prepared.folder)
+    params = [fold.params for fold in read(prepared).outer]
     assert [member.tokens for member in shipped.members] == [p["attention"] for p in params]
     assert [member.tokens for member in shipped.members] == [True, True, False], "of both kinds"
     assert shipped.threshold is None
-    data = data_of(place)
-    calibrated, decided = shipped.score_from(data.features, place.embeddings)
+    data = data_of(context)
+    calibrated, decided = shipped.score_from(data.features, context.embeddings)
     assert np.allclose(calibrated.sum(axis=1), 1)
     assert (decided == calibrated.argmax(axis=1)).all()
 
 
 def test_no_search_of_all_rows_is_made(made: tuple[PreparedRun, WorkerContext]) -> None:
-    ready, place = made
-    assert list(open_studies(ready, place)) == ["outer-0", "outer-1", "outer-2"]
-    numbers = results(read_run(ready.folder))
+    prepared, context = made
+    assert list(open_studies(prepared, context)) == ["outer-0", "outer-1", "outer-2"]
+    numbers = results(read_run(prepared.folder))
     assert numbers["complete"]
     assert list(numbers["trials"]) == ["outer-0", "outer-1", "outer-2"]
 
@@ -124,22 +124,22 @@ def test_a_run_stopped_before_it_ships_is_incomplete_and_ships_the_same_later(
     made: tuple[PreparedRun, WorkerContext], tmp_path: Path
 ) -> None:
     whole, _ = made
-    ready, place = ensemble(tmp_path / "run")
+    prepared, context = ensemble(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        drive(ready, place, OneProcess(11))
-    cut = read(ready)
+        drive(prepared, context, OneProcess(11))
+    cut = read(prepared)
     assert (cut.complete, cut.ships, len(cut.outer)) == (False, False, 2)
     assert "Not yet made: not every outer fold has finished." in model_card(cut)
-    drive(ready, place, OneProcess())
+    drive(prepared, context, OneProcess())
     for name in ("model.pt", "preprocessing.json", "best.json"):
-        one, other = (each.folder.study(FINAL) / name for each in (whole, ready))
+        one, other = (each.folder.study(FINAL) / name for each in (whole, prepared))
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_all_repeats_are_members(tmp_path: Path) -> None:
-    ready, place = ensemble(tmp_path / "run", repeats=2, outer_folds=2, trials=1)
-    drive(ready, place, OneProcess())
-    run = read(ready)
+    prepared, context = ensemble(tmp_path / "run", repeats=2, outer_folds=2, trials=1)
+    drive(prepared, context, OneProcess())
+    run = read(prepared)
     assert run.ensemble is not None
     assert run.ensemble.members == ("outer-0", "outer-1", "outer-2", "outer-3")
     assert "50 % of the patients each; the delivered model is the mean of those 4" in model_card(
@@ -163,12 +163,12 @@ def test_results_report_and_card_say_that_the_mean_ships_and_was_never_tested(
 
 
 def test_a_refit_says_that_it_is_one(tmp_path: Path) -> None:
-    ready, place = ensemble(tmp_path / "run", final="refit", trials=1)
-    drive(ready, place, OneProcess())
-    run = read(ready)
+    prepared, context = ensemble(tmp_path / "run", final="refit", trials=1)
+    drive(prepared, context, OneProcess())
+    run = read(prepared)
     assert results(run)["final"]["made"] == "refit"
     assert "the delivered model was refitted on all rows" in model_card(run)
-    assert len(read_shipped(ready.folder).members) == 1
+    assert len(read_shipped(prepared.folder).members) == 1
 
 
 def test_the_threshold_by_patient_is_the_middle_one_too(

@@ -83,20 +83,20 @@ def begun(path: Path, **changes: Any) -> tuple[PreparedRun, WorkerContext]:
     return begin_run(path, data, source, make_config(**{**small, **changes}))
 
 
-def drive(ready: PreparedRun, place: WorkerContext, engine: Any) -> dict[str, list[Any]]:
+def drive(prepared: PreparedRun, context: WorkerContext, engine: Any) -> dict[str, list[Any]]:
     open_session.cache_clear()
     with StudyProgress(Console(quiet=True), trials=7, quiet=True, maximise=True) as progress:
-        assert carry_out_run(ready, place, lambda: engine, progress) == {}
-    return searched(ready, place)
+        assert carry_out_run(prepared, context, lambda: engine, progress) == {}
+    return searched(prepared, context)
 
 
-def searched(ready: PreparedRun, place: WorkerContext) -> dict[str, list[Any]]:
+def searched(prepared: PreparedRun, context: WorkerContext) -> dict[str, list[Any]]:
     return {
         name: [
             (t.number, t.state, t.params, t.value, t.intermediate_values)
             for t in study.get_trials()
         ]
-        for name, study in open_studies(ready, place).items()
+        for name, study in open_studies(prepared, context).items()
     }
 
 
@@ -110,11 +110,11 @@ def test_a_search_depends_on_in_flight_but_not_on_workers_order_losses_or_kills(
     assert drive(*begun(tmp_path / "b" / "run", in_flight=3, pruner=pruner), many) == alone
     order = [number for name, number in many.ended if name == "final" and number is not None]
     assert order != sorted(order), "nothing ended out of order, so nothing was tried"
-    ready, place = begun(tmp_path / "c" / "run", in_flight=3, pruner=pruner)
+    prepared, context = begun(tmp_path / "c" / "run", in_flight=3, pruner=pruner)
     for stop in (5, 4, 7):
         with pytest.raises(KeyboardInterrupt):
-            drive(ready, place, Unruly(4, stop, stop=stop))
-    assert drive(ready, place, Unruly(3, 2)) == alone
+            drive(prepared, context, Unruly(4, stop, stop=stop))
+    assert drive(prepared, context, Unruly(3, 2)) == alone
     other = drive(*begun(tmp_path / "d" / "run", in_flight=1, pruner=pruner), Unruly(6, 3))
     assert {name: len(trials) for name, trials in other.items()} == dict.fromkeys(STUDIES, 7)
     assert pruner == "hyperband" or other != alone
@@ -140,13 +140,13 @@ def test_a_job_that_takes_its_worker_along_again_and_again_ends_the_run(
 
 @pytest.mark.slow
 def test_a_local_worker_that_dies_is_replaced_and_its_trial_run_again(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run")
+    prepared, context = begun(tmp_path / "run")
     expected = drive(*begun(tmp_path / "other" / "run"), Unruly(1, 0, losses=0))
     engine = LocalEngine(["cpu"])
     killed = engine._pool.submit(_die)
     with pytest.raises(Exception, match="terminated"):
         killed.result()
-    assert drive(ready, place, engine) == expected
+    assert drive(prepared, context, engine) == expected
 
 
 def _die() -> None:
@@ -163,7 +163,7 @@ def _die() -> None:
 def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_way(
     in_flight: int, workers: int, seed: int, patience: int
 ) -> None:
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     limit = SearchLimit(9, patience, in_flight=in_flight)
     values = {name: np.random.default_rng(i).random(9) for i, name in enumerate(STUDIES)}
     schedule = Schedule({name: [] for name in STUDIES}, ended=frozenset(), limit=limit)
@@ -179,8 +179,8 @@ def test_a_trial_begins_once_all_that_it_sees_have_ended_and_no_more_are_under_w
                 assert set(range(count_visible(number, in_flight))) <= set(range(told[name]))
             running.append(task)
             assert sum(n == name for n, _ in running) <= in_flight
-        name, number = running.pop(int(chance.integers(len(running))))
-        if chance.random() < 0.1:
+        name, number = running.pop(int(rng.integers(len(running))))
+        if rng.random() < 0.1:
             schedule.lost(name, number)
         elif number is None:
             schedule.done(name, None)
@@ -211,8 +211,8 @@ def test_more_workers_than_studies_are_busy_with_several_trials_of_each() -> Non
 
 def test_a_trial_has_its_number_and_sees_earlier_trials_and_itself_only() -> None:
     seen = [optuna.trial.create_trial(value=0.5, state=TrialState.COMPLETE) for _ in range(3)]
-    desk = TrialView("outer-0", optuna.study.StudyDirection.MAXIMIZE, seen, 5)
-    study = optuna.load_study(study_name="outer-0", storage=desk)
+    study_as_seen = TrialView("outer-0", optuna.study.StudyDirection.MAXIMIZE, seen, 5)
+    study = optuna.load_study(study_name="outer-0", storage=study_as_seen)
     trial = study.ask()
     trial.report(0.1, 1)
     assert trial.number == 5
@@ -223,33 +223,33 @@ def test_a_trial_has_its_number_and_sees_earlier_trials_and_itself_only() -> Non
 
 
 def test_a_worker_leaves_nothing_in_the_trial_storage(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run")
-    before = ready.folder.journal.read_bytes()
-    outcome = work(Job(place, "outer-0", 0, "cpu"))
-    assert ready.folder.journal.read_bytes() == before
+    prepared, context = begun(tmp_path / "run")
+    before = prepared.folder.journal.read_bytes()
+    outcome = work(Job(context, "outer-0", 0, "cpu"))
+    assert prepared.folder.journal.read_bytes() == before
     assert outcome.trial is not None
-    study = open_studies(ready, place)["outer-0"]
+    study = open_studies(prepared, context)["outer-0"]
     for _ in range(2):
         keep_trial(study, outcome.trial)
     assert [t.params for t in study.get_trials()] == [outcome.trial.params]
 
 
 def test_a_trial_is_not_kept_before_those_ahead_of_it(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", in_flight=2)
-    outcome = work(Job(place, "outer-0", 1, "cpu"))
+    prepared, context = begun(tmp_path / "run", in_flight=2)
+    outcome = work(Job(context, "outer-0", 1, "cpu"))
     assert outcome.trial is not None
     with pytest.raises(RuntimeError, match="outer-0: trial 1 does not come after the 0 there are"):
-        keep_trial(open_studies(ready, place)["outer-0"], outcome.trial)
+        keep_trial(open_studies(prepared, context)["outer-0"], outcome.trial)
 
 
 def test_a_trial_whose_forerunners_are_missing_is_not_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("outerfold.study.worker.session.SHOWN_SECONDS", 0.0)
-    _, place = begun(tmp_path / "run")
-    work_and_keep(Job(place, "outer-0", 0, "cpu"))
+    _, context = begun(tmp_path / "run")
+    work_and_keep(Job(context, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shows 1 ended trials where 3 have ended"):
-        Session(place).desk("outer-0", 3)
+        Session(context).study_as_seen("outer-0", 3)
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ def test_what_has_no_effect_is_refused(changes: dict[str, int], message: str) ->
 
 
 def test_the_report_says_how_many_ran_at_once(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run", trials=2, in_flight=2)
-    drive(ready, place, Unruly(2, 0, losses=0))
-    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    numbers = results(read_run(ready.folder))
+    prepared, context = begun(tmp_path / "run", trials=2, in_flight=2)
+    drive(prepared, context, Unruly(2, 0, losses=0))
+    write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    numbers = results(read_run(prepared.folder))
     assert numbers["protocol"]["in_flight"] == 2
     words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
     assert "Up to 2 trials of a search ran at once, each suggested and pruned by the tr" in words

@@ -120,14 +120,14 @@ def test_an_interrupted_trial_leaves_no_trace_in_the_search(tmp_path: Path) -> N
     told: list[list[Any]] = []
     for name in ("through", "cut"):
         open_session.cache_clear()
-        ready, place = begin_run(tmp_path / name / "run", data, source, config)
+        prepared, context = begin_run(tmp_path / name / "run", data, source, config)
         for number in range(config.trials):
             if name == "cut" and number in (2, 4):
-                cut_trial(Session(place), number)
-                assert discard_interrupted(ready.folder) == {"outer-0": 1}
+                cut_trial(Session(context), number)
+                assert discard_interrupted(prepared.folder) == {"outer-0": 1}
                 open_session.cache_clear()
-            work_and_keep(Job(place, "outer-0", number, "cpu"))
-        trials = Session(place).study("outer-0").get_trials()
+            work_and_keep(Job(context, "outer-0", number, "cpu"))
+        trials = Session(context).study("outer-0").get_trials()
         told.append(
             [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials]
         )
@@ -160,11 +160,11 @@ def children(parent: int) -> list[int]:
 def test_workers_go_with_a_killed_driver(tmp_path: Path) -> None:
     data, source = make_rows(patients=24)
     config = make_config(trials=50, epochs=50)
-    _, place = begin_run(tmp_path / "run", data, source, config)
+    _, context = begin_run(tmp_path / "run", data, source, config)
     child = os.fork()
     if child == 0:
         engine = LocalEngine(["cpu"])
-        engine.submit(Job(place, "outer-0", 0, "cpu")).result()
+        engine.submit(Job(context, "outer-0", 0, "cpu")).result()
         (tmp_path / "worked").touch()
         time.sleep(60)
         os._exit(0)

@@ -74,12 +74,12 @@ def done(path: Path, config: StudyConfig, names: Sequence[str], noise: bool = Fa
     if noise:
         test = next(fold for fold in splits.outer if fold.name == FOLD).test
         data, source = scrambled(data, source, test)
-    _, place = begin_run(path, data, with_tail(source), config, splits)
+    _, context = begin_run(path, data, with_tail(source), config, splits)
     for number in [*range(config.trials), None]:
         for name in names:
-            outcome = work_and_keep(Job(place, name, number, "cpu"))
+            outcome = work_and_keep(Job(context, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
-    return Session(place)
+    return Session(context)
 
 
 def kept(session: Session, name: str) -> dict[str, Any]:
@@ -160,14 +160,14 @@ def test_a_trial_that_fits_in_no_part_fails_and_the_study_goes_on(
 ) -> None:
     sessions.open_session.cache_clear()
     data, source = make_rows(patients=36, signal=0.3)
-    _, place = begin_run(tmp_path / "run", data, with_tail(source), small())
+    _, context = begin_run(tmp_path / "run", data, with_tail(source), small())
     with monkeypatch.context() as patch:
         patch.setattr(SmallTail, "forward", _never_fits)
-        outcome = work_and_keep(Job(place, FOLD, 0, "cpu"))
+        outcome = work_and_keep(Job(context, FOLD, 0, "cpu"))
     assert outcome.state == "failed"
     assert outcome.reason.startswith("OutOfMemoryError: CUDA out of memory")
-    assert work_and_keep(Job(place, FOLD, 1, "cpu")).state == "complete"
-    assert work_and_keep(Job(place, FOLD, None, "cpu")).state == "finished"
+    assert work_and_keep(Job(context, FOLD, 1, "cpu")).state == "complete"
+    assert work_and_keep(Job(context, FOLD, None, "cpu")).state == "finished"
 
 
 def _never_fits(self: SmallTail, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,68 +200,68 @@ def on_images(root: Path, weights: Path, **changes: Any) -> tuple[PreparedRun, W
     root.mkdir(exist_ok=True)
     folder = RunFolder(root / "run")
     folder.path.mkdir()
-    ready = write_run_directory(folder, config, data, make_splits(config, data))
+    prepared = write_run_directory(folder, config, data, make_splits(config, data))
     encoders = encoders_of(config)
-    assert bool(check_disk_space(ready, encoders, cache=root / "cache", device="cpu")) == (
+    assert bool(check_disk_space(prepared, encoders, cache=root / "cache", device="cpu")) == (
         config.trainable_blocks != "all"
     )
     handle = represent(
-        ready, encoders, cache=root / "cache", device="cpu", progress=lambda done, total: None
+        prepared, encoders, cache=root / "cache", device="cpu", progress=lambda done, total: None
     )
-    place = WorkerContext(folder.path, handle)
-    open_studies(ready, place)
-    return ready, place
+    context = WorkerContext(folder.path, handle)
+    open_studies(prepared, context)
+    return prepared, context
 
 
 @pytest.mark.parametrize("blocks", [1, "all"])
 def test_the_shipped_model_scores_new_images_as_the_refit_did(
     tmp_path: Path, weights: Path, blocks: int | str
 ) -> None:
-    ready, place = on_images(tmp_path, weights, trainable_blocks=blocks, checkpointing=True)
+    prepared, context = on_images(tmp_path, weights, trainable_blocks=blocks, checkpointing=True)
     for number in (0, None):
-        outcome = work_and_keep(Job(place, FINAL, number, "cpu"))
+        outcome = work_and_keep(Job(context, FINAL, number, "cpu"))
         assert not outcome.trace, outcome.trace
-    about = read_json(ready.folder.study(FINAL) / "preprocessing.json")
+    about = read_json(prepared.folder.study(FINAL) / "preprocessing.json")
     assert about["trainable_blocks"] == blocks
-    assert ("augment_strength" in outcome_params(ready)) == (blocks == "all")
-    shipped = read_shipped(ready.folder)
-    seen = Path(ready.data.features.images[0])
+    assert ("augment_strength" in outcome_params(prepared)) == (blocks == "all")
+    shipped = read_shipped(prepared.folder)
+    seen = Path(prepared.data.features.images[0])
     copy = tmp_path / "elsewhere.png"
     copy.write_bytes(seen.read_bytes())
     new = write_picture(tmp_path / "new.png", 9999)
     scores, decided = shipped.score(new_features(shipped, [copy, new], {}), tmp_path / "other")
     assert scores.shape == (2, 2)
     assert set(decided.tolist()) <= {0, 1}
-    session = Session(place)
+    session = Session(context)
     best = session.study(FINAL).best_trial
     chosen = refit_best(session.objective(FINAL, "cpu"), best, session.config)
-    row = ready.data.features.select(ready.data.ids[:1].tolist())
+    row = prepared.data.features.select(prepared.data.ids[:1].tolist())
     expected = chosen.decision.calibrate(chosen.fitted.predict(row))
     np.testing.assert_allclose(scores[0], expected[0], atol=1e-6)
 
 
-def shipped_together(ready: PreparedRun, place: WorkerContext) -> list[str]:
+def shipped_together(prepared: PreparedRun, context: WorkerContext) -> list[str]:
     """Carry out a trial and the end of every study; the names of those that ship as an ensemble."""
-    outer = [fold.name for fold in ready.studies]
+    outer = [fold.name for fold in prepared.studies]
     for name in outer:
         for number in (0, None):
-            outcome = work_and_keep(Job(place, name, number, "cpu"))
+            outcome = work_and_keep(Job(context, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
-    ship_ensemble(ready.folder, outer)
+    ship_ensemble(prepared.folder, outer)
     return outer
 
 
-def outcome_params(ready: PreparedRun) -> dict[str, Any]:
-    params: dict[str, Any] = read_json(ready.folder.study(FINAL) / "best.json")["params"]
+def outcome_params(prepared: PreparedRun) -> dict[str, Any]:
+    params: dict[str, Any] = read_json(prepared.folder.study(FINAL) / "best.json")["params"]
     return params
 
 
 def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_views(
     tmp_path: Path, weights: Path
 ) -> None:
-    ready, place = on_images(tmp_path, weights, final="ensemble", tta=1)
-    outer = shipped_together(ready, place)
-    shipped = read_shipped(ready.folder)
+    prepared, context = on_images(tmp_path, weights, final="ensemble", tta=1)
+    outer = shipped_together(prepared, context)
+    shipped = read_shipped(prepared.folder)
     assert FINAL not in outer
     assert len(shipped.members) == len(outer) == 2
     new = write_picture(tmp_path / "new.png", 9999)
@@ -278,11 +278,11 @@ def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_v
 
 
 def test_the_weights_that_ship_are_not_the_pretrained_ones(tmp_path: Path, weights: Path) -> None:
-    ready, place = on_images(tmp_path, weights)
+    prepared, context = on_images(tmp_path, weights)
     for number in (0, None):
-        work_and_keep(Job(place, FINAL, number, "cpu"))
-    state = torch.load(ready.folder.study(FINAL) / "model.pt", weights_only=True)
-    tail = place.embeddings.tail().state_dict()  # type: ignore[attr-defined]
+        work_and_keep(Job(context, FINAL, number, "cpu"))
+    state = torch.load(prepared.folder.study(FINAL) / "model.pt", weights_only=True)
+    tail = context.embeddings.tail().state_dict()  # type: ignore[attr-defined]
     moved = [name for name in tail if not torch.equal(tail[name], state[f"tails.0.{name}"])]
     assert any("resblocks.1" in name for name in moved)
     assert any("ln_post" in name for name in moved)
@@ -301,13 +301,13 @@ def test_an_encoder_with_fewer_blocks_is_refused_before_anything_is_written(
 def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had(
     tmp_path: Path, weights: Path, blocks: int | str, tta: int
 ) -> None:
-    ready, place = on_images(
+    prepared, context = on_images(
         tmp_path, weights, trainable_blocks=blocks, tta=tta, networks=2, final="ensemble"
     )
-    shipped_together(ready, place)
-    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    shipped_together(prepared, context)
+    write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
     inside = explain_run(
-        ready.folder, cases=2, device="cpu", cache=tmp_path / "cache", say=lambda text: None
+        prepared.folder, cases=2, device="cpu", cache=tmp_path / "cache", say=lambda text: None
     )
     assert len(inside.shown) >= 4
     assert {shown.method for shown in inside.shown} == {"attention roll-out"}

@@ -80,8 +80,8 @@ class Watched(StudyProgress):
 
 
 def drive(
-    ready: PreparedRun,
-    place: WorkerContext,
+    prepared: PreparedRun,
+    context: WorkerContext,
     start: Callable[[], Engine],
     accident: Callable[[Callable[[int], None]], None] = lambda after: None,
 ) -> dict[str, Any]:
@@ -93,13 +93,13 @@ def drive(
     progress = Watched(Console(quiet=True), trials=4, quiet=True, maximise=True)
     with progress, ThreadPoolExecutor(1) as beside:
         told_of = beside.submit(accident, lambda ended: until(lambda: progress.ended >= ended, 600))
-        assert carry_out_run(ready, place, start, progress) == {}
+        assert carry_out_run(prepared, context, start, progress) == {}
         told_of.result()
-    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    numbers = results(read_run(ready.folder))
+    write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    numbers = results(read_run(prepared.folder))
     return {
         "results": {k: v for k, v in numbers.items() if k != "provenance"},
-        "trials": {name: told(study) for name, study in open_studies(ready, place).items()},
+        "trials": {name: told(study) for name, study in open_studies(prepared, context).items()},
     }
 
 
@@ -134,9 +134,9 @@ def test_workers_killed_in_mid_trial_lose_and_repeat_nothing(
         after(3)
         cluster.replace_workers()
 
-    ready, place = begun(tmp_path / "kills", server.url)
+    prepared, context = begun(tmp_path / "kills", server.url)
     before = [worker.pid for worker in cluster.workers]
-    found = drive(ready, place, lambda: DaskEngine(cluster.address), kill)
+    found = drive(prepared, context, lambda: DaskEngine(cluster.address), kill)
     assert not set(before) & {worker.pid for worker in cluster.workers}
     assert found == expected
 
@@ -149,9 +149,9 @@ def test_a_restarted_scheduler_loses_and_repeats_nothing(
         after(3)
         cluster.restart_scheduler(kind)
 
-    ready, place = begun(tmp_path / "run")
+    prepared, context = begun(tmp_path / "run")
     before = cluster.scheduler.pid
-    found = drive(ready, place, lambda: DaskEngine(cluster.address), restart)
+    found = drive(prepared, context, lambda: DaskEngine(cluster.address), restart)
     assert cluster.scheduler.pid != before
     assert found == expected
 
@@ -159,7 +159,7 @@ def test_a_restarted_scheduler_loses_and_repeats_nothing(
 def test_a_restarted_database_loses_and_repeats_nothing(
     cluster: Cluster, server: Database, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    ready, place = begun(tmp_path / "restarts", server.url)
+    prepared, context = begun(tmp_path / "restarts", server.url)
     before = server.server.pid
 
     def restart(after: Callable[[int], None]) -> None:
@@ -167,7 +167,7 @@ def test_a_restarted_database_loses_and_repeats_nothing(
             after(ended)
             server.restart(kind, away=2.0)
 
-    found = drive(ready, place, lambda: DaskEngine(cluster.address), restart)
+    found = drive(prepared, context, lambda: DaskEngine(cluster.address), restart)
     assert server.server.pid != before
     assert found == expected
 
@@ -241,36 +241,36 @@ def test_the_command_gives_the_same_report_by_a_cluster_and_a_database(
 def test_a_run_does_not_touch_the_studies_of_another_with_its_name(
     server: Database, tmp_path: Path
 ) -> None:
-    ready, place = begun(tmp_path / "one" / "name", server.url)
-    open_studies(ready, place)["outer-0"].ask()
+    prepared, context = begun(tmp_path / "one" / "name", server.url)
+    open_studies(prepared, context)["outer-0"].ask()
     with pytest.raises(DataError, match=r"name: postgresql.* holds the study name/.* of another"):
         begun(tmp_path / "two" / "name", server.url)
-    assert len(open_studies(ready, place)["outer-0"].get_trials()) == 1
+    assert len(open_studies(prepared, context)["outer-0"].get_trials()) == 1
     with pytest.raises(DataError, match=r"its trials are kept in postgresql.* now says trials.jou"):
-        open_studies(ready, replace(place, storage=None))
+        open_studies(prepared, replace(context, storage=None))
 
 
 def test_trials_in_a_database_are_mended_as_in_a_journal(server: Database, tmp_path: Path) -> None:
     """One that never ended goes, and the second of two that a dropped connection made of one."""
-    ready, place = begun(tmp_path / "mended", server.url)
-    study = open_studies(ready, place)["outer-0"]
+    prepared, context = begun(tmp_path / "mended", server.url)
+    study = open_studies(prepared, context)["outer-0"]
     for _ in range(2):
         study.tell(study.ask(), 0.5)
     study.add_trial(study.get_trials()[-1])
     study.ask()
     before = told(study)[:2]
-    assert discard_interrupted(ready.folder, server.url) == {"mended/outer-0": 2}
-    assert told(open_studies(ready, place)["outer-0"]) == before
+    assert discard_interrupted(prepared.folder, server.url) == {"mended/outer-0": 2}
+    assert told(open_studies(prepared, context)["outer-0"]) == before
 
 
 def test_what_a_former_driver_had_begun_writes_no_result(tmp_path: Path) -> None:
-    ready, place = begun(tmp_path / "run")
-    former = replace(place, driver=take_over(ready.folder))
+    prepared, context = begun(tmp_path / "run")
+    former = replace(context, driver=take_over(prepared.folder))
     work_and_keep(Job(former, "outer-0", 0, "cpu"))
-    take_over(ready.folder)
+    take_over(prepared.folder)
     with pytest.raises(DataError, match="another command has taken over; this job is void"):
         work_and_keep(Job(former, "outer-0", None, "cpu"))
-    assert not (ready.folder.study("outer-0") / "best.json").exists()
+    assert not (prepared.folder.study("outer-0") / "best.json").exists()
 
 
 def test_an_address_where_no_scheduler_answers_is_refused() -> None:
@@ -297,9 +297,9 @@ def test_workers_that_declare_a_gpu_are_the_only_ones_and_get_its_token(tmp_path
         engine = DaskEngine(running.address)
         until(lambda: len(engine._client.scheduler_info()["workers"]) == 2)
         until(lambda: engine.devices == ("cuda:0",))
-        _, place = begun(tmp_path / "run")
+        _, context = begun(tmp_path / "run")
         with pytest.raises(DataError, match="declares the resource GPU, and torch finds none"):
-            engine.submit(Job(place, "outer-0", 0, "cuda:0")).result(180)
+            engine.submit(Job(context, "outer-0", 0, "cuda:0")).result(180)
         engine.close(kill=True)
     finally:
         running.close()

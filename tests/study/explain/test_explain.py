@@ -51,18 +51,18 @@ SPACE = {
 
 def write_planted(root: Path) -> Path:
     """Grey noise, half of it with a bright square somewhere: cancer. Age says nothing."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     lines = ["file,patient_id,age"]
     for number in range(PATIENTS):
         cancer = number % 2 == 1
-        pixels = chance.integers(40, 120, (SIDE, SIDE), dtype=np.uint8)
+        pixels = rng.integers(40, 120, (SIDE, SIDE), dtype=np.uint8)
         if cancer:
             top, left = place_of(number)
             pixels[top : top + SQUARE, left : left + SQUARE] = 235
         name = f"{'cancer' if cancer else 'benign'}/P{number:03d}.png"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(root / name)
-        lines.append(f"{name},P{number:03d},{chance.integers(40, 80)}")
+        lines.append(f"{name},P{number:03d},{rng.integers(40, 80)}")
     (root / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 
@@ -78,14 +78,14 @@ def carried_out(
 ) -> WorkerContext:
     open_session.cache_clear()
     name = {"encoder": encoder.name} if encoder else {}
-    ready, place = begin_run(path, data, source, make_config(**name, **changes))  # type: ignore[arg-type]
+    prepared, context = begin_run(path, data, source, make_config(**name, **changes))  # type: ignore[arg-type]
     if encoder:
-        write_encoder_cards(ready.folder, [encoder_card(encoder, "")])
-    for study in ready.studies:
-        for number in [*range(ready.config.trials), None]:
-            assert work_and_keep(Job(place, study.name, number, "cpu")).state != "failed"
+        write_encoder_cards(prepared.folder, [encoder_card(encoder, "")])
+    for study in prepared.studies:
+        for number in [*range(prepared.config.trials), None]:
+            assert work_and_keep(Job(context, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
-    return place
+    return context
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ def test_every_image_is_explained_by_a_model_that_saw_neither_it_nor_its_patient
 
 
 def test_a_planted_square_gets_the_heat(made: Made) -> None:
-    opened = open_finished_run(RunFolder(made.run), "cpu")
+    finished = open_finished_run(RunFolder(made.run), "cpu")
     case = made.numbers()["cases"]
     right = [c for c in case if (c["class"], c["kind"]) == ("cancer", "right")]
     assert len(right) == 2
     for one in right:
-        shown = case_with_heat_map(opened, case_of(opened, one["id"]))
+        shown = case_with_heat_map(finished, case_of(finished, one["id"]))
         top, left = (round(edge * 224 / SIDE) for edge in place_of(int(one["patient"][1:])))
         size = round(SQUARE * 224 / SIDE)
         inside = np.zeros((224, 224), dtype=bool)
@@ -208,22 +208,22 @@ def test_a_planted_square_gets_the_heat(made: Made) -> None:
         assert shown.heat[inside].mean() > 1.5 * shown.heat[~inside].mean()
 
 
-def case_of(opened: FinishedRun, name: str):  # type: ignore[no-untyped-def]
+def case_of(finished: FinishedRun, name: str):  # type: ignore[no-untyped-def]
     from outerfold.reports.explain.cases import choose_cases
     from outerfold.reports.results.predictions import joined
 
-    rows = joined(opened.tests.values())
+    rows = joined(finished.tests.values())
     assert rows is not None
-    cuts = {fold: model.decision.threshold for fold, model in opened.models.items()}
+    cuts = {fold: model.decision.threshold for fold, model in finished.models.items()}
     return next(case for case in choose_cases(rows, cuts, len(rows)) if case.id == name)
 
 
 def test_a_model_that_trained_on_the_image_may_not_explain_it(made: Made) -> None:
-    opened = open_finished_run(RunFolder(made.run), "cpu")
-    case = case_of(opened, made.numbers()["cases"][0]["id"])
-    other = next(name for name in opened.folds if name not in (case.fold, "final"))
+    finished = open_finished_run(RunFolder(made.run), "cpu")
+    case = case_of(finished, made.numbers()["cases"][0]["id"])
+    other = next(name for name in finished.folds if name not in (case.fold, "final"))
     with pytest.raises(LeakError, match="may have trained on it"):
-        case_with_heat_map(opened, replace(case, fold=other))
+        case_with_heat_map(finished, replace(case, fold=other))
 
 
 def test_a_planted_model_of_all_rows_is_refused(
@@ -330,17 +330,17 @@ def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedRun, dict[
     table[:, 0] = 50 + 12 * data.labels + np.random.default_rng(1).normal(scale=6, size=len(data))
     data = replace(data, features=replace(data.features, tabular=table))
     path = tmp_path_factory.mktemp("age") / "run"
-    place = carried_out(path, data, source, trials=1, epochs=20, networks=2, space=SPACE)
+    context = carried_out(path, data, source, trials=1, epochs=20, networks=2, space=SPACE)
     folder, run, config = (
-        RunFolder(place.run),
+        RunFolder(context.run),
         read_run(RunFolder(path)),
         make_config(epochs=20, space=SPACE),
     )
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     models = {one.name: fold_model(folder, data, folds[one.name]) for one in run.outer}
     tests = {one.name: one.test for one in run.outer if one.test is not None}
-    opened = FinishedRun(run, config, data, {}, folds, models, tests)
-    return opened, dict.fromkeys(models, source)
+    finished = FinishedRun(run, config, data, {}, folds, models, tests)
+    return finished, dict.fromkeys(models, source)
 
 
 def test_the_only_column_with_a_signal_is_worth_something_and_noise_is_not(

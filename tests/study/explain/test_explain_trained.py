@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def opened(made: Made) -> FinishedRun:
+def finished(made: Made) -> FinishedRun:
     return open_finished_run(RunFolder(made.run), "cpu")
 
 
@@ -73,28 +73,28 @@ def test_the_page_says_what_is_averaged_and_what_the_map_shows(made: Made) -> No
 
 
 def test_every_test_row_is_explained_by_an_outer_model_with_the_score_it_had(
-    made: Made, opened: FinishedRun
+    made: Made, finished: FinishedRun
 ) -> None:
     run = read_run(RunFolder(made.run))
     assert run.ensemble is not None
-    assert set(run.ensemble.members) == set(opened.models)
+    assert set(run.ensemble.members) == set(finished.models)
     for fold in run.outer:
         assert fold.test is not None
-        shown = case_with_heat_map(opened, case_of(opened, str(fold.test.ids[0])))
+        shown = case_with_heat_map(finished, case_of(finished, str(fold.test.ids[0])))
         assert shown.method == "Grad-CAM"
         assert shown.case.fold == fold.name
-        assert shown.case.id not in opened.folds[fold.name].train
-    case = case_of(opened, made.numbers()["cases"][0]["id"])
-    other = next(name for name in opened.models if name != case.fold)
+        assert shown.case.id not in finished.folds[fold.name].train
+    case = case_of(finished, made.numbers()["cases"][0]["id"])
+    other = next(name for name in finished.models if name != case.fold)
     with pytest.raises(LeakError, match="may have trained on it"):
-        case_with_heat_map(opened, replace(case, fold=other))
+        case_with_heat_map(finished, replace(case, fold=other))
 
 
 def test_what_stands_for_the_image_is_the_mean_of_each_networks_tail_over_its_training_rows(
-    made: Made, opened: FinishedRun
+    made: Made, finished: FinishedRun
 ) -> None:
-    source = represent_by_fold(opened, cache=made.cache, device="cpu")["outer-1"]
-    model, train = opened.models["outer-1"], opened.folds["outer-1"].train
+    source = represent_by_fold(finished, cache=made.cache, device="cpu")["outer-1"]
+    model, train = finished.models["outer-1"], finished.folds["outer-1"].train
     assert model.tails is not None
     found = model.mean_image(source, train)
     with torch.inference_mode():
@@ -106,9 +106,9 @@ def test_what_stands_for_the_image_is_the_mean_of_each_networks_tail_over_its_tr
 
 
 def test_a_model_whose_tails_are_the_pretrained_ones_is_refused(
-    copy: Path, opened: FinishedRun, made: Made, capsys: pytest.CaptureFixture[str]
+    copy: Path, finished: FinishedRun, made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = represent_by_fold(opened, cache=made.cache, device="cpu")["outer-0"]
+    source = represent_by_fold(finished, cache=made.cache, device="cpu")["outer-0"]
     path = copy / "outer-0" / "model.pt"
     state = torch.load(path, weights_only=True)
     own = source.tail().state_dict()  # type: ignore[attr-defined]

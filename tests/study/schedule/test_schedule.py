@@ -28,7 +28,7 @@ def simulate(
     scripts: Scripts | None = None,
 ) -> tuple[list[Task], list[Task]]:
     """Work by ``workers`` of random speed: tasks as they were taken and as they ended."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     running: list[tuple[float, Task]] = []
     taken: list[Task] = []
     ended: list[Task] = []
@@ -37,7 +37,7 @@ def simulate(
     while not schedule.finished and len(ended) < stop_after:
         while len(running) < workers and (task := schedule.take()) is not None:
             assert task[0] not in [name for _, (name, _) in running], "one trial a study at a time"
-            running.append((now + chance.exponential(), task))
+            running.append((now + rng.exponential(), task))
             taken.append(task)
         now, task = min(running)
         running.remove((now, task))
@@ -89,7 +89,7 @@ def test_the_least_advanced_free_study_is_taken_first(
 ) -> None:
     done = dict(zip(STUDIES, counts, strict=True))
     schedule = fresh(done)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     busy: dict[str, int | None] = {}
     over: set[str] = set()
     while not schedule.finished:
@@ -99,7 +99,7 @@ def test_the_least_advanced_free_study_is_taken_first(
             assert done[name] == min(free)
             assert number == (done[name] if done[name] < 5 else None)
             busy[name] = number
-        name = str(chance.choice(list(busy)))
+        name = str(rng.choice(list(busy)))
         number = busy.pop(name)
         schedule.done(name, None if number is None else BETTER_EVERY_TIME[number])
         if number is None:

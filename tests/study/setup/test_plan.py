@@ -29,17 +29,17 @@ from tests.factories import begin_run, make_config, make_rows
 
 def halved(trials: int, epochs: int, seed: int) -> float:
     """Share of the epochs that Optuna's pruner lets trials of lasting random scores train."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     study = optuna.create_study(direction="maximize", pruner=PRUNERS["halving"](epochs))
     trained = 0
     for _ in range(trials):
         trial = study.ask()
         for epoch in range(1, epochs + 1):
-            trial.report(chance.random(), epoch)
+            trial.report(rng.random(), epoch)
             trained += 1
             if epoch < epochs and trial.should_prune():
                 break
-        study.tell(trial, chance.random())
+        study.tell(trial, rng.random())
     return trained / (trials * epochs)
 
 
@@ -97,15 +97,15 @@ def test_the_second_epoch_of_a_few_configurations_is_measured(
     monkeypatch.setattr("outerfold.study.worker.jobs.MEASURED_SECONDS", seconds)
     data, source = make_rows(patients=24)
     config = make_config(epochs=epochs, outer_folds=2, inner_folds=2)
-    ready, place = begin_run(tmp_path / "run", data, source, config)
-    open_studies(ready, place)
-    outcome = work(Job(place, "outer-0", None, "cpu", measure=True))
+    prepared, context = begin_run(tmp_path / "run", data, source, config)
+    open_studies(prepared, context)
+    outcome = work(Job(context, "outer-0", None, "cpu", measure=True))
     assert (outcome.state, outcome.epochs) == ("measured", trained)
     assert outcome.seconds > 0
 
 
 def test_an_epoch_is_of_the_mean_study_and_that_of_all_rows_has_most(tmp_path: Path) -> None:
     data, source = make_rows(patients=30)
-    ready, _ = begin_run(tmp_path / "run", data, source, make_config(outer_folds=3))
-    assert len(ready.studies) == 4
-    assert mean_rows(ready.studies) == pytest.approx((3 * 2 / 3 + 1) / 4 * len(data))
+    prepared, _ = begin_run(tmp_path / "run", data, source, make_config(outer_folds=3))
+    assert len(prepared.studies) == 4
+    assert mean_rows(prepared.studies) == pytest.approx((3 * 2 / 3 + 1) / 4 * len(data))

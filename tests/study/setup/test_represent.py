@@ -20,13 +20,13 @@ def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     folder.write_dataset(data, ["one from before"])
-    ready = PreparedRun(folder, make_config(), data, ())
+    prepared = PreparedRun(folder, make_config(), data, ())
     source = ArraySource(tuple(data.ids.tolist()), embeddings[None, :, None, :])
-    (found,) = audit_represented(ready, source)  # type: ignore[arg-type]
+    (found,) = audit_represented(prepared, source)  # type: ignore[arg-type]
     assert "image-03 ~ image-39" in found
     assert folder.read_audit() == ["one from before", found]
     noise = ArraySource(source.ids, np.zeros_like(source.values))
-    assert audit_represented(ready, noise) == ()  # type: ignore[arg-type]
+    assert audit_represented(prepared, noise) == ()  # type: ignore[arg-type]
     assert folder.read_audit() == ["one from before", found]
     assert folder.read_dataset().ids.tolist() == data.ids.tolist()
 

@@ -72,17 +72,17 @@ def test_a_run_that_other_arithmetic_began_is_not_gone_on_with(
 ) -> None:
     data, source = make_rows()
     config = make_config()
-    ready, place = begin_run(tmp_path / "run", data, source, config)
-    assert numerics_of(ready.folder) == NUMERICS
-    begin_or_resume(ready.folder, config, data)
+    prepared, context = begin_run(tmp_path / "run", data, source, config)
+    assert numerics_of(prepared.folder) == NUMERICS
+    begin_or_resume(prepared.folder, config, data)
     write_json(tmp_path / "run" / "numerics.json", {"numerics": NUMERICS + 1})
     said = rf"other arithmetic \(numerics {NUMERICS + 1}, here {NUMERICS}\)"
     with pytest.raises(DataError, match=said):
-        begin_or_resume(ready.folder, config, data)
+        begin_or_resume(prepared.folder, config, data)
     with pytest.raises(DataError, match=said):
-        Session(place)
+        Session(context)
     monkeypatch.setattr(numerics, "NUMERICS", NUMERICS + 1)
-    begin_or_resume(ready.folder, config, data)
+    begin_or_resume(prepared.folder, config, data)
 
 
 def test_a_run_without_the_number_counts_as_the_first(tmp_path: Path) -> None:

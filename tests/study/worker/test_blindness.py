@@ -56,12 +56,12 @@ def what_a_study_did(
 ) -> dict[str, Any]:
     """Search and refit ``FOLD``; everything that was decided before its test rows were scored."""
     sessions.open_session.cache_clear()
-    ready, place = begin_run(path / "run", data, source, config, splits)
+    prepared, context = begin_run(path / "run", data, source, config, splits)
     for number in [*range(config.trials), None]:
-        outcome = work_and_keep(Job(place, FOLD, number, "cpu"))
+        outcome = work_and_keep(Job(context, FOLD, number, "cpu"))
         assert not outcome.trace, outcome.trace
-    trials = Session(place).study(FOLD).get_trials()
-    best = json.loads((ready.folder.study(FOLD) / "best.json").read_text())
+    trials = Session(context).study(FOLD).get_trials()
+    best = json.loads((prepared.folder.study(FOLD) / "best.json").read_text())
     return {
         "trials": [
             (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
@@ -70,9 +70,9 @@ def what_a_study_did(
         **{key: best[key] for key in ("params", "epochs", "inner_score", "temperature", "shift")},
         "threshold": best["threshold"],
         "resampled": best["resampled"],
-        "history": (ready.folder.study(FOLD) / "history.csv").read_text(),
-        "validation": (ready.folder.study(FOLD) / "validation.csv").read_text(),
-        "weights": (ready.folder.study(FOLD) / "model.pt").read_bytes(),
+        "history": (prepared.folder.study(FOLD) / "history.csv").read_text(),
+        "validation": (prepared.folder.study(FOLD) / "validation.csv").read_text(),
+        "weights": (prepared.folder.study(FOLD) / "model.pt").read_bytes(),
     }
 
 
@@ -97,12 +97,12 @@ def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
     for names in ((FOLD,), ("outer-0", FOLD, "final")):
         sessions.open_session.cache_clear()
         path = tmp_path / f"{len(names)}" / "run"
-        _, place = begin_run(path, data, source, config, splits)
+        _, context = begin_run(path, data, source, config, splits)
         for number in range(config.trials):
             for name in names:
-                outcome = work_and_keep(Job(place, name, number, "cpu"))
+                outcome = work_and_keep(Job(context, name, number, "cpu"))
                 assert not outcome.trace, outcome.trace
-        searches.append(Session(place).study(FOLD).get_trials())
+        searches.append(Session(context).study(FOLD).get_trials())
     alone, beside = searches
     return (
         [t.params for t in alone] == [t.params for t in beside],
@@ -154,8 +154,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Dataset]:
     tables: list[Dataset] = []
     honest = sessions.Session.__init__
 
-    def remember(self: Any, place: Any) -> None:
-        honest(self, place)
+    def remember(self: Any, context: Any) -> None:
+        honest(self, context)
         tables.append(self.data)
 
     monkeypatch.setattr(sessions.Session, "__init__", remember)
@@ -219,11 +219,11 @@ def test_planted_resampling_before_the_split_is_caught(
     honest = sessions.Session.__init__
     source: ArraySource
 
-    def remember(self: Any, place: Any) -> None:
+    def remember(self: Any, context: Any) -> None:
         nonlocal source
-        honest(self, place)
+        honest(self, context)
         seen.append(self.data)
-        source = place.embeddings
+        source = context.embeddings
 
     monkeypatch.setattr(sessions.Session, "__init__", remember)
     monkeypatch.setattr(training_rows, "resample", leaky)
@@ -346,7 +346,7 @@ def test_planted_warm_start_from_another_fold_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A search begins with the parameters that another outer fold likes best so far."""
-    honest = sessions.Session.desk
+    honest = sessions.Session.study_as_seen
 
     def leaky(self: Session, name: str, number: int) -> optuna.Study:
         own = honest(self, name, number)
@@ -356,7 +356,7 @@ def test_planted_warm_start_from_another_fold_is_caught(
                 own.enqueue_trial(max(ended, key=lambda trial: trial.value or 0.0).params)
         return own
 
-    monkeypatch.setattr(sessions.Session, "desk", leaky)
+    monkeypatch.setattr(sessions.Session, "study_as_seen", leaky)
     same_parameters, _ = search_alone_and_beside_others(tmp_path)
     assert not same_parameters
 
@@ -365,12 +365,12 @@ def test_planted_trials_of_another_fold_are_refused(tmp_path: Path) -> None:
     """Finished trials of one study are handed to the next, whose numbers then do not fit."""
     data, source = rows_of("multimodal")
     config = make_config()
-    _, place = begin_run(tmp_path / "run", data, source, config)
-    work_and_keep(Job(place, "outer-0", 0, "cpu"))
-    session = Session(place)
+    _, context = begin_run(tmp_path / "run", data, source, config)
+    work_and_keep(Job(context, "outer-0", 0, "cpu"))
+    session = Session(context)
     session.study(FOLD).add_trials(session.study("outer-0").get_trials())
     with pytest.raises(RuntimeError, match="outer-1: trial 0 does not come after the 1 there are"):
-        work_and_keep(Job(place, FOLD, 0, "cpu"))
+        work_and_keep(Job(context, FOLD, 0, "cpu"))
 
 
 class PrunesAgainst(optuna.pruners.BasePruner):
@@ -406,10 +406,10 @@ def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(module, "study_name", lambda folder, name, url=None: "shared")
     data, source = rows_of("multimodal")
     config = make_config()
-    _, place = begin_run(tmp_path / "run", data, source, config)
-    work_and_keep(Job(place, "outer-0", 0, "cpu"))
+    _, context = begin_run(tmp_path / "run", data, source, config)
+    work_and_keep(Job(context, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shared: trial 0 does not come after the 1 there are"):
-        work_and_keep(Job(place, "outer-1", 0, "cpu"))
+        work_and_keep(Job(context, "outer-1", 0, "cpu"))
 
 
 def test_planted_patient_on_both_sides_of_an_outer_fold_is_refused() -> None:

@@ -84,24 +84,24 @@ def begun(root: Path, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     data = read_dataset(class_folders(root / "data", {"a": 8, "b": 8}), task="dbt")
     folder = RunFolder(root / "run")
     folder.path.mkdir()
-    ready = write_run_directory(folder, config, data, make_splits(config, data))
+    prepared = write_run_directory(folder, config, data, make_splits(config, data))
     found = represent(
-        ready,
+        prepared,
         encoders_of(config),
         cache=root / "cache",
         device="cpu",
         progress=lambda done, total: None,
     )
-    place = WorkerContext(folder.path, found)
-    open_studies(ready, place)
-    return ready, place
+    context = WorkerContext(folder.path, found)
+    open_studies(prepared, context)
+    return prepared, context
 
 
 def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     tmp_path: Path, config: StudyConfig
 ) -> None:
-    ready, place = begun(tmp_path, config)
-    data, folder, found = ready.data, ready.folder, place.embeddings
+    prepared, context = begun(tmp_path, config)
+    data, folder, found = prepared.data, prepared.folder, context.embeddings
     assert isinstance(found, ByEncoder)
     encoders = encoders_of(config)
     ids = data.ids.tolist()
@@ -112,7 +112,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
         with pytest.raises(DataError, match=r"view 1 of .* was not embedded"):
             source.pooled(ids, 1)  # a light view, which this search does not draw
     for number in [*range(config.trials), None]:
-        outcome = work_and_keep(Job(place, "final", number, "cpu"))
+        outcome = work_and_keep(Job(context, "final", number, "cpu"))
         assert not outcome.trace, outcome.trace
     chosen = json.loads((folder.study("final") / "best.json").read_text())["params"]["encoder"]
     shipped = read_shipped(folder)
@@ -135,17 +135,17 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     tmp_path: Path, config: StudyConfig
 ) -> None:
     config = replace(config, final="ensemble", trials=1, seed=SEED)
-    ready, place = begun(tmp_path, config)
-    outer = [fold.name for fold in ready.studies]
-    drive(ready, place, OneProcess())
-    write_json(ready.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    run, shipped = read_run(ready.folder), read_shipped(ready.folder)
+    prepared, context = begun(tmp_path, config)
+    outer = [fold.name for fold in prepared.studies]
+    drive(prepared, context, OneProcess())
+    write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
+    run, shipped = read_run(prepared.folder), read_shipped(prepared.folder)
     chosen = [str(fold.params["encoder"]) for fold in run.outer]
     assert [member.origin.name for member in shipped.members] == chosen
     assert set(chosen) == set(NAMES)
     for fold, member in zip(run.outer, shipped.members, strict=True):
         assert fold.test is not None
-        rows = ready.data.features.select(fold.test.ids.tolist())
+        rows = prepared.data.features.select(fold.test.ids.tolist())
         alone, _ = replace(shipped, members=(member,)).score(rows, tmp_path / "elsewhere")
         np.testing.assert_allclose(alone, fold.test.probabilities, atol=1e-5)
     new = new_features(shipped, [write_picture(tmp_path / "new.png", 999)], {})
@@ -157,7 +157,7 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     assert "each member by the one its search chose" in card
     assert all(f"Encoder {name}" in card for name in NAMES)
     inside = explain_run(
-        ready.folder, cases=1, device="cpu", cache=tmp_path / "c", say=lambda text: None
+        prepared.folder, cases=1, device="cpu", cache=tmp_path / "c", say=lambda text: None
     )
     assert {shown.case.fold for shown in inside.shown} == set(outer)
 

@@ -21,7 +21,7 @@ from tests.storage.images.image_factories import class_folders, write_picture
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
     """A run whose driver's cache is gone, and a cache of the worker's own."""
     data = class_folders(tmp_path / "data", {"benign": 12, "cancer": 12})
     config = make_config(
@@ -46,26 +46,26 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
 
 
 def test_a_worker_without_the_cache_makes_the_same_table(
-    place: WorkerContext, tmp_path: Path
+    context: WorkerContext, tmp_path: Path
 ) -> None:
-    found = with_local_embeddings(place)
+    found = with_local_embeddings(context)
     assert isinstance(found.embeddings, Embeddings)
-    assert isinstance(place.embeddings, Embeddings)
-    assert found.embeddings.name == place.embeddings.name
+    assert isinstance(context.embeddings, Embeddings)
+    assert found.embeddings.name == context.embeddings.name
     assert found.embeddings.cache == tmp_path / "worker"
-    ids = RunFolder(place.run).read_dataset().ids.tolist()
+    ids = RunFolder(context.run).read_dataset().ids.tolist()
     assert found.embeddings.pooled(ids).shape == (len(ids), 1280)
 
 
-def test_a_worker_with_other_images_is_refused(place: WorkerContext, tmp_path: Path) -> None:
+def test_a_worker_with_other_images_is_refused(context: WorkerContext, tmp_path: Path) -> None:
     write_picture(next((tmp_path / "data" / "benign").rglob("*.png")), 77)
     with pytest.raises(DataError, match=r"does not see the cache .*driver and made other embeddin"):
-        with_local_embeddings(place)
+        with_local_embeddings(context)
 
 
-def test_a_worker_without_the_images_is_refused(place: WorkerContext, tmp_path: Path) -> None:
+def test_a_worker_without_the_images_is_refused(context: WorkerContext, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     with pytest.raises(
         DataError, match=r"and cannot make its own: .*; put OUTERFOLD_CACHE on a pa"
     ):
-        with_local_embeddings(place)
+        with_local_embeddings(context)
