@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import configparser
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from outerfold.objectives.spaces import RANGES, Choice, Range, overridden
-from outerfold.study.cli.main import VERBS, Parser, build_parser
-from outerfold.study.config.gather import execution, gather_options, study_config
-from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
 from tests.places import ROOT
 
 FOLDERS = ("storage", "pipelines", "objectives", "reports", "study")
@@ -168,134 +162,3 @@ def test_constraints_name_no_address_and_no_local_path() -> None:
 def test_changelog_names_the_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{PROJECT['project']['version']}]" in changelog
-
-
-# README
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-
-
-def _commands() -> list[str]:
-    made = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\t$(BIN)/python", "python")
-    lines = "\n".join([*_blocks("sh"), made]).replace("\\\n", " ").splitlines()
-    inline = re.findall(r"`((?:python run_study\.py|outerfold)(?: [^`]+)?)`", README)
-    typed = [line.split(" #")[0].strip() for line in [*lines, *inline]]
-    return sorted({line for line in typed if line.startswith(("python run_study.py", "outerfold"))})
-
-
-def _words(command: str) -> list[str]:
-    """What comes after the program's name."""
-    return shlex.split(re.sub(r"^(python run_study\.py|outerfold)", "", command))
-
-
-def _run_parser() -> Parser:
-    return build_parser()[1]["run"]
-
-
-def _options(parser: Parser) -> set[str]:
-    return {name for name in parser.options() if name.startswith("--")} - {"--help"}
-
-
-NUMBERS_AND_NAMES = (
-    "--trials",
-    "--outer-folds",
-    "--inner-folds",
-    "--repeats",
-    "--metric",
-    "--seed",
-    "--pruner",
-    "--threshold",
-    "--threshold-target",
-    "--patience-epochs",
-    "--patience",
-    "--in-flight",
-)
-"""Options whose default is one value, whatever the task."""
-
-
-def _table_of_options() -> dict[str, str]:
-    """Option to default, as README's table says them."""
-    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", README, re.MULTILINE)
-    return {name: default.strip().strip("`") for name, default in rows}
-
-
-@pytest.mark.parametrize("command", _commands())
-def test_the_command_line_accepts_every_command_of_readme_and_makefile(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = _words(command)
-    if not words or words == ["VERB", "--help"]:
-        return
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "study.toml").write_text(_blocks("toml")[0], encoding="utf-8")
-    verb = words.pop(0) if words and not words[0].startswith("-") else "run"
-    assert verb in VERBS
-    options, rest = build_parser()[1][verb].parse_known_args(words)
-    assert not rest or verb == "predict"
-    if verb == "run":
-        merged = gather_options(options)
-        execution(merged)
-        study_config(merged, DEMO)
-
-
-def test_the_readme_has_commands_for_every_verb() -> None:
-    verbs = {words[0] for words in map(_words, _commands()) if words}
-    assert set(VERBS) <= verbs | {"run"}
-
-
-def test_the_readme_names_every_option_of_run_and_no_other() -> None:
-    assert set(_table_of_options()) == _options(_run_parser())
-
-
-def test_the_readme_tells_the_true_defaults() -> None:
-    said = _table_of_options()
-    known = {f.name: f.default for f in fields(StudyConfig)}
-    checked = {option: known[option[2:].replace("-", "_")] for option in NUMBERS_AND_NAMES}
-    assert {option: said[option] for option in checked} == {
-        option: str(default) for option, default in checked.items()
-    }
-    assert said["--epochs"] == ", ".join(f"{task} {epochs}" for task, epochs in EPOCHS.items())
-
-
-def _spelled(found: Range | Choice | None) -> str:
-    if isinstance(found, Range):
-        text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
-        return f"{text}, step {found.step:g}" if found.step else text
-    values = found.values if found else ()
-    return ", ".join(f"{v:g}" if type(v) is float else str(v).lower() for v in values)
-
-
-def test_the_readme_tells_what_is_searched_and_from_where_to_where() -> None:
-    section = README.split("### Configuration file")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| ?(.*?) ?\|$", section, re.MULTILINE)
-    names = {name for ranges in RANGES.values() for name in ranges}
-    truth = {
-        name: (_spelled(RANGES["dbt"].get(name)), _spelled(RANGES["multimodal"].get(name)))
-        for name in names
-    }
-    assert {name: (dbt, multimodal) for name, dbt, multimodal in rows} == truth
-
-
-def test_the_readmes_configuration_files_are_accepted() -> None:
-    blocks = [tomllib.loads(text) for text in _blocks("toml")]
-    assert blocks
-    for table in blocks:
-        overridden(table["task"], table["space"])
-        assert set(table) <= {f.name for f in (*fields(StudyConfig), *fields(Execution))}
-
-
-def test_every_test_that_the_readme_names_exists() -> None:
-    named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::([A-Za-z_:]+))?`", README)
-    assert len(named) >= 6
-    for path, function in named:
-        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-        assert not function or function.split("::")[-1] in found, f"{path}::{function}"
-
-
-def test_every_file_that_the_readme_links_exists_and_is_small() -> None:
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
-        assert (ROOT / link).is_file(), link
-    assert (ROOT / "docs/example.png").stat().st_size < 300_000

@@ -1,0 +1,210 @@
+"""What the documents say can be checked: commands, options, defaults, tests, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from outerfold.objectives.spaces import RANGES, Choice, Range, overridden
+from outerfold.study.cli.main import VERBS, Parser, build_parser
+from outerfold.study.config.gather import execution, gather_options, study_config
+from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
+from tests.places import ROOT
+
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "benchmarks").rglob("*.md")),
+    )
+}
+"""Texts of the documents by their path."""
+README = PAGES["README.md"]
+OPTIONS = PAGES["docs/options.md"]
+
+
+def _blocks(language: str) -> list[str]:
+    pattern = rf"^ *```{language}\n(.*?)^ *```"
+    return [
+        block
+        for name, text in PAGES.items()
+        if not name.startswith("benchmarks/")
+        for block in re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def _commands() -> list[str]:
+    made = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\t$(BIN)/python", "python")
+    lines = "\n".join([*_blocks("sh"), made]).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`((?:python run_study\.py|outerfold)(?: [^`]+)?)`", _prose())
+    typed = [line.split(" #")[0].strip() for line in [*lines, *inline]]
+    return sorted({line for line in typed if line.startswith(("python run_study.py", "outerfold"))})
+
+
+def _prose() -> str:
+    return "\n".join(text for name, text in PAGES.items() if not name.startswith("benchmarks/"))
+
+
+def _words(command: str) -> list[str]:
+    """What comes after the program's name."""
+    return shlex.split(re.sub(r"^(python run_study\.py|outerfold)", "", command))
+
+
+def _run_parser() -> Parser:
+    return build_parser()[1]["run"]
+
+
+def _options(parser: Parser) -> set[str]:
+    return {name for name in parser.options() if name.startswith("--")} - {"--help"}
+
+
+NUMBERS_AND_NAMES = (
+    "--trials",
+    "--outer-folds",
+    "--inner-folds",
+    "--repeats",
+    "--metric",
+    "--seed",
+    "--pruner",
+    "--threshold",
+    "--threshold-target",
+    "--patience-epochs",
+    "--patience",
+    "--in-flight",
+)
+"""Options whose default is one value, whatever the task."""
+
+
+def _table_of_options() -> dict[str, str]:
+    """Option to default, as the table of docs/options.md says them."""
+    rows = re.findall(r"^\| `(--[a-z-]+)[^`]*` \| ([^|]*) \|", OPTIONS, re.MULTILINE)
+    return {name: default.strip().strip("`") for name, default in rows}
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_the_command_line_accepts_every_command_of_the_pages_and_makefile(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = _words(command)
+    if not words or words == ["VERB", "--help"] or (len(words) == 1 and words[0] in VERBS):
+        return
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text(_blocks("toml")[0], encoding="utf-8")
+    verb = words.pop(0) if words and not words[0].startswith("-") else "run"
+    assert verb in VERBS
+    options, rest = build_parser()[1][verb].parse_known_args(words)
+    assert not rest or verb == "predict"
+    if verb == "run":
+        merged = gather_options(options)
+        execution(merged)
+        study_config(merged, DEMO)
+
+
+def test_the_pages_have_commands_for_every_verb() -> None:
+    verbs = {words[0] for words in map(_words, _commands()) if words}
+    assert set(VERBS) <= verbs | {"run"}
+
+
+def test_the_options_page_names_every_option_of_run_and_no_other() -> None:
+    assert set(_table_of_options()) == _options(_run_parser())
+
+
+def test_the_options_page_tells_the_true_defaults() -> None:
+    said = _table_of_options()
+    known = {f.name: f.default for f in fields(StudyConfig)}
+    checked = {option: known[option[2:].replace("-", "_")] for option in NUMBERS_AND_NAMES}
+    assert {option: said[option] for option in checked} == {
+        option: str(default) for option, default in checked.items()
+    }
+    assert said["--epochs"] == ", ".join(f"{task} {epochs}" for task, epochs in EPOCHS.items())
+
+
+def _spelled(found: Range | Choice | None) -> str:
+    if isinstance(found, Range):
+        text = f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
+        return f"{text}, step {found.step:g}" if found.step else text
+    values = found.values if found else ()
+    return ", ".join(f"{v:g}" if type(v) is float else str(v).lower() for v in values)
+
+
+def test_the_options_page_tells_what_is_searched_and_from_where_to_where() -> None:
+    section = OPTIONS.split("## Configuration file")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| ?(.*?) ?\|$", section, re.MULTILINE)
+    names = {name for ranges in RANGES.values() for name in ranges}
+    truth = {
+        name: (_spelled(RANGES["dbt"].get(name)), _spelled(RANGES["multimodal"].get(name)))
+        for name in names
+    }
+    assert {name: (dbt, multimodal) for name, dbt, multimodal in rows} == truth
+
+
+def test_the_pages_configuration_files_are_accepted() -> None:
+    blocks = [tomllib.loads(text) for text in _blocks("toml")]
+    assert blocks
+    for table in blocks:
+        overridden(table["task"], table["space"])
+        assert set(table) <= {f.name for f in (*fields(StudyConfig), *fields(Execution))}
+
+
+@pytest.mark.parametrize("page", [name for name in PAGES if "tests/" in PAGES[name]])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::([A-Za-z_:]+))?`", PAGES[page])
+    for path, function in named:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        found = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert not function or function.split("::")[-1] in found, f"{path}::{function}"
+
+
+def test_the_promises_name_tests() -> None:
+    rows = re.findall(r"^\| .* \| .* \| (`tests/.*) \|$", PAGES["docs/protocol.md"], re.MULTILINE)
+    assert len(rows) >= 10
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_links_exists(page: str) -> None:
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", PAGES[page]):
+        assert (ROOT / page).parent.joinpath(link).is_file(), link
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "docs/intervals.md"])
+def test_every_source_file_that_a_page_names_exists(page: str) -> None:
+    """Whole paths stand from the root; a bare name is of the folder that the sentence names."""
+    named = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", PAGES[page])
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+    rooms = re.findall(r"`((?:study|reports|pipelines|storage|benchmarks)/[a-z_/]*)`", PAGES[page])
+    assert [room for room in rooms if not (ROOT / room).is_dir()] == []
+
+
+def test_every_command_module_that_a_page_names_exists() -> None:
+    named = set(re.findall(r"python\s+-m\s+(benchmarks(?:\.[a-z_]+)+)", "\n".join(PAGES.values())))
+    assert len(named) >= 8
+    for module in named:
+        assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), module
+
+
+def test_every_room_is_in_the_table_of_rooms() -> None:
+    rooms = {
+        folder.relative_to(ROOT).as_posix()
+        for top in ("study", "reports", "pipelines", "storage")
+        for folder in (ROOT / top).iterdir()
+        if (folder / "__init__.py").exists()
+    }
+    named = set(
+        re.findall(r"^\| `([a-z]+/[a-z]+)` \|", PAGES["docs/architecture.md"], re.MULTILINE)
+    )
+    assert named == rooms
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(README.splitlines()) <= 150
+    pages = {name for name in PAGES if name.startswith("docs/")} | {"CONTRIBUTING.md"}
+    assert pages <= set(re.findall(r"\]\(([^)#]+)\)", README))
+    assert (ROOT / "docs/example.png").stat().st_size < 300_000
