@@ -1,4 +1,4 @@
-"""The inner objective: one configuration scored by folds that advance epoch by epoch together."""
+"""Inner objective: scores one configuration on inner folds that train together, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from outerfold.storage.records import EpochRow, FloatArray, Fold, TrainSide
 from outerfold.storage.seeds import derive
 
 SMOOTHING = 3
-"""Epochs averaged before the best is chosen; the largest of many noisy means flatters."""
+"""Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
+too high."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long folds train and what is searched for.
+    """Length of training and metric of the search.
 
     Attributes:
         metric: a key of ``METRICS``.
-        epochs: most epochs of a trial.
-        patience: epochs without a new best fold mean after which a trial ends.
-        tta: augmented views over which, with the image itself, a row that scores is averaged.
-            The search scores by the same rule as the test, or its optimism would not be one.
+        epochs: largest number of epochs of a trial.
+        patience: number of epochs without a new best fold mean after which a trial ends.
+        tta: number of augmented views; the probability of a scored row is averaged over them and
+            the image itself. The search and the test must score by the same rule; otherwise the
+            difference between their scores would not measure the optimism of the search.
     """
 
     metric: str
@@ -40,14 +42,14 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """The chosen configuration run once more, to keep what a search throws away.
+    """Second run of the chosen configuration, which keeps the results that a search discards.
 
     Attributes:
-        epochs: chosen number of epochs, of the mean of the networks.
-        score: the value that the trial's own network has again.
-        probabilities: for each inner fold (val rows, classes), the mean of the networks after
-            ``epochs`` epochs.
-        history: every epoch the trial ran, of the mean of the networks.
+        epochs: number of epochs chosen for the mean of the networks.
+        score: value of the trial's own network; it repeats the value of the search.
+        probabilities: one array (val rows, classes) for each inner fold, the mean of the networks
+            after ``epochs`` epochs.
+        history: one row for each epoch of the trial, for the mean of the networks.
     """
 
     epochs: int
@@ -57,16 +59,18 @@ class Replay:
 
 
 class InnerObjective:
-    """Scores a trial by the mean over inner folds, on rows those folds did not train on.
+    """Objective that scores a trial by the mean over inner folds, on their validation rows.
 
-    It is given the training side of one outer fold and nothing else, so it cannot see a test row.
+    It receives the training side of one outer fold and nothing else, so it cannot see a test row.
 
     Args:
         train: the training side; only ``OuterFold.train_side`` makes one.
-        folds: cut from ``train``.
-        source: frozen representations of its images, by each encoder where there are several.
-        space: what a trial's parameters mean.
-        seed: of this study; a trial's own seed is derived from it and the trial's number.
+        folds: inner folds of ``train``.
+        source: frozen representations of its images, one source for each encoder.
+        space: function that turns a trial into a pipeline.
+        protocol: length of training and metric.
+        seed: seed of this study; each trial's seed is derived from it and the trial's number.
+        device: ``cpu`` or ``cuda:N``.
     """
 
     def __init__(
@@ -87,32 +91,32 @@ class InnerObjective:
         self._rows: dict[tuple[str, bool, int], TrainingRows] = {}
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """The best epoch's smoothed fold mean, in the metric's own unit.
+        """Train one trial; return the smoothed fold mean of its best epoch, in the metric's unit.
 
-        Sets ``epochs`` (that epoch), ``length`` (epochs trained) and ``fold_scores`` on the trial,
-        and what the training remarks on itself.
+        It sets the user attributes ``epochs`` (the best epoch), ``length`` (epochs trained) and
+        ``fold_scores`` (of the best epoch) on the trial, and the training's ``remarks``.
 
         Raises:
-            optuna.TrialPruned: given up on a fold mean.
-            TrainingDiverged: a probability is no longer a number.
+            optuna.TrialPruned: the pruner stopped the trial because of a fold mean.
+            TrainingDiverged: a loss or a probability is no longer a finite number.
         """
-        training = self._start(trial)
+        training = self._start_training(trial)
         try:
             curve = self._train(trial, training)
         finally:
             for name, remark in training.remarks().items():
                 trial.set_user_attr(name, remark)
-        best, value = self._best(curve)
+        best, value = self._best_epoch(curve)
         trial.set_user_attr("epochs", best)
         trial.set_user_attr("length", len(curve))
         trial.set_user_attr("fold_scores", curve[best - 1].tolist())
         return value
 
     def _train(self, trial: optuna.Trial, training: Training) -> list[FloatArray]:
-        """Fold scores of every epoch until patience ends."""
+        """Train until the patience ends and return the fold scores (folds,) of every epoch."""
         curve: list[FloatArray] = []
         for epoch in training:
-            curve.append(self._fold_scores(epoch.probabilities))
+            curve.append(self._score_folds(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
             if self._out_of_patience(curve):
                 break
@@ -121,26 +125,28 @@ class InnerObjective:
         return curve
 
     def replay(self, trial: BaseTrial, *, length: int, networks: int = 1) -> Replay:
-        """Run a finished trial's configuration again for ``length`` epochs.
+        """Train a finished trial's configuration again for ``length`` epochs.
 
         Args:
-            networks: trained in each fold and averaged; the first is the trial's own, the others
-                differ in nothing but their seeds.
+            trial: the finished trial.
+            length: number of epochs.
+            networks: number of networks that are trained in each fold and averaged; the first is
+                the trial's own, the others differ only in their seeds.
         """
-        own, curve, history, kept = [], [], [], []
-        for members in self._start(trial, networks):
+        own_curve, curve, history, kept = [], [], [], []
+        for members in self._start_training(trial, networks):
             epoch = average_networks(members, networks)
-            own.append(self._fold_scores(members.probabilities[: len(self.folds)]))
-            curve.append(self._fold_scores(epoch.probabilities))
-            history.append(self._row(epoch))
+            own_curve.append(self._score_folds(members.probabilities[: len(self.folds)]))
+            curve.append(self._score_folds(epoch.probabilities))
+            history.append(self._history_row(epoch))
             kept.append(epoch.probabilities)
             if epoch.number == length:
                 break
-        best, _ = self._best(curve)
-        return Replay(best, self._best(own)[1], kept[best - 1], tuple(history))
+        best, _ = self._best_epoch(curve)
+        return Replay(best, self._best_epoch(own_curve)[1], kept[best - 1], tuple(history))
 
     def rows(self, pipeline: Pipeline, networks: int = 1) -> TrainingRows:
-        """The training side as this pipeline reads it; prepared once, kept for later trials."""
+        """Training side in the form that this pipeline reads; prepared once for all trials."""
         key = pipeline.encoder, pipeline.tokens, networks
         if key not in self._rows:
             self._rows[key] = TrainingRows(
@@ -154,10 +160,10 @@ class InnerObjective:
         return self._rows[key]
 
     def source_of(self, pipeline: Pipeline) -> ImageSource:
-        """Where the images are represented as this pipeline reads them."""
+        """Source of the image representations that this pipeline reads."""
         return source_of(self.source, pipeline.encoder)
 
-    def _start(self, trial: BaseTrial, networks: int = 1) -> Training:
+    def _start_training(self, trial: BaseTrial, networks: int = 1) -> Training:
         pipeline = self.space(trial)
         return pipeline.start(
             self.rows(pipeline, networks),
@@ -166,23 +172,28 @@ class InnerObjective:
             device=self.device,
         )
 
-    def _fold_scores(self, probabilities: Sequence[FloatArray]) -> FloatArray:
+    def _score_folds(self, probabilities: Sequence[FloatArray]) -> FloatArray:
         pairs = zip(self._labels, probabilities, strict=True)
         return np.array([self.metric.score(labels, scores) for labels, scores in pairs])
 
-    def _upwards(self, curve: Sequence[FloatArray]) -> FloatArray:
+    def _means_to_maximise(self, curve: Sequence[FloatArray]) -> FloatArray:
+        """Fold means (epochs,), negated for a metric to minimise, so that the largest is best."""
         means = np.array([scores.mean() for scores in curve])
         return means if self.metric.direction == "maximize" else -means
 
     def _out_of_patience(self, curve: Sequence[FloatArray]) -> bool:
-        return len(curve) - 1 - int(self._upwards(curve).argmax()) >= self.protocol.patience
+        return (
+            len(curve) - 1 - int(self._means_to_maximise(curve).argmax()) >= self.protocol.patience
+        )
 
-    def _best(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
-        smooth = smoothed(self._upwards(curve))
+    def _best_epoch(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
+        """Best epoch, from 1, and its smoothed fold mean in the metric's unit."""
+        smooth = smoothed(self._means_to_maximise(curve))
         best = int(smooth.argmax())
+        # No metric is negative, so the absolute value takes the sign back.
         return best + 1, float(abs(smooth[best]))
 
-    def _row(self, epoch: Epoch) -> EpochRow:
+    def _history_row(self, epoch: Epoch) -> EpochRow:
         scores = []
         for labels, probabilities in zip(self._labels, epoch.probabilities, strict=True):
             decided = decision_scores(labels, probabilities.argmax(axis=1), probabilities.shape[1])
@@ -200,14 +211,22 @@ class InnerObjective:
 
 
 def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:
-    """The folds, then the same rows under other names, whose training draws other seeds."""
+    """Return the folds, then ``networks`` - 1 copies of each under other names, so other seeds.
+
+    The copies have the same rows. Seeds are derived from a fold's name.
+    """
     others = range(2, networks + 1)
-    again = [replace(fold, name=f"{fold.name}, network {i}") for i in others for fold in folds]
-    return [*folds, *again]
+    copied = [replace(fold, name=f"{fold.name}, network {i}") for i in others for fold in folds]
+    return [*folds, *copied]
 
 
 def average_networks(epoch: Epoch, networks: int) -> Epoch:
-    """An epoch of ``copies`` as one of the folds, each the mean of its networks."""
+    """Average an epoch of ``copies`` over the networks of each fold.
+
+    Args:
+        epoch: epoch of ``networks`` * folds networks, in the order of ``copies``.
+        networks: number of networks of each fold.
+    """
     folds = len(epoch.probabilities) // networks
     return Epoch(
         epoch.number,
@@ -218,7 +237,11 @@ def average_networks(epoch: Epoch, networks: int) -> Epoch:
 
 
 def smoothed(curve: FloatArray) -> FloatArray:
-    """Centred mean of ``SMOOTHING`` epochs, of as many as there are at either end, (epochs,)."""
+    """Centred mean (epochs,) over ``SMOOTHING`` epochs, over fewer at both ends.
+
+    Args:
+        curve: (epochs,) fold means.
+    """
     reach = SMOOTHING // 2
     windows = (curve[max(0, i - reach) : i + reach + 1] for i in range(len(curve)))
     return np.array([window.mean() for window in windows])

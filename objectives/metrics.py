@@ -1,12 +1,13 @@
-"""What is scored: point metrics in numpy, each equal to scikit-learn's to 1e-12.
+"""Metrics: point scores computed in numpy; each equals scikit-learn's value to 1e-12.
 
-Two classes: the positive class is index 1, and ``roc_auc``, ``average_precision``,
-``sensitivity``, ``specificity``, ``brier`` and ``ece`` are of that class. Several classes: each
-is the mean over classes, one against the rest. ``precision``, ``recall`` and ``f1`` are the mean
-over classes for two classes as well.
+With two classes, the positive class is index 1, and ``roc_auc``, ``average_precision``,
+``sensitivity``, ``specificity``, ``brier`` and ``ece`` measure that class. With several classes,
+each metric is the mean over classes, one class against the rest. ``precision``, ``recall`` and
+``f1`` are the mean over classes for two classes as well.
 
-NaN means undefined, without a warning: a class without images makes the scores of that class and
-every mean over classes NaN. A class with images that is never predicted has precision 0.
+NaN means that a score is undefined; no warning is given. A class without images makes the scores
+of that class and every mean over classes NaN. A class with images that is never predicted has
+precision 0.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from outerfold.storage.records import FloatArray, IntArray
 
 BoolArray = NDArray[np.bool_]
 ECE_BINS = 15
+"""Bins of the expected calibration error, equal in width over 0..1."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number from n rows.
+    """A metric, which turns n rows into one number.
 
     Attributes:
-        direction: ``maximize`` or ``minimize``, as Optuna spells it.
-        score: (n,) class indices and (n, classes) probabilities to a number. Metrics of a decision
-            take the most probable class, the first of equals; ``decision_scores`` and
-            ``all_scores`` take decisions as given.
+        name: its key in ``METRICS``.
+        direction: ``maximize`` or ``minimize``, in Optuna's spelling.
+        score: function of class indices (n,) and probabilities (n, classes) that returns one
+            number. Metrics of a decision decide for the most probable class, and for the first of
+            equal ones; ``decision_scores`` and ``all_scores`` accept other decisions.
     """
 
     name: str
@@ -41,10 +44,15 @@ class Metric:
 
 
 def roc_auc(positive: BoolArray, scores: FloatArray) -> float:
-    """Share of (positive, negative) pairs of n rows in right order, a tie half; NaN without one.
+    """Share of (positive, negative) pairs in the right order; a tie counts half, 0..1.
 
-    Mann & Whitney (1947). Both sides are sorted, since sorted needles halve ``searchsorted``'s
-    time: 0.03 ms for 1,000 rows; one sort of a stacked table of folds is no faster.
+    It is NaN where there is no pair. Source: Mann & Whitney (1947). Both sides are sorted, since
+    sorted values halve the time of ``searchsorted``: 0.03 ms for 1,000 rows. One sort of a stacked
+    table of folds is no faster.
+
+    Args:
+        positive: (n,) True for rows of the positive class.
+        scores: (n,) higher for rows that are more likely positive.
     """
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     pairs = above.size * below.size
@@ -56,7 +64,12 @@ def roc_auc(positive: BoolArray, scores: FloatArray) -> float:
 
 
 def average_precision(positive: BoolArray, scores: FloatArray) -> float:
-    """Area under precision-recall steps of n rows, ties one step; NaN without a positive."""
+    """Area under the precision-recall steps, 0..1; tied rows are one step; NaN without a positive.
+
+    Args:
+        positive: (n,) True for rows of the positive class.
+        scores: (n,) higher for rows that are more likely positive.
+    """
     if not positive.any():
         return float("nan")
     order = np.argsort(-scores)
@@ -69,22 +82,33 @@ def average_precision(positive: BoolArray, scores: FloatArray) -> float:
 def one_vs_rest(
     score: Callable[[BoolArray, FloatArray], float], labels: IntArray, probabilities: FloatArray
 ) -> FloatArray:
-    """``score`` of each class against the rest, (classes,); NaN where it is undefined."""
+    """Scores (classes,) of each class against the rest; NaN where a score is undefined.
+
+    Args:
+        score: metric of a boolean column (n,) and its scores (n,).
+        labels: (n,) class indices.
+        probabilities: (n, classes).
+    """
     values = [score(labels == c, p) for c, p in enumerate(probabilities.T)]
     return np.array(values, dtype=np.float64)
 
 
 def confusion(labels: IntArray, predicted: IntArray, classes: int) -> IntArray:
-    """Image counts (classes, classes): true class by row, predicted class by column."""
+    """Confusion table (classes, classes): counts of images, true class by row, predicted by column.
+
+    Args:
+        labels: (n,) true class indices.
+        predicted: (n,) predicted class indices.
+    """
     pairs = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return pairs.reshape(classes, classes).astype(np.int64)
 
 
 def class_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
-    """Precision, recall, f1 and specificity of each class (..., classes).
+    """Precision, recall, f1 and specificity of each class, (..., classes), by name.
 
     Args:
-        counts: (..., classes, classes) of ``confusion``; any number of tables at once.
+        counts: (..., classes, classes) one or more tables of ``confusion``.
     """
     table = counts.astype(np.float64)
     hits = np.diagonal(table, axis1=-2, axis2=-1)
@@ -100,7 +124,7 @@ def class_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
 
 
 def count_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
-    """All metrics of a decision (...,) from confusion tables (..., classes, classes)."""
+    """All metrics of a decision, (...,) by name, from confusion tables (..., classes, classes)."""
     each = class_scores(counts)
     table = counts.astype(np.float64)
     hits = np.trace(table, axis1=-2, axis2=-1)
@@ -117,16 +141,19 @@ def count_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
 
 
 def decision_scores(labels: IntArray, predicted: IntArray, classes: int) -> dict[str, float]:
-    """All metrics of a decision for class indices (n,) and (n,), decided by whatever rule."""
+    """All metrics of a decision, by name, for true and predicted class indices (n,).
+
+    Any rule may have made the predictions.
+    """
     scores = count_scores(confusion(labels, predicted, classes))
     return {name: float(value) for name, value in scores.items()}
 
 
 def squared_errors(labels: IntArray, probabilities: FloatArray) -> FloatArray:
-    """Each row's term of the Brier score (n,).
+    """Each row's term of the Brier score, (n,); ``brier`` is their mean.
 
-    Two classes: (p of class 1 - label)^2, in 0..1. Several: the sum of squares over classes, in
-    0..2 (Brier 1950). ``brier`` is their mean.
+    With two classes the term is (probability of class 1 - label)^2, in 0..1. With several classes
+    it is the sum of squares over classes, in 0..2 (Brier 1950).
     """
     if probabilities.shape[1] == 2:
         return np.asarray((probabilities[:, 1] - labels) ** 2, dtype=np.float64)
@@ -135,11 +162,11 @@ def squared_errors(labels: IntArray, probabilities: FloatArray) -> FloatArray:
 
 
 def calibration_gaps(labels: IntArray, probabilities: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Each row's bin (n,) in 0..14 and its probability minus outcome (n,).
+    """Each row's bin (n,), 0..14, and its probability minus its outcome (n,), -1..1.
 
-    Two classes: probability of class 1 against label 1. Several: the largest probability against
-    whether that class is true (Guo et al. 2017). Bins are equal in width, open below, and the
-    first holds 0.
+    With two classes the probability of class 1 is compared with label 1. With several classes the
+    largest probability is compared with whether that class is true (Guo et al. 2017). Bins are
+    equal in width and open below, and the first bin contains 0.
     """
     if probabilities.shape[1] == 2:
         sure, right = probabilities[:, 1], labels == 1
@@ -150,7 +177,10 @@ def calibration_gaps(labels: IntArray, probabilities: FloatArray) -> tuple[IntAr
 
 
 def ece(labels: IntArray, probabilities: FloatArray) -> float:
-    """Expected calibration error in 15 bins: sum over bins of |summed gap| / n, in 0..1."""
+    """Expected calibration error in 15 bins: sum over bins of |summed gap| / n, 0..1.
+
+    It is NaN without rows. See ``calibration_gaps`` for the gap.
+    """
     if not len(labels):
         return float("nan")
     bins, gaps = calibration_gaps(labels, probabilities)
@@ -158,15 +188,24 @@ def ece(labels: IntArray, probabilities: FloatArray) -> float:
 
 
 def brier(labels: IntArray, probabilities: FloatArray) -> float:
-    """Mean of ``squared_errors``; 0 is best."""
+    """Brier score: mean of ``squared_errors``, 0 is best; NaN without rows."""
     return float(squared_errors(labels, probabilities).mean()) if len(labels) else float("nan")
 
 
 def all_scores(
     labels: IntArray, probabilities: FloatArray, predicted: IntArray | None = None
 ) -> dict[str, float]:
-    """Every metric of ``METRICS``; decisions as given, else the most probable class."""
-    _check(labels, probabilities)
+    """Every metric of ``METRICS``, by name.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, classes).
+        predicted: (n,) decided class indices; None decides for the most probable class.
+
+    Raises:
+        ValueError: shapes that do not fit, or a probability that is not finite.
+    """
+    _check_probabilities(labels, probabilities)
     chosen = probabilities.argmax(axis=1) if predicted is None else predicted
     decided = decision_scores(labels, chosen, probabilities.shape[1])
     return {
@@ -176,11 +215,12 @@ def all_scores(
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """``part / whole``, NaN where ``whole`` is 0."""
     filled = np.where(whole > 0, whole, 1.0)
     return np.asarray(np.where(whole > 0, part / filled, np.nan), dtype=np.float64)
 
 
-def _check(labels: IntArray, probabilities: FloatArray) -> None:
+def _check_probabilities(labels: IntArray, probabilities: FloatArray) -> None:
     if (
         probabilities.ndim != 2
         or probabilities.shape[1] < 2
@@ -198,46 +238,46 @@ def _check(labels: IntArray, probabilities: FloatArray) -> None:
         )
 
 
-def _ranked(name: str, score: Callable[[BoolArray, FloatArray], float]) -> Metric:
-    def of_classes(labels: IntArray, probabilities: FloatArray) -> float:
-        _check(labels, probabilities)
+def _make_rank_metric(name: str, score: Callable[[BoolArray, FloatArray], float]) -> Metric:
+    def score_classes(labels: IntArray, probabilities: FloatArray) -> float:
+        _check_probabilities(labels, probabilities)
         if probabilities.shape[1] == 2:
             return score(labels == 1, probabilities[:, 1])
         return float(one_vs_rest(score, labels, probabilities).mean())
 
-    return Metric(name, "maximize", of_classes)
+    return Metric(name, "maximize", score_classes)
 
 
-def _decided(name: str) -> Metric:
-    def of_largest(labels: IntArray, probabilities: FloatArray) -> float:
-        _check(labels, probabilities)
+def _make_decision_metric(name: str) -> Metric:
+    def score_most_probable(labels: IntArray, probabilities: FloatArray) -> float:
+        _check_probabilities(labels, probabilities)
         return decision_scores(labels, probabilities.argmax(axis=1), probabilities.shape[1])[name]
 
-    return Metric(name, "maximize", of_largest)
+    return Metric(name, "maximize", score_most_probable)
 
 
-def _probabilistic(name: str, score: Callable[[IntArray, FloatArray], float]) -> Metric:
-    def checked(labels: IntArray, probabilities: FloatArray) -> float:
-        _check(labels, probabilities)
+def _make_probability_metric(name: str, score: Callable[[IntArray, FloatArray], float]) -> Metric:
+    def score_checked(labels: IntArray, probabilities: FloatArray) -> float:
+        _check_probabilities(labels, probabilities)
         return score(labels, probabilities)
 
-    return Metric(name, "minimize", checked)
+    return Metric(name, "minimize", score_checked)
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _ranked("roc_auc", roc_auc),
-        _ranked("average_precision", average_precision),
-        _decided("accuracy"),
-        _decided("balanced_accuracy"),
-        _decided("f1"),
-        _decided("precision"),
-        _decided("recall"),
-        _decided("sensitivity"),
-        _decided("specificity"),
-        _probabilistic("brier", brier),
-        _probabilistic("ece", ece),
+        _make_rank_metric("roc_auc", roc_auc),
+        _make_rank_metric("average_precision", average_precision),
+        _make_decision_metric("accuracy"),
+        _make_decision_metric("balanced_accuracy"),
+        _make_decision_metric("f1"),
+        _make_decision_metric("precision"),
+        _make_decision_metric("recall"),
+        _make_decision_metric("sensitivity"),
+        _make_decision_metric("specificity"),
+        _make_probability_metric("brier", brier),
+        _make_probability_metric("ece", ece),
     )
 }
-"""Every metric by name; of several classes ``sensitivity`` and ``specificity`` are means."""
+"""All metrics by name; with several classes ``sensitivity`` and ``specificity`` are means."""

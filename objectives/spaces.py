@@ -1,4 +1,4 @@
-"""What is searched: a function a task from a trial to a pipeline, and the ranges it draws from."""
+"""Search spaces: a function from a trial to a pipeline for each task, and its default ranges."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Space = Callable[[BaseTrial], Pipeline]
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers between ``low`` and ``high``, both possible.
+    """Range of numbers from ``low`` to ``high``, both included.
 
-    ``log`` spreads them by factors; a ``step`` leaves only ``low``, ``low + step`` and so on.
+    ``log`` draws on a logarithmic scale; a ``step`` allows only ``low``, ``low + step`` and so on.
     """
 
     low: float
@@ -35,18 +35,18 @@ class Range:
     step: float | None = None
 
     def draw(self, trial: BaseTrial, name: str) -> float:
-        """One number, called ``name`` in the trial."""
+        """Draw one number; the trial stores it as ``name``."""
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of ``values``."""
+    """Choice of one of ``values``."""
 
     values: tuple[bool | int | float | str, ...]
 
     def draw(self, trial: BaseTrial, name: str) -> bool | int | float | str | None:
-        """One value, called ``name`` in the trial."""
+        """Draw one value; the trial stores it as ``name``."""
         return trial.suggest_categorical(name, self.values)
 
 
@@ -68,7 +68,7 @@ _COMMON: dict[str, Range | Choice] = {
 }
 
 RANGES: dict[str, dict[str, Range | Choice]] = {
-    # Tokens cannot be interpolated between images, so attention draws from its own samplers.
+    # Tokens cannot be interpolated between images, so attention has its own choice of samplers.
     "dbt": {**_COMMON, "token_sampler": Choice(REAL_ROW_SAMPLERS)},
     "multimodal": {
         **_COMMON,
@@ -82,13 +82,14 @@ TAIL_RANGES: dict[str, Range | Choice] = {
     "sampler": Choice(REAL_ROW_SAMPLERS),  # activations cannot be interpolated between images
     "tail_rate": Range(0.01, 1.0, log=True),
 }
-"""What a search draws besides, or otherwise, where blocks of the encoder are trained."""
+"""Ranges that are added or replaced where blocks of the encoder are trained."""
 
 PIXEL_RANGES: dict[str, Range | Choice] = {
     "augmented_views": Choice((0,)),
     "augment_strength": Range(0.0, 1.0),
 }
-"""And where all of it is trained: images are changed as they are drawn, instead of beforehand."""
+"""Ranges that are added or replaced where the whole encoder is trained: images are augmented when
+they are drawn, not beforehand."""
 
 LIMITS = {
     "learning_rate": (1e-9, 10.0),
@@ -102,23 +103,27 @@ LIMITS = {
     "tail_rate": (0.0, 100.0),
     "augment_strength": (0.0, 1.0),
 }
-"""Least and largest value that training can do anything with, by hyper-parameter."""
+"""Smallest and largest value with which training works, by hyper-parameter."""
 
 
 def dbt_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
-    """A ``DbtPipeline`` from ``trial``."""
-    drawn = _drawn(trial, ranges, [name for name in _COMMON if name != "sampler"])
+    """Draw a ``DbtPipeline`` from ``trial``; with attention the sampler is a ``token_sampler``."""
+    drawn = _draw_values(trial, ranges, [name for name in _COMMON if name != "sampler"])
     sampler = "token_sampler" if drawn["attention"] else "sampler"
     return DbtPipeline(sampler=ranges[sampler].draw(trial, sampler), **drawn)  # type: ignore[arg-type]
 
 
 def multimodal_space(trial: BaseTrial, *, ranges: Ranges) -> Pipeline:
-    """A ``MultimodalPipeline`` from ``trial``."""
-    return MultimodalPipeline(**_drawn(trial, ranges, _COMMON))  # type: ignore[arg-type]
+    """Draw a ``MultimodalPipeline`` from ``trial``."""
+    return MultimodalPipeline(**_draw_values(trial, ranges, _COMMON))  # type: ignore[arg-type]
 
 
-def _drawn(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict[str, Drawn]:
-    """One value each; the strength of views and the encoder only where there is a choice."""
+def _draw_values(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict[str, Drawn]:
+    """Draw one value for each of ``names``.
+
+    The strength of views is drawn only where there are views, the encoder only where the ranges
+    name several.
+    """
     drawn = {name: ranges[name].draw(trial, name) for name in names if name != "augmentation"}
     if drawn["augmented_views"]:
         drawn["augmentation"] = ranges["augmentation"].draw(trial, "augmentation")
@@ -131,7 +136,10 @@ SPACES: dict[str, Callable[..., Pipeline]] = {"dbt": dbt_space, "multimodal": mu
 
 
 def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bool) -> Pipeline:
-    """A ``TailPipeline`` from ``trial``; one that ran out of memory is trained in its parts."""
+    """Draw a ``TailPipeline`` from ``trial``.
+
+    A trial that ran out of memory before is trained in the same micro-batches again.
+    """
     head = SPACES[task](trial, ranges=ranges)
     strength = ranges.get("augment_strength")
     return TailPipeline(
@@ -144,17 +152,18 @@ def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bo
 
 
 def space(task: str, ranges: Ranges, *, checkpointing: bool = False) -> Space:
-    """The search-space function of a task over ``ranges``."""
+    """Return the function that draws a pipeline of ``task`` from ``ranges`` for a trial."""
     if "tail_rate" in ranges:
         return partial(tail_space, task=task, ranges=ranges, checkpointing=checkpointing)
     return partial(SPACES[task], ranges=ranges)
 
 
 def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
-    """What a search draws from unless it is told otherwise.
+    """Return the ranges of a search without overrides.
 
     Args:
-        blocks: of the encoder that are trained.
+        task: ``dbt`` or ``multimodal``.
+        blocks: number of trained blocks of the encoder, or ``all``.
     """
     tail = TAIL_RANGES if blocks else {}
     return {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
@@ -163,28 +172,29 @@ def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
 def overridden(
     task: str, overrides: Mapping[str, Mapping[str, object]], blocks: Blocks = 0
 ) -> Ranges:
-    """The task's ranges with some replaced, as a configuration file spells them.
+    """Return the task's ranges, some of them replaced by those of a configuration file.
 
     Args:
         task: ``dbt`` or ``multimodal``.
         overrides: name to ``{"low", "high"}`` (and ``log``, ``step``), or to ``{"values"}``.
-        blocks: of the encoder that are trained.
+        blocks: number of trained blocks of the encoder, or ``all``.
 
     Raises:
-        DataError: an unknown name or key, or a range that is not one.
+        DataError: an unknown name or key, an invalid range, or one that does not fit the
+            hyper-parameter.
     """
     defaults = default_ranges(task, blocks)
     ranges = dict(defaults)
     for name, given in overrides.items():
-        _refuse_inert(name, blocks)
+        _refuse_without_effect(name, blocks)
         if name not in ranges:
             raise DataError(f"[space]: {unknown('hyper-parameter', name, ranges)}")
-        ranges[name] = _parse(name, given)
-        _check(name, ranges[name], defaults[name])
+        ranges[name] = _parse_range(name, given)
+        _check_range(name, ranges[name], defaults[name])
     return ranges
 
 
-def _refuse_inert(name: str, blocks: Blocks) -> None:
+def _refuse_without_effect(name: str, blocks: Blocks) -> None:
     if name in ("tail_rate", "augment_strength") and not blocks:
         raise DataError(
             f"[space.{name}] has no effect while the encoder is frozen; add --trainable-blocks"
@@ -201,7 +211,7 @@ def _refuse_inert(name: str, blocks: Blocks) -> None:
         )
 
 
-def _parse(name: str, given: object) -> Range | Choice:
+def _parse_range(name: str, given: object) -> Range | Choice:
     table: Mapping[str, object] = given if isinstance(given, Mapping) else {}
     values = table.get("values")
     if set(table) == {"values"} and isinstance(values, list) and values:
@@ -226,7 +236,7 @@ def _parse(name: str, given: object) -> Range | Choice:
     return Range(log=log, **found)
 
 
-def _check(name: str, found: Range | Choice, default: Range | Choice) -> None:
+def _check_range(name: str, found: Range | Choice, default: Range | Choice) -> None:
     if isinstance(found, Range):
         fits = isinstance(default, Range)
     elif isinstance(default, Range):

@@ -1,4 +1,4 @@
-"""Models that learn from the rows they are given and no others."""
+"""Models and their training; a model learns from the rows given to it and from no others."""
 
 if __name__ != "outerfold.pipelines":
     raise ImportError(f"the folder {__name__} is part of outerfold: import outerfold.pipelines")

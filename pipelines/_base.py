@@ -1,4 +1,4 @@
-"""What a pipeline is: hyper-parameters that can be trained, over folds in step or on all rows."""
+"""Interface of a pipeline: hyper-parameters that train on folds in step or on all rows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from outerfold.storage.records import Features, FloatArray
 
 
 class TrainingDiverged(ArithmeticError):
-    """Probabilities stopped being numbers; the trial that asked for it has failed."""
+    """A loss or a probability is no longer a finite number; the trial has failed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """Every fold after the same number of epochs.
+    """State of all folds after the same number of epochs.
 
     Attributes:
-        number: epochs trained, from 1.
+        number: number of epochs trained, from 1.
         fit_loss: (folds,) mean loss of the rows drawn for training.
-        val_loss: (folds,) the same loss on rows that validate, NaN where there are none.
-        probabilities: for each fold (val rows, classes).
+        val_loss: (folds,) the same loss on the validation rows, NaN where a fold has none.
+        probabilities: one array (val rows, classes) for each fold.
     """
 
     number: int
@@ -42,9 +42,9 @@ class Fitted(Protocol):
 
     Attributes:
         network: the stack of heads.
-        encoder: of clinical columns, fitted on the rows that trained it.
+        encoder: encoder of clinical columns, fitted on the rows that trained the network.
         tokens: whether images are read as spatial tokens.
-        tta: augmented views over which, with the image itself, probabilities are averaged.
+        tta: number of augmented views; probabilities are averaged over them and the image itself.
     """
 
     @property
@@ -61,29 +61,33 @@ class Fitted(Protocol):
 
     @property
     def networks(self) -> int:
-        """How many are averaged."""
+        """Number of networks whose probabilities are averaged."""
 
     def predict(self, features: Features) -> FloatArray:
-        """(n, classes) probabilities before calibration; it cannot see a label."""
+        """Return probabilities (n, classes) before calibration; ``features`` hold no label."""
 
     def state(self) -> Mapping[str, Tensor]:
-        """Tensors by name, for ``torch.save``."""
+        """Return the weights as tensors by name, for ``torch.save``."""
 
 
 class Training(Protocol):
-    """A run over epochs that may be left at any of them."""
+    """Training of all folds, epoch by epoch; the caller may stop after any epoch."""
 
     def __iter__(self) -> Iterator[Epoch]:
-        """Train one more epoch of every fold, then yield."""
+        """Train one more epoch of every fold, then yield it."""
 
     def fitted(self, *members: int) -> Fitted:
-        """The model of one fold as it stands now, or the mean of several that share their rows."""
+        """Return the current model of one fold, or the mean of several folds with the same rows.
+
+        Args:
+            members: positions of the folds.
+        """
 
     def delivered(self, fold: int) -> Resampled:
-        """The rows one fold trains on."""
+        """Return the rows on which fold number ``fold`` trains."""
 
     def remarks(self) -> Mapping[str, object]:
-        """What a trial must keep of how it went, by name; empty where there is nothing."""
+        """Return facts about this training that the trial must store, by name; may be empty."""
 
 
 class Pipeline(Protocol):
@@ -97,17 +101,17 @@ class Pipeline(Protocol):
 
     @property
     def encoder(self) -> str:
-        """Which of several encoders reads the images; empty where there is one."""
+        """Name of the image encoder; empty where the study has only one."""
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> Training:
         """Begin training on ``rows``.
 
         Args:
-            rows: prepared with the same ``tokens``.
-            budget: most epochs there may be; schedules are laid out over it.
-            seed: of initial values, order, dropout and draws.
+            rows: the training side, prepared with the same ``tokens``.
+            budget: largest number of epochs; learning-rate schedules span it.
+            seed: seed of initial values, row order, dropout and draws.
             device: ``cpu`` or ``cuda:N``.
         """
 
     def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
-        """A stack of untrained networks, one for each of ``streams``'s seeds."""
+        """Return a stack of untrained networks, one for each seed of ``streams``."""

@@ -196,7 +196,7 @@ def test_a_search_over_an_override_draws_and_rebuilds_within_it() -> None:
         (
             "dropout = {values = ['high']}",
             r"\[space.dropout\]: Choice\(values=\('high',\)\) does not fit; the default is "
-            r"Interval",
+            r"Range",
         ),
         ("sampler = {low = 0, high = 1}", "does not fit; the default is Choice"),
         ("sampler = {values = ['none', 'adasyn']}", "does not fit; the default is Choice"),
