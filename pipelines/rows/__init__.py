@@ -1,1 +1,1 @@
-"""Rows that a network trains on."""
+"""Training rows of a network: resampling, encoding and batches."""

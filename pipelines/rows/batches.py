@@ -1,4 +1,4 @@
-"""Rows of all folds to stacked batches: one bank of inputs, one gather a step."""
+"""Stacked batches of all folds, gathered from one bank of inputs with one read a step."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from outerfold.storage.seeds import derive
 BoolArray = NDArray[np.bool_]
 
 GATHERED = 512
-"""Rows of one fold that are read at once."""
+"""Number of rows of one fold that are read at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step of every fold.
+    """Batch of one training step of every fold.
 
     Attributes:
         images: (folds, rows, width) or (folds, rows, tokens, width).
-        tabular: (folds, rows, k).
-        labels: (folds, rows).
+        tabular: (folds, rows, k) encoded clinical columns.
+        labels: (folds, rows) class indices.
         mask: (folds, rows, 1), 1 for a row and 0 for padding.
         active: (folds,) False for a fold whose epoch is over.
     """
@@ -44,12 +44,12 @@ class Batch:
 
 
 class BatchRun(NamedTuple):
-    """Batches of one fold that follow each other.
+    """Consecutive batches of one fold.
 
     Attributes:
-        images: (rows, ...) of all of them.
-        labels: (rows,).
-        sizes: rows of each batch.
+        images: (rows, ...) image inputs of all batches.
+        labels: (rows,) class indices.
+        sizes: number of rows of each batch.
     """
 
     images: Tensor
@@ -59,13 +59,14 @@ class BatchRun(NamedTuple):
 
 @dataclass(eq=False)
 class FoldOrder:
-    """How one fold draws its epochs.
+    """Resampled rows of one fold and the random streams that order them in each epoch.
 
     Attributes:
-        image_at, tabular_at: (m,) where each resampled row's inputs are in the bank.
-        labels: (m,) class of each resampled row.
-        varied: (m,) True for a real row that may be drawn as a view.
-        shuffle, draw: the fold's own streams.
+        resampled: the fold's resampled rows, m in number.
+        image_at, tabular_at: (m,) positions of each row's inputs in the banks.
+        labels: (m,) class index of each row.
+        varied: (m,) True for a real row that may be drawn as an augmented view.
+        shuffle, draw: random streams of this fold alone.
     """
 
     resampled: Resampled
@@ -78,16 +79,20 @@ class FoldOrder:
 
 
 class Batches:
-    """Gathers stacked batches from one bank of inputs.
+    """Source of stacked batches, which are gathered from one bank of inputs.
 
-    The bank is the training side (and once more for each augmented view that is drawn or scored),
-    then the rows each fold's sampler made; a batch is one indexed read of it, so folds share
-    memory.
+    The bank holds the training side once for each view that is drawn or scored, then the synthetic
+    rows of each fold. A batch is one indexed read of it, so folds share memory.
 
     Args:
-        views: augmented views that a row may be drawn as, besides the image itself.
-        strength: of those views.
-        every_row: whether any real row may be, or only one of a minority class.
+        rows: the training side and its folds.
+        sampler: one of ``SAMPLERS``.
+        views: number of augmented views as which a row may be drawn, besides the image itself.
+        batch_size: largest number of rows of a batch.
+        seed: seed of the trial; each fold derives its own streams from it.
+        device: device of the batches.
+        strength: strength of the views, one of ``STRENGTHS``.
+        every_row: whether any real row may be drawn as a view, or only one of a minority class.
     """
 
     def __init__(
@@ -111,32 +116,35 @@ class Batches:
         banked = [*drawn, *(view for view in scored if view not in drawn)]
         self.scored = [banked.index(view) for view in scored]
         self.images = ImageBank(rows, resampled, banked, device)
-        self.tabular = self._tabular_bank(resampled)
-        self.orders = self._orders(resampled, seed)
+        self.tabular = self._make_tabular_bank(resampled)
+        self.orders = self._make_orders(resampled, seed)
 
     def epoch(self) -> Iterator[Batch]:
-        """Every row a sampler delivers, once, in each fold's own order."""
-        chunks = [self._chunks(order) for order in self.orders]
+        """Yield the batches of one epoch; each fold draws the order of its own resampled rows."""
+        chunks = [self._draw_batches(order) for order in self.orders]
         for step in range(max(len(fold) for fold in chunks)):
-            yield self._gather([fold[step] if step < len(fold) else None for fold in chunks])
+            yield self._gather_batch([fold[step] if step < len(fold) else None for fold in chunks])
 
     def epoch_of(self, fold: int) -> Iterator[BatchRun]:
-        """The same of one fold alone, some batches at a time, which are gathered at once."""
-        chunks = self._chunks(self.orders[fold])
+        """Yield the batches of one epoch of fold number ``fold``; several are gathered at once."""
+        chunks = self._draw_batches(self.orders[fold])
         many = max(1, GATHERED // self.batch_size)
         for start in range(0, len(chunks), many):
             some = chunks[start : start + many]
             sizes = [len(labels) for _, _, labels in some]
-            images = self._images(np.concatenate([at for at, _, _ in some]))
+            images = self._gather_images(np.concatenate([at for at, _, _ in some]))
             labels = torch.from_numpy(np.concatenate([labels for _, _, labels in some]))
             yield BatchRun(images, labels.to(self.device), sizes)
 
     def validation(self, limit: int) -> Iterator[tuple[list[Tensor], Tensor, Tensor]]:
-        """Rows that validate, at most ``limit`` a fold at a time, all their views counted.
+        """Yield the validation rows of all folds in parts.
 
-        Yields: images in each of the views that score, the untouched first (and alone without
-        test-time augmentation); clinical columns; labels. A fold with fewer rows than its
-        neighbours is padded with its training side's first row.
+        A part has at most ``limit`` inputs for each fold, where each view of a row is one input.
+
+        Yields: a list of images (folds, rows, ...), one entry for each scoring view, the image
+        itself first (and alone without test-time augmentation); clinical columns (folds, rows, k);
+        labels (folds, rows). A fold with fewer rows than others is padded with the first row of
+        the training side.
         """
         step = max(1, limit // len(self.scored))
         longest = max(len(fold.val) for fold in self.rows.folds)
@@ -146,17 +154,18 @@ class Batches:
         for start in range(0, longest, step):
             part = at[:, start : start + step]
             labels = torch.from_numpy(self.rows.train.labels[part]).to(self.device)
-            seen = [self._images(part + view * len(self.rows.train)) for view in self.scored]
-            yield seen, self._tabular(part), labels
+            seen = [self._gather_images(part + view * len(self.rows.train)) for view in self.scored]
+            yield seen, self._gather_tabular(part), labels
 
-    def _chunks(self, order: FoldOrder) -> list[tuple[IntArray, IntArray, IntArray]]:
+    def _draw_batches(self, order: FoldOrder) -> list[tuple[IntArray, IntArray, IntArray]]:
+        """Draw one epoch of a fold: positions of images and columns, and labels, of each batch."""
         chosen = order.resampled.order(shuffle=order.shuffle, draw=order.draw)
         image_at = order.image_at[chosen]
         if self.views:
             drawn = order.shuffle.integers(0, self.views + 1, size=len(chosen))
             image_at = image_at + np.where(order.varied[chosen], drawn, 0) * len(self.rows.train)
-        # Equal parts: a last batch of one row would have no variance to normalise by.
-        count = -(-len(chosen) // self.batch_size)
+        # Parts are equal, since a last batch of one row would have no variance to normalise by.
+        count = -(-len(chosen) // self.batch_size)  # rounded up
         return list(
             zip(
                 np.array_split(image_at, count),
@@ -166,8 +175,8 @@ class Batches:
             )
         )
 
-    def _gather(self, parts: list[tuple[IntArray, IntArray, IntArray] | None]) -> Batch:
-        # No wider than the longest part: rows that only pad cost as much as others.
+    def _gather_batch(self, parts: list[tuple[IntArray, IntArray, IntArray] | None]) -> Batch:
+        # The batch is as wide as its longest part, since padding costs as much as real rows.
         shape = (len(parts), max(len(part[0]) for part in parts if part is not None))
         image_at, tabular_at, labels = (np.zeros(shape, dtype=np.int64) for _ in range(3))
         mask = np.zeros((*shape, 1), dtype=np.float32)
@@ -177,21 +186,21 @@ class Batches:
                 image_at[i, :size], tabular_at[i, :size], labels[i, :size] = part
                 mask[i, :size] = 1.0
         return Batch(
-            self._images(image_at),
-            self._tabular(tabular_at),
+            self._gather_images(image_at),
+            self._gather_tabular(tabular_at),
             torch.from_numpy(labels).to(self.device),
             torch.from_numpy(mask).to(self.device),
             torch.tensor([part is not None for part in parts], device=self.device),
         )
 
-    def _images(self, at: IntArray) -> Tensor:
+    def _gather_images(self, at: IntArray) -> Tensor:
         return self.images.gather(at)
 
-    def _tabular(self, at: IntArray) -> Tensor:
+    def _gather_tabular(self, at: IntArray) -> Tensor:
         index = torch.from_numpy(at).to(self.device).unsqueeze(-1)
         return self.tabular.gather(1, index.expand(-1, -1, self.tabular.shape[-1]))
 
-    def _tabular_bank(self, resampled: list[Resampled]) -> Tensor:
+    def _make_tabular_bank(self, resampled: list[Resampled]) -> Tensor:
         n, made = len(self.rows.train), max(rows.made for rows in resampled)
         width, image = self.rows.folds[0].tabular.shape[1], self.rows.images.shape[-1]
         bank = np.zeros((len(resampled), n + made, width), dtype=np.float32)
@@ -203,7 +212,7 @@ class Batches:
                 bank[i, n : n + rows.made] = rows.synthetic[:, image:]
         return torch.tensor(bank).to(self.device)
 
-    def _orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
+    def _make_orders(self, resampled: list[Resampled], seed: int) -> list[FoldOrder]:
         n = len(self.rows.train)
         start = self.images.real
         orders = []
@@ -214,12 +223,12 @@ class Batches:
             tabular_at = np.concatenate([real, n + made])
             varied = np.isin(rows.labels, fold.minority) | self.every_row
             varied[len(rows.rows) :] = False
-            orders.append(_order(fold, rows, (image_at, tabular_at), varied, seed))
+            orders.append(_make_order(fold, rows, (image_at, tabular_at), varied, seed))
             start += len(made)
         return orders
 
 
-def _order(
+def _make_order(
     fold: FoldRows, rows: Resampled, at: tuple[IntArray, IntArray], varied: BoolArray, seed: int
 ) -> FoldOrder:
     return FoldOrder(

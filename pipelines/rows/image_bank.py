@@ -1,4 +1,4 @@
-"""The inputs that batches are gathered from: left on disk, but for what a sampler made."""
+"""Bank of image inputs from which batches are gathered; real rows may stay on disk."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ from outerfold.storage.cache.row_store import StoredRows
 from outerfold.storage.records import IntArray
 
 HELD_BYTES = 1 << 29
-"""Largest bank that is laid on a GPU whole. In main memory nothing would be gained: 256 rows of
-1280 numbers are gathered from a memory map that was read before in 130 us of one core, and in 170
-from an array."""
+"""Bytes of the largest bank that is copied to a GPU. A copy in main memory would gain nothing: one
+core gathers 256 rows of 1280 numbers in 130 us from a memory map that was read before, and in
+170 us from an array."""
 
 
 class ImageBank:
-    """Image inputs by number: the training side view after view, then each fold's made rows.
+    """Image inputs by number: the training side view after view, then each fold's synthetic rows.
 
-    Where the source keeps its rows on disk, a bank holds 8 bytes a row and view, and what the
-    samplers made.
+    Where the source keeps its rows on disk, a bank holds 8 bytes a row and view, and the synthetic
+    rows.
+
+    Args:
+        rows: the training side and its folds.
+        resampled: resampled rows of each fold.
+        views: numbers of the views.
+        device: device of the gathered rows.
+
+    Attributes:
+        real: number of real inputs, training-side rows times views; synthetic rows follow them.
     """
 
     def __init__(
@@ -35,35 +44,35 @@ class ImageBank:
         device: torch.device,
     ) -> None:
         self.device, self.real = device, len(rows.train) * len(views)
-        self._stored, self._at = _stored([rows.view(view) for view in views])
-        self._made = _made(rows, resampled)
-        self._pairs = _pairs(rows, resampled)
+        self._stored, self._at = _list_stored([rows.view(view) for view in views])
+        self._made = _list_synthetic(rows, resampled)
+        self._pairs = _list_pairs(rows, resampled)
         if device.type != "cpu" and self.real * self._stored[0].nbytes <= HELD_BYTES:
             self._stored = self._stored.index_select(0, self._at).to(device)
             self._made, self._at = self._made.to(device), torch.arange(self.real)
 
     def gather(self, at: IntArray) -> Tensor:
-        """A copy (*at.shape, *row_shape) of rows, as 32-bit floats on the bank's device."""
+        """Copy the rows numbered ``at`` to 32-bit floats (*at.shape, *row_shape) on the device."""
         flat = torch.from_numpy(at.reshape(-1))
-        images = self._real(flat.clamp(max=self.real - 1))
+        images = self._gather_real(flat.clamp(max=self.real - 1))
         made = torch.nonzero(flat >= self.real).squeeze(1)
         if len(made):
-            images[made.to(images.device)] = self._synthetic(flat[made] - self.real)
+            images[made.to(images.device)] = self._gather_synthetic(flat[made] - self.real)
         return images.view(*at.shape, *images.shape[1:]).to(self.device)
 
-    def _real(self, at: Tensor) -> Tensor:
+    def _gather_real(self, at: Tensor) -> Tensor:
         return self._stored.index_select(0, self._at[at].to(self._stored.device)).float()
 
-    def _synthetic(self, at: Tensor) -> Tensor:
+    def _gather_synthetic(self, at: Tensor) -> Tensor:
         if len(self._made):
             return self._made.index_select(0, at.to(self._made.device))
         first, second, share = (part[at] for part in self._pairs)
-        start = self._real(first)
-        return torch.lerp(start, self._real(second), share.to(start.device).unsqueeze(1))
+        start = self._gather_real(first)
+        return torch.lerp(start, self._gather_real(second), share.to(start.device).unsqueeze(1))
 
 
-def _stored(views: Sequence[ImageRows]) -> tuple[Tensor, Tensor]:
-    """All rows there are, and where among them each row of each view in turn is."""
+def _list_stored(views: Sequence[ImageRows]) -> tuple[Tensor, Tensor]:
+    """All stored rows, and the position among them of each row of each view in turn."""
     on_disk = [view for view in views if isinstance(view, StoredRows)]
     if len(on_disk) == len(views):
         with warnings.catch_warnings():
@@ -75,8 +84,8 @@ def _stored(views: Sequence[ImageRows]) -> tuple[Tensor, Tensor]:
     return stored, torch.arange(len(stored))
 
 
-def _made(rows: TrainingRows, resampled: Sequence[Resampled]) -> Tensor:
-    """(made rows of all folds, width), in the unit of the images."""
+def _list_synthetic(rows: TrainingRows, resampled: Sequence[Resampled]) -> Tensor:
+    """Synthetic rows of all folds, (rows, width), in the unit of the images."""
     width = rows.images.shape[-1]
     parts = [torch.zeros(0, width)]
     for fold, each in zip(rows.folds, resampled, strict=True):
@@ -86,8 +95,13 @@ def _made(rows: TrainingRows, resampled: Sequence[Resampled]) -> Tensor:
     return torch.cat(parts)
 
 
-def _pairs(rows: TrainingRows, resampled: Sequence[Resampled]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of all folds that are made when they are asked for, as positions and a share."""
+def _list_pairs(
+    rows: TrainingRows, resampled: Sequence[Resampled]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of all folds: positions of both rows in the training side, and the share between them.
+
+    Their synthetic rows are computed when a batch needs them.
+    """
     pairs = [(fold.fit, each.pairs) for fold, each in zip(rows.folds, resampled, strict=True)]
     first = np.concatenate([fit[pair.first] for fit, pair in pairs])
     second = np.concatenate([fit[pair.second] for fit, pair in pairs])

@@ -1,4 +1,4 @@
-"""Answers to class imbalance, each given the training rows of one fold and no others."""
+"""Samplers that balance classes; each sees the training rows of one fold and no others."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
 
-from outerfold.pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, blend
+from outerfold.pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, draw_pairs
 from outerfold.storage.records import FloatArray, IntArray
 
 Float32 = NDArray[np.float32]
 SAMPLERS = ("none", "weighted", "over", "smote", "smote_tomek")
 REAL_ROW_SAMPLERS = SAMPLERS[:3]
-"""Samplers that make no new rows, and so suit inputs that cannot be interpolated."""
+"""Samplers without synthetic rows, which suit inputs that cannot be interpolated."""
 
 NEIGHBOURS = 5
+"""Nearest rows of the same class among which SMOTE interpolates."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """The rows one fold trains on.
+    """Rows on which one fold trains: m real ones and s synthetic ones.
 
     Attributes:
-        rows: (m,) positions among the fold's own training rows; repeats allowed.
+        rows: (m,) positions among the fold's own training rows; a position may repeat.
         synthetic: (s, width) interpolated inputs, appended after ``rows``.
-        pairs: (s,) rows that are made when a batch wants them; then ``synthetic`` is empty.
-        labels: (m + s,) of both.
-        weights: (m + s,) sampling weight of each row in every epoch, or None for each row once.
-        note: a sentence where the sampler asked for could not be used as asked; else empty.
+        labels: (m + s,) class indices of real, then synthetic rows.
+        weights: (m + s,) sampling weight of each row in every epoch; None draws each row once.
+        note: a sentence where the sampler could not work as requested; else empty.
+        pairs: (s,) synthetic rows that are computed when a batch needs them; then ``synthetic`` is
+            empty.
     """
 
     rows: IntArray
@@ -43,18 +45,18 @@ class Resampled:
 
     @property
     def made(self) -> int:
-        """Rows that are no real ones."""
+        """Number of synthetic rows, s."""
         return len(self.labels) - len(self.rows)
 
     def order(self, *, shuffle: np.random.Generator, draw: Generator) -> IntArray:
-        """(m + s,) rows of one epoch, in training order."""
+        """Draw the training order of one epoch: positions (m + s,) among all rows."""
         if self.weights is None:
             return shuffle.permutation(len(self.labels)).astype(np.int64)
         chosen = WeightedRandomSampler(self.weights.tolist(), len(self.weights), generator=draw)
         return np.fromiter(chosen, dtype=np.int64, count=len(self.weights))
 
     def seen(self, classes: int) -> FloatArray:
-        """Expected images of each class (classes,) in one epoch."""
+        """Expected number of images of each class in one epoch, (classes,)."""
         if self.weights is None:
             return np.bincount(self.labels, minlength=classes).astype(np.float64)
         share = np.bincount(self.labels, weights=self.weights, minlength=classes)
@@ -67,13 +69,17 @@ def resample(sampler: str, inputs: Float32, labels: IntArray, *, seed: int) -> R
 
     Args:
         sampler: one of ``SAMPLERS``.
-        inputs: (n, width) scaled rows; read by the interpolating samplers alone.
-        labels: (n,).
-        seed: of the repeats and interpolations.
+        inputs: (n, width) scaled rows; only the interpolating samplers read them.
+        labels: (n,) class indices.
+        seed: seed of the repeats and interpolations.
 
-    Interpolation happens between rows of one class and one fold's training side, so no made
-    row holds anything of a patient that validates. A class with fewer rows than neighbours
-    uses as many as it has; a class of one row is repeated instead, and the note says so.
+    Raises:
+        ValueError: an unknown sampler.
+
+    The samplers interpolate between rows of one class among one fold's training rows, so no
+    synthetic row contains data of a validation patient. A class with too few rows for all
+    neighbours uses as many as it has. If a class has one row, rows are repeated instead of
+    interpolated. ``note`` reports both cases.
     """
     every = np.arange(len(labels), dtype=np.int64)
     nothing = inputs[:0]
@@ -82,19 +88,19 @@ def resample(sampler: str, inputs: Float32, labels: IntArray, *, seed: int) -> R
     if sampler == "weighted":
         return Resampled(every, nothing, labels, weights=1.0 / np.bincount(labels)[labels])
     if sampler == "over":
-        return _repeat(every, nothing, labels, seed)
+        return _repeat_rows(every, nothing, labels, seed)
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}; known are {list(SAMPLERS)}")
-    return _interpolate(sampler, inputs, labels, seed)
+    return _interpolate_rows(sampler, inputs, labels, seed)
 
 
-def _repeat(
+def _repeat_rows(
     every: IntArray, nothing: Float32, labels: IntArray, seed: int, note: str = ""
 ) -> Resampled:
     if len(np.unique(labels)) < 2:
         return Resampled(every, nothing, labels, note=note)
     from imblearn.over_sampling import (
-        RandomOverSampler,  # a second to load: no trial but such waits
+        RandomOverSampler,  # takes a second to load, so other samplers do not load it
     )
 
     chosen = RandomOverSampler(random_state=seed % 2**32)
@@ -103,7 +109,7 @@ def _repeat(
     return Resampled(rows, nothing, labels[rows], note=note)
 
 
-def _interpolate(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> Resampled:
+def _interpolate_rows(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> Resampled:
     from imblearn.over_sampling import SMOTE
     from imblearn.under_sampling import TomekLinks
 
@@ -113,7 +119,7 @@ def _interpolate(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> 
     smallest = int(counts[counts > 0].min())
     if smallest < 2 or (counts > 0).sum() < 2:
         note = f"{sampler}: a class has {smallest} training image, so rows were repeated instead"
-        return _repeat(every, nothing, labels, seed, note)
+        return _repeat_rows(every, nothing, labels, seed, note)
     neighbours = min(NEIGHBOURS, smallest - 1)
     smote = SMOTE(random_state=seed % 2**32, k_neighbors=neighbours)
     grown, grown_labels = smote.fit_resample(inputs, labels)
@@ -137,16 +143,19 @@ def _interpolate(sampler: str, inputs: Float32, labels: IntArray, seed: int) -> 
 def resample_many(
     sampler: str, read: Callable[[IntArray], Float32], labels: IntArray, *, seed: int
 ) -> Resampled:
-    """``resample`` for a sampler that makes rows, among too many rows to hold or to compare.
+    """``resample`` for an interpolating sampler on too many rows to hold or to compare in memory.
 
     Args:
-        read: scaled inputs (len(at), width) of training rows at positions.
+        sampler: ``smote`` or ``smote_tomek``.
+        read: function from positions (k,) of training rows to their scaled inputs (k, width).
+        labels: (n,) class indices.
+        seed: seed of the repeats and interpolations.
     """
     every, nothing = np.arange(len(labels), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
     counts = np.bincount(labels)
     if int(counts[counts > 0].min()) < 2 or (counts > 0).sum() < 2:
         return resample(sampler, nothing, labels, seed=seed)
-    pairs, kinds, pool = blend(read, labels, neighbours=NEIGHBOURS, seed=seed)
+    pairs, kinds, pool = draw_pairs(read, labels, neighbours=NEIGHBOURS, seed=seed)
     found = [f"neighbours among {POOL:,} rows of a class at most"] if pool == POOL else []
     if sampler == "smote_tomek":
         found.append("no Tomek links sought")

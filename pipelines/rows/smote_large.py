@@ -1,6 +1,7 @@
-"""SMOTE among so many rows that its neighbours are sought among some of them only.
+"""SMOTE for large data: neighbours are sought among a random part of the rows.
 
-What is made is kept as two rows and a share, 20 bytes, and laid together when a batch wants it.
+A synthetic row is stored as two positions and a share, 20 bytes, and computed when a batch needs
+it.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from outerfold.storage.records import IntArray
 Float32 = NDArray[np.float32]
 
 POOL = 8192
-"""Rows of a class that neighbours are sought among; all of them would take time as their square,
-and memory for every row."""
+"""Largest number of rows of a class among which neighbours are sought. The time of a search grows
+with the square of the rows, and each row takes memory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Rows (s,) on the line between two real ones, which are positions as ``Resampled.rows``.
+    """Synthetic rows (s,), each on the line between two real rows.
 
     Attributes:
-        first, second: (s,) the real rows.
-        share: (s,) of the way from the first to the second, in [0, 1).
+        first, second: (s,) positions of the real rows, as in ``Resampled.rows``.
+        share: (s,) position on the line from the first row (0) to the second (1), in [0, 1).
     """
 
     first: IntArray
@@ -37,7 +38,7 @@ class Pairs:
         return len(self.share)
 
     def between(self, rows: Float32) -> Float32:
-        """(s, width) the made rows of ``rows (n, width)``."""
+        """Interpolate the synthetic rows (s, width) between the real rows ``rows`` (n, width)."""
         start = rows[self.first]
         return np.asarray(start + self.share[:, None] * (rows[self.second] - start))
 
@@ -45,16 +46,23 @@ class Pairs:
 NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-def blend(
+def draw_pairs(
     read: Callable[[IntArray], Float32], labels: IntArray, *, neighbours: int, seed: int
 ) -> tuple[Pairs, IntArray, int]:
-    """Pairs that bring every class to the size of the largest, their labels, and the largest pool.
+    """Draw the pairs that bring every class to the size of the largest class.
 
-    Chawla et al. (2002), SMOTE, over at most ``POOL`` rows of a class, drawn anew for each.
+    The method is SMOTE (Chawla et al. 2002). Neighbours of a class are sought among at most
+    ``POOL`` of its rows, drawn at random for each class.
 
     Args:
-        read: scaled inputs (len(at), width) of rows at positions.
-        labels: (n,) of all rows; a class that is made rows of has two or more.
+        read: function from positions (k,) of rows to their scaled inputs (k, width).
+        labels: (n,) class indices of all rows; every class that gets synthetic rows has two or
+            more.
+        neighbours: number of nearest rows of the same class.
+        seed: seed of the draws.
+
+    Returns:
+        The pairs, their class indices (s,), and the largest number of rows searched in a class.
     """
     rng = np.random.default_rng(seed)
     counts = np.bincount(labels)
@@ -63,7 +71,7 @@ def blend(
         own = np.flatnonzero(labels == label)
         pool = np.sort(rng.choice(own, POOL, replace=False)) if len(own) > POOL else own
         want = int(counts.max() - counts[label])
-        parts.append(_between_neighbours(read(pool), pool, want, neighbours, rng))
+        parts.append(_pair_neighbours(read(pool), pool, want, neighbours, rng))
         kinds.append(np.full(want, label, dtype=np.int64))
         largest = max(largest, len(pool))
     pairs = Pairs(
@@ -74,13 +82,13 @@ def blend(
     return pairs, np.concatenate(kinds), largest
 
 
-def _between_neighbours(
+def _pair_neighbours(
     inputs: Float32, rows: IntArray, want: int, neighbours: int, rng: np.random.Generator
 ) -> Pairs:
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=min(neighbours, len(rows) - 1)).fit(inputs)
-    near = search.kneighbors(return_distance=False)  # without the row itself
+    near = search.kneighbors(return_distance=False)  # a row is not its own neighbour
     first = rng.integers(0, len(rows), want)
     second = near[first, rng.integers(0, near.shape[1], want)]
     return Pairs(rows[first], rows[second], rng.random(want, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Clinical columns to numbers: imputed, encoded and scaled by what the training rows show."""
+"""Encoder of clinical columns: imputes, encodes and scales them by statistics of training rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from outerfold.storage.records import Column, FloatArray
 
 @dataclass(frozen=True)
 class FittedColumn:
-    """What one column's training rows said.
+    """Statistics of one column's training rows.
 
     Attributes:
-        column: how the values are to be read.
-        fill: stands for a missing value: the median of a numeric column, the most frequent
-            code of the others (0 where nothing was observed).
-        mean, scale: of a numeric column after filling; 0 and 1 for the others.
-        known: codes of a categorical column that training rows hold; another code is all zeros.
+        column: name, kind and levels of the column.
+        fill: value that replaces a missing one: the median of a numeric column, the most frequent
+            code of the others (0 where the training rows have no value).
+        mean, scale: mean and standard deviation of a numeric column after filling; 0 and 1 for the
+            others.
+        known: codes of a categorical column that occur in training rows; any other code becomes
+            all zeros.
     """
 
     column: Column
@@ -29,11 +31,14 @@ class FittedColumn:
 
     @property
     def width(self) -> int:
-        """Numbers this column becomes, its missing-indicator included."""
+        """Number of encoded columns of this column, with its missing-value indicator."""
         return 1 + (len(self.column.levels) if self.column.kind == "categorical" else 1)
 
     def transform(self, values: FloatArray) -> FloatArray:
-        """``values (n,)`` with NaN to ``(n, width)`` without; the last column marks the missing."""
+        """Encode ``values (n,)``, NaN for missing, as ``(n, width)`` without NaN.
+
+        The last encoded column is 1 where the value is missing and 0 elsewhere.
+        """
         missing = np.isnan(values)
         filled = np.where(missing, self.fill, values)
         if self.column.kind == "categorical":
@@ -46,22 +51,22 @@ class FittedColumn:
 
 @dataclass(frozen=True)
 class TabularColumns:
-    """All columns, fitted on training rows."""
+    """Encoder of all clinical columns, fitted on training rows."""
 
     columns: tuple[FittedColumn, ...]
 
     @classmethod
     def fit(cls, columns: tuple[Column, ...], tabular: FloatArray) -> TabularColumns:
-        """Learn from ``tabular (n, k)``, the rows that train and no others."""
-        return cls(tuple(_fit(column, tabular[:, i]) for i, column in enumerate(columns)))
+        """Fit the encoder on ``tabular (n, k)``, which must hold training rows only."""
+        return cls(tuple(_fit_column(column, tabular[:, i]) for i, column in enumerate(columns)))
 
     @property
     def width(self) -> int:
-        """Numbers a row becomes."""
+        """Number of encoded columns of all clinical columns."""
         return sum(column.width for column in self.columns)
 
     def transform(self, tabular: FloatArray) -> FloatArray:
-        """``(n, k)`` with NaN to ``(n, width)`` without."""
+        """Encode ``tabular (n, k)``, NaN for missing, as ``(n, width)`` without NaN."""
         if not self.columns:
             return np.zeros((len(tabular), 0))
         return np.concatenate(
@@ -69,22 +74,22 @@ class TabularColumns:
         )
 
 
-def _fit(column: Column, values: FloatArray) -> FittedColumn:
+def _fit_column(column: Column, values: FloatArray) -> FittedColumn:
     seen = values[~np.isnan(values)]
     if len(seen) == 0:
         return FittedColumn(column, fill=0.0)
     if column.kind == "numeric":
         fill = float(np.median(seen))
         filled = np.where(np.isnan(values), fill, values)
-        return FittedColumn(column, fill, float(filled.mean()), _spread(filled))
+        return FittedColumn(column, fill, float(filled.mean()), _safe_deviation(filled))
     codes, counts = np.unique(seen.astype(np.int64), return_counts=True)
     return FittedColumn(
         column, fill=float(codes[counts.argmax()]), known=tuple(int(code) for code in codes)
     )
 
 
-def _spread(values: FloatArray) -> float:
-    # A constant column says nothing. Its spread need not be 0: that of 0.1, 0.1, 0.1 is 1.4e-17,
-    # and divided by it a patient with 0.2 would be 10 ** 16 spreads away.
-    spread = float(values.std())
-    return spread if spread > max(1e-9 * float(np.abs(values).max()), 1e-30) else 1.0
+def _safe_deviation(values: FloatArray) -> float:
+    # A constant column has no information, but its computed standard deviation need not be 0: that
+    # of 0.1, 0.1, 0.1 is 1.4e-17, and divided by it a patient with 0.2 would be 10 ** 16 away.
+    deviation = float(values.std())
+    return deviation if deviation > max(1e-9 * float(np.abs(values).max()), 1e-30) else 1.0

@@ -1,7 +1,8 @@
-"""What a study's rows give every trial alike: inputs, scalers, encoders, resampled rows.
+"""Training rows shared by all trials of a study: inputs, scalers, encoders, resampled rows.
 
-Everything here is learnt from each fold's own fitting rows. None of it depends on a
-hyper-parameter other than the sampler's name, so a worker keeps it from trial to trial.
+Each fold's scaler, encoder and resampled rows come from its own training rows alone. None of them
+depends on a hyper-parameter other than the sampler's name, so a worker process keeps them from
+trial to trial.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ from outerfold.storage.seeds import derive
 Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]
 ImageRows = StoredRows | Float32 | Float16
-"""(n, dim) or (n, tokens, token_dim), on disk or in memory; positions give an array."""
+"""Image inputs (n, dim) or (n, tokens, token_dim), on disk or in memory; indexing by positions
+gives an array."""
 
 CHUNK_BYTES = 1 << 23
-"""Of rows read at once while statistics are taken."""
+"""Bytes of rows that are read at once to compute their mean and standard deviation."""
 MANY = 10_000
-"""Training-side rows up to which a sampler's made rows are computed at once and held: neighbours
-are compared pair by pair, and a made row takes as much memory as an image."""
+"""Largest training side whose synthetic rows are computed and kept in memory. With more rows they
+are computed for each batch, since neighbours are compared pair by pair and a synthetic row takes
+as much memory as an image."""
 
 
 class ImageSource(Protocol):
-    """Frozen image representations by row id; label-free and row-wise."""
+    """Frozen image representations by row id; they use no label and no other row."""
 
     @property
     def dim(self) -> int:
@@ -41,31 +44,35 @@ class ImageSource(Protocol):
 
     @property
     def views(self) -> int:
-        """Representations a row has: view 0 is the image, the others are augmented."""
+        """Number of representations of a row: view 0 is the image, the others are augmented."""
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> Float32:
-        """(n, dim)."""
+        """Return pooled embeddings (n, dim) of rows, in the order of ``ids``."""
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> Float16:
-        """(n, tokens, token_dim)."""
+        """Return spatial tokens (n, tokens, token_dim) of rows, in the order of ``ids``."""
 
 
 @runtime_checkable
 class StoredSource(Protocol):
-    """A source that keeps its rows on disk and need not hand out copies."""
+    """Source that keeps its rows on disk and can give access to them without a copy."""
 
     def stored(self, ids: Sequence[str], view: int = 0, *, tokens: bool) -> StoredRows:
-        """What ``tokens`` or ``pooled`` would return, left on disk."""
+        """Return the rows of ``tokens`` (or of ``pooled``) as positions in a file on disk."""
 
 
 @dataclass(frozen=True)
 class ByEncoder:
-    """A source for each of several encoders, the first being the one that data are audited by."""
+    """Image sources of several encoders.
+
+    Attributes:
+        sources: pairs of encoder name and source; the first encoder is the one of the data audit.
+    """
 
     sources: tuple[tuple[str, ImageSource], ...]
 
     def of(self, encoder: str) -> ImageSource:
-        """The source of one encoder, by its name."""
+        """Return the source of the encoder with this name."""
         return dict(self.sources)[encoder]
 
 
@@ -73,35 +80,46 @@ Sources = ImageSource | ByEncoder
 
 
 def source_of(sources: Sources, encoder: str) -> ImageSource:
-    """What an encoder says of the images; the only source there is, whatever the name."""
+    """Return the source of one encoder; a single source is returned for any name."""
     return sources.of(encoder) if isinstance(sources, ByEncoder) else sources
 
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Mean and spread (width,) of fitting rows; a constant input keeps spread 1."""
+    """Mean and standard deviation of training rows.
+
+    Attributes:
+        mean: (width,).
+        scale: (width,) standard deviation; 1 for a constant input.
+    """
 
     mean: FloatArray
     scale: FloatArray
 
     @classmethod
     def fit(cls, inputs: Float32) -> Scaler:
-        """From ``inputs (n, width)``, the rows that fit."""
-        return cls.of(lambda: iter([inputs]), len(inputs))
+        """Fit a scaler on ``inputs (n, width)``, which must hold training rows only."""
+        return cls.from_chunks(lambda: iter([inputs]), len(inputs))
 
     @classmethod
-    def of(cls, chunks: Callable[[], Iterator[Float32]], rows: int) -> Scaler:
-        """The same from parts of ``rows``, gone through twice; the parts' sizes have no effect.
+    def from_chunks(cls, chunks: Callable[[], Iterator[Float32]], rows: int) -> Scaler:
+        """Fit a scaler on training rows read in parts; the sizes of the parts do not matter.
 
-        A later part is added row by row to the sum of those before, as in one whole array.
+        Args:
+            chunks: function that returns an iterator over the parts (k, width); called twice.
+            rows: number of rows of all parts.
         """
-        mean = _total(chunks()) / rows
-        spread = np.sqrt(_total((part - mean) ** 2 for part in chunks()) / rows)
-        return cls(mean, np.where(spread > 1e-6, spread, 1.0))
+        mean = _sum_rows(chunks()) / rows
+        deviation = np.sqrt(_sum_rows((part - mean) ** 2 for part in chunks()) / rows)
+        return cls(mean, np.where(deviation > 1e-6, deviation, 1.0))
 
 
-def _total(parts: Iterator[Float32 | FloatArray]) -> FloatArray:
-    """(width,) sum over the rows of all parts, in their order."""
+def _sum_rows(parts: Iterator[Float32 | FloatArray]) -> FloatArray:
+    """Sum (width,) over the rows of all parts, in their order.
+
+    Later rows are added one by one to the sum of those before, as numpy does in one whole array,
+    so that the sizes of the parts do not change the rounding.
+    """
     total: FloatArray = next(parts).sum(axis=0, dtype=np.float64)
     for part in parts:
         total = np.concatenate([total[None], part]).sum(axis=0, dtype=np.float64)
@@ -110,15 +128,15 @@ def _total(parts: Iterator[Float32 | FloatArray]) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """One fold's view of the training side.
+    """Training side as one fold reads it.
 
     Attributes:
-        fold: which rows fit and which validate.
-        fit, val: positions of those rows in the training side.
-        scaler: of pooled embeddings (or of the mean token), from fitting rows.
-        encoder: of clinical columns, from fitting rows.
-        tabular: (n, width) every training-side row as this fold's encoder sees it.
-        labels: (n,) of the training side.
+        fold: the fold, which names its training and validation rows.
+        fit, val: positions of the training and validation rows in the training side.
+        scaler: scaler of pooled embeddings (or of the mean token), fitted on training rows.
+        encoder: encoder of clinical columns, fitted on training rows.
+        tabular: (n, width) clinical columns of all training-side rows, encoded by ``encoder``.
+        labels: (n,) class indices of all training-side rows.
     """
 
     fold: Fold
@@ -131,21 +149,22 @@ class FoldRows:
 
     @property
     def minority(self) -> IntArray:
-        """Classes with fewer fitting images than the largest."""
+        """Indices of the classes with fewer training images than the largest class."""
         counts = np.bincount(self.labels[self.fit])
         return np.flatnonzero(counts < counts.max())
 
 
 class TrainingRows:
-    """The training side of one study, prepared for its folds.
+    """Training side of one study, prepared for its folds.
 
     Args:
-        train: rows that may be learnt from.
+        train: rows from which models may learn.
         folds: inner folds, or one fold without validation rows for a refit.
         source: frozen representations of the images.
         tokens: True to learn from spatial tokens, False from pooled embeddings.
-        seed: of the resampling.
-        tta: augmented views over which, with the image itself, a row that scores is averaged.
+        seed: seed of the resampling.
+        tta: number of augmented views; the probability of a scored row is averaged over them and
+            the image itself.
     """
 
     def __init__(
@@ -170,25 +189,25 @@ class TrainingRows:
 
     @cached_property
     def images(self) -> ImageRows:
-        """The untouched image of every training-side row."""
+        """Inputs of every training-side row in view 0, the image itself."""
         return self.view(0)
 
     def view(self, view: int) -> ImageRows:
-        """The same of augmented view ``view``."""
+        """Return the inputs of every training-side row in view number ``view``."""
         ids = self.train.ids.tolist()
         if isinstance(self.source, StoredSource):
             return self.source.stored(ids, view, tokens=self.tokens)
         return self.source.tokens(ids, view) if self.tokens else self.source.pooled(ids, view)
 
     def resampled(self, which: int, sampler: str) -> Resampled:
-        """Rows of fold number ``which`` after resampling; computed once a study."""
+        """Return the resampled training rows of fold number ``which``; computed once a study."""
         rows = self.folds[which]
         key = (rows.fold.name, sampler)
         if key not in self._resampled:
-            self._resampled[key] = self._resample(rows, sampler)
+            self._resampled[key] = self._resample_fold(rows, sampler)
         return self._resampled[key]
 
-    def _resample(self, rows: FoldRows, sampler: str) -> Resampled:
+    def _resample_fold(self, rows: FoldRows, sampler: str) -> Resampled:
         labels, seed = rows.labels[rows.fit], derive(self.seed, rows.fold.name, "resample")
         if self.tokens or sampler in REAL_ROW_SAMPLERS:
             return resample(sampler, np.zeros((len(labels), 0), np.float32), labels, seed=seed)
@@ -197,7 +216,7 @@ class TrainingRows:
         return resample_many(sampler, partial(self._scaled, rows), labels, seed=seed)
 
     def _scaled(self, rows: FoldRows, at: IntArray | slice = slice(None)) -> Float32:
-        """Inputs of the fitting rows, or of those at positions ``at`` among them."""
+        """Scaled inputs (k, width) of the fold's training rows, or of those at positions ``at``."""
         mean, scale = rows.scaler.mean.astype(np.float32), rows.scaler.scale.astype(np.float32)
         image = (self.images[rows.fit[at]] - mean) / scale
         return np.concatenate([image, rows.tabular[rows.fit[at]]], axis=1)
@@ -210,14 +229,14 @@ class TrainingRows:
             fold,
             fit,
             val,
-            Scaler.of(lambda: self._chunks(fit), len(fit)),
+            Scaler.from_chunks(lambda: self._read_chunks(fit), len(fit)),
             encoder,
             encoder.transform(features.tabular).astype(np.float32),
             self.train.labels,
         )
 
-    def _chunks(self, at: IntArray) -> Iterator[Float32]:
-        """Pooled embeddings or mean tokens of some rows, some at a time."""
+    def _read_chunks(self, at: IntArray) -> Iterator[Float32]:
+        """Yield pooled embeddings or mean tokens (k, width) of the rows ``at``, part by part."""
         step = max(1, CHUNK_BYTES // (4 * int(np.prod(self.images.shape[1:]))))
         for start in range(0, len(at), step):
             inputs = self.images[at[start : start + step]].astype(np.float32)

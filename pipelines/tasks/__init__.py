@@ -1,1 +1,1 @@
-"""One pipeline a task."""
+"""Pipelines of the tasks, one file each."""

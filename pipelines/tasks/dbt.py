@@ -1,4 +1,4 @@
-"""The four-class task: a frozen embedding, or attention over spatial tokens, and an MLP."""
+"""Pipeline of the four-class task: an MLP on a frozen embedding or on attended spatial tokens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from outerfold.pipelines.training.heads import Recipe, StackedTraining
 
 @dataclass(frozen=True)
 class DbtPipeline:
-    """Embedding -> 256 -> 128 -> classes; Adam, one cosine descent.
+    """Network embedding -> 256 -> 128 -> classes, trained by Adam with one cosine descent.
 
-    ``attention`` pools the encoder's spatial tokens by learnt attention instead of taking its
-    own pooled embedding. Images of minority classes are augmented. The other fields are those of
-    ``Recipe``.
+    ``attention`` pools the encoder's spatial tokens by learnt attention instead of taking the
+    encoder's pooled embedding. Images of minority classes are augmented in ``augmented_views``
+    views of strength ``augmentation``. ``encoder`` names the image encoder. ``focal_gamma`` is
+    ``Recipe.gamma``, and the other fields have their names in ``Recipe``.
     """
 
     learning_rate: float
@@ -36,12 +37,12 @@ class DbtPipeline:
 
     @property
     def tokens(self) -> bool:
-        """Attention reads spatial tokens."""
+        """Whether images are read as spatial tokens, which attention needs."""
         return self.attention
 
     @property
     def recipe(self) -> Recipe:
-        """How the head is trained, alone or with a tail of the encoder."""
+        """Settings of the head's training, alone or together with blocks of the encoder."""
         return Recipe(
             self.learning_rate,
             self.weight_decay,
@@ -59,11 +60,11 @@ class DbtPipeline:
         )
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
-        """See ``Pipeline.start``."""
+        """Begin training; see ``Pipeline.start``."""
         return StackedTraining(
             self.recipe, self.network, rows, budget=budget, seed=seed, device=device
         )
 
     def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
-        """A stack of heads, one a fold."""
+        """Return a stack of untrained heads, one for each seed of ``streams``."""
         return EmbeddingMLP(streams, widths, scaler, dropout=self.dropout)

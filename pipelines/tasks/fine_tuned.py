@@ -1,4 +1,4 @@
-"""A task's head together with the last blocks of the encoder, trained as one network."""
+"""Pipeline that trains a task's head and the last blocks of the encoder as one network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from outerfold.pipelines.training.tails import TailTraining
 
 @dataclass(frozen=True)
 class TailPipeline:
-    """A task's pipeline whose encoder is trained too.
+    """Pipeline of a task that also trains the encoder's tail, which is its last blocks or all of it.
 
     Attributes:
-        head: all that does not concern the encoder.
-        tail_rate: learning rate of the encoder's blocks over that of the head.
-        strength: of random changes of whole images; 0 where activations are kept.
+        head: pipeline of the head, with all hyper-parameters that do not concern the tail.
+        tail_rate: learning rate of the tail divided by that of the head.
+        strength: strength of the random changes of whole images, in [0, 1]; 0 where stored
+            activations are read.
         checkpointing: see ``outerfold.pipelines.encoders.divide.Tail``.
-        micro: sizes of micro-batches that an earlier run of the same training came to.
+        micro: changes of the micro-batch size in an earlier run of the same training, each
+            (epoch, fold, step, rows).
     """
 
     head: DbtPipeline | MultimodalPipeline
@@ -37,19 +39,23 @@ class TailPipeline:
 
     @property
     def tokens(self) -> bool:
-        """Attention reads spatial tokens."""
+        """Whether images are read as spatial tokens."""
         return self.head.tokens
 
     @property
     def encoder(self) -> str:
-        """Which of several encoders reads the images; empty where there is one."""
+        """Name of the image encoder; empty where the study has only one."""
         return self.head.encoder
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> TailTraining:
-        """See ``Pipeline.start``; the rows' source must be one that a tail can read."""
+        """Begin training; see ``Pipeline.start``.
+
+        Raises:
+            TypeError: the rows' source has no activations.
+        """
         source: TailRows = rows.source  # type: ignore[assignment]
         if not hasattr(source, "activations"):
-            raise TypeError(f"a tail reads activations, and {type(source).__name__} has none")
+            raise TypeError(f"a tail reads activations, but {type(source).__name__} has none")
         recipe = TailRecipe(self.head.recipe, self.tail_rate, self.strength, self.checkpointing)
         return TailTraining(
             recipe,
@@ -63,5 +69,5 @@ class TailPipeline:
         )
 
     def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
-        """A stack of heads; tails are no part of it."""
+        """Return a stack of untrained heads, without the tails."""
         return self.head.network(streams, widths, scaler)

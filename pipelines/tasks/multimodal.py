@@ -1,4 +1,4 @@
-"""The two-class task: a frozen image embedding joined with clinical columns."""
+"""Pipeline of the two-class task: a frozen image embedding joined with clinical columns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.heads import Recipe, StackedTraining
 
 GRADIENT_NORM = 1.0
+"""Largest norm of the gradient; larger gradients are clipped to it."""
 
 
 @dataclass(frozen=True)
 class MultimodalPipeline:
-    """Image + columns (64-64-32) -> 128 -> 32 -> 1; AdamW, cosine warm restarts, clipping at 1.
+    """Network image + columns (64-64-32) -> 128 -> 32 -> 1.
 
-    ``attention`` fuses image and columns by four-head self-attention instead of joining them
-    end to end. Every image that trains is augmented. The other fields are those of ``Recipe``.
+    It is trained by AdamW with cosine warm restarts and gradient clipping at 1. ``attention`` fuses
+    image and columns by four-head self-attention instead of concatenating them. Every training
+    image is augmented in ``augmented_views`` views of strength ``augmentation``. ``encoder`` names
+    the image encoder. ``focal_gamma`` is ``Recipe.gamma``, and the other fields have their names in
+    ``Recipe``.
     """
 
     learning_rate: float
@@ -37,12 +41,12 @@ class MultimodalPipeline:
 
     @property
     def tokens(self) -> bool:
-        """This task reads pooled embeddings."""
+        """False, since this task reads pooled embeddings."""
         return False
 
     @property
     def recipe(self) -> Recipe:
-        """How the head is trained, alone or with a tail of the encoder."""
+        """Settings of the head's training, alone or together with blocks of the encoder."""
         return Recipe(
             self.learning_rate,
             self.weight_decay,
@@ -60,13 +64,13 @@ class MultimodalPipeline:
         )
 
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> StackedTraining:
-        """See ``Pipeline.start``."""
+        """Begin training; see ``Pipeline.start``."""
         return StackedTraining(
             self.recipe, self.network, rows, budget=budget, seed=seed, device=device
         )
 
     def network(self, streams: RandomStreams, widths: Widths, scaler: Standardise) -> nn.Module:
-        """A stack of heads, one a fold."""
+        """Return a stack of untrained heads, one for each seed of ``streams``."""
         return FusionNetwork(
             streams, widths, scaler, dropout=self.dropout, attention=self.attention
         )

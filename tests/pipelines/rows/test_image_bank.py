@@ -74,7 +74,7 @@ def test_a_bank_of_rows_on_disk_copies_none_of_them(tmp_path: Path) -> None:
 def test_statistics_taken_in_parts_are_those_of_the_whole(part: int) -> None:
     inputs = np.random.default_rng(0).normal(40, 3, size=(501, 17)).astype(np.float32)
     parts = [inputs[start : start + part] for start in range(0, 501, part)]
-    found = Scaler.of(lambda: iter(parts), 501)
+    found = Scaler.from_chunks(lambda: iter(parts), 501)
     np.testing.assert_array_equal(found.mean, inputs.mean(axis=0, dtype=np.float64))
     np.testing.assert_array_equal(found.scale, inputs.std(axis=0, dtype=np.float64))
 

@@ -196,7 +196,7 @@ def test_planted_views_of_validating_rows_in_training_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A training row is now and then shown as the view of a row that validates."""
-    honest = Batches._orders
+    honest = Batches._make_orders
 
     def leaky(self: Batches, resampled: list[Resampled], seed: int) -> Any:
         orders = honest(self, resampled, seed)
@@ -204,16 +204,16 @@ def test_planted_views_of_validating_rows_in_training_are_caught(
             order.image_at[: len(fold.val)] = fold.val + len(self.rows.train)
         return orders
 
-    monkeypatch.setattr(Batches, "_orders", leaky)
+    monkeypatch.setattr(Batches, "_make_orders", leaky)
     assert what_differs("dbt") == ["weights"]
 
 
 def test_planted_scoring_of_an_augmented_view_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Batches._images
+    honest = Batches._gather_images
 
     def leaky(self: Batches, at: IntArray) -> Any:
         held = np.isin(at, self.rows.folds[0].val)
         return honest(self, np.where(held, at + len(self.rows.train), at))
 
-    monkeypatch.setattr(Batches, "_images", leaky)
+    monkeypatch.setattr(Batches, "_gather_images", leaky)
     assert validation_scores_change_with_the_views()
