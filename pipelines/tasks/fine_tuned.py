@@ -19,7 +19,7 @@ from outerfold.pipelines.training.tails import TailTraining
 
 @dataclass(frozen=True)
 class TailPipeline:
-    """Pipeline of a task that also trains the encoder's tail, which is its last blocks or all of it.
+    """Pipeline of a task that also trains the encoder's tail: its last blocks, or all of it.
 
     Attributes:
         head: pipeline of the head, with all hyper-parameters that do not concern the tail.

@@ -1,1 +1,1 @@
-"""Training loops."""
+"""Training loops of heads and of tails."""

@@ -1,4 +1,4 @@
-"""The epoch loop: every fold of a trial advances together, one stacked step at a time."""
+"""Training loop of heads: all folds of a trial train together, one stacked step at a time."""
 
 from __future__ import annotations
 
@@ -24,25 +24,34 @@ from outerfold.storage.records import FloatArray
 from outerfold.storage.seeds import derive
 
 FIRST_RESTART = 10
+"""Epochs before the first warm restart."""
 FLOOR = 0.01
+"""Smallest learning rate of a schedule, as a share of the largest."""
 TINY = 1e-12
-"""Least probability whose logarithm is taken."""
+"""Smallest probability whose logarithm is taken; smaller ones are raised to it."""
 
 BuildHead = Callable[[RandomStreams, Widths, Standardise], nn.Module]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a head is trained; the same words for both tasks.
+    """Settings of a head's training, with the same names for both tasks.
 
     Attributes:
-        views: augmented views a row may be drawn as, besides the image itself.
-        strength: of those views.
-        every_row: whether any row may be, or only one of a minority class.
-        ens_beta: of the effective-number class weights.
-        decoupled: AdamW instead of Adam.
-        restarts: cosine schedule with warm restarts (10 epochs, doubling) instead of one descent.
-        clip_norm: largest gradient norm, None for none.
+        learning_rate: largest learning rate of the schedule.
+        weight_decay: weight decay of the optimiser.
+        batch_size: largest number of rows of a batch.
+        gamma: exponent of the focal loss; 0 is cross-entropy.
+        label_smoothing: share of the target spread evenly over the classes.
+        ens_beta: beta of the effective-number class weights, in [0, 1).
+        sampler: one of ``SAMPLERS``.
+        views: number of augmented views as which a row may be drawn, besides the image itself.
+        decoupled: whether the optimiser is AdamW instead of Adam.
+        restarts: whether the cosine schedule has warm restarts (10 epochs, doubling) instead of one
+            descent.
+        clip_norm: largest gradient norm; None does not clip.
+        strength: strength of the views.
+        every_row: whether any row may be drawn as a view, or only one of a minority class.
     """
 
     learning_rate: float
@@ -60,9 +69,13 @@ class Recipe:
     every_row: bool = False
 
     def rate(self, done: int, budget: int) -> float:
-        """Learning rate of the epoch after ``done`` epochs of at most ``budget``.
+        """Learning rate of the next epoch.
 
         Reference: Loshchilov & Hutter (2017), SGDR, equation 5, with a floor of 1 %.
+
+        Args:
+            done: number of epochs trained before.
+            budget: largest number of epochs.
         """
         start, length = 0.0, float(budget)
         if self.restarts:
@@ -74,13 +87,21 @@ class Recipe:
 
 
 class StackedTraining:
-    """Trains one network a fold, all folds in step.
+    """Training of one network for each fold, all folds in step.
 
-    A fold's weights, order and draws come from its own seeds, and its rows are masked where
-    they only pad a batch, so that training it in a stack or alone gives the same model.
+    A fold's weights, row order and draws come from its own seeds, and rows that pad a batch are
+    masked, so that a fold gives the same model in a stack and alone.
+
+    Args:
+        recipe: settings of the training.
+        build: function that builds the stack of networks.
+        rows: the training side and its folds.
+        budget: largest number of epochs.
+        seed: seed of the trial.
+        device: ``cpu`` or ``cuda:N``.
 
     Raises:
-        TrainingDiverged: a probability is no longer a number.
+        TrainingDiverged: a loss or a probability is no longer a finite number.
     """
 
     def __init__(
@@ -118,7 +139,7 @@ class StackedTraining:
             decoupled=recipe.decoupled,
             clip_norm=recipe.clip_norm,
         )
-        self.alpha = torch.tensor(self._alpha(), dtype=torch.float32, device=device)
+        self.alpha = torch.tensor(self._class_weights(), dtype=torch.float32, device=device)
         loss = Loss(self.alpha, recipe.gamma, recipe.label_smoothing)
         self.steps = MlpSteps.of(self.network, self.optimiser, self.streams, loss)
 
@@ -134,7 +155,11 @@ class StackedTraining:
             yield Epoch(number, fit_loss, val_loss, probabilities)
 
     def fitted(self, *members: int) -> FittedHead:
-        """A copy of these members' networks, with all they need to read new rows."""
+        """Return a copy of the networks of these folds, with the encoder and source for new rows.
+
+        Args:
+            members: positions of folds that share their rows.
+        """
         empty = np.zeros((len(members), self.widths.image))
         network = self.build(
             RandomStreams([0] * len(members)), self.widths, Standardise(empty, empty)
@@ -147,14 +172,14 @@ class StackedTraining:
         )
 
     def delivered(self, fold: int) -> Resampled:
-        """The rows one fold trains on."""
+        """Return the rows on which fold number ``fold`` trains."""
         return self.batches.orders[fold].resampled
 
     def remarks(self) -> Mapping[str, object]:
-        """Nothing is worth one."""
+        """Return an empty mapping, since a trial stores no facts about this training."""
         return {}
 
-    def _alpha(self) -> FloatArray:
+    def _class_weights(self) -> FloatArray:
         classes = len(self.rows.train.classes)
         return np.stack(
             [
@@ -173,20 +198,20 @@ class StackedTraining:
                 total[steps.fold] += steps.train(run, rate)
         if not self.steps:
             for batch in self.batches.epoch():
-                total += self._step(batch, rate).cpu()
+                total += self._train_step(batch, rate).cpu()
         rows = np.array([len(order.labels) for order in self.batches.orders], dtype=np.float64)
         return np.asarray(total.numpy() / rows)
 
-    def _step(self, batch: Batch, rate: float) -> Tensor:
+    def _train_step(self, batch: Batch, rate: float) -> Tensor:
         mask = batch.mask.squeeze(-1)
         logits = class_logits(self.network(batch.images, batch.tabular, batch.mask))
-        summed = (self._loss(logits, batch.labels) * mask).sum(1)  # (folds,)
-        # A sum over folds keeps each fold's gradient what it would be alone.
+        summed = (self._row_losses(logits, batch.labels) * mask).sum(1)  # (folds,)
+        # The loss is summed over folds, so each fold has the gradient that it would have alone.
         torch.autograd.backward((summed / mask.sum(1).clamp_min(1.0)).sum())
         self.optimiser.step(rate, batch.active)
         return summed.detach()
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         return focal_loss(
             logits,
             labels,
@@ -204,9 +229,9 @@ class StackedTraining:
             logits = [class_logits(self.network(images, tabular, None)) for images in views]
             probabilities = mean_probability(logits)
             scores.append(probabilities.cpu())
-            # The loss of what scores: over several views, of their mean probability.
+            # The loss is that of the scored probability: of the mean where there are several views.
             scored = logits[0] if len(views) == 1 else probabilities.clamp_min(TINY).log().float()
-            losses.append(self._loss(scored, labels).cpu())
+            losses.append(self._row_losses(scored, labels).cpu())
         if not scores:
             nothing = np.zeros((0, len(self.rows.train.classes)))
             return np.full(len(lengths), np.nan), tuple(nothing for _ in lengths)

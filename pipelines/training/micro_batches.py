@@ -1,4 +1,4 @@
-"""What is done when a batch does not fit in memory: smaller parts, whose gradients are added."""
+"""Micro-batches: parts of a batch that does not fit in memory; their gradients are added."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 LEAST = 4
-"""Rows of the smallest micro-batch; batch normalisation says little of fewer."""
+"""Rows of the smallest micro-batch; with fewer rows batch normalisation is too noisy."""
 
 WORDS = (
     "out of memory",
@@ -20,7 +20,7 @@ WORDS = (
 
 
 class Moment(NamedTuple):
-    """A step of training; moments are in the order in which they are trained."""
+    """Position of a training step; moments sort in the order in which steps are trained."""
 
     epoch: int
     fold: int
@@ -28,7 +28,7 @@ class Moment(NamedTuple):
 
 
 class Change(NamedTuple):
-    """From a moment on batches are trained in parts of at most ``rows``."""
+    """Change of the micro-batch size: from this step on, parts have at most ``rows`` rows."""
 
     epoch: int
     fold: int
@@ -37,31 +37,37 @@ class Change(NamedTuple):
 
     @property
     def since(self) -> Moment:
-        """When it was made."""
+        """Position of the first step with this size."""
         return Moment(self.epoch, self.fold, self.step)
 
 
 @dataclass(eq=False)
 class MicroBatches:
-    """The size of micro-batches over a training, as memory has made it.
+    """Size of micro-batches over a training, which falls when memory runs out.
 
-    Given the ``changes`` of an earlier training, one of the same rows and seed takes the same
+    With the ``changes`` of an earlier training, a training of the same rows and seed uses the same
     parts at the same steps, and so gives the same model.
+
+    Attributes:
+        changes: changes of the size, in the order in which they happened.
     """
 
     changes: list[Change] = field(default_factory=list)
 
     @classmethod
     def again(cls, changes: Sequence[Sequence[int]]) -> MicroBatches:
-        """From ``changes`` as a trial keeps them."""
+        """Rebuild the sizes from ``changes`` as a trial stores them: (epoch, fold, step, rows)."""
         return cls([Change(*map(int, change)) for change in changes])
 
     def parts(self, moment: Moment, rows: int) -> int:
-        """How many parts a batch of ``rows`` is trained in."""
-        return -(-rows // min(rows, self._limit(moment, rows)))
+        """Number of parts in which a batch of ``rows`` is trained at ``moment``."""
+        return -(-rows // min(rows, self._limit(moment, rows)))  # rounded up
 
     def halve(self, moment: Moment, rows: int) -> bool:
-        """Halve what did not fit at ``moment``; False where the parts are as small as may be."""
+        """Halve the parts of a batch of ``rows`` that did not fit in memory at ``moment``.
+
+        Return False, without a change, where the halves would have fewer than ``LEAST`` rows.
+        """
         size = min(rows, self._limit(moment, rows)) // 2
         if size < LEAST:
             return False
@@ -79,13 +85,13 @@ class MicroBatches:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    """Whether an error means that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
 
 
 def release() -> None:
-    """Give freed blocks back to the GPU, so that smaller ones find room."""
+    """Return freed memory blocks to the GPU, so that smaller blocks fit there."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Numbers a tail is trained in: half as wide on a GPU, float32 elsewhere."""
+"""Number format of a tail's training: 16-bit floats on a GPU, float32 elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.amp.grad_scaler import GradScaler
 
 @dataclass(frozen=True)
 class Precision:
-    """How the tail's products are rounded while it trains; rows are always scored in float32.
+    """Number format of the tail's products during training; rows are always scored in float32.
 
     Attributes:
         device: kind of device, ``cpu`` or ``cuda``.
-        dtype: of the products; None for float32 throughout.
+        dtype: number format of the products; None for float32 throughout.
     """
 
     device: str
@@ -23,7 +23,7 @@ class Precision:
 
     @classmethod
     def of(cls, device: torch.device) -> Precision:
-        """bfloat16 on a GPU that has it, else float16 there; float32 on a CPU."""
+        """Choose bfloat16 on a GPU that supports it, float16 on another GPU, float32 on a CPU."""
         if device.type != "cuda":
             return cls(device.type, None)
         with torch.cuda.device(device):
@@ -31,11 +31,11 @@ class Precision:
         return cls("cuda", torch.bfloat16 if wide else torch.float16)
 
     def products(self) -> AbstractContextManager[object]:
-        """Inside it products are taken in ``dtype``."""
+        """Return a context inside which products are computed in ``dtype``."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device, self.dtype)
 
     def scaler(self) -> GradScaler:
-        """Keeps gradients of float16 from vanishing; does nothing for the other two."""
+        """Return a scaler that keeps float16 gradients from vanishing; off for other formats."""
         return GradScaler(self.device, enabled=self.dtype is torch.float16)

@@ -1,4 +1,4 @@
-"""One fold of a tail that trains: its weights, its order of rows, its steps."""
+"""Training of a tail and a head on one fold: weights, order of rows, steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from outerfold.pipelines.augmentation.on_the_fly import vary
 from outerfold.pipelines.augmentation.views import view_number
 from outerfold.pipelines.encoders.divide import Tail
 from outerfold.pipelines.fitted.head import mean_probability
-from outerfold.pipelines.fitted.tail import logits_of, score
+from outerfold.pipelines.fitted.tail import compute_logits, score
 from outerfold.pipelines.heads.losses import effective_number_alpha, focal_loss
 from outerfold.pipelines.heads.networks import Standardise, Widths
 from outerfold.pipelines.heads.random_streams import RandomStreams
@@ -32,12 +32,12 @@ BuildTail = Callable[[RandomStreams, Widths, Standardise], nn.Module]
 
 @dataclass(frozen=True)
 class TailRecipe:
-    """How a tail trains with its head.
+    """Settings of the training of a tail with its head.
 
     Attributes:
-        head: of both; its learning rate is the head's.
-        tail_rate: the tail's learning rate over the head's.
-        strength: of the changes of whole images
+        head: settings of both; its learning rate is that of the head.
+        tail_rate: learning rate of the tail divided by that of the head.
+        strength: strength of the random changes of whole images, in [0, 1]
             (``outerfold.pipelines.augmentation.on_the_fly``).
         checkpointing: see ``outerfold.pipelines.encoders.divide.Tail``.
     """
@@ -49,17 +49,26 @@ class TailRecipe:
 
 
 class TailBatch(NamedTuple):
-    """Rows of one step: positions in the training side (n,), the view of each (n,)."""
+    """Rows of one step: their positions in the training side (n,) and their view numbers (n,)."""
 
     at: IntArray
     views: IntArray
 
 
 class TailFold:
-    """A tail and a head that learn one fold, in batches gathered from the rows on disk.
+    """Tail and head of one fold, trained in batches that are read from disk.
 
-    Everything drawn comes from the fold's own seeds and the number of the step, so a fold learns
-    the same whatever folds are trained beside it, and a step that is taken again draws the same.
+    All draws come from the fold's own seeds and the number of the step. So a fold gives the same
+    model whatever other folds train beside it, and a step that is repeated draws the same values.
+
+    Args:
+        recipe: settings of the training.
+        build: function that builds the head.
+        rows: the training side and its folds.
+        which: position of the fold.
+        source: images or activations that the tail reads.
+        seed: seed of the trial.
+        device: device of the training.
     """
 
     def __init__(
@@ -77,12 +86,12 @@ class TailFold:
         self.device, self.fold = device, rows.folds[which]
         self.seed = derive(seed, self.fold.fold.name, "changes")
         self.streams = RandomStreams([derive(seed, self.fold.fold.name, "network")])
-        self.widths = _widths(rows, self.fold)
+        self.widths = _make_widths(rows, self.fold)
         self.head = build(self.streams, self.widths, Standardise.of([self.fold])).to(device)
-        self.tail = _tail(source, recipe, device)
+        self.tail = _make_tail(source, recipe, device)
         self.precision = Precision.of(device)
         self.scaler = self.precision.scaler()
-        self.optimiser = _optimiser(recipe, self.head, self.tail)
+        self.optimiser = _make_optimiser(recipe, self.head, self.tail)
         self.resampled = rows.resampled(which, recipe.head.sampler)
         self.shuffle = np.random.default_rng(derive(seed, self.fold.fold.name, "order"))
         self.draw = torch.Generator().manual_seed(derive(seed, self.fold.fold.name, "draw"))
@@ -93,18 +102,24 @@ class TailFold:
         self.ids = rows.train.ids
 
     def train(self, done: int, rate: float, micro: MicroBatches) -> float:
-        """One epoch at the head's learning rate ``rate``; returns the mean loss of its rows."""
+        """Train one epoch and return the mean loss of its rows.
+
+        Args:
+            done: number of epochs trained before.
+            rate: learning rate of the head.
+            micro: sizes of micro-batches; shrinks when memory runs out.
+        """
         head, tail = self.optimiser.param_groups
         head["lr"], tail["lr"] = rate, rate * self.recipe.tail_rate
-        batches = self._batches()
+        batches = self._draw_batches()
         losses = [
-            self._step(batch, Moment(done, self.which, step), micro)
+            self._train_batch(batch, Moment(done, self.which, step), micro)
             for step, batch in enumerate(batches)
         ]
         return float(sum(losses) / sum(len(batch.at) for batch in batches))
 
     def validate(self) -> tuple[float, FloatArray]:
-        """Mean loss (NaN without rows) and probabilities (val rows, classes)."""
+        """Return the mean loss (NaN without val rows) and the probabilities (val rows, classes)."""
         at = self.fold.val
         if not len(at):
             return float("nan"), np.zeros((0, self.widths.classes))
@@ -120,14 +135,14 @@ class TailFold:
         )
         seen = [torch.cat(views, 1)[0] for views in zip(*parts, strict=True)]
         probabilities = mean_probability(seen)
-        # The loss of what scores: over several views, of their mean probability.
+        # The loss is that of the scored probability: of the mean where there are several views.
         scored = seen[0] if len(seen) == 1 else probabilities.clamp_min(TINY).log().float()
         labels = torch.from_numpy(self.fold.labels[at]).to(self.device)
         with torch.inference_mode():
-            loss = float(self._loss(scored, labels).double().mean())
+            loss = float(self._row_losses(scored, labels).double().mean())
         return loss, probabilities.cpu().numpy()
 
-    def _batches(self) -> list[TailBatch]:
+    def _draw_batches(self) -> list[TailBatch]:
         chosen = self.resampled.order(shuffle=self.shuffle, draw=self.draw)
         at = self.fold.fit[self.resampled.rows][chosen]
         views = np.zeros(len(at), dtype=np.int64)
@@ -138,32 +153,33 @@ class TailFold:
             drawn = numbers[self.shuffle.integers(0, len(numbers), size=len(at))]
             varied = recipe.every_row | np.isin(self.fold.labels[at], self.fold.minority)
             views = np.where(varied, drawn, 0)
-        # Equal parts: a last batch of one row would have no variance to normalise by.
-        count = -(-len(at) // recipe.batch_size)
+        # Parts are equal, since a last batch of one row would have no variance to normalise by.
+        count = -(-len(at) // recipe.batch_size)  # rounded up
         pairs = zip(np.array_split(at, count), np.array_split(views, count), strict=True)
         return [TailBatch(*pair) for pair in pairs]
 
-    def _step(self, batch: TailBatch, moment: Moment, micro: MicroBatches) -> float:
-        """One update from one batch, in parts where it does not fit; the sum of its losses."""
+    def _train_batch(self, batch: TailBatch, moment: Moment, micro: MicroBatches) -> float:
+        """Update once from one batch, in parts if it does not fit; return the sum of its losses."""
         kept = [buffer.clone() for module in (self.head, self.tail) for buffer in module.buffers()]
         while True:
             try:
-                return self._accumulate(batch, moment, micro.parts(moment, len(batch.at)))
+                return self._train_parts(batch, moment, micro.parts(moment, len(batch.at)))
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or not micro.halve(moment, len(batch.at)):
                     raise
-            # Outside the handler, whose traceback holds on to what filled the memory.
-            self._undo(kept)
+            # This runs outside the handler, whose traceback keeps the tensors that filled memory.
+            self._undo_step(kept)
 
-    def _undo(self, kept: list[Tensor]) -> None:
-        """Let go of a step that did not fit, with what its batch normalisation has seen."""
+    def _undo_step(self, kept: list[Tensor]) -> None:
+        """Undo a step that did not fit: clear gradients, reset batch-normalisation statistics."""
         self.optimiser.zero_grad()
         buffers = [buffer for module in (self.head, self.tail) for buffer in module.buffers()]
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
         release()
 
-    def _accumulate(self, batch: TailBatch, moment: Moment, parts: int) -> float:
+    def _train_parts(self, batch: TailBatch, moment: Moment, parts: int) -> float:
+        """Update once from the summed gradients of a batch's parts; return its summed loss."""
         self.head.train()
         self.tail.train()
         number = moment.epoch * 1_000_003 + moment.step
@@ -171,9 +187,9 @@ class TailFold:
         total = 0.0
         for k, chosen in enumerate(np.array_split(np.arange(len(batch.at)), parts)):
             part = TailBatch(batch.at[chosen], batch.views[chosen])
-            summed = self._forward(part, derive(self.seed, number, k))
+            summed = self._sum_losses(part, derive(self.seed, number, k))
             total += float(summed.detach())
-            # Over the whole batch, so that the parts add up to its gradient.
+            # Divided by the size of the whole batch, so that the parts add up to its gradient.
             torch.autograd.backward(self.scaler.scale(summed / len(batch.at)))
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         if self.recipe.head.clip_norm is not None:
@@ -184,9 +200,9 @@ class TailFold:
         self.optimiser.zero_grad()
         return total
 
-    def _forward(self, part: TailBatch, seed: int) -> Tensor:
-        """Summed loss of some rows of a batch."""
-        images = self._gather(part).to(self.device, non_blocking=True)
+    def _sum_losses(self, part: TailBatch, seed: int) -> Tensor:
+        """Summed loss of a part of a batch."""
+        images = self._read_activations(part).to(self.device, non_blocking=True)
         if self.source.pixels:
             images = vary(images, strength=self.recipe.strength, seed=seed)
         mask = torch.ones(1, len(part.at), 1, device=self.device)
@@ -196,7 +212,7 @@ class TailFold:
             enabled=True, benchmark=False, deterministic=True, allow_tf32=True
         )
         with deterministic:
-            logits = logits_of(
+            logits = compute_logits(
                 [self.tail],
                 self.head,
                 images,
@@ -205,10 +221,10 @@ class TailFold:
                 tokens=self.rows.tokens,
                 products=self.precision.products,
             )
-        return self._loss(logits[0], labels).sum()
+        return self._row_losses(logits[0], labels).sum()
 
-    def _gather(self, part: TailBatch) -> Tensor:
-        """Activations of a batch's rows, each in its own view, read from disk."""
+    def _read_activations(self, part: TailBatch) -> Tensor:
+        """Read from disk the activations (n, ...) of a batch's rows, each in its own view."""
         read: list[tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]] = []
         for view in np.unique(part.views).tolist():
             where = np.flatnonzero(part.views == view)
@@ -218,8 +234,8 @@ class TailFold:
             images[where] = values
         return torch.from_numpy(images)
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(n,) of logits (n, classes)."""
+    def _row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss (n,) of each row from logits (n, classes)."""
         return focal_loss(
             logits.unsqueeze(0),
             labels.unsqueeze(0),
@@ -229,18 +245,18 @@ class TailFold:
         )[0]
 
 
-def _widths(rows: TrainingRows, fold: FoldRows) -> Widths:
+def _make_widths(rows: TrainingRows, fold: FoldRows) -> Widths:
     return Widths(len(fold.scaler.mean), rows.tokens, fold.encoder.width, len(rows.train.classes))
 
 
-def _tail(source: TailRows, recipe: TailRecipe, device: torch.device) -> nn.Module:
+def _make_tail(source: TailRows, recipe: TailRecipe, device: torch.device) -> nn.Module:
     tail = source.tail().to(device).to(memory_format=torch.channels_last)
     if isinstance(tail, Tail):
         tail.checkpointing = recipe.checkpointing
     return tail
 
 
-def _optimiser(recipe: TailRecipe, head: nn.Module, tail: nn.Module) -> torch.optim.Adam:
+def _make_optimiser(recipe: TailRecipe, head: nn.Module, tail: nn.Module) -> torch.optim.Adam:
     kind = torch.optim.AdamW if recipe.head.decoupled else torch.optim.Adam
     groups = [{"params": list(module.parameters())} for module in (head, tail)]
     return kind(groups, weight_decay=recipe.head.weight_decay, eps=EPS, fused=True)

@@ -1,4 +1,4 @@
-"""The epoch loop of trainable tails: within an epoch one fold trains after the other."""
+"""Training loop of tails: within an epoch the folds train one after the other."""
 
 from __future__ import annotations
 
@@ -19,17 +19,24 @@ from outerfold.pipelines.training.micro_batches import MicroBatches
 from outerfold.pipelines.training.tail_fold import BuildTail, TailFold, TailRecipe
 
 CHANGES = "micro_batch_changes"
-"""Name under which a trial keeps when its micro-batches became smaller."""
+"""Name of the trial attribute that stores when its micro-batches became smaller."""
 
 
 class TailTraining:
-    """Trains a tail and a head a fold; the same interface as ``StackedTraining``.
+    """Training of a tail and a head for each fold; its interface is that of ``StackedTraining``.
 
     Args:
-        micro: sizes of micro-batches that an earlier run of the same training came to.
+        recipe: settings of the training.
+        build: function that builds a stack of heads.
+        rows: the training side and its folds.
+        source: images or activations that a tail reads.
+        budget: largest number of epochs.
+        seed: seed of the trial.
+        device: ``cpu`` or ``cuda:N``.
+        micro: sizes of micro-batches, from an earlier run of the same training if there was one.
 
     Raises:
-        TrainingDiverged: a probability is no longer a number.
+        TrainingDiverged: a loss or a probability is no longer a finite number.
     """
 
     def __init__(
@@ -65,7 +72,11 @@ class TailTraining:
             yield Epoch(number, fit_loss, np.array(val_loss), probabilities)
 
     def fitted(self, *members: int) -> FittedTail:
-        """A copy of these members' networks, with all they need to read new rows."""
+        """Return a copy of the networks of these folds, with the encoder and source for new rows.
+
+        Args:
+            members: positions of folds that share their rows.
+        """
         chosen = [self.folds[member] for member in members]
         width = chosen[0].widths.image
         empty = np.zeros((len(chosen), width))
@@ -91,11 +102,11 @@ class TailTraining:
         )
 
     def delivered(self, fold: int) -> Resampled:
-        """The rows one fold trains on."""
+        """Return the rows on which fold number ``fold`` trains."""
         return self.folds[fold].resampled
 
     def remarks(self) -> Mapping[str, object]:
-        """Whether memory ran out, and from when on batches were trained in smaller parts."""
+        """Return the smallest micro-batch and all changes of size; empty if all batches fitted."""
         if self.micro.smallest is None:
             return {}
         return {"micro_batch": self.micro.smallest, CHANGES: [list(c) for c in self.micro.changes]}

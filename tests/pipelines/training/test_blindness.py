@@ -188,7 +188,7 @@ def test_planted_alpha_from_validating_rows_is_caught(monkeypatch: pytest.Monkey
         counts = np.bincount(self.rows.train.labels).astype(float)
         return np.stack([effective_number_alpha(counts, 0.9) for _ in self.rows.folds])
 
-    monkeypatch.setattr(heads.StackedTraining, "_alpha", leaky)
+    monkeypatch.setattr(heads.StackedTraining, "_class_weights", leaky)
     assert {"alpha", "weights"} <= set(what_differs())
 
 
