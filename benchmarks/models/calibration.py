@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.shared.small_studies import Pool, carried_out, drawn, pathology_pool, small_config
 from outerfold.objectives.metrics import brier, ece
-from outerfold.pipelines.fitted.calibration import Decision, least_temperature
+from outerfold.pipelines.fitted.calibration import Decision, fit_temperature
 from outerfold.storage.records import DataError, FloatArray, FoldResult, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -40,7 +40,7 @@ def compared(kept: FoldResult) -> tuple[FloatArray, float]:
     assert kept.test is not None
     inner, test = (uncalibrated(rows.probabilities, kept) for rows in (kept.validation, kept.test))
     labels = kept.validation.labels
-    ways = Decision(least_temperature(labels, inner), None), Decision.fit(labels, inner)
+    ways = Decision(fit_temperature(labels, inner), None), Decision.fit(labels, inner)
     scores = [
         [score(kept.test.labels, way.calibrate(test)) for score in (brier, ece)] for way in ways
     ]

@@ -19,7 +19,7 @@ from outerfold.pipelines.augmentation.views import scoring_views
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.fitted.head import ROWS_AT_ONCE
-from outerfold.pipelines.fitted.tail import SCORED, filled, read_by, readings
+from outerfold.pipelines.fitted.tail import SCORED, apply_tails, pad_batch, readings
 from outerfold.pipelines.heads.networks import class_logits
 from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
@@ -155,9 +155,9 @@ class FoldModel:
 
     def _of_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
         """(some views, networks or 1, ...), encoded in the batches of a study."""
-        full, count = filled(squares).numpy(), len(squares)
+        full, count = pad_batch(squares).numpy(), len(squares)
         if self.tails is not None:
-            each = read_by(list(self.tails.each), self.tails.taken(full), tokens=self.tokens)
+            each = apply_tails(list(self.tails.each), self.tails.taken(full), tokens=self.tokens)
             return each[:, :count].transpose(0, 1).cpu().numpy()
         encoded = encoder.encode(full)
         return (encoded.tokens if self.tokens else encoded.pooled)[:count, None]

@@ -28,5 +28,5 @@ def fold_model(
     mean = kept.columns.transform(table).mean(axis=0)
     tails = None
     if divided is not None:
-        tails = Tails(kept.tails_like(divided.tail).requires_grad_(False), divided.trunk)
+        tails = Tails(kept.build_tails(divided.tail).requires_grad_(False), divided.trunk)
     return FoldModel(kept.network, kept.columns, mean, kept.decision, kept.tokens, kept.tta, tails)

@@ -1,1 +1,1 @@
-"""Trained models that predict."""
+"""Trained models that predict, and their calibration."""

@@ -1,12 +1,12 @@
-"""Probabilities to decisions: temperature, shift and threshold learnt from out-of-fold rows.
+"""Calibration and decision: temperature, shift and threshold, fitted on out-of-fold rows.
 
-Class weights, samplers and focal loss move the probabilities of two classes to one side, which a
-temperature cannot undo: it keeps 1/2 where it is. So with two classes a shift of the log-odds is
-fitted beside it (Platt scaling). It keeps the order of rows, and so changes no ranking and, since
-the threshold is fitted after it, no decision.
+Class weights, samplers and focal loss move the probabilities of two classes to one side. A
+temperature cannot undo this, since it leaves 1/2 unchanged. So with two classes a shift of the
+log-odds is fitted together with the temperature (Platt scaling). The shift keeps the order of rows,
+so it changes no ranking; it changes no decision either, since the threshold is fitted after it.
 
-With several classes it would: moved to where they are calibrated, the largest probability is rarely
-that of a rare class, which is what weights and samplers were searched to prevent.
+With several classes a shift would change decisions: after calibration the largest probability is
+rarely that of a rare class, and weights and samplers are searched to prevent just this.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from outerfold.storage.records import FloatArray, IntArray
 Rule = Literal["youden", "sensitivity", "specificity"]
 
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
-_NEAR = 0.01  # of a bound on the logarithm; the search stops short of the bound itself
+"""Bounds of the logarithm of the temperature."""
+_NEAR = 0.01  # distance from a bound that counts as reached; the search stops before the bound
 _TINY = 1e-12
+"""Smallest probability whose logarithm is taken; smaller ones are raised to it."""
 _RIDGE = 1e-4
-"""On the square of the shift, beside a mean log loss: rows of one class would drive it off."""
+"""Penalty on the square of the shift, added to the mean log loss; without it rows of a single class
+would drive the shift to infinity."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How one study's models turn probabilities into a class.
+    """Rule by which the models of one study turn probabilities into a class.
 
     Attributes:
-        temperature: divides log-probabilities; above 1 softens.
-        threshold: two classes decide for the second at or above it; None where several classes
-            decide by the largest probability.
-        shift: of two classes, added to the log-odds of the second after that division; 0 for
-            several.
+        temperature: divisor of the log-probabilities; a value above 1 softens the probabilities.
+        threshold: calibrated probability of the second of two classes from which the decision is
+            for it; None for several classes, where the largest probability decides.
+        shift: with two classes, addend to the log-odds of the second class after that division; 0
+            with several classes.
     """
 
     temperature: float
@@ -54,38 +57,41 @@ class Decision:
         rule: Rule = "youden",
         target: float = 0.9,
     ) -> Decision:
-        """From rows scored by models that did not train on them.
+        """Fit the rule on rows scored by models that did not train on them.
 
         Args:
-            labels: (n,).
+            labels: (n,) class indices.
             probabilities: (n, classes), uncalibrated.
-            rule: how two classes are told apart: the threshold with the largest sensitivity +
-                specificity (Youden 1950), or the most demanding one that still reaches a
-                ``target`` sensitivity or specificity.
-            target: of that rule, in (0, 1).
+            rule: choice of the threshold for two classes: ``youden`` takes the largest sensitivity
+                + specificity (Youden 1950); ``sensitivity`` takes the highest and ``specificity``
+                the lowest threshold that still reaches ``target``.
+            target: sensitivity or specificity to reach, in (0, 1).
 
-        Reference: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2; of two
+        Reference: Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2; for two
         classes Platt (1999), Probabilistic outputs for support vector machines.
         """
         if probabilities.shape[1] != 2:
-            return cls(least_temperature(labels, probabilities), None)
+            return cls(fit_temperature(labels, probabilities), None)
         temperature, shift = _temperature_and_shift(labels, probabilities)
         score = cls(temperature, None, shift).calibrate(probabilities)[:, 1]
         return cls(temperature, fit_threshold(labels == 1, score, rule, target), shift)
 
     @property
     def note(self) -> str:
-        """What a reader must know of the fit; empty for nothing."""
+        """Warning about the fit for the reader of a report; empty where there is none."""
         if np.log(self.temperature) < _LOG_RANGE[1] - _NEAR:
             return ""
         return (
             f"the temperature reached its bound of {np.exp(_LOG_RANGE[1]):.0f}: out-of-fold "
-            "probabilities told the classes hardly apart, so neither they nor a threshold on them "
+            "probabilities hardly separate the classes, so neither they nor a threshold on them "
             "carry over to the refitted model"
         )
 
     def calibrate(self, probabilities: FloatArray) -> FloatArray:
-        """(n, classes) softened or sharpened, and shifted; the order of rows is kept."""
+        """Return calibrated probabilities (n, classes) of uncalibrated ones (n, classes).
+
+        With two classes the order of the rows stays the same.
+        """
         scaled = np.log(np.clip(probabilities, _TINY, None)) / self.temperature
         scaled[:, 1] += self.shift
         scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
@@ -93,33 +99,44 @@ class Decision:
         return calibrated
 
     def decide(self, calibrated: FloatArray) -> IntArray:
-        """(n,) class index from calibrated probabilities."""
+        """Return class indices (n,) for calibrated probabilities (n, classes)."""
         return decide(calibrated, self.threshold)
 
 
 def decide(calibrated: FloatArray, threshold: float | None) -> IntArray:
-    """(n,) class index: the second of two classes from ``threshold`` on, else the likeliest."""
+    """Return class indices (n,) for calibrated probabilities (n, classes).
+
+    Args:
+        calibrated: (n, classes).
+        threshold: probability from which the second of two classes is decided; None decides for
+            the most probable class.
+    """
     if threshold is None:
         return np.asarray(calibrated.argmax(axis=1), dtype=np.int64)
     return np.asarray(calibrated[:, 1] >= threshold, dtype=np.int64)
 
 
 def middle_threshold(thresholds: Sequence[float]) -> float:
-    """The median of several models' thresholds, for the mean of their probabilities.
+    """Median of several models' thresholds, used as threshold on the mean of their probabilities.
 
-    Where there is no middle one, the midpoint of the two on the logit scale. The models of an
-    ensemble were measured with these very thresholds, each fitted without its test rows; a
-    threshold fitted on the outer test rows instead would make the rows that measure choose. The
-    median, since a threshold by Youden's rule is the place of a flat maximum: one model's may lie
-    at the edge of its scores and would move a mean. That the mean of several models' probabilities
-    spreads a little less than one model's is left out of account.
+    With an even number of models it is the midpoint of the middle two on the logit scale. The
+    models of an ensemble were measured with these same thresholds, each fitted without its test
+    rows; a threshold fitted on the outer test rows would let the rows that measure also choose.
+    The median is used because a threshold by Youden's rule is at a flat maximum: one model's
+    threshold may be at the edge of its scores and would move a mean. The mean of several models'
+    probabilities varies a little less than one model's; the threshold does not correct for this.
     """
     near = np.clip(np.array(thresholds), _TINY, 1 - _TINY)
     return float(1 / (1 + np.exp(-np.median(np.log(near / (1 - near))))))
 
 
-def least_temperature(labels: IntArray, probabilities: FloatArray) -> float:
-    """The temperature of least log loss."""
+def fit_temperature(labels: IntArray, probabilities: FloatArray) -> float:
+    """Return the temperature with the smallest log loss, in 0.05..20.
+
+    Args:
+        labels: (n,) class indices.
+        probabilities: (n, classes), uncalibrated.
+    """
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
@@ -131,7 +148,10 @@ def least_temperature(labels: IntArray, probabilities: FloatArray) -> float:
 
 
 def _temperature_and_shift(labels: IntArray, probabilities: FloatArray) -> tuple[float, float]:
-    """Of least log loss; the loss is convex in 1 / temperature and the shift."""
+    """Return the temperature and shift with the smallest penalised log loss, for two classes.
+
+    The loss is convex in 1 / temperature and the shift, so its minimum is unique.
+    """
     logs = np.log(np.clip(probabilities, _TINY, None))
     odds = logs[:, 1] - logs[:, 0]
 
@@ -160,14 +180,18 @@ def fit_threshold(
     rule: Rule,
     target: float,
 ) -> float:
-    """The threshold on ``score`` (n,) that the rule of ``Decision.fit`` asks for.
+    """Return the threshold on ``score`` that a rule of ``Decision.fit`` chooses.
 
     Args:
-        positive: (n,) whether a row is of the second class.
+        positive: (n,) True for a row of the second class.
+        score: (n,) calibrated probability of the second class.
+        rule: see ``Decision.fit``.
+        target: see ``Decision.fit``.
     """
     values = np.unique(score)
-    # Halfway between neighbours: a threshold on a training score would hang on its last digit.
-    # The last cut is above every score: where the top ones are negative, only it is specific.
+    # Cuts lie halfway between neighbouring scores: a threshold equal to a score would depend on its
+    # last digit. The last cut is above every score: where the rows with the top score are negative,
+    # no lower cut has specificity 1.
     above = np.nextafter(values[-1], np.inf)
     cuts = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2, [above]])
     ranks = np.sort(score[positive]), np.sort(score[~positive])
@@ -178,4 +202,4 @@ def fit_threshold(
     if rule == "sensitivity":
         return float(cuts[np.flatnonzero(sensitivity >= target)[-1]])
     reached = np.flatnonzero(specificity >= target)
-    return float(cuts[reached[0] if len(reached) else -1])  # none only without negatives
+    return float(cuts[reached[0] if len(reached) else -1])  # empty only without negative rows

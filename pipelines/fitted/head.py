@@ -1,4 +1,4 @@
-"""A trained head, and how it is kept and found again."""
+"""Trained head: its prediction for new rows, and its weights as tensors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.storage.records import Features, FloatArray
 
 ROWS_AT_ONCE = 8192
-"""Rows scored at a time, over all networks; bounds memory, does not change a result."""
+"""Number of rows scored at a time, summed over all networks; it limits memory and changes no
+result."""
 
 
 def mean_probability(logits: Sequence[Tensor]) -> Tensor:
-    """Of the views of the same rows, (..., classes) each."""
+    """Mean probability (..., classes) over the views of the same rows.
+
+    Args:
+        logits: one tensor (..., classes) for each view.
+    """
     probabilities = [torch.softmax(view.double(), dim=-1) for view in logits]
     return torch.stack(probabilities).mean(0) if len(logits) > 1 else probabilities[0]
 
@@ -30,11 +35,11 @@ class FittedHead:
     """Networks whose probabilities are averaged, with the encoder of their clinical columns.
 
     Attributes:
-        network: a stack of one or several, in evaluation mode, their input scalers inside.
-        encoder: fitted on the rows that trained the network.
-        source: where the images of the rows to score are represented.
+        network: stack of one or more networks in evaluation mode, with their input scalers.
+        encoder: encoder of clinical columns, fitted on the rows that trained the network.
+        source: source of the image representations of the rows to score.
         tokens: whether images are read as spatial tokens.
-        tta: augmented views over which, with the image itself, probabilities are averaged.
+        tta: number of augmented views; probabilities are averaged over them and the image itself.
     """
 
     network: nn.Module
@@ -45,11 +50,11 @@ class FittedHead:
 
     @property
     def networks(self) -> int:
-        """How many are averaged."""
+        """Number of networks whose probabilities are averaged."""
         return len(next(self.network.parameters()))
 
     def predict(self, features: Features) -> FloatArray:
-        """(n, classes) probabilities before calibration; it cannot see a label."""
+        """Return probabilities (n, classes) before calibration; ``features`` hold no label."""
         step = -(-ROWS_AT_ONCE // self.networks)
         parts = [
             self._score(features.select(features.ids[start : start + step].tolist()))
@@ -58,7 +63,7 @@ class FittedHead:
         return np.concatenate(parts)
 
     def state(self) -> Mapping[str, Tensor]:
-        """Tensors by name, for ``torch.save``."""
+        """Return the weights as tensors by name, for ``torch.save``."""
         return {name: value.contiguous() for name, value in self.network.state_dict().items()}
 
     @torch.inference_mode()

@@ -1,4 +1,7 @@
-"""A trained tail with its head: how rows are scored, and how it is kept and found again."""
+"""Trained tails with their heads: prediction for new rows, and weights as tensors.
+
+*Readings* are the inputs that heads read: pooled vectors or spatial tokens.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,24 @@ from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.records import Features, FloatArray
 
 SCORED = 16
-"""Rows scored at once; a short batch is filled up, so that a row's numbers do not depend on its
-neighbours."""
+"""Number of rows scored at once; a shorter batch is padded to this size, so that the values of a
+row do not depend on the other rows."""
 
 Products = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, eq=False)
 class FittedTail:
-    """Networks whose probabilities are averaged, each a tail of the encoder and a head.
+    """Networks whose probabilities are averaged; each is a tail of the encoder and a head.
 
     Attributes:
-        network: the heads, a stack of one or several, in evaluation mode.
-        tails: one a head, in the same order.
-        encoder: of clinical columns, fitted on the rows that trained the networks.
-        source: where activations of the rows to score lie.
+        network: stack of one or more heads in evaluation mode.
+        tails: one tail for each head, in the same order.
+        encoder: encoder of clinical columns, fitted on the rows that trained the networks.
+        source: source of the activations of the rows to score.
         tokens: whether heads read spatial tokens.
-        device: where rows are scored.
-        tta: augmented views over which, with the image itself, probabilities are averaged.
+        device: device on which rows are scored.
+        tta: number of augmented views; probabilities are averaged over them and the image itself.
     """
 
     network: nn.Module
@@ -50,11 +53,11 @@ class FittedTail:
 
     @property
     def networks(self) -> int:
-        """How many are averaged."""
+        """Number of networks whose probabilities are averaged."""
         return len(self.tails)
 
     def predict(self, features: Features) -> FloatArray:
-        """(n, classes) probabilities before calibration; it cannot see a label."""
+        """Return probabilities (n, classes) before calibration; ``features`` hold no label."""
         device = torch.device(self.device)
         self.network.to(device)
         self.tails.to(device)
@@ -75,24 +78,24 @@ class FittedTail:
         return torch.cat(scores).numpy()
 
     def state(self) -> Mapping[str, Tensor]:
-        """Tensors by name, for ``torch.save``."""
+        """Return the weights as tensors by name, for ``torch.save``."""
         heads = {f"head.{name}": value for name, value in self.network.state_dict().items()}
         tails = {f"tails.{name}": value for name, value in self.tails.state_dict().items()}
         return {name: value.cpu().contiguous() for name, value in {**heads, **tails}.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what ``state`` gave."""
+        """Set the weights to those that another model's ``state`` returned."""
         load(state, self.network, self.tails)
 
 
 def load(state: Mapping[str, Tensor], head: nn.Module, tails: nn.Module) -> None:
-    """Give a stack of heads and their tails the weights of ``FittedTail.state``."""
+    """Load the weights of ``FittedTail.state`` into a stack of heads and its tails."""
     for part, module in (("head.", head), ("tails.", tails)):
         own = {k[len(part) :]: value for k, value in state.items() if k.startswith(part)}
         module.load_state_dict(own)
 
 
-def logits_of(
+def compute_logits(
     tails: Sequence[nn.Module],
     head: nn.Module,
     images: Tensor,
@@ -102,27 +105,30 @@ def logits_of(
     tokens: bool,
     products: Products = nullcontext,
 ) -> Tensor:
-    """(networks, n, classes) of one batch that every network reads.
+    """Logits (networks, n, classes) of one batch, which every network reads.
 
     Args:
-        images: (n, ...) as the tails take them.
+        tails: one tail for each network.
+        head: stack of heads, one for each network.
+        images: (n, ...) inputs of the tails.
         tabular: (n, k) encoded clinical columns.
-        mask: (1, n, 1) while training.
-        products: the context in which tails multiply; heads always do in float32.
+        mask: (1, n, 1) while training, 1 for a row and 0 for padding; None when predicting.
+        tokens: whether heads read spatial tokens.
+        products: context in which tails compute products; heads always compute in float32.
     """
-    seen = read_by(tails, images, tokens=tokens, products=products)
+    seen = apply_tails(tails, images, tokens=tokens, products=products)
     columns = tabular.expand(len(tails), *tabular.shape)
     return class_logits(head(seen, columns, mask))
 
 
-def read_by(
+def apply_tails(
     tails: Sequence[nn.Module], images: Tensor, *, tokens: bool, products: Products = nullcontext
 ) -> Tensor:
-    """(networks, n, ...) float32, what each head reads of images as the tails take them."""
-    return torch.stack([_read(tail, images, tokens, products) for tail in tails])
+    """Readings (networks, n, ...) of ``images (n, ...)`` in float32, one entry for each tail."""
+    return torch.stack([_apply_tail(tail, images, tokens, products) for tail in tails])
 
 
-def _read(tail: nn.Module, images: Tensor, tokens: bool, products: Products) -> Tensor:
+def _apply_tail(tail: nn.Module, images: Tensor, tokens: bool, products: Products) -> Tensor:
     with products():
         pooled, spatial = tail(images)
     read: Tensor = to_grid(spatial) if tokens else pooled
@@ -139,11 +145,20 @@ def readings(
     device: torch.device,
     view: int = 0,
 ) -> Iterator[Tensor]:
-    """(networks, some rows, ...) what each head reads of one view, by tails in evaluation mode."""
+    """Yield readings (networks, k, ...) of one view, for at most ``SCORED`` rows at a time.
+
+    Args:
+        tails: one tail for each network, in evaluation mode.
+        source: source of the activations.
+        ids: rows to read.
+        tokens: whether heads read spatial tokens.
+        device: device of the tails.
+        view: number of the view; 0 is the image itself.
+    """
     for start in range(0, len(ids), SCORED):
         names = ids[start : start + SCORED]
-        images = filled(source.activations(names, view)).to(device)
-        yield read_by(tails, images, tokens=tokens)[:, : len(names)]
+        images = pad_batch(source.activations(names, view)).to(device)
+        yield apply_tails(tails, images, tokens=tokens)[:, : len(names)]
 
 
 @torch.inference_mode()
@@ -158,7 +173,20 @@ def score(
     device: torch.device,
     tta: int = 0,
 ) -> Iterator[list[Tensor]]:
-    """(networks, some rows, classes) logits, in evaluation mode, of each view that scores."""
+    """Yield the logits (networks, k, classes) of each scoring view, ``SCORED`` rows at a time.
+
+    It puts the tails and the head in evaluation mode.
+
+    Args:
+        tails: one tail for each network.
+        head: stack of heads, one for each network.
+        source: source of the activations.
+        ids: n rows to score.
+        tabular: (n, k) encoded clinical columns.
+        tokens: whether heads read spatial tokens.
+        device: device of tails and head.
+        tta: number of augmented views besides the image itself.
+    """
     for module in (*tails, head):
         module.eval()
     for start in range(0, len(ids), SCORED):
@@ -167,14 +195,14 @@ def score(
         columns[: len(names)] = tabular[start : start + SCORED]
         views = []
         for view in scoring_views(tta):
-            images = filled(source.activations(names, view)).to(device)
-            logits = logits_of(tails, head, images, columns.to(device), None, tokens=tokens)
+            images = pad_batch(source.activations(names, view)).to(device)
+            logits = compute_logits(tails, head, images, columns.to(device), None, tokens=tokens)
             views.append(logits[:, : len(names)])
         yield views
 
 
-def filled(images: NDArray[np.generic]) -> Tensor:
-    """A batch of ``SCORED`` images, the missing ones black."""
+def pad_batch(images: NDArray[np.generic]) -> Tensor:
+    """Pad images (n, ...) with black ones to a batch of ``SCORED``."""
     whole = np.zeros((SCORED, *images.shape[1:]), images.dtype)
     whole[: len(images)] = images
     return torch.from_numpy(whole)

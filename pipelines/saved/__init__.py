@@ -1,1 +1,1 @@
-"""Trained models as files, and back."""
+"""Trained models as files: writing them and reading them back."""

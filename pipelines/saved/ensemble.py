@@ -1,12 +1,13 @@
-"""`--final ensemble`: the outer models, averaged, as the model that ships.
+"""Ensemble of the outer models, which ``--final ensemble`` ships as the final model.
 
-After nnU-Net (Isensee et al. 2021), which ships the mean of its five cross-validation models. Each
-member keeps what its own study chose and learnt: configuration, encoder of the images and of the
-clinical columns, scaler, temperature. Their calibrated probabilities are averaged with equal
-weight. No study of all rows is searched, which saves one search of six with five outer folds. The
-Brier score and the log loss of a mean are never above the mean of the members' own (both are
-convex); of other metrics that is expected, and none is measured: every row has trained most
-members.
+It follows nnU-Net (Isensee et al. 2021), which ships the mean of its five cross-validation models.
+Each member keeps what its own study chose and learnt: configuration, image encoder, encoder of
+clinical columns, scaler, temperature. The members' calibrated probabilities are averaged with equal
+weights. There is no search on all rows, which saves one search of six with five outer folds.
+
+The Brier score and the log loss of the mean are never above the mean of the members' values (both
+are convex). Other metrics are expected to behave in the same way. None can be measured, since every
+row has trained most members.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import write_ensemble
 
 SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")
-"""What the members' ``preprocessing.json`` have in common, said once."""
+"""Keys of ``preprocessing.json`` that all members share; the ensemble's file has each once."""
 
 
 def ship_ensemble(folder: RunFolder, members: Sequence[str]) -> Ensemble:
-    """Put the finished models of the studies ``members`` together in ``final/``.
+    """Write an ensemble of the finished models of the studies ``members`` to ``final/``.
 
-    What it writes depends on those models alone, so that it may be done again.
+    The files depend on those models alone, so this may be repeated.
     """
     kept = {name: read_json(folder.study(name) / PREPROCESSING) for name in members}
     thresholds = [own["threshold"] for own in kept.values()]

@@ -1,6 +1,7 @@
-"""The shipped model: what `final/` holds so that a new image can be scored with nothing else.
+"""Files of a saved model; with ``final/`` alone, a new image can be scored.
 
-Every study's folder holds the same of its own model; `final/` of an ensemble holds its members.
+The folder of every study has the same files for its own model. ``final/`` of an ensemble contains
+its members.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.runs.folder import RunFolder
 
 SCHEMA = 1
+"""Version of the format of ``preprocessing.json``."""
 PREPROCESSING = "preprocessing.json"
+"""File in a study's folder with all that its model needs besides the weights."""
 ENCODER_FILE = "encoder.json"
-"""In the run directory: the card of the encoder that studies read their images by; where they
-choose from several, the first one's, with the cards of the ``others`` in it."""
+"""File in the run directory with the card of the image encoder. Where studies choose from several
+encoders, it is the card of the first, and its key ``others`` has the cards of the others."""
 
 
 def write_encoder_cards(folder: RunFolder, cards: Sequence[Mapping[str, Any]]) -> None:
-    """Keep the cards (``encoder_card``) of all encoders of a run."""
+    """Write the cards (``encoder_card``) of all encoders of a run to ``encoder.json``."""
     first, *others = cards
     write_json(folder.path / ENCODER_FILE, {**first, **({"others": others} if others else {})})
 
 
 def read_encoder_card(folder: RunFolder, name: str) -> dict[str, Any]:
-    """The card of one encoder of a run; of its first where ``name`` is empty."""
+    """Read the card of one encoder of a run; an empty ``name`` means the first encoder."""
     first = read_json(folder.path / ENCODER_FILE)
     cards = [{**first}, *first.get("others", [])]
     cards[0].pop("others", None)
@@ -45,11 +48,15 @@ def write_preprocessing(
     decision: Decision,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write ``preprocessing.json`` of one study's folder; the weights are beside it.
+    """Write ``preprocessing.json`` to one study's folder, where the weights are too.
 
     Args:
-        facts: task, classes, synthetic, the encoder's card (``encoder_card``), and what makes
-            augmented views, where some score.
+        path: folder of the study.
+        pipeline: hyper-parameters of the model.
+        fitted: the trained model.
+        decision: its calibration and threshold.
+        facts: task, classes, synthetic, the encoder's card (``encoder_card``), and the key of the
+            augmentation where augmented views are scored.
     """
     write_json(
         path / PREPROCESSING,
@@ -70,7 +77,12 @@ def write_preprocessing(
 
 
 def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:
-    """What names an encoder and its preprocessing for good."""
+    """Return the card of an encoder, which identifies its weights, preprocessing and libraries.
+
+    Args:
+        encoder: the image encoder.
+        weights: path of the weights file that the user gave; empty for pretrained weights.
+    """
     return {
         "name": encoder.name,
         "weights": str(Path(weights).resolve()) if weights else "",

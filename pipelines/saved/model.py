@@ -1,4 +1,4 @@
-"""The model of one study, read back from its folder."""
+"""Model of one study, read from its folder."""
 
 from __future__ import annotations
 
@@ -43,11 +43,13 @@ PIPELINES: dict[str, Callable[..., Pipeline]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """The pretrained encoder that a model reads images by.
+    """Description of the pretrained encoder whose image representations a model reads.
 
     Attributes:
-        weights: file it was built from; empty for its own.
-        framing: how images came to fill its square.
+        name: ``family:model``.
+        weights: weights file that the user gave; empty for the encoder's default weights.
+        weights_sha256: SHA-256 (64 hex digits) of the weights file.
+        framing: how an image of any shape becomes the encoder's square.
     """
 
     name: str
@@ -57,34 +59,38 @@ class Origin:
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> Origin:
-        """What a card (``outerfold.pipelines.saved.files.encoder_card``) names."""
+        """Read the description from a card (``outerfold.pipelines.saved.files.encoder_card``)."""
         framing = Framing(card["fit"], card["crop"])
         return cls(card["name"], card["weights"], card["weights_sha256"], framing)
 
     def built(self) -> Encoder:
-        """The very encoder.
+        """Build the encoder with the same weights.
 
         Raises:
-            DataError: its weights cannot be had, or are others by now.
+            DataError: the weights cannot be found, or their SHA-256 differs.
         """
         weights = Path(self.weights) if self.weights else None
         encoder = build(self.name, weights=weights, framing=self.framing)
         if encoder.weights_sha256 != self.weights_sha256:
             raise DataError(
-                f"{self.name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., the "
-                f"model was trained on {self.weights_sha256[:12]}...; give it those"
+                f"{self.name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., but "
+                f"the model was trained with {self.weights_sha256[:12]}...; install those weights"
             )
         return encoder
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """The model of one study, without its data.
+    """Model of one study, without its data.
 
     Attributes:
-        decision: with the study's own temperature, shift and threshold.
-        tails: weights of heads and tails, where blocks of the encoder were trained; else empty.
-        origin: what it reads images by.
+        network: stack of one or more heads in evaluation mode.
+        columns: encoder of clinical columns.
+        tokens: whether heads read spatial tokens.
+        tta: number of augmented views; probabilities are averaged over them and the image itself.
+        decision: calibration and threshold of the study.
+        tails: weights of heads and tails where blocks of the encoder were trained; else empty.
+        origin: the pretrained encoder.
     """
 
     network: torch.nn.Module
@@ -96,18 +102,24 @@ class Member:
     origin: Origin
 
     def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
-        """Calibrated probabilities (n, classes)."""
-        return self.decision.calibrate(self._fitted(source).predict(features))
+        """Return calibrated probabilities (n, classes) for rows whose images are in ``source``."""
+        return self.decision.calibrate(self._bind_source(source).predict(features))
 
-    def _fitted(self, source: ImageSource) -> Fitted:
+    def _bind_source(self, source: ImageSource) -> Fitted:
         if not self.tails:
             return FittedHead(self.network, self.columns, source, self.tokens, self.tta)
         assert isinstance(source, TrunkSource)
-        tails = self.tails_like(source.tail())
+        tails = self.build_tails(source.tail())
         return FittedTail(self.network, tails, self.columns, source, self.tokens, tta=self.tta)
 
-    def tails_like(self, pretrained: torch.nn.Module) -> torch.nn.ModuleList:
-        """The trained tails, one a network, in evaluation mode; the heads get their weights too."""
+    def build_tails(self, pretrained: torch.nn.Module) -> torch.nn.ModuleList:
+        """Build the trained tails, one for each network, in evaluation mode.
+
+        The heads in ``network`` get their trained weights too.
+
+        Args:
+            pretrained: tail of the pretrained encoder.
+        """
         networks = len(next(self.network.parameters()))
         tails = torch.nn.ModuleList(deepcopy(pretrained) for _ in range(networks)).eval()
         load(self.tails, self.network, tails)
@@ -115,41 +127,41 @@ class Member:
 
 
 def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
-    """``preprocessing.json`` of one finished study.
+    """Read ``preprocessing.json`` of one finished study.
 
     Raises:
-        DataError: it or the weights are gone.
+        DataError: this file or the weights are missing.
     """
     path = folder.study(study)
     for name in (PREPROCESSING, "model.pt"):
         if not (path / name).exists():
             raise DataError(
-                f"{path / name}: is not there, and the study's model cannot be had without it; "
-                "run the study again with this version"
+                f"{path / name}: this file is missing, and without it the study's model cannot be "
+                "read; run the study again with this version"
             )
     found: dict[str, Any] = read_json(path / PREPROCESSING)
     return found
 
 
 def read_member(folder: RunFolder, study: str) -> Member:
-    """The model that one finished study kept.
+    """Read the model of one finished study.
 
     Raises:
-        DataError: it is gone, or another version's.
+        DataError: the model is missing, or another version wrote it.
     """
     path, kept = folder.study(study), read_preprocessing(folder, study)
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     try:
-        return member_of(kept, state)
+        return build_member(kept, state)
     except (RuntimeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"{path}: its model is not what {PREPROCESSING} says ({reason}); run the study again "
-            "with this version"
+            f"{path}: the model does not fit {PREPROCESSING} ({reason}); run the study again with "
+            "this version"
         ) from None
 
 
-def _column(kept: dict[str, Any]) -> FittedColumn:
+def _read_column(kept: dict[str, Any]) -> FittedColumn:
     column = Column(**{**kept["column"], "levels": tuple(kept["column"]["levels"])})
     return replace(
         FittedColumn(column, kept["fill"]),
@@ -161,21 +173,21 @@ def _column(kept: dict[str, Any]) -> FittedColumn:
     )
 
 
-def member_of(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
-    """From the contents of ``preprocessing.json`` and the weights beside it."""
-    columns = TabularColumns(tuple(_column(column) for column in kept["columns"]))
+def build_member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
+    """Build a model from the contents of ``preprocessing.json`` and the weights of its folder."""
+    columns = TabularColumns(tuple(_read_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept.get("trainable_blocks", 0) else {}
-    network = _network(kept, columns, {} if tails else state)
+    network = _build_heads(kept, columns, {} if tails else state)
     return Member(
         network, columns, kept["tokens"], kept["tta"], decision, tails, Origin.of(kept["encoder"])
     )
 
 
-def _network(
+def _build_heads(
     kept: dict[str, Any], columns: TabularColumns, state: Mapping[str, torch.Tensor]
 ) -> torch.nn.Module:
-    """The heads; untrained where ``state`` is empty."""
+    """Build the stack of heads; it is untrained where ``state`` is empty."""
     width = kept["image_width"]
     widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
     networks = kept.get("networks", 1)

@@ -1,4 +1,4 @@
-"""Kept models, read back: so that a new image can be scored with nothing but a run's `final/`."""
+"""Prediction with a finished run's model: ``final/`` alone is enough to score a new image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from outerfold.pipelines.fitted.calibration import decide
 from outerfold.pipelines.images.activations import Division, image_source
 from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
 from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMA
-from outerfold.pipelines.saved.model import Member, Origin, member_of
+from outerfold.pipelines.saved.model import Member, Origin, build_member
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.readers.columns import encode_value
 from outerfold.storage.records import (
@@ -36,15 +36,20 @@ from outerfold.storage.runs.folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class Shipped:
-    """The model of a finished run, without its data.
+    """Shipped (final) model of a finished run, without its data.
 
     Attributes:
+        task: ``dbt`` or ``multimodal``.
+        classes: names of the classes, in the order of their indices.
         members: one refitted model, or the outer models of an ensemble, each with the encoder that
             its own study chose.
-        threshold: on the mean of the members' calibrated probabilities; None for several classes.
-        augmentation: what made the views that score (``augmentation_key``); empty where none do.
-        synthetic: trained on synthetic data; good for nothing but a demonstration.
-        blocks: of the encoder that were trained.
+        threshold: threshold on the mean of the members' calibrated probabilities; None for several
+            classes.
+        augmentation: key of the augmentation of scored views (``augmentation_key``); empty where
+            no augmented views are scored.
+        synthetic: whether it was trained on synthetic data, so that it serves as demonstration
+            only.
+        blocks: number of trained blocks of the encoder, or ``all``.
     """
 
     task: str
@@ -57,25 +62,31 @@ class Shipped:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Clinical columns it reads."""
+        """Clinical columns that the model reads."""
         return tuple(fitted.column for fitted in self.members[0].columns.columns)
 
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
-        """Calibrated probabilities (n, classes) and decisions (n,) for images and columns.
+        """Return calibrated probabilities (n, classes) and decided class indices (n,) for new rows.
+
+        Args:
+            features: image files and clinical columns of n rows.
+            cache: folder for image representations.
 
         Raises:
-            DataError: an encoder's weights cannot be had, or other code makes the views here.
+            DataError: an encoder's weights cannot be found, or the installed code makes augmented
+                views in another way.
         """
         refuse_other_views(self.augmentation, self.task)
         origins = dict.fromkeys(member.origin for member in self.members)
-        sources = [(one.name, self._represented(features, one, cache)) for one in origins]
+        sources = [(one.name, self._represent_images(features, one, cache)) for one in origins]
         return self.score_from(features, ByEncoder(tuple(sources)))
 
     def score_from(self, features: Features, sources: Sources) -> tuple[FloatArray, IntArray]:
-        """The same of images that are represented already: the mean over the members.
+        """Return the same as ``score`` for rows whose image representations exist already.
 
         Args:
-            sources: one for each encoder by which a member reads images.
+            features: n rows.
+            sources: one source for each encoder of the members.
         """
         each = [
             member.calibrated(features, source_of(sources, member.origin.name))
@@ -84,8 +95,8 @@ class Shipped:
         calibrated: FloatArray = np.mean(each, axis=0)
         return calibrated, decide(calibrated, self.threshold)
 
-    def _represented(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
-        """Images as the members of one encoder read them."""
+    def _represent_images(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
+        """Compute the image representations that the members with one encoder read."""
         own, encoder = [one for one in self.members if one.origin == origin], origin.built()
         views = Views(scoring_views(own[0].tta), TASK_STYLES[self.task])
         division = Division(encoder, origin.weights, self.blocks)
@@ -94,21 +105,29 @@ class Shipped:
 
 
 def refuse_other_views(augmentation: str, task: str) -> None:
-    """``DataError`` where views that score come from something else than ``augmentation``.
+    """Refuse a model whose augmented views the installed code makes in another way.
 
     Args:
-        augmentation: what a model keeps of it; empty where no views score.
+        augmentation: key that the model stores; empty where no augmented views are scored.
+        task: ``dbt`` or ``multimodal``.
+
+    Raises:
+        DataError: the key of the installed code differs.
     """
     if augmentation and augmentation != augmentation_key(TASK_STYLES[task]):
         raise DataError(
-            "this model averages over augmented views (--tta), which the code or libraries "
-            "installed here make in another way than those it was fitted with; install the "
-            "versions of the run's provenance.json"
+            "this model averages over augmented views (--tta), but the code or libraries "
+            "installed here make these views in another way than at the time of its training; "
+            "install the versions of the run's provenance.json"
         )
 
 
 def read_shipped(folder: RunFolder) -> Shipped:
-    """The shipped model of a run; a run that is not finished raises ``DataError``."""
+    """Read the shipped (final) model of a run.
+
+    Raises:
+        DataError: the run is not finished, or another version wrote its model.
+    """
     path = folder.study(FINAL)
     if not (path / "model.pt").exists():
         raise DataError(
@@ -117,12 +136,15 @@ def read_shipped(folder: RunFolder) -> Shipped:
         )
     kept = read_json(path / PREPROCESSING)
     if kept["schema"] != SCHEMA:
-        raise DataError(f"{path}: schema {kept['schema']} is not known here, only {SCHEMA}")
+        raise DataError(
+            f"{path}: this version reads schema {SCHEMA} only, and the model has schema "
+            f"{kept['schema']}"
+        )
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     members = (
-        tuple(member_of({**kept, **each}, state[each["name"]]) for each in kept["members"])
+        tuple(build_member({**kept, **each}, state[each["name"]]) for each in kept["members"])
         if "members" in kept
-        else (member_of(kept, state),)
+        else (build_member(kept, state),)
     )
     return Shipped(
         kept["task"],
@@ -136,20 +158,25 @@ def read_shipped(folder: RunFolder) -> Shipped:
 
 
 def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:
-    """Rows for new images that share the clinical columns ``given`` as text; absent is missing.
+    """Return the rows of new images, which all share the same clinical values.
+
+    Args:
+        shipped: the model that will score them.
+        images: image files, one for each row.
+        given: clinical values as text, by column; an absent column is a missing value.
 
     Raises:
-        DataError: a column the model does not know, or a value that cannot be read.
+        DataError: a column that the model does not have, or a value that cannot be read.
     """
     columns = shipped.columns
     known = [column.name for column in columns]
-    strangers = [name for name in given if name not in known]
-    if strangers:
-        raise DataError(f"--{strangers[0]}: the model has no such column; it has {known}")
-    values = [_value(column, given.get(column.name)) for column in columns]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise DataError(f"--{unknown[0]}: the model has no such column; it has {known}")
+    values = [_encode_text(column, given.get(column.name)) for column in columns]
     paths = np.array([str(path.resolve()) for path in images])
     return Features(paths, paths, np.tile(np.array([values]), (len(paths), 1)), columns)
 
 
-def _value(column: Column, text: str | None) -> float:
+def _encode_text(column: Column, text: str | None) -> float:
     return float("nan") if text is None else encode_value(column, text)

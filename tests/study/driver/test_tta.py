@@ -198,4 +198,4 @@ def test_views_made_by_other_code_are_refused(
     write_json(path / FINAL / "preprocessing.json", {**kept, "augmentation": "0" * 64})
     image = finished.read_dataset().features.images.tolist()[0]
     assert main(["predict", str(path), image]) == 2
-    assert "in another way than those it was fitted with" in capsys.readouterr().err
+    assert "in another way than at the time of its training" in capsys.readouterr().err

@@ -124,6 +124,6 @@ def test_a_score_without_its_views_or_with_other_views_is_refused(
     path = copy / "outer-2" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "augmentation": "0" * 64})
-    assert "installed here make in another way" in refused(capsys, copy)
+    assert "installed here make these views in another way" in refused(capsys, copy)
     write_json(path, {**kept, "tta": 0})
     assert "predictions.csv holds" in refused(capsys, copy)
