@@ -1,1 +1,1 @@
-"""Networks, losses and random numbers of the heads."""
+"""Heads: networks, losses, optimiser and random streams."""

@@ -1,4 +1,4 @@
-"""The heads of the two tasks, each a stack of one network a fold."""
+"""Heads of the two tasks; each head is a stack with one network for each fold."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from outerfold.pipelines.rows.training_rows import FoldRows
 from outerfold.storage.records import FloatArray
 
 ATTENTION_HEADS = 4
+"""Number of attention heads, for pooling and for fusion."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Sizes a network is built for.
+    """Sizes of a network's inputs and outputs.
 
     Attributes:
         image: width of an image representation.
         tokens: True where an image is (tokens, image) instead of (image,).
-        tabular: width of the encoded clinical columns; 0 for none.
-        classes: number of classes; two share one logit.
+        tabular: width of the encoded clinical columns; 0 without columns.
+        classes: number of classes; two classes share one logit.
     """
 
     image: int
@@ -35,19 +36,26 @@ class Widths:
 
     @property
     def logits(self) -> int:
-        """Outputs of the last layer."""
+        """Number of outputs of the last layer: 1 for two classes, else one for each class."""
         return 1 if self.classes == 2 else self.classes
 
 
 class Network(Protocol):
-    """``(images (folds, rows, ...), tabular (folds, rows, k), mask) -> (folds, rows, logits)``."""
+    """Interface of a stack of heads."""
 
     def __call__(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
-        """``mask (folds, rows, 1)`` while training, None when predicting."""
+        """Return logits (folds, rows, logits).
+
+        Args:
+            images: (folds, rows, width) or (folds, rows, tokens, width).
+            tabular: (folds, rows, k) encoded clinical columns.
+            mask: (folds, rows, 1) while training, 1 for a row and 0 for padding; None when
+                predicting.
+        """
 
 
 class Standardise(nn.Module):
-    """Scales inputs by each fold's own mean and spread, which travel with the weights."""
+    """Scaling of inputs by each fold's mean and standard deviation, which are saved as weights."""
 
     mean: Tensor
     scale: Tensor
@@ -59,24 +67,25 @@ class Standardise(nn.Module):
 
     @classmethod
     def of(cls, folds: list[FoldRows]) -> Standardise:
-        """One scaler a fold, ``(folds, 1, width)``."""
+        """Stack the scalers of the folds; the mean and scale are ``(folds, 1, width)``."""
         return cls(
             np.stack([fold.scaler.mean for fold in folds]),
             np.stack([fold.scaler.scale for fold in folds]),
         )
 
     def forward(self, x: Tensor, block: float = 1.0) -> Tensor:
-        """``(folds, rows, width)``, divided by ``block`` besides."""
+        """Standardise ``x (folds, rows, width)``, then divide it by ``block``."""
         factor = 1.0 / (self.scale * block)
         return torch.addcmul(-self.mean * factor, x, factor)
 
 
 class AttentionPool(nn.Module):
-    """Spatial tokens to one vector, by four heads that each learn where to look.
+    """Attention pooling of spatial tokens to one vector, with four heads.
 
-    Head h weighs the tokens by a softmax of a learnt query against its share of the width and
-    pools that share. Queries start at zero, so training starts from the mean of the tokens.
-    After Ilse, Tomczak & Welling (2018), attention-based multiple-instance pooling.
+    Each head owns a quarter of the width. It weights the tokens by the softmax of the products of
+    its learnt query with its quarter, and pools this quarter. Queries start at zero, so training
+    starts from the mean of the tokens. The method follows Ilse, Tomczak & Welling (2018),
+    attention-based multiple-instance pooling.
     """
 
     def __init__(self, folds: int, width: int) -> None:
@@ -87,7 +96,11 @@ class AttentionPool(nn.Module):
         self.query = nn.Parameter(torch.zeros(folds, ATTENTION_HEADS, share))
 
     def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
-        """``tokens (folds, rows, t, width)``, ``scale (folds, 1, width)`` -> one vector a row."""
+        """Pool ``tokens (folds, rows, t, width)`` to (folds, rows, width).
+
+        Args:
+            scale: (folds, 1, width) standard deviation of the mean token, see ``Standardise``.
+        """
         folds, rows, count, width = tokens.shape
         weights = self.weights(tokens, scale)
         pooled = torch.bmm(weights.transpose(1, 2), tokens.view(folds * rows, count, width))
@@ -96,27 +109,32 @@ class AttentionPool(nn.Module):
         return kept.reshape(folds, rows, width)
 
     def weights(self, tokens: Tensor, scale: Tensor) -> Tensor:
-        """What each head gives each token, (folds * rows, t, heads); sums to 1 over the tokens."""
+        """Attention weights (folds * rows, t, heads); each head's sum to 1 over the tokens.
+
+        Args:
+            tokens: (folds, rows, t, width).
+            scale: (folds, 1, width) standard deviation of the mean token.
+        """
         folds, rows, count, width = tokens.shape
-        # Dividing the query instead of the tokens saves a copy of the largest tensor here; the
-        # mean cancels in the softmax.
+        # The query is divided instead of the tokens, which saves a copy of the largest tensor; the
+        # mean of the tokens cancels in the softmax.
         query = self.query / scale.view(self.query.shape) / self.query.shape[-1] ** 0.5
-        # Each head's query stands in a block of an otherwise empty (width, heads) matrix, and each
-        # head pools the whole width, of which its share is kept: four times the arithmetic, but
-        # the tokens are read in place instead of being copied into another order.
-        blocks = torch.stack([_blocks(heads) for heads in query])
+        # Each head's query fills a block of an otherwise empty (width, heads) matrix, and each head
+        # pools the whole width, of which only its quarter is used. This is four times the
+        # arithmetic, but the tokens are read in place and need not be copied into another order.
+        blocks = torch.stack([_make_block_matrix(heads) for heads in query])
         logits = torch.bmm(tokens.view(folds, rows * count, width), blocks)
         return torch.softmax(logits.view(folds * rows, count, ATTENTION_HEADS), dim=1)
 
 
-def _blocks(heads: Tensor) -> Tensor:
-    """(heads, share) -> (heads * share, heads), each head's numbers in rows of its own."""
+def _make_block_matrix(heads: Tensor) -> Tensor:
+    """Block matrix (heads * share, heads) of ``heads (heads, share)``, with own rows per head."""
     blocks: Tensor = torch.block_diag(*heads)  # type: ignore[no-untyped-call]
     return blocks.T
 
 
 class EmbeddingMLP(nn.Module):
-    """Embedding (or attended tokens) -> 256 -> 128 -> logits."""
+    """Head of the dbt task: embedding (or attended tokens) -> 256 -> 128 -> logits."""
 
     def __init__(
         self, streams: RandomStreams, widths: Widths, scaler: Standardise, *, dropout: float
@@ -129,7 +147,7 @@ class EmbeddingMLP(nn.Module):
         self.out = Linear(streams, 128, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
-        """The dbt task reads no clinical column."""
+        """Return logits (folds, rows, logits); see ``Network``. ``tabular`` is ignored."""
         pooled = images if self.pool is None else self.pool(images, self.scaler.scale)
         hidden = self.second(self.first(self.scaler(pooled), mask), mask)
         logits: Tensor = self.out(hidden)
@@ -139,9 +157,10 @@ class EmbeddingMLP(nn.Module):
 class AttentionFusion(nn.Module):
     """Four-head self-attention over two tokens, the image and the clinical columns.
 
-    No bias on keys, values and output: the softmax cancels the first, the batch normalisation
-    that follows the others, so their true gradients are zero and Adam would step on the rounding
-    noise (see ``StackedBlock``). The biases of the two tokens reach the queries.
+    Keys, values and output have no bias. The softmax cancels a bias of the keys, and the following
+    batch normalisation cancels the other two, so their true gradients are zero and Adam would take
+    steps along rounding noise (see ``StackedBlock``). The biases of the two tokens act on the
+    queries.
     """
 
     def __init__(self, streams: RandomStreams, image: int, tabular: int, width: int) -> None:
@@ -152,7 +171,11 @@ class AttentionFusion(nn.Module):
         self.out = Linear(streams, width, width, bias=False)
 
     def forward(self, image: Tensor, tabular: Tensor) -> Tensor:
-        """(folds, rows, image), (folds, rows, tabular) -> (folds, rows, 2 * width)."""
+        """Fuse image (folds, rows, image) and columns (folds, rows, tabular).
+
+        Returns:
+            (folds, rows, 2 * width), both tokens one after the other.
+        """
         tokens = torch.stack([self.image(image), self.tabular(tabular)], dim=2)
         folds, rows, two, width = tokens.shape
         heads = self.qkv(tokens.view(folds, rows * two, width))
@@ -166,11 +189,12 @@ class AttentionFusion(nn.Module):
 
 
 class FusionNetwork(nn.Module):
-    """Image embedding and clinical columns, joined or attended, to a 128-32 classifier.
+    """Head of the multimodal task: image embedding and clinical columns, then a 128-32 classifier.
 
-    The image block is scaled by the root of its width, as multi-block analysis does, so that its
-    hundreds of numbers together weigh as much as one column: unscaled, they drown the columns and
-    overfit first (252 images, inner folds: ROC-AUC 0.73 unscaled, 0.77 scaled, linear model 0.77).
+    The image part is divided by the square root of its width, as in multi-block analysis, so that
+    its hundreds of numbers together weigh as much as one column. Without this they dominate the
+    columns and overfit first (252 images, inner folds: ROC-AUC 0.73 unscaled, 0.77 scaled, linear
+    model 0.77).
     """
 
     FUSED = 128
@@ -206,7 +230,7 @@ class FusionNetwork(nn.Module):
         self.out = Linear(streams, 32, widths.logits)
 
     def forward(self, images: Tensor, tabular: Tensor, mask: Tensor | None) -> Tensor:
-        """Both inputs -> logits."""
+        """Return logits (folds, rows, logits); see ``Network``."""
         joined = self.scaler(images, block=images.shape[-1] ** 0.5)
         if self.columns is not None:
             for block in self.columns:
@@ -221,7 +245,10 @@ class FusionNetwork(nn.Module):
 
 
 def class_logits(logits: Tensor) -> Tensor:
-    """(..., logits) -> (..., classes): one logit stands for two classes, the first fixed at 0."""
+    """Return logits of all classes (..., classes) for a network's outputs (..., logits).
+
+    A single output is the logit of the second of two classes; that of the first is 0.
+    """
     if logits.shape[-1] > 1:
         return logits
     return torch.cat([torch.zeros_like(logits), logits], dim=-1)

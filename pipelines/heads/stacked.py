@@ -1,8 +1,7 @@
-"""Layers that hold every fold's weights and train them in one batched product.
+"""Layers with the weights of all folds, which train in one batched product.
 
-The leading axis of every tensor is the fold. Rows that only pad a fold to the batch size are
-masked: they reach neither the batch statistics nor the loss, so a fold trained in a stack
-learns what it would learn alone.
+The first axis of every tensor is the fold. Rows that pad a fold to the batch size are masked: they
+enter neither the batch statistics nor the loss, so a fold in a stack learns the same as alone.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from outerfold.pipelines.heads.random_streams import RandomStreams
 BATCH_NORM_MOMENTUM = 0.1
 BETAS = (0.9, 0.999)
 EPS = 1e-6
-"""Of Adam: torch's 1e-8 blows rounding noise of a vanishing gradient up to a full-size step."""
+"""Epsilon of Adam; torch's 1e-8 turns the rounding noise of a vanishing gradient into a full-size
+step."""
 
 
 class Linear(nn.Module):
-    """``x (folds, rows, fan_in) -> (folds, rows, fan_out)``; torch's own initial values."""
+    """Linear layer (folds, rows, fan_in) -> (folds, rows, fan_out), initialised as in torch."""
 
     def __init__(
         self, streams: RandomStreams, fan_in: int, fan_out: int, *, bias: bool = True
@@ -37,13 +37,13 @@ class Linear(nn.Module):
         self.sink: Sink | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """One batched matrix product for all folds."""
+        """Compute one batched matrix product for all folds."""
         product: Tensor = Product.apply(x, self.weight, self.sink)
         return product if self.bias is None else product + self.bias
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation a fold, over the rows that are not padding."""
+    """Batch normalisation of each fold over the rows that are not padding."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -56,18 +56,22 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(folds, 1, width))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``x (folds, rows, width)``, ``mask (folds, rows, 1)`` 1 for a row, 0 for padding."""
+        """Normalise ``x (folds, rows, width)``.
+
+        Args:
+            mask: (folds, rows, 1), 1 for a row and 0 for padding; None uses the running statistics.
+        """
         if mask is None:
             scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
             return x * scale + (self.bias - self.running_mean * scale)
         count = mask.sum(1, keepdim=True).clamp_min(1.0)
         given = x, mask / count, self.weight, self.bias
         normal, mean, var = Normalise.apply(*given)
-        self._remember(mean, var, count)
+        self._update_running(mean, var, count)
         return torch.as_tensor(normal)
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+    def _update_running(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
         unbiased = var * count / (count - 1).clamp_min(1.0)
         step = BATCH_NORM_MOMENTUM * (count > 1)
         self.running_mean += step * (mean - self.running_mean)
@@ -75,14 +79,14 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from each fold's own stream, drawn on the CPU on every device."""
+    """Dropout with masks from each fold's own stream; they are drawn on the CPU for any device."""
 
     def __init__(self, streams: RandomStreams, rate: float) -> None:
         super().__init__()
         self.streams, self.rate = streams, rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zeroes a share ``rate`` of ``x (folds, rows, width)`` while training."""
+        """Set a share ``rate`` of ``x (folds, rows, width)`` to zero while training."""
         if not self.training or self.rate == 0.0:
             return x
         kept = self.streams.kept(x.shape[1], x.shape[2], self.rate)
@@ -90,10 +94,10 @@ class Dropout(nn.Module):
 
 
 class StackedBlock(nn.Module):
-    """Linear, batch normalisation, ReLU, dropout.
+    """Block of a linear layer, batch normalisation, ReLU and dropout.
 
-    No bias before the normalisation: its true gradient is zero, and Adam would turn the rounding
-    noise of zero into full-size steps.
+    The linear layer has no bias: its true gradient before a normalisation is zero, and Adam would
+    turn the rounding noise of zero into full-size steps.
     """
 
     def __init__(self, streams: RandomStreams, fan_in: int, fan_out: int, dropout: float) -> None:
@@ -103,22 +107,27 @@ class StackedBlock(nn.Module):
         self.dropout = Dropout(streams, dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``x (folds, rows, fan_in)``; the mask is None where nothing is being trained."""
+        """Map ``x (folds, rows, fan_in)`` to (folds, rows, fan_out).
+
+        Args:
+            mask: (folds, rows, 1), 1 for a row and 0 for padding; None when predicting.
+        """
         hidden: Tensor = self.dropout(torch.relu(self.norm(self.linear(x), mask)))
         return hidden
 
 
 class StackedAdam:
-    """torch's fused Adam or AdamW over one flat ``(folds, parameters)`` buffer.
+    """Optimiser with torch's fused Adam or AdamW over one flat ``(folds, parameters)`` buffer.
 
-    The parameters of the module become views of the buffer, so that a step is one pass whatever
-    the number of layers, the gradient norm is a row norm, and a fold whose epoch has ended (fewer
-    batches than its neighbours) keeps weights and moments untouched.
+    The parameters of the module become views of the buffer. So a step is one pass for any number of
+    layers, the gradient norm is a row norm, and a fold whose epoch has ended (it has fewer batches
+    than others) keeps its weights and moments unchanged.
 
     Args:
-        module: stacked layers; every parameter has the fold as its leading axis.
+        module: stacked layers; the first axis of every parameter is the fold.
+        weight_decay: weight decay.
         decoupled: True for AdamW (Loshchilov & Hutter 2019), False for Adam with L2.
-        clip_norm: largest gradient norm of one fold; None for no clipping.
+        clip_norm: largest gradient norm of one fold; None does not clip.
     """
 
     def __init__(
@@ -130,14 +139,14 @@ class StackedAdam:
         self.gradients = torch.zeros_like(self.values)
         self.means, self.squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.steps = list(torch.zeros(len(self.values), device=self.values.device))
-        _share(parameters, self.values, self.gradients)
+        _share_buffers(parameters, self.values, self.gradients)
         self._views = {id(p): p.grad for p in parameters if p.grad is not None}
-        self.sinks = _sinks(module) if self.values.device.type == "cpu" else []
-        self._zeroed = [p.grad for p in parameters if p.grad is not None]  # none of a sink's
+        self.sinks = _attach_sinks(module) if self.values.device.type == "cpu" else []
+        self._zeroed = [p.grad for p in parameters if p.grad is not None]  # without those of a sink
 
     @torch.no_grad()
     def step(self, learning_rate: float, active: Tensor) -> None:
-        """One update of the folds where ``active (folds,)`` is True; clears the gradients."""
+        """Update the folds where ``active (folds,)`` is True, then clear the gradients."""
         for sink in self.sinks:
             sink.settle()
         self._update(
@@ -149,11 +158,11 @@ class StackedAdam:
             sink.stale = True
 
     def step_of(self, fold: int, learning_rate: float) -> None:
-        """The same of one fold whose gradients were all written where ``gradient_of`` says."""
+        """Update one fold whose gradients were all written to the tensors of ``gradient_of``."""
         self._update([fold], learning_rate)
 
     def gradient_of(self, parameter: nn.Parameter) -> Tensor:
-        """Where a step reads the gradient of a parameter of the module, in its shape."""
+        """Tensor from which a step reads the gradient of a parameter, in the parameter's shape."""
         return self._views[id(parameter)]
 
     def _update(self, folds: Sequence[int], learning_rate: float) -> None:
@@ -181,18 +190,18 @@ class StackedAdam:
         )
 
 
-def _share(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
+def _share_buffers(parameters: Sequence[nn.Parameter], values: Tensor, gradients: Tensor) -> None:
     """Make parameters and their gradients views of the buffers."""
-    # The views are spread over the folds' rows; torch warns that gradients are copied to them,
-    # which is the point.
+    # The views are not contiguous over the folds' rows, so torch warns that gradients are copied
+    # to them; this is intended.
     warnings.filterwarnings("ignore", message="grad and param do not obey")
-    for parameter, (start, stop) in zip(parameters, _spans(parameters), strict=True):
+    for parameter, (start, stop) in zip(parameters, _column_spans(parameters), strict=True):
         parameter.data = values[:, start:stop].view(parameter.shape)
         parameter.grad = gradients[:, start:stop].view(parameter.shape)
 
 
-def _sinks(module: nn.Module) -> list[Sink]:
-    """Let the backward pass write the weights' gradients where they are now."""
+def _attach_sinks(module: nn.Module) -> list[Sink]:
+    """Let the backward pass write the gradients of weights directly to their present tensors."""
     sinks = []
     for layer in module.modules():
         if isinstance(layer, Linear) and layer.weight.grad is not None:
@@ -202,7 +211,7 @@ def _sinks(module: nn.Module) -> list[Sink]:
     return sinks
 
 
-def _spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+def _column_spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
     start = 0
     for parameter in parameters:
         stop = start + parameter[0].numel()

@@ -74,7 +74,7 @@ class Origin:
         if encoder.weights_sha256 != self.weights_sha256:
             raise DataError(
                 f"{self.name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., but "
-                f"the model was trained with {self.weights_sha256[:12]}...; install those weights"
+                f"the model was trained with {self.weights_sha256[:12]}...; restore those weights"
             )
         return encoder
 
