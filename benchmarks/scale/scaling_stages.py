@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial
 
-from outerfold.pipelines.images.embeddings import EmbeddingTable, keep
+from outerfold.pipelines.images.embeddings import EmbeddingTable, write_table
 from outerfold.pipelines.saved.files import ENCODER_FILE
 from outerfold.reports.write import write_report
 from outerfold.storage.audit.audit import audit_dataset
@@ -180,7 +180,7 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
             some = names[start : start + CHUNK]
             writer.append(some, rng.standard_normal((len(some), dim), dtype=np.float32))
     context = store.folder.relative_to(cache).as_posix()
-    return keep(cache, EmbeddingTable(context, None, dim, 0, 1, "", contents)).name
+    return write_table(cache, EmbeddingTable(context, None, dim, 0, 1, "", contents)).name
 
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:

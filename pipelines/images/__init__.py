@@ -1,1 +1,1 @@
-"""Images as encoders represent them."""
+"""Image representations: decoded squares, embeddings and activations, stored on disk."""

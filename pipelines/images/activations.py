@@ -1,4 +1,4 @@
-"""Where a trainable tail reads its images: activations of the frozen trunk, kept once on disk."""
+"""Inputs of a trainable tail: activations of the frozen trunk, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -25,32 +25,37 @@ from outerfold.storage.records import DataError, Features
 
 GIB = 2**30
 UNTOUCHED = Views((0,), STYLES[0])
+"""View 0 alone, the image itself."""
 SPARE = GIB
-"""Bytes left free on the disk whatever is kept."""
+"""Bytes on the disk that stay free."""
 
 
 class TailRows(ImageSource, Protocol):
-    """An image source whose images may also be read where a tail takes them."""
+    """Image source that also gives the inputs of a tail."""
 
     @property
     def pixels(self) -> bool:
-        """Whether the tail takes 8-bit images instead of activations."""
+        """Whether the tail reads 8-bit images instead of activations."""
 
     def activations(self, ids: Sequence[str], view: int = 0) -> NDArray[Any]:
-        """(n, positions, channels) float16, or (n, s, s, 3) 8-bit images."""
+        """Return inputs of the tail: (n, positions, channels) float16, or (n, s, s, 3) 8-bit."""
 
     def tail(self) -> nn.Module:
-        """A copy of the pretrained tail, see ``outerfold.pipelines.encoders.divide.Tail``."""
+        """Return a copy of the pretrained tail, a ``Tail`` of ``pipelines.encoders.divide``."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrunkSource:
-    """Handle of an encoder cut in two; it pickles to names, however many images there are.
+    """Handle of the images of an encoder that is cut in two.
+
+    It pickles to a few names, whatever the number of images.
 
     Attributes:
-        embeddings: of the whole pretrained encoder, view 0 alone.
-        cut: whose ``tokens`` are activations at the cut, or 8-bit images.
-        encoder, weights, weights_sha256: how the tail is built again in another process.
+        embeddings: embeddings by the whole pretrained encoder, view 0 alone.
+        cut: handle whose ``tokens`` are activations at the cut, or 8-bit images.
+        encoder, weights, weights_sha256: name, weights file and SHA-256, from which another process
+            builds the tail.
+        blocks: number of trained blocks, the last ones, or ``all``.
     """
 
     embeddings: Embeddings
@@ -67,39 +72,44 @@ class TrunkSource:
 
     @property
     def views(self) -> int:
-        """One more than the largest number of a view of the activations."""
+        """Largest view number of the activations, plus 1."""
         return self.cut.views
 
     @property
     def pixels(self) -> bool:
-        """See ``TailRows``."""
+        """Whether the tail reads 8-bit images instead of activations."""
         return self.blocks == ALL
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
-        """Of the pretrained encoder, before any training."""
+        """Return pooled embeddings (n, dim) by the pretrained encoder, before any training."""
         return self.embeddings.pooled(ids, view)
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float16]:
-        """Of the pretrained encoder, before any training."""
+        """Return spatial tokens (n, tokens, token_dim) by the pretrained encoder."""
         return self.embeddings.tokens(ids, view)
 
     def activations(self, ids: Sequence[str], view: int = 0) -> NDArray[Any]:
-        """See ``TailRows``."""
+        """Return inputs of the tail; see ``TailRows.activations``."""
         return self.cut.tokens(ids, view)
 
     def tail(self) -> nn.Module:
-        """See ``TailRows``; weights that have changed since raise ``DataError``."""
-        divided = _divided(self.encoder, self.weights, self.weights_sha256, self.blocks)
+        """Return a copy of the pretrained tail.
+
+        Raises:
+            DataError: the encoder's weights have changed since.
+        """
+        divided = _divide_encoder(self.encoder, self.weights, self.weights_sha256, self.blocks)
         return deepcopy(divided.tail)
 
 
 @dataclass(frozen=True, eq=False)
 class Division:
-    """What is cut, and where.
+    """Encoder and the number of blocks at its end that are trained.
 
     Attributes:
-        weights: file the encoder was built from; empty for its own.
-        blocks: that are trained, the last ones, or ``all``.
+        encoder: the pretrained encoder.
+        weights: weights file that the user gave; empty for the encoder's default weights.
+        blocks: number of trained blocks, the last ones, or ``all``; 0 keeps the encoder frozen.
     """
 
     encoder: Encoder
@@ -117,9 +127,9 @@ def image_source(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Embeddings | TrunkSource:
-    """Embeddings of images, and what a tail reads where blocks of the encoder are trained.
+    """Compute embeddings of images, and the inputs of the tail where encoder blocks are trained.
 
-    See ``embed`` and ``trunk_source``.
+    The arguments are those of ``embed`` and ``trunk_source``.
     """
     how: dict[str, Any] = {
         "cache": cache,
@@ -143,11 +153,16 @@ def trunk_source(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> TrunkSource:
-    """Compute and keep what a tail reads.
+    """Compute and keep on disk the inputs of a tail.
 
     Args:
-        views: of the activations; 8-bit images have view 0 alone.
-        tokens: keep the pretrained encoder's spatial tokens as well.
+        features: rows; only ids and image files matter.
+        division: the encoder and its trained blocks.
+        cache: folder for all stores.
+        views: views of the activations; 8-bit images have view 0 alone.
+        tokens: whether to keep the pretrained encoder's spatial tokens as well.
+        device: device of the encoder.
+        progress: called as by ``embed``.
 
     Raises:
         DataError: the encoder cannot be cut, or an image cannot be read.
@@ -165,10 +180,12 @@ def trunk_source(
 def room_for(
     features: Features, division: Division, *, cache: Path, views: Views, device: str
 ) -> str:
-    """How much ``trunk_source`` keeps, in words; empty where it keeps no activations.
+    """Describe the disk space of ``trunk_source`` in a sentence; empty if it keeps no activations.
+
+    The arguments are those of ``trunk_source``.
 
     Raises:
-        DataError: the disk lacks room for it.
+        DataError: the disk has too little free space.
     """
     trunk = divide(division.encoder, division.blocks).trunk
     if trunk is None:
@@ -193,11 +210,11 @@ def room_for(
 
 
 @lru_cache(maxsize=2)
-def _divided(name: str, weights: str, sha256: str, blocks: Blocks) -> Divided:
+def _divide_encoder(name: str, weights: str, sha256: str, blocks: Blocks) -> Divided:
     encoder = build(name, weights=Path(weights) if weights else None)
     if encoder.weights_sha256 != sha256:
         raise DataError(
-            f"{name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., the run "
-            f"began with {sha256[:12]}...; give it those"
+            f"{name}: the weights here have SHA-256 {encoder.weights_sha256[:12]}..., but the run "
+            f"began with {sha256[:12]}...; restore those weights"
         )
     return divide(encoder, blocks)

@@ -1,4 +1,4 @@
-"""Decoded images at an encoder's size, kept as 8-bit squares in a memory-mapped store."""
+"""Squares: decoded 8-bit images at an encoder's size, kept in a memory-mapped store."""
 
 from __future__ import annotations
 
@@ -16,24 +16,34 @@ from outerfold.storage.images.pixels import WINDOW
 from outerfold.storage.images.read import read_image
 
 CHUNK = 256
-"""Rows written at once: what a kill can cost, some seconds of work."""
+"""Number of rows written at once; a killed process loses at most these, some seconds of work."""
 
 DECODE = 2
-"""Raised when ``storage/images/read.py`` or ``storage/images/dicom.py`` gives other pixels."""
+"""Version of the decoder; it must increase when ``storage/images/read.py`` or
+``storage/images/dicom.py`` gives other pixels."""
 
 
 def square_key(side: int, framing: Framing) -> dict[str, object]:
-    """All that a square's pixels depend on besides the image file."""
+    """Return the cache key of squares: everything their pixels depend on besides the image file.
+
+    Args:
+        side: side of the square, in pixels.
+        framing: how an image of any shape becomes a square.
+    """
     return {"decode": DECODE, "window": list(WINDOW), "side": side, **framing.key()}
 
 
 def read_square(path: Path | str, side: int, framing: Framing) -> NDArray[np.uint8]:
-    """An image file as (side, side, 3); an unreadable one raises ``DataError``."""
+    """Read an image file as a square (side, side, 3).
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     return framing.square(read_image(path), side)
 
 
 def open_squares(cache: Path, side: int, framing: Framing) -> RowCache:
-    """The store of squares of this side; rows are named by the SHA-256 of the image file."""
+    """Open the store of squares of this side; rows are named by the SHA-256 of the file."""
     return RowCache.open(cache / "squares", square_key(side, framing), (side, side, 3), np.uint8)
 
 
@@ -45,14 +55,17 @@ def keep_squares(
     threads: int,
     done: Callable[[int], None],
 ) -> RowCache:
-    """Decode what the store lacks of ``paths`` (content hash to file); returns it with that.
+    """Decode the images that the store lacks and return the store with them.
 
     Args:
-        store: from ``open_squares``.
-        paths: files by the SHA-256 of their content.
-        framing: the one the store was opened with.
-        threads: decoders at work; Pillow decodes outside the interpreter's lock.
-        done: told how many images each written chunk held.
+        store: store from ``open_squares``.
+        paths: image files by the SHA-256 of their content.
+        framing: framing with which the store was opened.
+        threads: number of decoding threads; Pillow decodes outside the interpreter's lock.
+        done: function called with the number of images of each written chunk.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     if not store.missing(list(paths)):
         return store

@@ -1,4 +1,4 @@
-"""Frozen representations of images, computed once and kept: ``embed`` adds what is missing."""
+"""Computation of frozen image representations: ``embed`` adds those that the cache lacks."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from numpy.typing import NDArray
 from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
 from outerfold.pipelines.encoders._base import Encoder, recipe
 from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
-from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, keep, row_name
+from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, row_name, write_table
 from outerfold.storage.cache.row_store import RowCache, Writer
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Features
 
 BATCH = 16
-"""Images an encoder sees at once; a short batch is filled up with black ones.
+"""Number of images that an encoder reads at once; a shorter batch is padded with black images.
 
-Kernels are chosen by shape, so with one shape a row's numbers do not depend on its neighbours. On
-two CPU cores 16 was as fast as 8 and 1.7 times as fast as 32.
+Libraries choose kernels by shape, so with one shape a row's values do not depend on the other rows.
+On two CPU cores 16 was as fast as 8 and 1.7 times as fast as 32.
 """
 
 __all__ = ["Embeddings", "count_missing", "embed", "embedded_squares"]
 
 Progress = Callable[[int, int], None]
+"""Function of (steps done, steps in all)."""
 
 
 class _Job(NamedTuple):
-    name: str  # of the row
+    name: str  # name of the row in the stores
     content: str  # SHA-256 of the image file
     view: int
 
@@ -52,33 +53,36 @@ def embed(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Embeddings:
-    """Embed every row that the cache lacks; killed and run again it goes on where it was.
+    """Embed every row that the cache lacks; after a kill, a new call continues the work.
 
     Args:
         features: rows; only ids and image files matter.
-        encoder: from ``outerfold.pipelines.encoders.registry.build``.
-        cache: folder for all stores; safe to share between studies and processes.
-        views: how many views of each row counting view 0, one count or one by id (1 where
-            absent), made by the first of ``STYLES``; or exactly which and how made.
-        tokens: keep the spatial tokens too.
-        device: where the encoder runs; values of different kinds of device are kept apart.
-        threads: of torch and of the decoders; all cores when None. Put back afterwards.
-        progress: told (steps done, steps in all) as it goes; a step is an image decoded or a
-            view encoded. Not called when nothing is missing.
+        encoder: encoder from ``outerfold.pipelines.encoders.registry.build``.
+        cache: folder for all stores; studies and processes may share it.
+        views: number of views of each row with view 0 counted, either one number or a number by id
+            (1 where absent), made by the first of ``STYLES``; or ``Views``, which name the views
+            and their style.
+        tokens: whether to keep the spatial tokens too.
+        device: device of the encoder; values of different kinds of device are stored separately.
+        threads: number of threads of torch and of the decoders, all cores when None; torch's number
+            is restored afterwards.
+        progress: function called with (steps done, steps in all); a step is an image decoded or a
+            view encoded. It is not called when nothing is missing.
 
     Raises:
-        DataError: an unreadable image, or values that are not finite.
+        DataError: an image cannot be read, or an embedding is not finite.
+        ValueError: a row with less than one view.
     """
     threads = threads or os.cpu_count() or 1
     style = views.style if isinstance(views, Views) else STYLES[0]
     wanted = _view_numbers(features, views)
     most = 1 + max((max(numbers) for numbers in wanted.values()), default=0)
-    contents = _contents(features, threads)
+    contents = _hash_images(features, threads)
     augmentation = augmentation_key(style) if most > 1 else ""
-    jobs = _jobs(contents, wanted, augmentation)
-    pooled, grid = _stores(cache, encoder, device)
+    jobs = _list_jobs(contents, wanted, augmentation)
+    pooled, grid = _open_stores(cache, encoder, device)
     stores = (pooled, grid) if tokens else (pooled,)
-    if _missing(stores, jobs):
+    if _missing_jobs(stores, jobs):
         paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
         work = _Work(encoder.to(device), stores, paths, cache, style, threads, progress)
         with _torch_threads(threads):
@@ -92,25 +96,35 @@ def embed(
         augmentation=augmentation,
         contents=contents,
     )
-    return keep(cache, table)
+    return write_table(cache, table)
 
 
 def count_missing(
     features: Features, encoder: Encoder, *, cache: Path, views: Views, device: str
 ) -> int:
-    """Views that ``embed`` with tokens would have to encode."""
-    contents = _contents(features, os.cpu_count() or 1)
+    """Number of views that ``embed`` with tokens would have to encode."""
+    contents = _hash_images(features, os.cpu_count() or 1)
     augmentation = augmentation_key(views.style) if max(views.numbers) else ""
-    jobs = _jobs(contents, _view_numbers(features, views), augmentation)
-    return len(_missing(_stores(cache, encoder, device), jobs))
+    jobs = _list_jobs(contents, _view_numbers(features, views), augmentation)
+    return len(_missing_jobs(_open_stores(cache, encoder, device), jobs))
 
 
 def embedded_squares(
     features: Features, frozen: Embeddings, encoder: Encoder, *, progress: Progress | None = None
 ) -> Embeddings:
-    """The same rows with their decoded 8-bit images (n, s, s, 3) in place of tokens."""
+    """Return a handle of the same rows with decoded 8-bit images (n, s, s, 3) in place of tokens.
+
+    Args:
+        features: rows; only ids and image files matter.
+        frozen: embeddings of these rows by ``encoder``.
+        encoder: encoder whose image size and framing the images get.
+        progress: function called with (images done, images in all).
+
+    Raises:
+        DataError: an image cannot be read.
+    """
     threads, cache = os.cpu_count() or 1, frozen.cache
-    contents = _contents(features, threads)
+    contents = _hash_images(features, threads)
     paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
     store, done = open_squares(cache, encoder.image_size, encoder.framing), 0
 
@@ -126,7 +140,7 @@ def embedded_squares(
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """One call's missing rows: decode, augment, encode, append."""
+    """Work of one call on the missing rows: decode, augment, encode, append."""
 
     encoder: Encoder
     stores: tuple[RowCache, ...]  # pooled, then tokens where they are kept
@@ -137,11 +151,11 @@ class _Work:
     progress: Progress | None
 
     def run(self, jobs: Sequence[_Job]) -> None:
-        """Compute and keep what is missing of ``jobs``; one process at a time."""
+        """Compute and store the rows of ``jobs`` that are missing; a lock admits one process."""
         with ExitStack() as stack:
             writers = [stack.enter_context(store.writing()) for store in self.stores]
-            missing = _missing([writer.store for writer in writers], jobs)
-            step = self._steps(missing)
+            missing = _missing_jobs([writer.store for writer in writers], jobs)
+            step = self._make_step(missing)
             needed = {job.content: self.paths[job.content] for job in missing}
             squares = keep_squares(
                 open_squares(self.cache, self.encoder.image_size, self.encoder.framing),
@@ -152,9 +166,10 @@ class _Work:
             )
             pool = stack.enter_context(ThreadPoolExecutor(self.threads))
             for start in range(0, len(missing), CHUNK):
-                self._chunk(missing[start : start + CHUNK], squares, writers, pool, step)
+                self._embed_chunk(missing[start : start + CHUNK], squares, writers, pool, step)
 
-    def _steps(self, missing: Sequence[_Job]) -> Callable[[int], None]:
+    def _make_step(self, missing: Sequence[_Job]) -> Callable[[int], None]:
+        """Return a function that reports a number of finished steps to ``progress``."""
         store = open_squares(self.cache, self.encoder.image_size, self.encoder.framing)
         undecoded = store.missing(list({job.content for job in missing}))
         total, done = len(missing) + len(undecoded), 0
@@ -167,7 +182,7 @@ class _Work:
 
         return step
 
-    def _chunk(
+    def _embed_chunk(
         self,
         chunk: Sequence[_Job],
         squares: RowCache,
@@ -185,7 +200,7 @@ class _Work:
                 [job.content for job in batch],
                 [job.view for job in batch],
             )
-            parts.append(self._encode(batch, np.stack(list(seen))))
+            parts.append(self._encode_batch(batch, np.stack(list(seen))))
             step(len(batch))
         for writer, values in zip(writers, zip(*parts, strict=True), strict=False):
             names = [job.name for job in chunk]
@@ -193,7 +208,7 @@ class _Work:
             if len(new):
                 writer.append([names[i] for i in new], np.concatenate(values)[new])
 
-    def _encode(
+    def _encode_batch(
         self, batch: Sequence[_Job], images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
         full = np.zeros((BATCH, *images.shape[1:]), np.uint8)
@@ -203,18 +218,20 @@ class _Work:
         sound = np.isfinite(pooled).all(axis=1) & np.isfinite(tokens).all(axis=(1, 2))
         if not sound.all():
             bad = self.paths[batch[int(np.argmin(sound))].content]
-            raise DataError(f"{bad}: {self.encoder.name} gives values for it that are not finite")
+            raise DataError(
+                f"{bad}: {self.encoder.name} gives values for this image that are not finite"
+            )
         return pooled, tokens
 
 
-def _missing(stores: Sequence[RowCache], jobs: Sequence[_Job]) -> list[_Job]:
-    """Jobs that a store lacks, in their order."""
+def _missing_jobs(stores: Sequence[RowCache], jobs: Sequence[_Job]) -> list[_Job]:
+    """Jobs whose row at least one store lacks, in their order."""
     names = [job.name for job in jobs]
     absent = np.any([store.positions(names) < 0 for store in stores], axis=0)
     return [jobs[i] for i in np.flatnonzero(absent).tolist()]
 
 
-def _stores(cache: Path, encoder: Encoder, device: str) -> tuple[RowCache, RowCache]:
+def _open_stores(cache: Path, encoder: Encoder, device: str) -> tuple[RowCache, RowCache]:
     key = {
         **recipe(encoder),
         "squares": square_key(encoder.image_size, encoder.framing),
@@ -228,8 +245,8 @@ def _stores(cache: Path, encoder: Encoder, device: str) -> tuple[RowCache, RowCa
     )
 
 
-def _contents(features: Features, threads: int) -> dict[str, str]:
-    """SHA-256 of each row's image file, by id."""
+def _hash_images(features: Features, threads: int) -> dict[str, str]:
+    """Compute the SHA-256 of each row's image file, by id."""
     with ThreadPoolExecutor(threads) as pool:
         hashes = list(pool.map(content_hash, features.images.tolist()))
     return dict(zip(features.ids.tolist(), hashes, strict=True))
@@ -238,7 +255,7 @@ def _contents(features: Features, threads: int) -> dict[str, str]:
 def _view_numbers(
     features: Features, views: int | Mapping[str, int] | Views
 ) -> dict[str, tuple[int, ...]]:
-    """Numbers of the views of each row, by id."""
+    """View numbers of each row, by id."""
     ids = features.ids.tolist()
     if isinstance(views, Views):
         return dict.fromkeys(ids, views.numbers)
@@ -249,14 +266,16 @@ def _view_numbers(
         counts = {name: views.get(name, 1) for name in ids}
     low = [name for name, count in counts.items() if count < 1]
     if low:
-        raise ValueError(f"a row has at least view 0: views of {low[:3]} must be 1 or more")
+        raise ValueError(
+            f"every row has at least view 0: the number of views of {low[:3]} must be 1 or more"
+        )
     return {name: tuple(range(count)) for name, count in counts.items()}
 
 
-def _jobs(
+def _list_jobs(
     contents: Mapping[str, str], wanted: Mapping[str, tuple[int, ...]], augmentation: str
 ) -> list[_Job]:
-    """Every view of every row, each once, view 0 of all rows first."""
+    """List every view of every row once, first view 0 of all rows."""
     jobs: dict[str, _Job] = {}
     for view in sorted({view for numbers in wanted.values() for view in numbers}):
         for name, content in contents.items():

@@ -1,7 +1,7 @@
-"""The handle that training reads frozen representations from; loads neither torch nor encoder.
+"""Handle from which training reads frozen representations; it loads neither torch nor an encoder.
 
-It pickles to a path and a name, so a task sent to a worker stays small whatever the number of
-images, and the worker opens the memory maps itself.
+It pickles to a path and a name, so a task for a worker process is small whatever the number of
+images, and the worker process opens the memory maps itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from outerfold.storage.records import DataError
 
 @dataclass(frozen=True)
 class EmbeddingTable:
-    """What a handle is made of; kept as JSON under its own hash."""
+    """Table of the rows of a handle; it is stored as JSON under the hash of its content.
+
+    Attributes:
+        pooled, tokens: stores in the cache; ``tokens`` is None without spatial tokens.
+        dim: width of a pooled embedding.
+        token_dim: width of a spatial token.
+        views: largest view number plus 1.
+        augmentation: key of the augmentation (``augmentation_key``); empty without augmented views.
+        contents: SHA-256 of each row's image file, by id.
+    """
 
     pooled: str
     tokens: str | None
@@ -35,10 +44,10 @@ class EmbeddingTable:
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Representations of rows, by id; opens its memory maps when first asked.
+    """Handle of representations of rows, by id; it opens its memory maps at the first use.
 
     Attributes:
-        cache: folder given to ``embed``.
+        cache: folder that ``embed`` was given.
         name: hash of the table of rows in that folder.
     """
 
@@ -47,10 +56,10 @@ class Embeddings:
 
     @classmethod
     def load(cls, cache: Path, name: str) -> Embeddings:
-        """The handle of this name; one a process, however often it is unpickled.
+        """Return the handle of this name; a process has one handle a name, however often unpickled.
 
         Raises:
-            DataError: the cache has no such table.
+            DataError: the cache has no table of this name.
         """
         handle = _handle(cache, name)
         _ = handle.dim
@@ -60,7 +69,7 @@ class Embeddings:
         return _handle, (self.cache, self.name)
 
     def is_there(self) -> bool:
-        """Whether this machine sees the table."""
+        """Whether this machine can find the table on disk."""
         return _table_path(self.cache, self.name).exists()
 
     @property
@@ -75,37 +84,42 @@ class Embeddings:
 
     @property
     def views(self) -> int:
-        """One more than the largest number of a view; view 0 is the untouched image."""
+        """Largest view number plus 1; view 0 is the image itself."""
         return self._table.views
 
     def with_tokens(self, store: str, token_dim: int) -> Embeddings:
-        """The same rows, view 0 alone, whose tokens lie in another store of the same cache."""
+        """Return a handle of the same rows, view 0 alone, with tokens from another store.
+
+        Args:
+            store: name of the store in the same cache.
+            token_dim: width of its tokens.
+        """
         changed = replace(self._table, tokens=store, token_dim=token_dim, views=1, augmentation="")
-        return keep(self.cache, changed)
+        return write_table(self.cache, changed)
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
-        """Pooled embeddings (len(ids), dim), in the order of ``ids``.
+        """Read pooled embeddings (n, dim) of the rows ``ids``, in their order.
 
         Raises:
-            DataError: an id, or a view of one, that was not embedded.
+            DataError: an id, or a view of one, was not embedded.
         """
         rows: NDArray[np.float32] = self.stored(ids, view, tokens=False)[:]
         return rows
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float16]:
-        """Spatial tokens (len(ids), tokens, token_dim), in the order of ``ids``.
+        """Read spatial tokens (n, tokens, token_dim) of the rows ``ids``, in their order.
 
         Raises:
-            DataError: an id, or a view of one, that was not embedded, or no tokens were kept.
+            DataError: an id, or a view of one, was not embedded, or no tokens were kept.
         """
         rows: NDArray[np.float16] = self.stored(ids, view, tokens=True)[:]
         return rows
 
     def stored(self, ids: Sequence[str], view: int = 0, *, tokens: bool) -> StoredRows:
-        """The same rows, of ``tokens`` or of ``pooled``, read from disk when they are asked for.
+        """Return the rows of ``tokens`` or of ``pooled`` without reading them from disk yet.
 
         Raises:
-            DataError: an id, or a view of one, that was not embedded, or no tokens were kept.
+            DataError: an id, or a view of one, was not embedded, or no tokens were kept.
         """
         if tokens and self._table.tokens is None:
             raise DataError("these embeddings hold no spatial tokens; embed with tokens=True")
@@ -157,12 +171,20 @@ def _table_path(cache: Path, name: str) -> Path:
 
 
 def row_name(content: str, view: int, augmentation: str) -> str:
-    """Name (64 hex digits) of one view; view 0 outlives a change of the augmentation."""
+    """Return the store's name (64 hex digits) of one view of an image.
+
+    View 0 has the image's hash as name, so a change of the augmentation keeps it.
+
+    Args:
+        content: SHA-256 of the image file.
+        view: number of the view.
+        augmentation: key of the augmentation (``augmentation_key``).
+    """
     return digest({"of": content, "view": view, "by": augmentation}) if view else content
 
 
-def keep(cache: Path, table: EmbeddingTable) -> Embeddings:
-    """Write a table under its own hash, for ``Embeddings.load``, and return its handle."""
+def write_table(cache: Path, table: EmbeddingTable) -> Embeddings:
+    """Write a table under the hash of its content and return its handle."""
     name = digest(asdict(table))[:24]
     path = _table_path(cache, name)
     if not path.exists():

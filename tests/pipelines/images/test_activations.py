@@ -141,6 +141,6 @@ def test_weights_that_have_changed_since_are_refused(
     state = torch.load(division.weights, weights_only=True)
     state["visual.proj"] += 1
     torch.save(state, division.weights)
-    module._divided.cache_clear()
+    module._divide_encoder.cache_clear()
     with pytest.raises(DataError, match=r"the weights here have SHA-256 .* the run began with"):
         source.tail()

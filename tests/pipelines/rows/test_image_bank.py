@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from outerfold.pipelines._base import Epoch
-from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, keep
+from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, write_table
 from outerfold.pipelines.rows import smote_large as blends
 from outerfold.pipelines.rows import training_rows as rows_module
 from outerfold.pipelines.rows.image_bank import ImageBank
@@ -33,7 +33,7 @@ def stored(folder: Path, ids: list[str], views: list[np.ndarray]) -> Embeddings:
             names = [row_name(contents[ids[i]], view, "a") for i in order]
             writer.append(names, values[order].astype(np.float32))
     place = cache.folder.relative_to(folder).as_posix()
-    return keep(folder, EmbeddingTable(place, None, WIDTH, 0, len(views), "a", contents))
+    return write_table(folder, EmbeddingTable(place, None, WIDTH, 0, len(views), "a", contents))
 
 
 def two_sources(folder: Path) -> tuple[TrainingRows, TrainingRows]:
