@@ -1,1 +1,1 @@
-"""Frozen image encoders, one file a family."""
+"""Frozen image encoders, one file for each family."""

@@ -1,4 +1,4 @@
-"""What every image encoder is: frozen, label-free, row by row."""
+"""Interface of image encoders; they are frozen, use no label and encode each image separately."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from outerfold.storage.images.framing import Framing
 
 TOKEN_GRID = 4
-"""Side of the grid that spatial tokens are averaged to.
+"""Side of the grid to which spatial tokens are averaged.
 
-A ViT-B/32 has 7x7 patches, an EfficientNet a last map of 7x7; 4x4 keeps where something lies to a
-quarter of the image and the cache to a third (40 KiB an image at 1280 channels in float16).
+A ViT-B/32 has 7x7 patches, and an EfficientNet has a last map of 7x7. A grid of 4x4 keeps positions
+to a quarter of the image side, and the cache at a third of the size (40 KiB an image at 1280
+channels in float16).
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """What an encoder says of n images.
+    """Representations of n images by an encoder.
 
     Attributes:
-        pooled: (n, dim) float32, one vector an image.
-        tokens: (n, tokens, token_dim) float16, the grid read row by row from the top left.
+        pooled: (n, dim) float32, one vector for each image.
+        tokens: (n, tokens, token_dim) float16, cells of the grid row by row from the top left.
     """
 
     pooled: NDArray[np.float32]
@@ -32,14 +33,14 @@ class Encoded:
 
 
 class Encoder(Protocol):
-    """A frozen image encoder with pretrained weights.
+    """Frozen image encoder with pretrained weights.
 
-    ``tests/contracts/encoder_contract.py`` is what an implementation must pass.
+    An implementation must pass the tests of ``tests/contracts/encoder_contract.py``.
     """
 
     @property
     def name(self) -> str:
-        """``family:model``, as the registry knows it."""
+        """Name in the registry, ``family:model``."""
 
     @property
     def weights_sha256(self) -> str:
@@ -47,23 +48,23 @@ class Encoder(Protocol):
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """``library version`` of what computes the values."""
+        """Libraries that compute the values, each as ``library version``."""
 
     @property
     def image_size(self) -> int:
-        """Side, in pixels, of the square images it takes."""
+        """Side of the square input images, in pixels."""
 
     @property
     def framing(self) -> Framing:
-        """How an image of any shape comes to be such a square."""
+        """Rule by which an image of any shape becomes such a square."""
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """Subtracted from red, green, blue in [0, 1]."""
+        """Means that are subtracted from red, green and blue, which are in [0, 1]."""
 
     @property
     def std(self) -> tuple[float, float, float]:
-        """Divides what is left."""
+        """Standard deviations by which the differences are divided."""
 
     @property
     def dim(self) -> int:
@@ -75,17 +76,17 @@ class Encoder(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Spatial tokens kept an image."""
+        """Number of spatial tokens of an image."""
 
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
-        """Encode images (n, image_size, image_size, 3)."""
+        """Encode 8-bit images (n, image_size, image_size, 3)."""
 
     def to(self, device: str) -> Encoder:
-        """The same encoder on ``cpu``, ``cuda``, ``cuda:1``, ``mps`` ..."""
+        """Return the same encoder on ``cpu``, ``cuda``, ``cuda:1``, ``mps`` ..."""
 
 
 def recipe(encoder: Encoder) -> dict[str, object]:
-    """All of an encoder that its values depend on, for the key of a cache."""
+    """Return everything of an encoder on which its values depend, as part of a cache key."""
     return {
         "encoder": encoder.name,
         "weights": encoder.weights_sha256,

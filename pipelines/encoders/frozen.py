@@ -1,4 +1,4 @@
-"""The one encoder class: a torch trunk behind the ``Encoder`` protocol."""
+"""Encoder class of all families: a torch trunk with the interface of ``Encoder``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from outerfold.storage.images.framing import PADDED, Framing
 
 @dataclass(frozen=True, eq=False)
 class FrozenEncoder:
-    """A trunk that maps images (n, 3, s, s) to a pooled vector and a map.
+    """Encoder with a trunk that maps images (n, 3, s, s) to a pooled vector and a map.
 
-    ``trunk(x)`` returns (n, dim) and (n, token_dim, h, w), both float32; or (n, tokens, token_dim)
-    that are kept as they are. It is in evaluation mode and takes no gradient.
+    ``trunk(x)`` returns (n, dim) and a map (n, token_dim, h, w), both float32. Instead of the map
+    it may return tokens (n, tokens, token_dim), which are kept unchanged. The trunk is in
+    evaluation mode and takes no gradient. The attributes are those of ``Encoder``.
     """
 
     name: str
@@ -36,12 +37,16 @@ class FrozenEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the trunk is now."""
+        """Present device of the trunk."""
         return next(self.trunk.parameters()).device
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
-        """Encode images (n, image_size, image_size, 3)."""
+        """Encode 8-bit images (n, image_size, image_size, 3).
+
+        Raises:
+            ValueError: images of another type or shape.
+        """
         side = self.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (side, side, 3):
             raise ValueError(
@@ -55,7 +60,7 @@ class FrozenEncoder:
         return Encoded(pooled.float().cpu().numpy(), tokens.cpu().contiguous().numpy())
 
     def normalised(self, images: NDArray[np.uint8]) -> Tensor:
-        """Images (n, s, s, 3) as the trunk takes them, (n, 3, s, s)."""
+        """Normalise 8-bit images (n, s, s, 3) to inputs of the trunk (n, 3, s, s)."""
         pixels = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)
         scaled = pixels.float().mul_(1 / 255)  # (n, 3, s, s) in [0, 1]
         mean, std = (
@@ -64,13 +69,13 @@ class FrozenEncoder:
         return scaled.sub_(mean).div_(std).contiguous()
 
     def to(self, device: str) -> Encoder:
-        """This encoder on ``device``; its trunk is moved, not copied."""
+        """Move the trunk to ``device`` without a copy and return this encoder."""
         self.trunk.to(device)
         return self
 
 
 def to_grid(spatial: Tensor) -> Tensor:
-    """A map (n, token_dim, h, w) to the tokens (n, 16, token_dim) that heads read."""
+    """Average a map (n, token_dim, h, w) to the tokens (n, 16, token_dim) that heads read."""
     grid = functional.adaptive_avg_pool2d(spatial, TOKEN_GRID)  # (n, token_dim, 4, 4)
     return grid.flatten(2).transpose(1, 2)
 
@@ -85,7 +90,12 @@ def frozen(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> FrozenEncoder:
-    """Freeze a trunk and find its widths with one black image."""
+    """Freeze a trunk and return its encoder; one black image gives the widths.
+
+    Args:
+        trunk: network that maps images (n, 3, s, s) to (n, dim) and (n, token_dim, h, w).
+        name, weights_sha256, versions, image_size, mean, std: see ``Encoder``.
+    """
     trunk.eval().requires_grad_(False).float()
     with torch.inference_mode():
         pooled, spatial = trunk(torch.zeros(1, 3, image_size, image_size))

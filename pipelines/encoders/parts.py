@@ -1,4 +1,4 @@
-"""The blocks of an encoder's network, and what comes before and after them, by family."""
+"""Parts of an encoder's network by family: its blocks, and the layers before and after them."""
 
 from __future__ import annotations
 
@@ -17,36 +17,39 @@ STEPS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (("patch_embed",), ("layers",), ("norm",)),  # Swin
     (("stem",), ("s1", "s2", "s3", "s4"), ("final_conv",)),  # RegNet
 )
-"""Attributes of timm's models in the order they are called: before the blocks, blocks, after."""
+"""Attributes of timm's models in the order of their calls: before the blocks, blocks, after."""
 
 
 class Parts(Protocol):
-    """One network in its steps; an ``nn.Module`` as well, so that it is copied and kept whole."""
+    """Network divided into its steps; it is an ``nn.Module`` too, so that copies include all of it.
+
+    In all inputs and outputs the first axis is the image.
+    """
 
     def stem(self, x: Tensor) -> Tensor:
-        """Normalised images (n, 3, s, s) to what the first block takes, images first."""
+        """Compute the input of the first block from normalised images (n, 3, s, s)."""
 
     def blocks(self) -> list[nn.Module]:
-        """In order; each takes what the one before it gives."""
+        """Return the blocks in order; the output of each is the input of the next."""
 
     def block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """One of them, images first on both sides."""
+        """Apply one of the blocks to its input ``x``."""
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last block gives, to what the pooled vector is made of."""
+        """Compute the features, which ``pool`` reads, from the output of the last block."""
 
     def pool(self, features: Tensor) -> Tensor:
-        """Those features to (n, dim)."""
+        """Pool features to (n, dim)."""
 
     def map(self, features: Tensor) -> Tensor:
-        """Those features to (n, token_dim, h, w)."""
+        """Arrange features as a map (n, token_dim, h, w)."""
 
     def forget(self, before: int) -> None:
-        """Drop the stem and the blocks before this one; they are not called again."""
+        """Drop the stem and the blocks before number ``before``; they must not be called again."""
 
 
 def parts_of(trunk: nn.Module) -> Parts | None:
-    """The parts of an encoder's trunk; None where they are not known."""
+    """Return the parts of an encoder's trunk; None where they are not known."""
     visual, model = getattr(trunk, "visual", None), getattr(trunk, "model", None)
     if visual is not None:
         kind = ClipTransformer if hasattr(visual, "class_embedding") else ClipResNet
@@ -58,7 +61,7 @@ def parts_of(trunk: nn.Module) -> Parts | None:
 
 
 class Timm(nn.Module):
-    """A timm model whose attributes are called one after the other."""
+    """Parts of a timm model; its attributes are called one after the other."""
 
     def __init__(
         self, whole: nn.Module, before: Sequence[str], blocks: Sequence[str], after: Sequence[str]
@@ -67,56 +70,56 @@ class Timm(nn.Module):
         self.whole, self.before, self.names, self.after = whole, before, blocks, after
 
     def stem(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
-        return self._chain(self.before, x)
+        """Compute the input of the first block; see ``Parts.stem``."""
+        return self._call_in_turn(self.before, x)
 
     def blocks(self) -> list[nn.Module]:
-        """See ``Parts``."""
+        """Return the blocks in order; see ``Parts.blocks``."""
         return _children(self.whole.model, self.names)
 
     def block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Apply one block; see ``Parts.block``."""
         given: Tensor = block(x)
         return given
 
     def features(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
-        return self._chain(self.after, x)
+        """Compute the features; see ``Parts.features``."""
+        return self._call_in_turn(self.after, x)
 
     def pool(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Pool features to (n, dim); see ``Parts.pool``."""
         pooled: Tensor = self.whole.pool(features)  # type: ignore[operator]
         return pooled
 
     def map(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Arrange features as a map; see ``Parts.map``."""
         spatial: Tensor = self.whole.map(features)  # type: ignore[operator]
         return spatial
 
     def forget(self, before: int) -> None:
-        """See ``Parts``."""
+        """Drop the stem and the first blocks; see ``Parts.forget``."""
         model = self.whole.model
         for name in self.before:
             if isinstance(getattr(model, name), nn.Module):
                 setattr(model, name, nn.Identity())
-        _forget_parameters(model)  # a ViT's class token and positions
-        _forget(model, self.names, before)
+        _drop_parameters(model)  # class token and positions of a ViT
+        _drop_blocks(model, self.names, before)
 
-    def _chain(self, names: Sequence[str], x: Tensor) -> Tensor:
+    def _call_in_turn(self, names: Sequence[str], x: Tensor) -> Tensor:
         for name in names:
             x = getattr(self.whole.model, name)(x)
         return x
 
 
 class ClipTransformer(nn.Module):
-    """The steps of ``clip_encoder.VisionTrunk.forward``; its blocks take patches first."""
+    """Parts of ``clip_encoder.VisionTrunk``; the first axis of its blocks is the patch."""
 
     def __init__(self, whole: nn.Module) -> None:
         super().__init__()
         self.whole = whole
 
     def stem(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Compute the input of the first block; see ``Parts.stem``."""
         visual = self.whole.visual
         patches = visual.conv1(x)  # type: ignore[union-attr,operator]
         n, width = patches.shape[:2]
@@ -127,40 +130,40 @@ class ClipTransformer(nn.Module):
         return given
 
     def blocks(self) -> list[nn.Module]:
-        """See ``Parts``."""
+        """Return the blocks in order; see ``Parts.blocks``."""
         return _children(self.whole.visual.transformer, ("resblocks",))  # type: ignore[union-attr]
 
     def block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Apply one block; see ``Parts.block``."""
         given: Tensor = block(x.transpose(0, 1)).transpose(0, 1)
         return given
 
     def features(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Compute the features; see ``Parts.features``."""
         visual = self.whole.visual
         out: Tensor = visual.ln_post(x) @ visual.proj  # type: ignore[union-attr,operator]
         return out
 
     def pool(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Pool features to (n, dim); see ``Parts.pool``."""
         return features[:, 0]
 
     def map(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Arrange features as a map; see ``Parts.map``."""
         side = round((features.shape[1] - 1) ** 0.5)
         return features[:, 1:].transpose(1, 2).reshape(len(features), -1, side, side)
 
     def forget(self, before: int) -> None:
-        """See ``Parts``."""
+        """Drop the stem and the first blocks; see ``Parts.forget``."""
         visual = self.whole.visual
         visual.conv1, visual.ln_pre = nn.Identity(), nn.Identity()  # type: ignore[union-attr]
         for name in ("class_embedding", "positional_embedding"):
             visual._parameters[name] = None  # type: ignore[union-attr]
-        _forget(visual.transformer, ("resblocks",), before)  # type: ignore[union-attr]
+        _drop_blocks(visual.transformer, ("resblocks",), before)  # type: ignore[union-attr]
 
 
 class ClipResNet(nn.Module):
-    """The steps of CLIP's ``ModifiedResNet.forward``, its attention pooling last."""
+    """Parts of CLIP's ``ModifiedResNet``; attention pooling is the last step."""
 
     LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
@@ -169,7 +172,7 @@ class ClipResNet(nn.Module):
         self.whole = whole
 
     def stem(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Compute the input of the first block; see ``Parts.stem``."""
         visual = self.whole.visual
         for i in (1, 2, 3):
             x = getattr(visual, f"bn{i}")(getattr(visual, f"conv{i}")(x))
@@ -178,43 +181,43 @@ class ClipResNet(nn.Module):
         return pooled
 
     def blocks(self) -> list[nn.Module]:
-        """See ``Parts``."""
+        """Return the blocks in order; see ``Parts.blocks``."""
         return _children(self.whole.visual, self.LAYERS)
 
     def block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Apply one block; see ``Parts.block``."""
         given: Tensor = block(x)
         return given
 
     def features(self, x: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Compute the features; see ``Parts.features``."""
         return x
 
     def pool(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Pool features to (n, dim); see ``Parts.pool``."""
         pooled: Tensor = self.whole.pooling(features)  # type: ignore[operator]
         return pooled
 
     def map(self, features: Tensor) -> Tensor:
-        """See ``Parts``."""
+        """Arrange features as a map; see ``Parts.map``."""
         return features
 
     def forget(self, before: int) -> None:
-        """See ``Parts``."""
+        """Drop the stem and the first blocks; see ``Parts.forget``."""
         for i in (1, 2, 3):
             for layer in ("conv", "bn", "relu"):
                 setattr(self.whole.visual, f"{layer}{i}", nn.Identity())
-        _forget(self.whole.visual, self.LAYERS, before)
+        _drop_blocks(self.whole.visual, self.LAYERS, before)
 
 
 def _children(holder: object, names: Sequence[str]) -> list[nn.Module]:
-    """Blocks that are one attribute each, or the children of the only one named."""
+    """List the attributes ``names`` as blocks, or the children of a single attribute."""
     if len(names) == 1:
         return list(getattr(holder, names[0]).children())
     return [getattr(holder, name) for name in names]
 
 
-def _forget(holder: object, names: Sequence[str], before: int) -> None:
+def _drop_blocks(holder: object, names: Sequence[str], before: int) -> None:
     for i in range(before):
         if len(names) == 1:
             getattr(holder, names[0])[i] = nn.Identity()
@@ -222,7 +225,7 @@ def _forget(holder: object, names: Sequence[str], before: int) -> None:
             setattr(holder, names[i], nn.Identity())
 
 
-def _forget_parameters(model: object) -> None:
+def _drop_parameters(model: object) -> None:
     own: dict[str, object] = getattr(model, "_parameters")  # noqa: B009 - unknown to types here
     for name in list(own):
         own[name] = None

@@ -1,4 +1,4 @@
-"""Encoders by name; a family's library is loaded only when one of its encoders is built."""
+"""Registry of encoders by name; a family's library is loaded when its first encoder is built."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 
 def build(name: str, *, weights: Path | None = None, framing: Framing | None = None) -> Encoder:
-    """The encoder of this name, with pretrained weights and never random ones.
+    """Build the encoder of this name with pretrained weights; it never gets random weights.
 
-    Weights come from ``weights``, else the local cache, else the hub.
+    Weights come from ``weights``, else from the local cache, else from the hub.
 
     Args:
         name: ``clip:MODEL``, ``timm:MODEL`` or ``bundled:efficientnet_lite0``.
-        weights: a file of tensors (``torch.save`` of a state dict, or safetensors).
-        framing: how images come to be its squares; as ``Framing`` does unless said.
+        weights: file of tensors (``torch.save`` of a state dict, or safetensors).
+        framing: rule by which images become squares; None takes the defaults of ``Framing``.
 
     Raises:
-        DataError: an unknown name, or weights that cannot be had or are another model's.
+        DataError: an unknown name, no weights anywhere, or weights of another model.
     """
-    return replace(_built(name, weights), framing=framing or Framing())
+    return replace(_build_frozen(name, weights), framing=framing or Framing())
 
 
-def _built(name: str, weights: Path | None) -> FrozenEncoder:
+def _build_frozen(name: str, weights: Path | None) -> FrozenEncoder:
     family, _, model = name.partition(":")
     if family == "clip" and model:
         from outerfold.pipelines.encoders import clip_encoder

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from: a file, the local cache, the hub, or one clear error."""
+"""Pretrained weights: reading and checking files, download from the hub, and error messages."""
 
 from __future__ import annotations
 
@@ -18,29 +18,38 @@ from torch import Tensor
 from outerfold.storage.records import DataError
 
 NETWORK_SECONDS = 5.0
-"""Longest wait for a hub's first answer. Name look-ups obey no time-out of their own."""
+"""Longest wait for a hub's first answer; name look-ups have no time-out themselves."""
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits."""
+    """Compute the SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions_of(*packages: str) -> tuple[str, ...]:
-    """``package version`` of installed packages, without a build's local part (``+cpu``)."""
+    """List installed packages as ``package version``, without a build's local part (``+cpu``)."""
     return tuple(f"{package} {version(package).split('+')[0]}" for package in packages)
 
 
-def given(weights: Path) -> Path:
-    """The weights file the user named, or ``DataError``."""
+def check_file(weights: Path) -> Path:
+    """Return the weights file that the user named.
+
+    Raises:
+        DataError: there is no such file.
+    """
     if not weights.is_file():
         raise DataError(f"--weights {weights}: no such file")
     return weights
 
 
-def not_found(name: str, tried: Sequence[str]) -> DataError:
-    """The error when weights are nowhere; ``tried`` says how each of the three places failed."""
+def no_weights_error(name: str, tried: Sequence[str]) -> DataError:
+    """Make the error for an encoder without weights.
+
+    Args:
+        name: name of the encoder.
+        tried: reasons why the file, the local cache and the hub failed, in this order.
+    """
     return DataError(
         f"{name}: no pretrained weights. Tried --weights FILE ({tried[0]}), the local cache "
         f"({tried[1]}) and the hub ({tried[2]}). Name a weights file with --weights, connect to "
@@ -48,10 +57,17 @@ def not_found(name: str, tried: Sequence[str]) -> DataError:
     )
 
 
-def mismatch(
+def mismatch_error(
     origin: str, name: str, own: Mapping[str, Tensor], found: Mapping[str, Tensor]
 ) -> DataError:
-    """How a file's tensors differ from a model's own, the first three of each kind."""
+    """Make the error for a file whose tensors differ from a model's; it names three of each kind.
+
+    Args:
+        origin: where the weights came from.
+        name: name of the encoder.
+        own: tensors of the model, by name.
+        found: tensors of the file, by name.
+    """
     shapes = {key: tuple(value.shape) for key, value in own.items()}
     kinds = {
         "lacks {}": [key for key in own if key not in found],
@@ -68,26 +84,32 @@ def mismatch(
         for words, keys in kinds.items()
         if keys
     ]
-    return not_its(origin, name, f"it {', '.join(parts)}" if parts else "")
+    return wrong_weights_error(origin, name, f"it {', '.join(parts)}" if parts else "")
 
 
-def not_its(origin: str, name: str, reason: str) -> DataError:
-    """The error when a file is of another model."""
+def wrong_weights_error(origin: str, name: str, reason: str) -> DataError:
+    """Make the error for a weights file of another model.
+
+    Args:
+        origin: where the weights came from.
+        name: name of the encoder.
+        reason: evidence that they are of another model; of several lines, two are shown.
+    """
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     why = lines[0] if len(lines) == 1 else "; ".join(lines[1:3])
     return DataError(f"{origin}: not the weights of {name}: {why[:600]}; name a file of that model")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict from a file, of tensors only; nothing in the file is executed.
+    """Read a state dict, tensors by name, from a file; nothing in the file is executed.
 
-    A ``state_dict`` entry of a checkpoint is taken for it.
+    Where the file is a checkpoint with an entry ``state_dict``, this entry is read.
 
     Raises:
-        DataError: not such a file.
+        DataError: the file is not a state dict.
     """
     try:
-        loaded = _load(path)
+        loaded = _load_file(path)
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else "empty"
         raise DataError(
@@ -100,7 +122,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def _load(path: Path) -> object:
+def _load_file(path: Path) -> object:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -108,8 +130,8 @@ def _load(path: Path) -> object:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def reachable(url: str, seconds: float = NETWORK_SECONDS) -> str:
-    """Why ``url`` does not answer within ``seconds``; empty when it does."""
+def find_failure(url: str, seconds: float = NETWORK_SECONDS) -> str:
+    """Return why ``url`` does not answer within ``seconds``; empty when it answers."""
     answer = ["no answer"]
 
     def ask() -> None:
@@ -118,7 +140,7 @@ def reachable(url: str, seconds: float = NETWORK_SECONDS) -> str:
             with urllib.request.urlopen(request, timeout=seconds):
                 answer[0] = ""
         except urllib.error.HTTPError:
-            answer[0] = ""  # it answered, if only to refuse this address
+            answer[0] = ""  # the server answered, even if it refused this address
         except (OSError, ValueError) as error:
             answer[0] = str(getattr(error, "reason", error))
 
@@ -129,11 +151,16 @@ def reachable(url: str, seconds: float = NETWORK_SECONDS) -> str:
 
 
 def download_weights(url: str, target: Path, sha256: str) -> Path:
-    """Fetch a file whole or not at all, and check what came.
+    """Download a file and check its SHA-256; ``target`` is written whole or not at all.
+
+    Args:
+        url: address of the file.
+        target: path to write.
+        sha256: expected SHA-256, 64 hex digits.
 
     Raises:
-        DataError: another file came.
-        OSError: nothing, or only part, came.
+        DataError: the downloaded file has another SHA-256.
+        OSError: the file could not be downloaded, or not all of it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")

@@ -238,7 +238,7 @@ def test_a_network_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("urllib.request.urlopen", hang)
     began = time.monotonic()
-    assert sources.reachable("https://hub.invalid", seconds=0.2) == "no answer"
+    assert sources.find_failure("https://hub.invalid", seconds=0.2) == "no answer"
     assert time.monotonic() - began < 2
 
 
@@ -427,7 +427,7 @@ def test_the_catalogue_says_of_a_clip_model_what_the_model_is(known: Known) -> N
 
 
 def test_every_clip_model_that_can_be_had_has_its_size() -> None:
-    assert set(clip_encoder._addresses(clip_encoder._clip())) == set(clip_encoder.TOWERS)
+    assert set(clip_encoder._addresses(clip_encoder._import_clip())) == set(clip_encoder.TOWERS)
 
 
 def test_the_catalogue_knows_what_lies_in_the_caches(
