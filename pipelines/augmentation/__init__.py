@@ -1,1 +1,1 @@
-"""Augmented views of an image."""
+"""Augmentation: views of images that are kept, and random changes during training."""

@@ -1,4 +1,4 @@
-"""The dbt task's augmentation, for images of classes that have few: albumentations."""
+"""Augmentation of the dbt task, for images of minority classes, by albumentations."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Strength:
-    """Most that an image is changed by.
+    """Largest changes of an image.
 
     Attributes:
-        scale: share that it grows or shrinks by.
-        shift: share of its side that it moves by.
-        degrees: of rotation besides quarter turns.
-        light: share that brightness and contrast change by.
+        scale: share by which the image grows or shrinks.
+        shift: share of its side by which the image moves.
+        degrees: degrees of rotation, besides quarter turns.
+        light: share by which brightness and contrast change.
     """
 
     scale: float
@@ -39,31 +39,38 @@ STRENGTHS = {
 
 
 def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np.uint8]:
-    """An augmented copy (h, w, 3) of an image (h, w, 3); the same seed, the same pixels.
+    """Return an augmented copy (h, w, 3) of an 8-bit image (h, w, 3).
 
-    Either flip with probability 0.5, a quarter turn (0 to 3 of them), a shift, a scale and a
-    rotation on black, brightness and contrast, as far as ``STRENGTHS`` allows.
+    The same seed gives the same pixels. The changes are each flip with probability 0.5, 0 to 3
+    quarter turns, a shift, scaling and rotation on black, brightness and contrast, up to the limits
+    of ``STRENGTHS``.
+
+    Args:
+        image: 8-bit image.
+        seed: seed of the changes.
+        strength: key of ``STRENGTHS``.
     """
-    view = _recipe_of(seed, STRENGTHS[strength])(image=image)["image"]
+    view = _make_transforms(seed, STRENGTHS[strength])(image=image)["image"]
     return np.ascontiguousarray(view, dtype=np.uint8)
 
 
 def settings() -> str:
-    """All that a view depends on besides image and seed."""
+    """Return everything on which a view depends besides image and seed, as part of a cache key."""
     recipes = {
-        name: _library().to_dict(_recipe_of(0, strength)) for name, strength in STRENGTHS.items()
+        name: _import_library().to_dict(_make_transforms(0, strength))
+        for name, strength in STRENGTHS.items()
     }
-    return f"{json.dumps(recipes, sort_keys=True, default=str)} {_opencv()}"
+    return f"{json.dumps(recipes, sort_keys=True, default=str)} {_opencv_versions()}"
 
 
-def _recipe_of(seed: int, strength: Strength) -> Any:
-    """The transforms with a random state of their own; albumentations reads no global one.
+def _make_transforms(seed: int, strength: Strength) -> Any:
+    """Make the transforms with one random state for all; albumentations reads no global state.
 
-    ``Compose(seed=...)`` of 2.0.8 gives every transform a generator with that same seed: their
-    first draws are one number, so either flip comes only with the other and 1 view in 6 is left
-    untouched. One state handed to all makes them independent.
+    ``Compose(seed=...)`` of 2.0.8 gives every transform a generator with the same seed, so their
+    first draws are equal: the two flips always come together, and 1 view in 6 is unchanged. One
+    shared state makes the draws independent.
     """
-    a = _library()
+    a = _import_library()
     light = strength.light
     transforms = [
         a.HorizontalFlip(p=0.5),
@@ -86,11 +93,11 @@ def _recipe_of(seed: int, strength: Strength) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _library() -> ModuleType:
-    """albumentations, imported without the look at PyPI that its ``__init__`` would take.
+def _import_library() -> ModuleType:
+    """Import albumentations without its request to PyPI for a newer version.
 
-    Only a variable of the environment holds it off (``albumentations/__init__.py``, 2.0.8); it is
-    put back as it was.
+    Only an environment variable prevents the request (``albumentations/__init__.py``, 2.0.8); the
+    variable is restored afterwards.
     """
     name = "NO_ALBUMENTATIONS_UPDATE"
     before = os.environ.get(name)
@@ -106,7 +113,7 @@ def _library() -> ModuleType:
     return module
 
 
-def _opencv() -> str:
+def _opencv_versions() -> str:
     import cv2
 
     return f"opencv {cv2.__version__} albucore {version('albucore')}"

@@ -1,4 +1,4 @@
-"""Random changes of whole images while they train, drawn anew each time they are seen."""
+"""Random changes of whole images during training, drawn again each time an image is read."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import torch
 from torch import Tensor, nn
 
 ROTATION = 10.0
-"""Degrees, at strength 1."""
+"""Largest rotation at strength 1, in degrees."""
 
 
 def vary(images: Tensor, *, strength: float, seed: int) -> Tensor:
-    """Augmented copies of 8-bit images (n, s, s, 3) on their own device.
+    """Return augmented copies of 8-bit images (n, s, s, 3) on the device of the images.
 
-    Each image is cropped to between 70 and 100 % of its area, flipped left to right in half of
-    the cases, rotated by up to 10 degrees, changed in brightness, contrast, saturation and hue,
-    and in a quarter of the cases loses a rectangle.
+    At strength 1 each image is cropped to 70 to 100 % of its area, flipped left to right in half of
+    the cases, rotated by up to 10 degrees, and changed in brightness, contrast, saturation and hue;
+    in a quarter of the cases a rectangle is erased.
 
     Args:
-        strength: 0 leaves the images alone, 1 is as above, between them the ranges shrink.
-        seed: the same seed, the same images, on the same kind of device.
+        images: 8-bit images.
+        strength: 0 changes nothing, and 1 changes as above; in between the ranges shrink.
+        seed: seed of the changes; it gives the same images on the same kind of device.
     """
     if strength == 0.0:
         return images
-    changes = _changes(round(strength, 6), images.shape[1])
-    # torchvision draws from torch's global stream on the CPU; it is put back as it was.
+    changes = _make_changes(round(strength, 6), images.shape[1])
+    # torchvision draws from torch's global stream on the CPU; its state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         varied = [changes(image) for image in images.permute(0, 3, 1, 2)]
@@ -33,8 +34,8 @@ def vary(images: Tensor, *, strength: float, seed: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _changes(strength: float, side: int) -> nn.Module:
-    from torchvision.transforms import v2  # a second to load, which no frozen encoder needs
+def _make_changes(strength: float, side: int) -> nn.Module:
+    from torchvision.transforms import v2  # takes a second to load; frozen encoders do not need it
 
     colour = 0.2 * strength
     changes: nn.Module = v2.Compose(

@@ -1,8 +1,8 @@
-"""The multimodal task's augmentation, for every image that trains: torchvision v2.
+"""Augmentation of the multimodal task, for every training image, by torchvision v2.
 
-Its transform classes draw from torch's one global generator, which the threads that make views
-would share, so that a view would depend on which thread came first. Here the parameters are drawn
-from a generator of the view's own, and only the functions that apply them are torchvision's.
+The transform classes of torchvision draw from torch's global generator. The threads that make views
+would share it, so a view would depend on the order of the threads. Here the parameters are drawn
+from a separate generator for each view, and torchvision only applies them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ASPECT = 0.1
 
 @dataclass(frozen=True)
 class Strength:
-    """Most that an image is changed by.
+    """Largest changes of an image.
 
     Attributes:
-        kept: least share of the area that a random crop keeps.
-        degrees: of rotation.
-        jitter: share that brightness, contrast and saturation change by.
-        hue: share of the colour circle; grey stays grey.
-        erased: probability that a rectangle is blackened.
-        largest: share of the area that it takes at most.
+        kept: smallest share of the area that a random crop keeps.
+        degrees: degrees of rotation.
+        jitter: share by which brightness, contrast and saturation change.
+        hue: share of the colour circle by which hue changes; grey stays grey.
+        erased: probability that a rectangle is made black.
+        largest: largest share of the area of that rectangle.
     """
 
     kept: float
@@ -51,10 +51,16 @@ STRENGTHS = {
 
 
 def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np.uint8]:
-    """An augmented copy (h, w, 3) of an image (h, w, 3); the same seed, the same pixels.
+    """Return an augmented copy (h, w, 3) of an 8-bit image (h, w, 3).
 
-    A random crop scaled back to size, either flip with probability 0.5, a rotation on black,
-    colour jitter in a random order, random erasing, as far as ``STRENGTHS`` allows.
+    The same seed gives the same pixels. The changes are a random crop scaled back to the image's
+    size, each flip with probability 0.5, a rotation on black, colour jitter in a random order, and
+    random erasing, up to the limits of ``STRENGTHS``.
+
+    Args:
+        image: 8-bit image.
+        seed: seed of the changes.
+        strength: key of ``STRENGTHS``.
     """
     most, rng = STRENGTHS[strength], np.random.default_rng(seed)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
@@ -64,7 +70,7 @@ def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np
 
 
 def settings() -> str:
-    """All that a view depends on besides image and seed."""
+    """Return everything on which a view depends besides image and seed, as part of a cache key."""
     strengths = {name: asdict(strength) for name, strength in STRENGTHS.items()}
     used = [f"{name} {version(name).split('+')[0]}" for name in ("torch", "torchvision", "numpy")]
     return f"{json.dumps(strengths, sort_keys=True)} aspect {ASPECT} {' '.join(used)}"
@@ -75,7 +81,7 @@ def _crop(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     area, aspect = rng.uniform(most.kept, 1), np.exp(rng.uniform(-1, 1) * np.log1p(ASPECT))
     rows = min(height, max(1, round(height * float(np.sqrt(area / aspect)))))
     columns = min(width, max(1, round(width * float(np.sqrt(area * aspect)))))
-    top, left = _place(height - rows, rng), _place(width - columns, rng)
+    top, left = _draw_position(height - rows, rng), _draw_position(width - columns, rng)
     size = [height, width]
     cut: Tensor = f.resized_crop(pixels, top, left, rows, columns, size, antialias=True)
     return cut
@@ -115,7 +121,7 @@ def _erase(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     share, aspect = rng.uniform(0.02, most.largest), np.exp(rng.uniform(-1, 1))
     rows = min(height, max(1, round(height * float(np.sqrt(share / aspect)))))
     columns = min(width, max(1, round(width * float(np.sqrt(share * aspect)))))
-    top, left = _place(height - rows, rng), _place(width - columns, rng)
+    top, left = _draw_position(height - rows, rng), _draw_position(width - columns, rng)
     if not happens:
         return pixels
     black = torch.zeros(3, 1, 1, dtype=pixels.dtype)
@@ -123,5 +129,5 @@ def _erase(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     return erased
 
 
-def _place(room: int, rng: np.random.Generator) -> int:
+def _draw_position(room: int, rng: np.random.Generator) -> int:
     return int(rng.integers(0, room + 1))

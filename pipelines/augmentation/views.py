@@ -1,9 +1,9 @@
-"""Augmented views of one image: chosen by its content and the view's number, by nothing else.
+"""Augmented views of an image, which depend only on the image's content and the view's number.
 
-No label, no fold and no other row has a say in a view, so views may be computed once, kept, and
-shared by every fold. Which rows are drawn in which view is the training loop's affair; rows that
-score are only ever seen in view 0, the untouched image, unless test-time augmentation averages
-over light views as well (``scoring_views``).
+A view depends on no label, no fold and no other row, so views may be computed once, kept, and
+shared by all folds. The training loop decides in which view a row is drawn. Scored rows are read in
+view 0 only, the image itself, unless test-time augmentation averages over light views as well
+(``scoring_views``).
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRENGTHS = ("light", "strong")
+"""Strengths of views, the lightest first."""
 STYLES = ("albumentations", "torchvision")
-"""Sets of transforms, each in a file of its own, with a setting for each strength."""
+"""Sets of transforms, one file each, with a setting for each strength."""
 TASK_STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
-"""Which transforms augment each task's images."""
+"""Set of transforms for the images of each task."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Which views there are to be of every image.
+    """Views to make of every image.
 
     Attributes:
-        numbers: of the views, 0 among them, in order.
-        style: which transforms make the others, one of ``STYLES``.
+        numbers: numbers of the views, with 0 among them, in order.
+        style: set of transforms that makes the others, one of ``STYLES``.
+
+    Raises:
+        ValueError: 0 is not among the numbers, or a number is negative.
     """
 
     numbers: tuple[int, ...] = (0,)
@@ -40,50 +44,60 @@ class Views:
 
 
 def view_number(strength: str, nth: int) -> int:
-    """The number, from 1, of the ``nth`` view (from 1) of a strength.
+    """Return the number, from 1, of the ``nth`` view (from 1) of a strength.
 
-    Strengths take turns, so that a view keeps its number however many there are.
+    The strengths alternate, so that a view keeps its number whatever the count of views.
     """
     return (nth - 1) * len(STRENGTHS) + STRENGTHS.index(strength) + 1
 
 
 def strength_of(view: int) -> str:
-    """The strength of view number ``view``, which is not 0."""
+    """Return the strength of view number ``view``, which must not be 0."""
     return STRENGTHS[(view - 1) % len(STRENGTHS)]
 
 
 def scoring_views(count: int) -> tuple[int, ...]:
-    """Numbers of the views that score: the image, and the first ``count`` of the lightest strength.
+    """Return the numbers of the scoring views: 0 and the first ``count`` light views.
 
-    Of that strength whatever a trial draws for training, so that all trials, folds and members of
-    an ensemble score alike.
+    They do not depend on the strength that a trial draws for training, so all trials, folds and
+    ensemble members score in the same way.
     """
     return (0, *(view_number(STRENGTHS[0], nth) for nth in range(1, count + 1)))
 
 
 def view_of(image: NDArray[np.uint8], content: str, view: int, style: str) -> NDArray[np.uint8]:
-    """View number ``view`` of the image whose file has the hash ``content``; 0 is the image."""
+    """Make one view of an image.
+
+    Args:
+        image: (h, w, 3) 8-bit image.
+        content: SHA-256 of the image file.
+        view: number of the view; 0 returns the image itself.
+        style: one of ``STYLES``.
+
+    Raises:
+        ValueError: an unknown style.
+    """
     if view == 0:
         return image
-    made: NDArray[np.uint8] = _module(style).augment(
+    made: NDArray[np.uint8] = _import_style(style).augment(
         image, seed=view_seed(content, view), strength=strength_of(view)
     )
     return made
 
 
 def view_seed(content: str, view: int) -> int:
-    """The seed, below 2**32, of one view of one image."""
+    """Return the seed, below 2**32, of one view of the image file with hash ``content``."""
     drawn = hashlib.sha256(f"view {view} of {content}".encode()).digest()
     return int.from_bytes(drawn[:4], "big")
 
 
 def augmentation_key(style: str) -> str:
-    """SHA-256 of the transforms with their settings and of the libraries that apply them."""
-    return hashlib.sha256(f"{style} {_module(style).settings()}".encode()).hexdigest()
+    """Return the SHA-256 of the transforms with their settings and library versions."""
+    return hashlib.sha256(f"{style} {_import_style(style).settings()}".encode()).hexdigest()
 
 
-def _module(style: str) -> ModuleType:
-    """Loaded only now: neither library is needed where nothing is augmented."""
+def _import_style(style: str) -> ModuleType:
+    """Import the module of a style; it is loaded here, since many runs augment nothing."""
     if style == "albumentations":
         from outerfold.pipelines.augmentation import albumentations_views
 

@@ -1,1 +1,1 @@
-"""What a trained model looks at."""
+"""Explanations of trained models: heat maps and predictions with changed inputs."""

@@ -1,7 +1,7 @@
-"""A finished fold's model taken apart: its heads asked with arrays instead of rows by id.
+"""Model of a finished fold whose heads can be given arrays instead of row ids.
 
-*Readings* are what heads read of images: (views, networks, n, ...), with one entry for all networks
-where the encoder is frozen. A score is the mean probability over views and networks.
+*Readings* are the inputs that heads read, (views, networks, n, ...); where the encoder is frozen,
+all networks share one entry. A prediction is the mean probability over views and networks.
 """
 
 from __future__ import annotations
@@ -26,39 +26,40 @@ from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.storage.records import FloatArray
 
 Readings = NDArray[Any]
+"""(views, networks or 1, n, width) pooled vectors, or (views, networks or 1, n, tokens, width)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tails:
-    """Trained ends of an encoder.
+    """Trained tails of an encoder.
 
     Attributes:
-        each: one a network, in the order of the heads, in evaluation mode.
-        trunk: the frozen part before them; None where they take 8-bit images.
+        each: one tail for each network, in the order of the heads, in evaluation mode.
+        trunk: the frozen part before them; None where the tails read 8-bit images.
     """
 
     each: nn.ModuleList
     trunk: FrozenEncoder | None
 
     def taken(self, squares: NDArray[np.uint8]) -> Tensor:
-        """Images (n, s, s, 3) as the tails take them."""
+        """Compute the inputs of the tails (n, ...) from 8-bit images (n, s, s, 3)."""
         given = squares if self.trunk is None else self.trunk.encode(squares).tokens
         return torch.from_numpy(given).to(next(self.each.parameters()).device)
 
 
 @dataclass(frozen=True, eq=False)
 class FoldModel:
-    """What scored the test rows of one outer fold.
+    """Model that scored the test rows of one outer fold.
 
     Attributes:
-        network: a stack of one or several whose probabilities are averaged, their input scalers
-            inside.
+        network: stack of one or more heads with their input scalers; their probabilities are
+            averaged.
         columns: encoder of the clinical columns.
-        columns_mean: (width,) mean of the encoded columns over the rows that trained.
-        decision: temperature and threshold.
+        columns_mean: (width,) mean of the encoded columns over the fold's training side.
+        decision: calibration and threshold.
         tokens: whether images are read as spatial tokens.
-        tta: augmented views over which, with the image itself, probabilities are averaged.
-        tails: where blocks of the encoder were trained; else None.
+        tta: number of augmented views; probabilities are averaged over them and the image itself.
+        tails: trained tails where blocks of the encoder were trained; else None.
     """
 
     network: nn.Module
@@ -71,59 +72,68 @@ class FoldModel:
 
     @property
     def networks(self) -> int:
-        """How many are averaged."""
+        """Number of networks whose probabilities are averaged."""
         return len(next(self.network.parameters()))
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
     def to(self, device: str) -> FoldModel:
-        """This model on ``device``; its networks are moved, not copied."""
+        """Move the networks to ``device`` without a copy and return this model."""
         self.network.to(device)
         if self.tails is not None:
             self.tails.each.to(device)
         return self
 
     def readings(self, source: ImageSource, ids: Sequence[str]) -> Readings:
-        """Of rows that are represented already, in every view that scores."""
-        return np.stack([self._of_view(source, ids, view) for view in scoring_views(self.tta)])
+        """Return the readings (views, networks or 1, n, ...) of rows in all scoring views.
+
+        Args:
+            source: source of the image representations.
+            ids: n rows.
+        """
+        return np.stack([self._read_view(source, ids, view) for view in scoring_views(self.tta)])
 
     def mean_image(self, source: ImageSource, trained: Sequence[str]) -> Readings:
-        """(1, networks or 1, 1, ...) what stands for an image that is taken away.
+        """Readings (1, networks or 1, 1, ...) that replace an image which is taken away.
 
-        That is the mean over the rows ``trained``, untouched: of their embeddings or, where blocks
-        of the encoder were trained, of what each network's own tail gives.
+        They are the mean over the rows ``trained`` in view 0: of their embeddings or, where blocks
+        of the encoder were trained, of the outputs of each network's tail.
+
+        Args:
+            source: source of the image representations.
+            trained: ids of the rows that trained the model.
         """
         if self.tails is None:
             mean: Tensor = self.network.scaler.mean  # type: ignore[assignment]
             return mean[:1].cpu().numpy()[None]
-        sums = [part.double().sum(1) for part in self._by_tails(source, trained, 0)]
+        sums = [part.double().sum(1) for part in self._apply_tails(source, trained, 0)]
         whole = torch.stack(sums).sum(0) / len(trained)
         return whole[None, :, None].float().cpu().numpy()
 
     @torch.inference_mode()
     def readings_of(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
-        """Of one image, (views, networks or 1, 1, ...), from its pixels.
+        """Compute the readings (views, networks or 1, 1, ...) of one image from its pixels.
 
         Args:
-            encoder: the pretrained one.
-            squares: (views, s, s, 3) the image, then its augmented views.
+            encoder: the pretrained encoder.
+            squares: (views, s, s, 3) the 8-bit image, then its augmented views.
         """
         parts = [
-            self._of_squares(encoder, squares[start : start + SCORED])
+            self._encode_squares(encoder, squares[start : start + SCORED])
             for start in range(0, len(squares), SCORED)
         ]
         return np.concatenate(parts)[:, :, None]
 
     @torch.inference_mode()
     def probabilities(self, found: Readings, tabular: FloatArray) -> FloatArray:
-        """Calibrated probabilities (n, classes).
+        """Return calibrated probabilities (n, classes).
 
         Args:
-            found: readings of n rows.
-            tabular: (n, k) encoded columns, k = 0 for none.
+            found: readings (views, networks or 1, n, ...) of n rows.
+            tabular: (n, k) encoded columns; k is 0 without columns.
         """
         step = max(1, ROWS_AT_ONCE // self.networks)
         parts = [
@@ -136,13 +146,13 @@ class FoldModel:
         ]
         return self.decision.calibrate(torch.cat(parts).exp().cpu().numpy())
 
-    def _of_view(self, source: ImageSource, ids: Sequence[str], view: int) -> Readings:
+    def _read_view(self, source: ImageSource, ids: Sequence[str], view: int) -> Readings:
         if self.tails is not None:
-            return torch.cat(list(self._by_tails(source, ids, view)), dim=1).cpu().numpy()
+            return torch.cat(list(self._apply_tails(source, ids, view)), dim=1).cpu().numpy()
         shared = source.tokens(ids, view) if self.tokens else source.pooled(ids, view)
         return np.asarray(shared)[None]
 
-    def _by_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Iterator[Tensor]:
+    def _apply_tails(self, source: ImageSource, ids: Sequence[str], view: int) -> Iterator[Tensor]:
         assert self.tails is not None
         return readings(
             list(self.tails.each),
@@ -153,8 +163,11 @@ class FoldModel:
             view=view,
         )
 
-    def _of_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
-        """(some views, networks or 1, ...), encoded in the batches of a study."""
+    def _encode_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
+        """Readings (k, networks or 1, ...) of at most ``SCORED`` squares (k, s, s, 3).
+
+        They are encoded in batches of the same size as in a study, so they have the same values.
+        """
         full, count = pad_batch(squares).numpy(), len(squares)
         if self.tails is not None:
             each = apply_tails(list(self.tails.each), self.tails.taken(full), tokens=self.tokens)
@@ -167,8 +180,9 @@ def log_probabilities(network: nn.Module, found: Tensor, tabular: Tensor) -> Ten
     """Logarithm of the mean probability (n, classes) over views and networks, uncalibrated.
 
     Args:
-        found: readings of n rows, on any device.
-        tabular: (n, k).
+        network: stack of heads.
+        found: readings (views, networks or 1, n, ...) of n rows, on any device.
+        tabular: (n, k) encoded columns.
     """
     weights = next(network.parameters())
     networks = len(weights)

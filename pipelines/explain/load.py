@@ -1,4 +1,4 @@
-"""The model of a finished outer fold, made again from what the run keeps."""
+"""Loading of a finished outer fold's model from the files of its run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from outerfold.storage.runs.folder import RunFolder
 def fold_model(
     folder: RunFolder, data: Dataset, fold: OuterFold, divided: Divided | None = None
 ) -> FoldModel:
-    """The model that scored the test rows of ``fold``, as it was kept.
+    """Load the model that scored the test rows of ``fold``.
 
-    Only the mean of the encoded columns is computed anew, from the fold's training side.
+    Only the mean of the encoded columns is computed again, from the fold's training side.
 
     Args:
-        data: every row of the run.
-        divided: the pretrained encoder where it was cut, if blocks of it were trained.
+        folder: folder of the run.
+        data: all rows of the run.
+        fold: the outer fold.
+        divided: the divided pretrained encoder if blocks of it were trained; else None.
 
     Raises:
-        DataError: the model is gone, or another version's.
+        DataError: the model is missing, or another version wrote it.
     """
     kept = read_member(folder, fold.name)
     table = fold.train_side(data).features.tabular

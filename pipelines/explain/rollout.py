@@ -1,8 +1,9 @@
-"""Attention roll-out: how much of each patch reaches a vision transformer's representation.
+"""Attention roll-out: share of each patch in a vision transformer's representation.
 
-A layer passes on half of what a token is and half of what it attends to, the mean over its heads;
-the product over layers says from which patches a token is made. It does not depend on a class.
-Abnar & Zuidema (2020), Quantifying Attention Flow in Transformers, section 3.
+The output token of a layer counts as half its input token and half the tokens to which it attends
+(mean over the heads). The product over layers gives the share of each patch in a token. It does not
+depend on a class. Source: Abnar & Zuidema (2020), Quantifying Attention Flow in Transformers,
+section 3.
 """
 
 from __future__ import annotations
@@ -30,25 +31,26 @@ class _Handle(Protocol):
 def rolls_out(trunk: nn.Module) -> bool:
     """Whether the trunk is a transformer over one sequence of patches."""
     return isinstance(trunk, VisionTrunk) or (
-        isinstance(trunk, TimmTrunk) and bool(_timm_attentions(trunk))
+        isinstance(trunk, TimmTrunk) and bool(_list_timm_attentions(trunk))
     )
 
 
 @torch.inference_mode()
 def patch_shares(trunk: nn.Module, x: Tensor, tokens: Tensor | None) -> Tensor:
-    """How much of each patch is in what the head reads, (n, h, w); sums to 1 over an image.
+    """Share of each patch in the input of the head, (n, h, w); the shares of an image sum to 1.
 
     Args:
-        x: (n, 3, s, s), normalised.
-        tokens: (n, grid * grid) what the head gives each spatial token; None where it reads the
-            encoder's own pooled vector.
+        trunk: transformer for which ``rolls_out`` is True.
+        x: (n, 3, s, s) normalised images.
+        tokens: (n, grid * grid) weight that the head gives each spatial token; None where the head
+            reads the encoder's pooled vector.
 
     Raises:
-        DataError: a transformer whose pooling is neither its class token nor the mean of patches.
+        DataError: the transformer pools neither by its class token nor by the mean of patches.
     """
-    with _kept_attention(trunk) as layers:
+    with _record_attention(trunk) as layers:
         _, spatial = trunk(x)
-    return _whole(_reaching(trunk, layers, spatial.shape[-2:], tokens))
+    return _scale_to_one(_unscaled_shares(trunk, layers, spatial.shape[-2:], tokens))
 
 
 @torch.inference_mode()
@@ -59,49 +61,57 @@ def tail_shares(
     taken: Tensor,
     tokens: Tensor | None,
 ) -> Tensor:
-    """The same where each of several networks trained the last blocks: their mean.
+    """``patch_shares`` for networks that trained the last blocks: the mean (n, h, w) over networks.
 
     Args:
-        trunk: the frozen part; None where the tails take 8-bit images.
-        taken: (n, ...) what the tails take of the images.
-        tokens: (networks, n, grid * grid) or None, as above, of each network's head.
+        trunk: the frozen part; None where the tails read 8-bit images.
+        tails: one tail for each network.
+        x: (n, 3, s, s) normalised images.
+        taken: (n, ...) inputs of the tails.
+        tokens: (networks, n, grid * grid) weights that each network's head gives each spatial
+            token; None where heads read pooled vectors.
+
+    Raises:
+        DataError: the transformer pools neither by its class token nor by the mean of patches.
     """
     first: list[Tensor] = []
     if trunk is not None:
-        with _kept_attention(trunk.trunk.whole) as first:  # type: ignore[arg-type]
+        with _record_attention(trunk.trunk.whole) as first:  # type: ignore[arg-type]
             trunk.trunk(x)
     shares = []
     for number, tail in enumerate(tails):
         whole: nn.Module = tail.parts.whole  # type: ignore[attr-defined]
-        with _kept_attention(whole) as last:
+        with _record_attention(whole) as last:
             _, spatial = tail(taken)
         own = None if tokens is None else tokens[number]
-        shares.append(_reaching(whole, [*first, *last], spatial.shape[-2:], own))
-    return _whole(torch.stack(shares).mean(dim=0))
+        shares.append(_unscaled_shares(whole, [*first, *last], spatial.shape[-2:], own))
+    return _scale_to_one(torch.stack(shares).mean(dim=0))
 
 
-def _reaching(
+def _unscaled_shares(
     trunk: nn.Module, layers: Sequence[Tensor], shape: Sequence[int], tokens: Tensor | None
 ) -> Tensor:
-    """(n, h, w) of what is read; the rest is the class token's and its like."""
+    """Shares (n, h, w) of the patches; the rest to 1 belongs to the class token and its like."""
     rolled = roll_out(layers)
     height, width = shape
     prefix = rolled.shape[-1] - height * width
-    read = _pooled_by(trunk, rolled, prefix)
+    read = _pooling_weights(trunk, rolled, prefix)
     if tokens is not None:
         read = tokens.to(rolled) @ cells(height, width).to(rolled)
         read = functional.pad(read, (prefix, 0))
     return torch.bmm(read[:, None], rolled)[:, 0, prefix:].reshape(-1, height, width)
 
 
-def _whole(shares: Tensor) -> Tensor:
+def _scale_to_one(shares: Tensor) -> Tensor:
     return shares / shares.sum(dim=(1, 2), keepdim=True)
 
 
 def roll_out(layers: Sequence[Tensor]) -> Tensor:
-    """From attention (n, t, t) of each layer, first to last, to what each token is made of.
+    """Multiply the attention of all layers: shares (n, t, t) of each input token in each output.
 
-    Rows of the result (n, t, t) sum to 1, as those of each layer do.
+    Args:
+        layers: attention (n, t, t) of each layer, first to last; each row sums to 1, and so do the
+            rows of the result.
     """
     own = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
     rolled = own.expand_as(layers[0])
@@ -111,22 +121,22 @@ def roll_out(layers: Sequence[Tensor]) -> Tensor:
 
 
 def cells(height: int, width: int) -> Tensor:
-    """(grid * grid, height * width): the mean over patches that each spatial token is."""
+    """Weights (grid * grid, height * width) by which spatial tokens are averaged from patches."""
     each = torch.eye(height * width).reshape(height * width, 1, height, width)
     return functional.adaptive_avg_pool2d(each, TOKEN_GRID).flatten(1).T
 
 
 @contextmanager
-def _kept_attention(trunk: nn.Module) -> Iterator[list[Tensor]]:
-    """While it is open, a pass through the trunk fills the list, a layer an entry (n, t, t)."""
+def _record_attention(trunk: nn.Module) -> Iterator[list[Tensor]]:
+    """Context in which a pass through the trunk fills the list with each layer's (n, t, t)."""
     layers: list[Tensor] = []
     handles: list[_Handle] = []
     fused: list[nn.Module] = []
     if isinstance(trunk, VisionTrunk):
-        for block in _present(trunk.visual.transformer.resblocks):  # type: ignore[union-attr,arg-type]
-            handles += _listen_to_torch(block.attn, layers)  # type: ignore[arg-type]
+        for block in _list_present(trunk.visual.transformer.resblocks):  # type: ignore[union-attr,arg-type]
+            handles += _hook_torch_attention(block.attn, layers)  # type: ignore[arg-type]
     else:
-        for attention in _timm_attentions(trunk):
+        for attention in _list_timm_attentions(trunk):
             handles.append(
                 attention.attn_drop.register_forward_hook(  # type: ignore[union-attr]
                     lambda module, given, weights: layers.append(weights.mean(dim=1))
@@ -134,21 +144,21 @@ def _kept_attention(trunk: nn.Module) -> Iterator[list[Tensor]]:
             )
             if attention.fused_attn:
                 fused.append(attention)
-    _fuse(fused, False)  # the fused kernel keeps its weights to itself
+    _set_fused(fused, False)  # the fused kernel does not return its weights
     try:
         yield layers
     finally:
         for handle in handles:
             handle.remove()
-        _fuse(fused, True)
+        _set_fused(fused, True)
 
 
-def _fuse(attentions: list[nn.Module], on: bool) -> None:
+def _set_fused(attentions: list[nn.Module], on: bool) -> None:
     for attention in attentions:
         vars(attention)["fused_attn"] = on
 
 
-def _listen_to_torch(attention: nn.Module, layers: list[Tensor]) -> list[_Handle]:
+def _hook_torch_attention(attention: nn.Module, layers: list[Tensor]) -> list[_Handle]:
     def ask(module: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return given, {**named, "need_weights": True, "average_attn_weights": True}
 
@@ -161,9 +171,9 @@ def _listen_to_torch(attention: nn.Module, layers: list[Tensor]) -> list[_Handle
     ]
 
 
-def _timm_attentions(trunk: nn.Module) -> list[nn.Module]:
-    """Attention of each block where all of them attend over the whole sequence of patches."""
-    blocks = _present(getattr(trunk.model, "blocks", ()))
+def _list_timm_attentions(trunk: nn.Module) -> list[nn.Module]:
+    """List the attention modules; empty unless every block attends to all patches."""
+    blocks = _list_present(getattr(trunk.model, "blocks", ()))
     found = [getattr(block, "attn", None) for block in blocks]
     plain = all(
         isinstance(one, nn.Module) and hasattr(one, "attn_drop") and hasattr(one, "fused_attn")
@@ -173,13 +183,13 @@ def _timm_attentions(trunk: nn.Module) -> list[nn.Module]:
     return [one for one in found if one is not None] if plain and whole else []
 
 
-def _present(blocks: Iterable[nn.Module]) -> list[nn.Module]:
-    """Those that a tail, which is without the blocks before it, has."""
+def _list_present(blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """List the blocks that a tail still has; the blocks before it are identities."""
     return [block for block in blocks if not isinstance(block, nn.Identity)]
 
 
-def _pooled_by(trunk: nn.Module, rolled: Tensor, prefix: int) -> Tensor:
-    """(n, t) what the encoder's own pooled vector takes of each token."""
+def _pooling_weights(trunk: nn.Module, rolled: Tensor, prefix: int) -> Tensor:
+    """Weight (n, t) of each token in the encoder's pooled vector."""
     read = torch.zeros(rolled.shape[:2], dtype=rolled.dtype, device=rolled.device)
     how = (
         "token" if isinstance(trunk, VisionTrunk) else str(getattr(trunk.model, "global_pool", ""))

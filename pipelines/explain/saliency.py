@@ -1,4 +1,4 @@
-"""Where in an image a fold's score is sensitive: Grad-CAM, attention roll-out, pooling weights."""
+"""Heat maps of one image for a fold's model: Grad-CAM, attention roll-out, pooling weights."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ GRAD_CAM = "Grad-CAM"
 ROLL_OUT = "attention roll-out"
 POOLING = "attention pooling"
 TWICE = 2.0
-"""Times an even share; a scale up to each map's own peak would show rounding as a hot spot."""
+"""Multiple of an even share at which a heat map is hottest (unless its peak is higher). A scale up
+to the peak of each map would show rounding errors as hot spots."""
 
 
 class MapTrunk(Protocol):
-    """A trunk whose pooled vector is made of its last map."""
+    """Trunk that pools its last map."""
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (n, 3, s, s) to features in the model's own shape."""
+        """Compute the features of images (n, 3, s, s), in the model's own shape."""
 
     def pool(self, features: Tensor) -> Tensor:
-        """Those features to (n, dim)."""
+        """Pool features to (n, dim)."""
 
     def map(self, features: Tensor) -> Tensor:
-        """Those features to (n, channels, h, w)."""
+        """Arrange features as a map (n, channels, h, w)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Heat:
-    """One image's heat map.
+    """Heat map of one image.
 
     Attributes:
-        shares: (s, s) at the size the encoder sees, in [0, 1]. Of Grad-CAM the part of the map's
-            own maximum; of weights 0 for an even share or less, 1 for ``TWICE`` as much or, where
-            that is more, for the peak: weights that are even everywhere are hot nowhere.
+        shares: (s, s) at the size of the encoder's input, in [0, 1]. For Grad-CAM it is the value
+            divided by the map's maximum. For weights it is 0 up to an even share and 1 at
+            ``TWICE`` an even share or at the peak, whichever is larger, so even weights give no
+            hot spot.
         method: ``GRAD_CAM``, ``ROLL_OUT`` or ``POOLING``.
-        peak: of weights, the largest over what an even share would be; None for Grad-CAM.
-        probabilities: (classes,) calibrated, computed from the pixels of all views.
+        peak: for weights, the largest weight divided by an even share; None for Grad-CAM.
+        probabilities: (classes,) calibrated, computed from the pixels of all scoring views.
     """
 
     shares: NDArray[np.float32]
@@ -60,16 +62,20 @@ class Heat:
 
 
 def method_of(encoder: FrozenEncoder, *, tokens: bool) -> str:
-    """How an image is explained: by what its encoder is and what the head reads of it."""
+    """Return the method for this encoder and for heads that read tokens or pooled vectors."""
     if rolls_out(encoder.trunk):
         return ROLL_OUT
     return POOLING if tokens else GRAD_CAM
 
 
 def require(method: str) -> None:
-    """``DataError`` where a method needs a package that is not installed."""
+    """Check that the package which a method needs is installed.
+
+    Raises:
+        DataError: it is not installed.
+    """
     if method == GRAD_CAM:
-        _grad_cam()
+        _import_grad_cam()
 
 
 def heat_of(
@@ -80,21 +86,25 @@ def heat_of(
     *,
     target: int,
 ) -> Heat:
-    """Where one image's score for a class is sensitive, as an untouched image.
+    """Compute the heat map of one image for a class; the map is that of view 0, the image itself.
 
     Args:
-        encoder: the pretrained one.
-        squares: (views, s, s, 3), the image as the encoder takes it, then the augmented views
-            over which the model averages.
-        tabular: (k,) the row's encoded columns.
-        target: index of the class whose log-odds are followed; only Grad-CAM depends on it.
+        encoder: the pretrained encoder.
+        model: model of the fold.
+        squares: (views, s, s, 3) 8-bit input of the encoder, then the augmented views over which
+            the model averages.
+        tabular: (k,) encoded columns of the row.
+        target: index of the class whose log-odds are explained; only Grad-CAM depends on it.
+
+    Raises:
+        DataError: the encoder has no map for Grad-CAM, or grad-cam is not installed.
     """
     method = method_of(encoder, tokens=model.tokens)
     found = model.readings_of(encoder, squares)
     scores = model.probabilities(found, tabular[None])[0]
     image = Untouched.of(encoder, model, squares[0])
     if method == GRAD_CAM:
-        return Heat(_class_map(image, model.network, tabular, target), method, None, scores)
+        return Heat(_compute_grad_cam(image, model.network, tabular, target), method, None, scores)
     weights = pooling_weights(model, found[0]) if model.tokens else None
     if method == ROLL_OUT:
         map_ = image.rolled_out(weights)[0]
@@ -102,16 +112,20 @@ def heat_of(
         assert weights is not None
         map_ = weights.mean(dim=0)[0].reshape(TOKEN_GRID, TOKEN_GRID)
     peak = float(map_.max()) * map_.numel()
-    shares = _above_even(map_ * map_.numel(), peak, encoder.image_size)
+    shares = _scale_shares(map_ * map_.numel(), peak, encoder.image_size)
     return Heat(shares, method, peak, scores)
 
 
 @torch.inference_mode()
 def pooling_weights(model: FoldModel, tokens: np.ndarray) -> Tensor:
-    """(networks, n, t) mean over heads of what each spatial token is given; sums to 1.
+    """Weights (networks, n, t) of the spatial tokens, mean over attention heads; they sum to 1.
 
     Args:
+        model: model of the fold.
         tokens: (networks or 1, n, t, width).
+
+    Raises:
+        TypeError: the network does not pool tokens by attention.
     """
     pool, scaler = model.network.pool, model.network.scaler
     if not (isinstance(pool, AttentionPool) and isinstance(scaler, Standardise)):
@@ -124,13 +138,13 @@ def pooling_weights(model: FoldModel, tokens: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Untouched:
-    """An image on its way to the heads.
+    """Untouched image, which is view 0, and the networks between it and the heads.
 
     Attributes:
-        x: (1, 3, s, s), normalised.
-        trunk: the whole frozen encoder; of ``tails`` the frozen part, if any.
-        tails: trained ends, one a network; none where the encoder is frozen.
-        taken: what the tails take of the image, or ``x``.
+        x: (1, 3, s, s) normalised image.
+        trunk: the whole frozen encoder; with ``tails`` the frozen part before them, or None.
+        tails: trained tails, one for each network; empty where the encoder is frozen.
+        taken: (1, ...) input of the tails; ``x`` without tails.
     """
 
     x: Tensor
@@ -140,7 +154,7 @@ class Untouched:
 
     @classmethod
     def of(cls, encoder: FrozenEncoder, model: FoldModel, square: NDArray[np.uint8]) -> Untouched:
-        """Of its square (s, s, 3)."""
+        """Prepare the image with this 8-bit square (s, s, 3)."""
         x = encoder.normalised(square[None])
         if model.tails is None:
             return cls(x, encoder, (), x)
@@ -149,14 +163,18 @@ class Untouched:
 
     @property
     def ends(self) -> Sequence[MapTrunk]:
-        """What gives the last map: one for all networks, or one each."""
+        """Modules that give the last map: one for all networks, or one for each."""
         if self.tails:
             return self.tails
         assert self.trunk is not None
         return [self.trunk.trunk]  # type: ignore[list-item]
 
     def rolled_out(self, weights: Tensor | None) -> Tensor:
-        """Shares of patches (1, h, w); see ``pooling_weights`` for the weights."""
+        """Compute shares of patches (1, h, w) by attention roll-out.
+
+        Args:
+            weights: ``pooling_weights`` where heads read tokens; else None.
+        """
         if self.tails:
             return tail_shares(self.trunk, self.tails, self.x, self.taken, weights)
         assert self.trunk is not None
@@ -165,7 +183,7 @@ class Untouched:
 
 
 class _LogOdds:
-    """Grad-CAM's target: the log-odds of one class, from log-probabilities (classes,)."""
+    """Target of Grad-CAM: the log-odds of one class, from log-probabilities (classes,)."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -175,8 +193,8 @@ class _LogOdds:
         return logs[self.target] - torch.logsumexp(rest, dim=0)
 
 
-class _Whole(nn.Module):
-    """From one image to the heads' score, as one module whose last map can be listened to."""
+class _ImageToScore(nn.Module):
+    """Module from one image to the heads' log-probabilities; Grad-CAM observes its last map."""
 
     def __init__(self, image: Untouched, head: nn.Module, columns: Tensor) -> None:
         super().__init__()
@@ -184,41 +202,41 @@ class _Whole(nn.Module):
         self.image, self.columns = image, columns
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, classes); ``x`` says how large the map is to be drawn."""
+        """Return log-probabilities (1, classes); Grad-CAM takes only the map's size from ``x``."""
         ends = self.image.ends
         with torch.no_grad():
             features = torch.cat([end.features(self.image.taken) for end in ends])
         if features.ndim != 4:
             raise DataError(
-                "explain: this encoder's patches are neither a map for Grad-CAM nor seen by plain "
-                "attention that could be rolled out; choose another encoder"
+                "explain: this encoder's patches are neither a map for Grad-CAM nor processed by "
+                "plain attention that could be rolled out; choose another encoder"
             )
         features = self.last_map(features.detach().requires_grad_())
         pooled = [end.pool(one[None]) for end, one in zip(ends, features, strict=True)]
         return log_probabilities(self.head, torch.stack(pooled)[None], self.columns)
 
     def map(self, features: Tensor) -> Tensor:
-        """The maps of all ends as the channels of one, (1, ends * channels, h, w)."""
+        """Join the maps of all ends as channels of one map, (1, ends * channels, h, w)."""
         return self.image.ends[0].map(features).flatten(0, 1)[None]
 
 
-def _class_map(
+def _compute_grad_cam(
     image: Untouched, head: nn.Module, tabular: FloatArray, target: int
 ) -> NDArray[np.float32]:
-    """(s, s) in [0, 1].
+    """Grad-CAM heat map (s, s) in [0, 1].
 
-    Networks that share a map share its gradient; where each has its own, they are the channels of
-    one map, which is the same where tails are alike.
+    Networks that share a map share its gradient. Where each network has its own map, the maps are
+    the channels of one joint map; if all tails are equal, the result is the same.
     """
-    grad_cam = _grad_cam()
-    whole = _Whole(image, head, torch.tensor(tabular[None]).float())
+    grad_cam = _import_grad_cam()
+    whole = _ImageToScore(image, head, torch.tensor(tabular[None]).float())
     with torch.enable_grad(), grad_cam(whole, [whole.last_map], whole.map) as cam:
         shares = cam(input_tensor=image.x, targets=[_LogOdds(target)])[0]
     return np.asarray(np.clip(shares, 0.0, 1.0), dtype=np.float32)
 
 
-def _above_even(times: Tensor, peak: float, side: int) -> NDArray[np.float32]:
-    """(side, side) in [0, 1] from (h, w) multiples of an even share."""
+def _scale_shares(times: Tensor, peak: float, side: int) -> NDArray[np.float32]:
+    """Scale multiples of an even share (h, w) to a heat map (side, side) in [0, 1]."""
     wide = functional.interpolate(
         times[None, None].float(), (side, side), mode="bilinear", align_corners=False
     )[0, 0]
@@ -226,7 +244,7 @@ def _above_even(times: Tensor, peak: float, side: int) -> NDArray[np.float32]:
     return np.asarray(shares.cpu().numpy(), dtype=np.float32)
 
 
-def _grad_cam() -> type:
+def _import_grad_cam() -> type:
     try:
         from pytorch_grad_cam import GradCAM
     except ImportError as error:

@@ -231,5 +231,5 @@ def test_the_library_is_loaded_offline_and_the_environment_put_back() -> None:
 
 def test_a_user_s_own_setting_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "0")
-    module._library.__wrapped__()
+    module._import_library.__wrapped__()
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "0"
