@@ -171,7 +171,7 @@ class TailFold:
             self._undo_step(kept)
 
     def _undo_step(self, kept: list[Tensor]) -> None:
-        """Undo a step that did not fit: clear gradients, reset batch-normalisation statistics."""
+        """Undo a step that did not fit: clear gradients, restore batch-normalisation statistics."""
         self.optimiser.zero_grad()
         buffers = [buffer for module in (self.head, self.tail) for buffer in module.buffers()]
         for buffer, before in zip(buffers, kept, strict=True):
