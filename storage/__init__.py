@@ -1,4 +1,4 @@
-"""Nouns and where they are kept."""
+"""Records of rows, folds and results, and the code that reads them, checks them and keeps them."""
 
 if __name__ != "outerfold.storage":
     raise ImportError(f"the folder {__name__} is part of outerfold: import outerfold.storage")

@@ -1,19 +1,28 @@
-"""Refusals whose message is for people; loads no package, so that ``--help`` need not wait."""
+"""Errors whose messages are for users; imports no package, so that ``--help`` answers at once."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class DataError(ValueError):
-    """The data break a rule; the message names the thing, the rule, what was found, what to do."""
+    """The data or options break a rule.
+
+    The message names the thing, the rule, what was found and what to do.
+    """
 
 
 class LeakError(DataError):
-    """A row, a patient or a label is where it could flatter a score."""
+    """A row, a patient or a label is in a place where it could make a score too good."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """``unknown key 'trails'; did you mean 'trials'?``."""
+    """Message for a name that is not known: ``unknown key 'trails'; did you mean 'trials'?``.
+
+    Args:
+        what: kind of thing, such as ``key`` or ``encoder``.
+        name: the unknown name.
+        known: valid names; all are listed where none resembles ``name``.
+    """
     names = list(known)
     near = get_close_matches(name, names, 1)
     return f"unknown {what} {name!r}; " + (
@@ -22,18 +31,18 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its name where it says nothing."""
+    """First line of an error's message, or the error's class name where the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'age'?)`` or nothing, to end a message with."""
+    """End of a message, ``; did you mean 'age'?``; empty where no known name is similar."""
     by_lower = {k.lower(): k for k in known}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def first_three(names: Iterable[str]) -> str:
-    """``['a', 'b', 'c'] (12 in all)`` for messages."""
+    """First three names and their number for a message: ``['a', 'b', 'c'] (12 in all)``."""
     every = list(names)
     return f"{every[:3]} ({len(every)} in all)"

@@ -1,4 +1,4 @@
-"""Names of columns, as sheets spell them."""
+"""Comparison of column names that tables spell in different ways."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import re
 
 
 def normalise(name: str) -> str:
-    """A column's name for comparison: lower case, runs of other signs as ``_``."""
+    """Column name for comparison: lower case, each run of other characters replaced by ``_``."""
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")

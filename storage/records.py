@@ -1,4 +1,4 @@
-"""The nouns every folder speaks: rows named by id, and the folds cut from them."""
+"""Records that every folder uses: columns, rows, folds, predictions and results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ColumnKind = Literal["numeric", "binary", "categorical"]
 
 @dataclass(frozen=True)
 class Column:
-    """How one tabular column is read.
+    """Name and kind of one tabular column.
 
-    ``levels`` spell the codes of a binary or categorical column: the value 1.0 stands for
-    ``levels[1]``. They are the vocabulary of the file, no statistic; which levels a model
-    knows is learnt from training rows alone. Empty for a numeric column.
+    ``levels`` are the texts of a binary or categorical column: the value 1.0 stands for
+    ``levels[1]``. They list the texts in the file and are no statistic; a model learns which
+    levels it uses from training rows alone. ``levels`` is empty for a numeric column.
     """
 
     name: str
@@ -36,13 +36,16 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a model may see of rows when it predicts; it has no labels.
+    """Inputs of a model for n rows, without labels.
 
     Attributes:
         ids: (n,) unique row names.
         images: (n,) absolute paths of image files.
-        tabular: (n, k) one column for each of ``columns``; NaN is missing.
-        columns: k descriptions.
+        tabular: (n, k) values, one column for each of ``columns``; NaN is missing.
+        columns: k column descriptions.
+
+    Raises:
+        DataError: the shapes do not fit, or an id occurs twice.
     """
 
     ids: StrArray
@@ -67,14 +70,14 @@ class Features:
 
     @cached_property
     def _order(self) -> IntArray:
-        """Positions by name; 8 bytes a row, where a dictionary takes 200."""
+        """Row positions (n,) sorted by id; 8 bytes a row, where a dictionary takes 200."""
         return np.argsort(self.ids, kind="stable")
 
     def positions(self, ids: Sequence[str]) -> IntArray:
-        """Row positions (len(ids),) of ``ids``, in their order.
+        """Row positions (len(ids),) of ``ids``, in the order of ``ids``.
 
         Raises:
-            DataError: an id that is not among these rows.
+            DataError: an id is not among these rows.
         """
         asked = np.array(ids, dtype=np.str_)
         if not len(self) or not len(asked):
@@ -84,34 +87,37 @@ class Features:
             at = self._order[np.minimum(near, len(self) - 1)]
             found = self.ids[at] == asked
         if not found.all():
-            strangers = asked[~found].tolist()
+            unknown_ids = asked[~found].tolist()
             raise DataError(
-                f"ids {strangers[:3]} are not among these {len(self)} rows "
-                f"({len(strangers)} strangers in all)"
+                f"ids {unknown_ids[:3]} are not among these {len(self)} rows "
+                f"({len(unknown_ids)} unknown ids in all)"
             )
         return at
 
     def select(self, ids: Sequence[str]) -> Features:
-        """These rows only, in the order of ``ids``; a stranger raises ``DataError``."""
+        """The rows of ``ids`` only, in that order; an unknown id raises ``DataError``."""
         at = self.positions(ids)
         return Features(self.ids[at], self.images[at], self.tabular[at], self.columns)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled rows of known patients.
+    """n rows with their labels and patients.
 
     Attributes:
-        features: n rows.
+        features: inputs of the n rows.
         labels: (n,) index into ``classes``.
-        patients: (n,) patient names; no split ever divides one.
+        patients: (n,) patient names; no split puts a patient's rows on both of its sides.
         classes: class names in column order of every probability table.
         fingerprint: hash of ids, image contents, labels, patients and columns.
-        name: what the report calls the data.
-        synthetic: made by a program; stamped on every page.
+        name: name of the data in the report.
+        synthetic: whether a program made the data; every page of the report is marked then.
         patients_known: False where patients were guessed from near-duplicate images.
         assumptions: sentences on how the source was read, printed and reported.
-        sides: (n,) left or right breast, (0,) where one of them is not known.
+        sides: (n,) left or right breast, (0,) where the side of any row is not known.
+
+    Raises:
+        DataError: the shapes do not fit, or a label is no index into ``classes``.
     """
 
     features: Features
@@ -149,7 +155,7 @@ class Dataset:
         return self.features.ids
 
     def select(self, ids: Sequence[str]) -> Dataset:
-        """These rows only, in the order of ``ids``; a stranger raises ``DataError``."""
+        """The rows of ``ids`` only, in that order; an unknown id raises ``DataError``."""
         at = self.features.positions(ids)
         return Dataset(
             self.features.select(ids),
@@ -166,12 +172,16 @@ class Dataset:
 
 
 TrainSide = NewType("TrainSide", Dataset)
-"""The training side of one outer fold (or all rows, for the shipped model)."""
+"""Training rows of one outer fold, or all rows for the shipped model."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One inner division: rows that fit, rows that validate; disjoint in ids and patients."""
+    """One inner fold: ids of fit rows and of validation rows, and the patients of each.
+
+    Raises:
+        LeakError: a row or a patient is in both.
+    """
 
     name: str
     fit: Ids
@@ -180,15 +190,21 @@ class Fold:
     val_patients: frozenset[str]
 
     def __post_init__(self) -> None:
-        _apart(self.name, ("fit", self.fit), ("val", self.val), "rows")
-        _apart(self.name, ("fit", self.fit_patients), ("val", self.val_patients), "patients")
+        _require_disjoint(self.name, ("fit", self.fit), ("val", self.val), "rows")
+        _require_disjoint(
+            self.name, ("fit", self.fit_patients), ("val", self.val_patients), "patients"
+        )
 
 
 @dataclass(frozen=True)
 class OuterFold:
-    """One outer division and the inner folds cut from its training side alone.
+    """One outer fold (training and test rows) and the inner folds within its training rows.
 
     The study of all rows, which makes the shipped model, is an outer fold without test rows.
+
+    Raises:
+        LeakError: a row or a patient is in both train and test, or an inner fold holds a row
+            that is not in ``train``.
     """
 
     name: str
@@ -200,8 +216,10 @@ class OuterFold:
     inner: tuple[Fold, ...]
 
     def __post_init__(self) -> None:
-        _apart(self.name, ("train", self.train), ("test", self.test), "rows")
-        _apart(self.name, ("train", self.train_patients), ("test", self.test_patients), "patients")
+        _require_disjoint(self.name, ("train", self.train), ("test", self.test), "rows")
+        _require_disjoint(
+            self.name, ("train", self.train_patients), ("test", self.test_patients), "patients"
+        )
         train = set(self.train)
         for fold in self.inner:
             outside = [name for name in (*fold.fit, *fold.val) if name not in train]
@@ -212,23 +230,27 @@ class OuterFold:
                 )
 
     def train_side(self, data: Dataset) -> TrainSide:
-        """The rows a search may see; the only maker of ``TrainSide``.
+        """Training rows of this fold, all that a search may see; only this method makes them.
 
-        It has no paths of image files: they may name the class, and would be half its memory.
+        The paths of the image files are left empty: a path may name the class, and the paths
+        would take half the memory.
+
+        Raises:
+            LeakError: a patient of the training rows is also in the test fold.
         """
         side = data.select(self.train)
-        nowhere = np.full(len(side), "", dtype=np.str_)
-        side = replace(side, features=replace(side.features, images=nowhere))
-        strangers = sorted(set(side.patients.tolist()) & self.test_patients)
-        if strangers:
+        no_paths = np.full(len(side), "", dtype=np.str_)
+        side = replace(side, features=replace(side.features, images=no_paths))
+        shared = sorted(set(side.patients.tolist()) & self.test_patients)
+        if shared:
             raise LeakError(
-                f"{self.name}: patients {strangers[:3]} are in both train and test "
-                f"({len(strangers)} in all)"
+                f"{self.name}: patients {shared[:3]} are in both train and test "
+                f"({len(shared)} in all)"
             )
         return TrainSide(side)
 
 
-def _apart(
+def _require_disjoint(
     name: str,
     one: tuple[str, Sequence[str] | frozenset[str]],
     other: tuple[str, Sequence[str] | frozenset[str]],
@@ -243,20 +265,20 @@ def _apart(
 
 
 FINAL = "final"
-"""Name of the study of all rows."""
+"""Name of the study of all rows, which makes the shipped model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Probabilities for rows by models that did not train on them.
+    """Probabilities of n rows, predicted by models that did not train on them.
 
     Attributes:
         ids, patients: (n,) row and patient names.
-        fold: (n,) outer fold name of each row.
-        repeat: (n,) which repeat of the outer folds, from 0.
+        fold: (n,) name of the fold that held out each row.
+        repeat: (n,) number of the repeat of the outer folds, from 0.
         labels: (n,) true class index.
-        probabilities: (n, classes), calibrated by that fold's own temperature and shift.
-        predicted: (n,) class index by that fold's own decision rule.
+        probabilities: (n, classes), calibrated by the temperature and shift of the row's study.
+        predicted: (n,) class index by the decision rule of the row's study.
         classes: class names.
     """
 
@@ -273,7 +295,7 @@ class Predictions:
         return len(self.ids)
 
     def take(self, at: IntArray | NDArray[np.bool_]) -> Predictions:
-        """The rows at these positions, or where a mask (n,) is True."""
+        """The rows at the positions ``at``, or those where the mask ``at`` (n,) is True."""
         return Predictions(
             self.ids[at],
             self.patients[at],
@@ -290,8 +312,8 @@ class Predictions:
 class EpochRow:
     """One epoch of the chosen configuration, averaged over the inner folds.
 
-    ``fit_*`` is on rows that train (loss only, under dropout and resampling), the rest on rows
-    that validate.
+    ``fit_loss`` is measured on fit rows, with dropout and resampling; the other values are
+    measured on validation rows.
     """
 
     epoch: int
@@ -304,23 +326,24 @@ class EpochRow:
 
 @dataclass(frozen=True, eq=False)
 class FoldResult:
-    """All that one study leaves behind for a report; ``test`` is None for the final study.
+    """Result of one study, with everything that a report needs of it.
 
     Attributes:
         name: ``outer-0`` ... or ``final``.
+        repeat: number of the repeat of the outer folds, from 0.
         params: chosen hyper-parameters.
         epochs: chosen number of epochs.
-        inner_score: the search's own best value; never a performance figure.
-        temperature, shift, threshold: fitted on out-of-fold probabilities of the inner folds; the
-            shift of the log-odds is 0 for several classes; the
-            threshold is None where several classes decide by the largest probability.
-        resampled: images a class (classes,) after resampling, one refit epoch.
+        inner_score: best value of the search; never a measure of performance.
+        temperature, shift, threshold: fitted on out-of-fold probabilities of the inner folds.
+            The shift of the log-odds is 0 for more than two classes. The threshold is None for
+            more than two classes, which are decided by the largest probability.
+        resampled: (classes,) images of each class after resampling, in one epoch of the refit.
         history: epochs of the chosen configuration, averaged over inner folds.
         validation: out-of-fold predictions of the inner folds, every training row once.
-        test: outer test rows, scored once.
-        trials: counts under ``complete``, ``pruned``, ``failed``.
-        notes: sentences, e.g. a sampler that fell back.
-        cut_by_time: whether the search had neither all its trials nor run out of patience.
+        test: predictions of the test fold, scored once; None for the final study.
+        trials: numbers of trials under ``complete``, ``pruned``, ``failed``.
+        notes: sentences for the report, for example that a sampler fell back to another.
+        cut_by_time: whether time ended the search before its last trial and before its patience.
     """
 
     name: str
@@ -346,11 +369,11 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The model that ships where it is the mean of the outer models.
+    """Shipped model that is the mean of the outer models.
 
     Attributes:
         members: names of the outer folds whose models are averaged.
-        threshold: on the mean probability of the second of two classes; None for several.
+        threshold: for the mean probability of the second of two classes; None for more classes.
     """
 
     members: tuple[str, ...]
@@ -359,18 +382,23 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """All that a report may read.
+    """Everything that a report reads of one run.
 
     Attributes:
+        name: name of the run.
+        task: name of the task.
+        synthetic: whether a program made the data.
+        complete: whether every study, and the ensemble where it ships, is finished.
         dataset: name, images, patients, classes {name: images}, fingerprint, assumptions,
             patients_known, audit (list of warning sentences).
         protocol: outer_folds, inner_folds, repeats, trials, seed, metric, encoder,
             trainable_blocks, level, aggregate.
-        outer: finished outer folds, by name.
-        final: the study of all rows; None until it is done, and where an ensemble ships.
-        timing, provenance: written as they are.
-        sides: left or right by image id; empty where they are not known.
-        ensemble: the mean of the outer models, where that is what ships.
+        classes: class names.
+        outer: results of the finished outer folds.
+        final: result of the study of all rows; None until it is done, and where an ensemble ships.
+        timing, provenance: written into the report as they are.
+        sides: left or right breast by image id; empty where the sides are not known.
+        ensemble: mean of the outer models, where the run ships it; None elsewhere.
     """
 
     name: str
@@ -389,5 +417,5 @@ class Run:
 
     @property
     def ships(self) -> bool:
-        """Whether the model that ships was made."""
+        """Whether the shipped model was made."""
         return self.final is not None or self.ensemble is not None

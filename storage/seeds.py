@@ -1,4 +1,4 @@
-"""One seed for the whole run, and one derived from it for every use of chance."""
+"""Seeds derived from the one seed of a run, a separate one for each use of random numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A 63-bit seed that depends on ``seed`` and on what it is for, and on nothing else.
+    """Return a 63-bit seed that depends only on ``seed`` and on ``names``, which name its use.
 
-    Hashing keeps neighbouring uses (trial 7 and trial 8) unrelated; a sum would not.
+    The hash gives unrelated seeds to similar uses (trial 7 and trial 8); a sum would not.
     """
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

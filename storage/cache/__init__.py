@@ -1,1 +1,1 @@
-"""What is computed once and kept."""
+"""Files and array rows that are computed once and kept on disk."""

@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written aside, flushed to the disk, then renamed."""
+"""Files written in one step: a draft beside the file is flushed to disk and then renamed.
+
+A reader therefore finds a whole file or none.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from outerfold.storage.records import DataError
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:
-    """Replace ``path`` in one step; a crash leaves the old file or the new one."""
+    """Replace ``path`` in one step and return it; a crash leaves the old file or the new one.
+
+    Missing folders are made. ``OSError`` is raised where the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)
@@ -21,7 +27,7 @@ def write_bytes(path: Path, contents: bytes) -> Path:
             target.write(contents)
             target.flush()
             os.fsync(target.fileno())
-        draft.chmod(0o644)  # mkstemp makes it 0600, and a run is to be shared
+        draft.chmod(0o644)  # mkstemp sets 0600, but others must be able to read a run
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -29,18 +35,26 @@ def write_bytes(path: Path, contents: bytes) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """UTF-8 text, whole or absent."""
+    """Replace ``path`` by ``text`` in UTF-8, in one step, and return it."""
     return write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """JSON, whole or absent; NaN is refused, since JSON has none."""
+    """Replace ``path`` by ``content`` as JSON, in one step, and return it.
+
+    Raises:
+        ValueError: ``content`` holds NaN or an infinity, which JSON cannot express.
+    """
     return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """What ``write_json`` wrote; a file that is not JSON raises ``DataError``."""
+    """Content that ``write_json`` wrote.
+
+    Raises:
+        DataError: the file cannot be read or is not JSON in UTF-8.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
+    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
         raise DataError(f"{path}: cannot be read as JSON ({error})") from None

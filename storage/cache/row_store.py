@@ -1,11 +1,11 @@
-"""Rows of one shape on disk, found by content and not by position, that survive a kill.
+"""Store of array rows on disk; rows have one shape, are found by name and survive a killed process.
 
 A store is two growing files. ``rows.bin`` holds the rows, one after another, and is read as a
-memory map. ``rows.index`` holds commits: how many rows were added, their names (SHA-256) and
-checksums. Rows reach the disk before their commit does, so a row counts once its commit is whole;
-whatever a kill or a power loss leaves behind a last whole commit is cut off by the next writer
-and never read. One file handle serves any number of rows: a file for each chunk of 100 000
-images in several views would pass the usual limit of 1024 open files.
+memory map. ``rows.index`` holds commits: the number of added rows, their names (SHA-256) and
+checksums. Rows are written to disk before their commit, so a row is in the store once its commit
+is whole. Bytes after the last whole commit, left by a kill or a power loss, are never read, and
+the next writer cuts them off. One file handle serves any number of rows: with one file for each
+chunk, 100 000 images in several views would exceed the usual limit of 1024 open files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NAME_BYTES = 32
 
 
 def digest(key: Mapping[str, object]) -> str:
-    """SHA-256 (64 hex digits) of a description, whatever the order of its entries."""
+    """SHA-256 (64 hex digits) of a description; the order of its entries makes no difference."""
     text = json.dumps(key, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -46,7 +46,7 @@ def digest(key: Mapping[str, object]) -> str:
 @dataclass(frozen=True)
 class _Commit:
     names: bytes  # 32 bytes a row
-    checksum: int  # of the rows
+    checksum: int  # CRC-32 of the rows
 
     def __len__(self) -> int:
         return len(self.names) // NAME_BYTES
@@ -54,10 +54,11 @@ class _Commit:
 
 @dataclass(frozen=True, eq=False)
 class RowCache:
-    """One store; a row is an array of ``row_shape`` and has a name of 64 hex digits.
+    """One store; a row is an array of ``row_shape`` and ``dtype`` with a name of 64 hex digits.
 
-    Any number of processes may read while one writes: each sees the rows that were committed when
-    it first looked (``refreshed()`` looks again). ``writing()`` holds the writers apart.
+    Any number of processes may read while one writes. Each reader sees the rows that were
+    committed at its first access; ``refreshed()`` returns a store with the newer rows too.
+    ``writing()`` lets one process write at a time.
     """
 
     folder: Path
@@ -68,28 +69,28 @@ class RowCache:
     def open(
         cls, folder: Path, key: Mapping[str, object], row_shape: Sequence[int], dtype: DTypeLike
     ) -> RowCache:
-        """The store of ``key`` under ``folder``, made if need be.
+        """Store of ``key`` in ``folder``; it is made if it does not exist.
 
         Args:
-            folder: where stores of this kind live.
-            key: all that the rows' values depend on besides their names, in JSON's types.
+            folder: folder that holds stores of this kind.
+            key: everything besides the names that the rows' values depend on, in JSON's types.
             row_shape: shape of one row.
-            dtype: what a row is made of.
+            dtype: data type of a row's values.
         """
-        kind = np.dtype(dtype)
-        about = {"key": dict(key), "row_shape": list(row_shape), "dtype": kind.str}
+        value_type = np.dtype(dtype)
+        about = {"key": dict(key), "row_shape": list(row_shape), "dtype": value_type.str}
         home = folder / digest(about)[:24]
         if not (home / "about.json").exists():
             home.mkdir(parents=True, exist_ok=True)
             write_text(home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-        return cls(home, tuple(row_shape), kind)
+        return cls(home, tuple(row_shape), value_type)
 
     @classmethod
     def reopen(cls, home: Path) -> RowCache:
-        """The store that lies in ``home``, as its own description says.
+        """Store in the folder ``home``; ``about.json`` there gives its shape and data type.
 
         Raises:
-            DataError: there is none.
+            DataError: ``home`` holds no store.
         """
         try:
             about = json.loads((home / "about.json").read_text(encoding="utf-8"))
@@ -106,7 +107,7 @@ class RowCache:
 
     @cached_property
     def _names(self) -> tuple[NDArray[np.bytes_], IntArray]:
-        """Names in order, and the position each has in ``rows.bin``; 40 bytes a row."""
+        """Sorted names (n,) and the position (n,) of each in ``rows.bin``; 40 bytes a row."""
         packed = b"".join(commit.names for commit in self._commits())
         names = np.frombuffer(packed, dtype=f"S{NAME_BYTES}")
         order = np.argsort(names, kind="stable")
@@ -124,48 +125,62 @@ class RowCache:
         return len(self._names[0])
 
     def positions(self, names: Sequence[str]) -> IntArray:
-        """Positions (len(names),) for ``at``; -1 where a row is not in the store."""
+        """Positions (len(names),) of the named rows, for ``at``; -1 where a row is absent."""
         known, order = self._names
         if not (len(known) and len(names)):
             return np.full(len(names), -1, dtype=np.int64)
-        asked = np.frombuffer(_packed(names), dtype=known.dtype)
+        asked = np.frombuffer(_pack_names(names), dtype=known.dtype)
         near = np.minimum(np.searchsorted(known, asked), len(known) - 1)
         return np.where(known[near] == asked, order[near], -1)
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Those of ``names`` that are not in the store, in their order."""
+        """The ``names`` that are not in the store, in the given order."""
         return [names[i] for i in np.flatnonzero(self.positions(names) < 0).tolist()]
 
     def at(self, positions: IntArray) -> NDArray[Any]:
-        """A copy (len(positions), *row_shape) of rows in memory."""
+        """Copy (len(positions), *row_shape) of rows in memory.
+
+        Raises:
+            DataError: a position is negative.
+        """
         return self.view(positions)[:]
 
     def view(self, positions: IntArray) -> StoredRows:
-        """The rows at ``positions``, left on disk until they are asked for."""
+        """Rows at ``positions``, which stay on disk until they are used.
+
+        Raises:
+            DataError: a position is negative.
+        """
         if len(positions) and positions.min() < 0:
-            raise DataError(f"{self.folder}: {(positions < 0).sum()} rows asked for are not there")
+            raise DataError(
+                f"{self.folder}: {(positions < 0).sum()} of the requested rows are not in the store"
+            )
         return StoredRows(self._rows, positions)
 
     def read(self, names: Sequence[str]) -> NDArray[Any]:
-        """A copy (len(names), *row_shape) of rows; one that is absent raises ``DataError``."""
+        """Copy (len(names), *row_shape) of the named rows in memory.
+
+        Raises:
+            DataError: a row is not in the store.
+        """
         return self.at(self.positions(names))
 
     def refreshed(self) -> RowCache:
-        """The same store with what other processes have committed since."""
+        """The same store, including rows that other processes have committed since."""
         return RowCache(self.folder, self.row_shape, self.dtype)
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Hold the store for one writer; waits for another process that has it.
+        """Lock the store for one writer; waits while another process writes.
 
-        The lock is the operating system's and goes with the process that held it. Anything behind
-        the last whole commit is cut off first.
+        The operating system keeps the lock and releases it when the process ends. Bytes after the
+        last whole commit are cut off first.
         """
         with FileLock(self.folder / "rows.lock"):
             kept = list(self._commits())
-            while kept and not self._sound(kept):
+            while kept and not self._is_sound(kept):
                 kept.pop()
-            self._cut(kept)
+            self._cut_to(kept)
             yield Writer(self.refreshed())
 
     def _commits(self) -> Iterator[_Commit]:
@@ -173,7 +188,7 @@ class RowCache:
         index, rows = self.folder / "rows.index", self.folder / "rows.bin"
         if not (index.exists() and rows.exists()):
             return
-        room = rows.stat().st_size // max(self.row_bytes, 1)
+        rows_left = rows.stat().st_size // max(self.row_bytes, 1)
         data = index.read_bytes()
         at = 0
         while at + HEADER.size <= len(data):
@@ -181,21 +196,21 @@ class RowCache:
             at += HEADER.size
             names = data[at : at + count * NAME_BYTES]
             at += count * NAME_BYTES
-            room -= count
-            whole = magic == MAGIC and room >= 0 and zlib.crc32(names) == names_checksum
+            rows_left -= count
+            whole = magic == MAGIC and rows_left >= 0 and zlib.crc32(names) == names_checksum
             if not whole or len(names) != count * NAME_BYTES:
                 return
             yield _Commit(names, rows_checksum)
 
-    def _sound(self, commits: Sequence[_Commit]) -> bool:
-        """Whether the last commit's rows are what was written: a disk may reorder writes."""
+    def _is_sound(self, commits: Sequence[_Commit]) -> bool:
+        """Whether the rows of the last commit match their checksum; a disk may reorder writes."""
         before = sum(len(commit) for commit in commits[:-1])
         with (self.folder / "rows.bin").open("rb") as file:
             file.seek(before * self.row_bytes)
             return zlib.crc32(file.read(len(commits[-1]) * self.row_bytes)) == commits[-1].checksum
 
-    def _cut(self, kept: Sequence[_Commit]) -> None:
-        """Shorten both files to the commits that are kept."""
+    def _cut_to(self, kept: Sequence[_Commit]) -> None:
+        """Shorten both files to the commits ``kept``."""
         count = sum(len(commit) for commit in kept)
         sizes = {
             "rows.index": len(kept) * HEADER.size + count * NAME_BYTES,
@@ -210,11 +225,11 @@ class RowCache:
 
 @dataclass(frozen=True, eq=False)
 class StoredRows:
-    """Rows of a store in an order of one's own, read when asked for; holds 8 bytes a row.
+    """Chosen rows of a store in a chosen order, read when they are indexed; takes 8 bytes a row.
 
     Attributes:
-        rows: the whole store as a memory map.
-        at: (n,) position in it of each row.
+        rows: (rows of the store, *row_shape) the whole store as a memory map.
+        at: (n,) position of each row in the store.
     """
 
     rows: NDArray[Any]
@@ -225,22 +240,31 @@ class StoredRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all rows, were they read at once."""
+        """Shape (n, *row_shape) of all rows together."""
         return (len(self.at), *self.rows.shape[1:])
 
     def __getitem__(self, which: IntArray | slice) -> NDArray[Any]:
-        """A copy (len(which), *row_shape) in memory."""
+        """Copy (len(which), *row_shape) of rows in memory."""
         return np.asarray(self.rows[self.at[which]])
 
 
 @dataclass(frozen=True, eq=False)
 class Writer:
-    """The one process that may add rows; ``store`` is what was there when it began."""
+    """Adds rows to a store while the process holds its lock.
+
+    ``store`` holds the rows that were committed before the first addition.
+    """
 
     store: RowCache
 
     def append(self, names: Sequence[str], rows: NDArray[Any]) -> None:
-        """Add rows (len(names), *row_shape); on disk, all or none, when this returns."""
+        """Add rows (len(names), *row_shape); all of them are on disk when this returns.
+
+        A process that is killed meanwhile adds none of them.
+
+        Raises:
+            ValueError: the rows have another shape or data type than the store.
+        """
         store = self.store
         if rows.shape != (len(names), *store.row_shape) or rows.dtype != store.dtype:
             raise ValueError(
@@ -248,13 +272,13 @@ class Writer:
                 f"found {rows.shape} {rows.dtype}"
             )
         body = np.ascontiguousarray(rows).tobytes()
-        packed = _packed(names)
+        packed = _pack_names(names)
         header = HEADER.pack(MAGIC, len(names), zlib.crc32(body), zlib.crc32(packed))
         _append(store.folder / "rows.bin", body)
         _append(store.folder / "rows.index", header + packed)
 
 
-def _packed(names: Sequence[str]) -> bytes:
+def _pack_names(names: Sequence[str]) -> bytes:
     return b"".join(bytes.fromhex(name) for name in names)
 
 

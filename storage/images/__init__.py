@@ -1,1 +1,1 @@
-"""Image files to pixels."""
+"""Image files and their conversion to pixels."""

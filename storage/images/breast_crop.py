@@ -1,4 +1,4 @@
-"""Where the breast lies in a mammogram: the largest bright component, found by Otsu's threshold."""
+"""Box around the breast in a mammogram: the largest bright component above Otsu's threshold."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ ByteArray = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
 SMALL = 256
-"""Longest side, in pixels, that the breast is looked for at; a box is then good to half a percent
-of the image, which the margin covers."""
+"""Longest side, in pixels, of the reduced image in which the breast is found. A box is then exact
+to half a percent of the image, which the margin covers."""
 MARGIN = 0.02
-"""Kept around the breast, of the image's longer side."""
+"""Width of the margin around the breast, as a share of the image's longer side."""
 EMPTY, ALMOST_ALL = 0.9, 0.95
-"""An image is cropped only where this share of what would go is background, and where the breast
-takes up less than this share of its width. The dark of an ultrasound lies below the tissue, that of
-a mammogram beside the breast: of 2,131 ultrasounds three are cropped."""
+"""An image is cropped only if at least the first share of the removed pixels is background, and the
+breast takes at most the second share of the image's width. The dark part of an ultrasound lies
+below the tissue, that of a mammogram beside the breast: of 2,131 ultrasounds three are cropped."""
 BRIDGE = 7
-"""Pixels of the small image: bright strips thinner than this, film edges above all, are cut off
-the breast. Of 40 scanned films, four had an edge that reached from the breast across the image."""
+"""Pixels of the reduced image: bright strips thinner than this, above all film edges, are separated
+from the breast. In 4 of 40 scanned films an edge reached from the breast across the image."""
 DARK = 24
-"""Grey of 255 up to which a pixel may be background: scanned film is 0 to 20 there, the dark
-parts of an ultrasound 10 to 60."""
+"""Largest grey value, of 255, of a background pixel: the background of a scanned film is 0 to 20,
+the dark parts of an ultrasound are 10 to 60."""
 
 
 def breast_box(image: ByteArray) -> Box:
-    """Rows and columns ``(top, bottom, left, right)`` of the breast in an image (h, w, 3).
+    """Box ``(top, bottom, left, right)``, in pixels, around the breast in an image (h, w, 3).
 
-    Works for a breast at either side. An image that fills its width, as an ultrasound does, one
-    without a background and a constant one come back whole.
+    The breast may be at either side. The box is the whole image where the tissue fills its width
+    (as in an ultrasound), where there is no background and where the image is constant.
     """
     height, width = image.shape[:2]
     whole = (0, height, 0, width)
-    grey, scale = _small(image)
-    found = _largest(grey > otsu(grey))
+    grey, scale = _reduce_image(image)
+    found = _largest_component(grey > otsu(grey))
     if found is None:
         return whole
     top, bottom, left, right = found
@@ -52,10 +52,10 @@ def breast_box(image: ByteArray) -> Box:
 
 
 def otsu(grey: ByteArray) -> int:
-    """The grey value above which lies the brighter of two classes; 255 for a constant image.
+    """Otsu's threshold: pixels above this grey value are the brighter of two classes.
 
-    Square roots of the grey values are parted, so that fat, which is dark, falls to the breast's
-    side and not to the background's.
+    It is 255 for a constant image. The threshold is found on square roots of the grey values, so
+    that fat, which is dark, belongs to the breast and not to the background.
 
     Reference: Otsu (1979), A threshold selection method from gray-level histograms.
     """
@@ -70,8 +70,8 @@ def otsu(grey: ByteArray) -> int:
     return int(between.argmax()) if between.max() > 0 else 255
 
 
-def _small(image: ByteArray) -> tuple[ByteArray, float]:
-    """The image as grey of at most ``SMALL`` pixels a side, and by how much it was scaled."""
+def _reduce_image(image: ByteArray) -> tuple[ByteArray, float]:
+    """The image in grey (h, w), at most ``SMALL`` pixels a side, and the scale factor (0, 1]."""
     from PIL import Image
 
     height, width = image.shape[:2]
@@ -81,8 +81,11 @@ def _small(image: ByteArray) -> tuple[ByteArray, float]:
     return np.asarray(grey, dtype=np.uint8), scale
 
 
-def _largest(bright: NDArray[np.bool_]) -> Box | None:
-    """The box around the largest component, after thin bridges to labels and frames are cut."""
+def _largest_component(bright: NDArray[np.bool_]) -> Box | None:
+    """Box around the largest component of ``bright`` (h, w); None if there is none.
+
+    Thin bridges from the breast to labels and frames are removed first.
+    """
     from scipy import ndimage
 
     opened = ndimage.binary_opening(bright, np.ones((BRIDGE, BRIDGE)))

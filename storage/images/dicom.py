@@ -1,4 +1,4 @@
-"""One DICOM image to 8-bit pixels as its own tags say they should be shown."""
+"""Conversion of one DICOM image to 8-bit pixels, with the display settings in its tags."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from outerfold.storage.records import DataError
 Values = NDArray[np.float64]
 
 DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError)
-"""What pydicom raises besides for absent tags, odd values and codecs that are not installed."""
+"""Errors that pydicom raises for absent tags, invalid values and codecs that are not installed."""
 
 
 def read_dicom(path: Path) -> ByteArray:
-    """The image (h, w) or (h, w, 3), 0..255, dark to bright.
+    """Pixels (h, w) or (h, w, 3) of a DICOM file, 0 (dark) to 255 (bright).
 
     Grey values are rescaled (slope and intercept, or a modality LUT), then windowed: by the VOI
-    LUT, else by the first window, else between percentiles. Pixels of the padding value are black
-    and are not counted among the percentiles. MONOCHROME1 is inverted. Palettes become RGB.
+    LUT, else by the first window, else between percentiles. Pixels of the padding value become
+    black and are left out of the percentiles. MONOCHROME1 is inverted. Palettes become RGB.
 
     Raises:
-        DataError: unreadable file, several frames, or pydicom is not installed.
+        DataError: the file cannot be read or has several frames, or pydicom is not installed.
     """
     try:
         import pydicom
@@ -37,21 +37,21 @@ def read_dicom(path: Path) -> ByteArray:
         ) from error
     try:
         dataset = pydicom.dcmread(path)
-        pixels = _shown(dataset)
+        pixels = _display_pixels(dataset)
     except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError) as error:
         raise DataError(
             f"{path}: cannot be decoded as DICOM ({error}); replace or remove the file"
         ) from error
     if pixels.ndim > 2 and pixels.shape[-1] != 3:
         raise DataError(
-            f"{path}: holds {pixels.shape[0]} frames, one image a file is read; "
+            f"{path}: holds {pixels.shape[0]} frames, but a file must hold one image; "
             "export the slices or a synthetic 2D view first"
         )
     return pixels
 
 
-def _shown(dataset: Any) -> ByteArray:
-    """(h, w) or (h, w, 3); frames of a volume come back as (frames, h, w)."""
+def _display_pixels(dataset: Any) -> ByteArray:
+    """Pixels (h, w) or (h, w, 3), 0..255; (frames, h, w) for a volume."""
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -68,7 +68,7 @@ def _shown(dataset: Any) -> ByteArray:
 
 
 def _eight_bits(colours: NDArray[Any]) -> ByteArray:
-    """Colours of more than 8 bits by their high byte."""
+    """Colour values (h, w, 3) in 8 bits; of deeper values the highest byte is kept."""
     return np.asarray(colours >> 8 * (colours.dtype.itemsize - 1), dtype=np.uint8)
 
 
@@ -90,12 +90,12 @@ def _grey(raw: NDArray[Any], dataset: Any) -> ByteArray:
 
 
 def _windowed(values: Values, centre: float, width: float, function: str) -> Values:
-    """Values as 0..1 of the display's range.
+    """Values (h, w) as shares 0..1 of the display's range.
 
     Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
 
     Raises:
-        ValueError: a width that the function does not allow.
+        ValueError: the function does not allow this width.
     """
     least = 1.0 if function == "LINEAR" else 0.0
     if width < least or (width == 0 and function != "LINEAR"):
@@ -110,7 +110,10 @@ def _windowed(values: Values, centre: float, width: float, function: str) -> Val
 
 
 def _padding(raw: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
-    """Which stored values (h, w) only fill the frame; a range where the file names its limit."""
+    """Mask (h, w), True where a stored value is padding around the image.
+
+    A file with a padding limit declares all values between the padding value and the limit.
+    """
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(raw.shape, dtype=bool)
@@ -121,7 +124,7 @@ def _padding(raw: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
 
 
 def _first(value: Any) -> float | None:
-    """A number, or the first of several: windows beyond the first are alternatives."""
+    """The number, or the first of several; further windows in a file are alternatives."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = value[0] if len(value) else None
     return None if value is None or value == "" else float(value)

@@ -1,4 +1,4 @@
-"""From an image of any shape to the square an encoder takes: what is cut off, what is kept."""
+"""Conversion of an image of any shape to the square that an encoder takes: crop and padding."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ FITS = ("pad", "stretch")
 CROPS = ("none", "breast")
 
 FRAMING = 1
-"""Raised when this file or ``storage/images/breast_crop.py`` gives other pixels for an image."""
+"""Version of the framing; add 1 if a change of this file or of ``storage/images/breast_crop.py``
+changes the pixels of any image."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image comes to fill a square.
+    """Settings that turn an image into a square.
 
     Attributes:
-        fit: ``pad`` keeps the aspect ratio and fills what is left with black, half on either side;
-            ``stretch`` squeezes or widens the image.
+        fit: ``pad`` keeps the aspect ratio and fills the rest with black, half on each side;
+            ``stretch`` changes the aspect ratio so that the image fills the square.
         crop: ``breast`` first cuts away the empty background of a mammogram, see ``breast_box``;
             ``none`` keeps every pixel.
+
+    Raises:
+        DataError: ``fit`` or ``crop`` has another value.
     """
 
     fit: str = "pad"
@@ -40,7 +44,10 @@ class Framing:
                 raise DataError(f"--{name}: {unknown('value', value, known)}")
 
     def key(self) -> dict[str, object]:
-        """All that the pixels of a square depend on besides the decoded image and its side."""
+        """Everything that the pixels of a square depend on, besides the decoded image and its side.
+
+        The result is in JSON's types, for the key of a cache.
+        """
         return {
             **asdict(self),
             "framing": FRAMING,
@@ -49,13 +56,15 @@ class Framing:
         }
 
     def square(self, image: ByteArray, side: int) -> ByteArray:
-        """An image (h, w, 3) as (side, side, 3)."""
+        """The image (h, w, 3) as a square (side, side, 3), both 8-bit RGB."""
         from PIL import Image
 
         if self.crop == "breast":
             top, bottom, left, right = breast_box(image)
             image = image[top:bottom, left:right]
-        height, width = _sides(image.shape[0], image.shape[1], side, keep=self.fit == "pad")
+        height, width = _resized_shape(
+            image.shape[0], image.shape[1], side, keep_ratio=self.fit == "pad"
+        )
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
         square = np.zeros((side, side, 3), np.uint8)
         top, left = (side - height) // 2, (side - width) // 2
@@ -63,8 +72,8 @@ class Framing:
         return square
 
 
-def _sides(height: int, width: int, side: int, *, keep: bool) -> tuple[int, int]:
-    if not keep:
+def _resized_shape(height: int, width: int, side: int, *, keep_ratio: bool) -> tuple[int, int]:
+    if not keep_ratio:
         return side, side
     scale = side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,4 +1,4 @@
-"""Grey values and colours of any depth to 8 bits, and the errors that decoders raise."""
+"""Conversion of deep grey values to 8 bits, and the errors that image decoders raise."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ ByteArray = NDArray[np.uint8]
 
 
 WINDOW = (0.1, 99.9)
-"""Percentiles that deeper-than-8-bit grey values are stretched between; the rest is clipped.
+"""Percentiles of grey values of more than 8 bits that become 0 and 255; values outside are clipped.
 
-Minimum and maximum would let one hot pixel or a burned-in marker darken the whole breast.
+With minimum and maximum instead, one hot pixel or a burned-in marker would darken the whole breast.
 """
 
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
-"""What Pillow raises for files that are no images, empty, cut short or damaged."""
+"""Errors that Pillow raises for files that are no images, empty, truncated or damaged."""
 
 
 def window(values: NDArray[np.float64], among: NDArray[np.float64] | None = None) -> ByteArray:
-    """Deep grey values (h, w) as 0..255 between the ``WINDOW`` percentiles.
+    """Grey values (h, w) of any depth, stretched to 0..255 between the ``WINDOW`` percentiles.
+
+    Where both percentiles are equal, minimum and maximum are used; a constant image becomes 0.
 
     Args:
-        among: the values that the percentiles are of, all of ``values`` when None; a constant
-            image becomes 0.
+        values: (h, w) grey values.
+        among: values from which the percentiles are computed; None takes all of ``values``.
     """
     counted = values if among is None else among
     low, high = np.percentile(counted, WINDOW)

@@ -1,4 +1,4 @@
-"""Image files to 8-bit arrays, and to the hash that names their content."""
+"""Reading of image files as 8-bit arrays, and the hash of a file's content."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".
 
 
 def is_image(path: Path) -> bool:
-    """Whether the suffix is that of an image, in any case; hidden files are not."""
+    """Whether a file has an image suffix, in upper or lower case, and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path: Path | str) -> ByteArray:
-    """The image as (h, w, 3) RGB, 0..255.
+    """Pixels (h, w, 3) of an image file as RGB, 0..255.
 
-    Grey, palette, 1-bit and CMYK files are converted, alpha is dropped, EXIF rotation applied.
-    Grey of more than 8 bits is stretched between the percentiles of ``WINDOW``; for DICOM see
-    ``storage/images/dicom.py``.
+    Grey, palette, 1-bit and CMYK files are converted, alpha is dropped and EXIF rotation applied.
+    Grey values of more than 8 bits are stretched between the percentiles of ``WINDOW``; for DICOM
+    see ``storage/images/dicom.py``.
 
     Raises:
-        DataError: unreadable, empty or truncated file; DICOM without pydicom.
+        DataError: the file cannot be read, is empty or truncated, or is DICOM without pydicom.
     """
     path = Path(path)
     if path.suffix.lower() == ".dcm":
         from outerfold.storage.images.dicom import read_dicom
 
-        return _rgb(read_dicom(path))
-    return _rgb(_decode(path))
+        return _repeat_grey(read_dicom(path))
+    return _repeat_grey(_decode(path))
 
 
 def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
-    """The image squeezed to (side, side) grey, aspect ratio not kept.
+    """Pixels (side, side) of an image file as grey, 0..255; the aspect ratio is not kept.
 
-    JPEGs are decoded at reduced scale, several times faster than ``read_image``; the whole
-    file is still read, so damage shows.
+    A JPEG is decoded at reduced scale, several times faster than by ``read_image``; the whole
+    file is still read, so that damage is found.
 
     Raises:
-        DataError: as ``read_image``.
+        DataError: in the same cases as ``read_image``.
     """
     from PIL import Image
 
@@ -63,20 +63,21 @@ def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
 
 
 def content_hash(path: Path | str) -> str:
-    """SHA-256 of the file's bytes, hexadecimal; a file is read once a process, until it changes.
+    """SHA-256 of a file's bytes, 64 hex digits; a process reads a file again only if it changed.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
         now = Path(path).stat()
-        return _hashed(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        return _hash_file(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 @lru_cache(maxsize=1 << 20)
-def _hashed(path: str, *_state: int) -> str:
+def _hash_file(path: str, *_state: int) -> str:
+    # ``_state`` (inode, size and times) is part of the cache's key: a changed file is read again.
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -85,7 +86,10 @@ def _hashed(path: str, *_state: int) -> str:
 
 
 def _decode(path: Path, *, draft: int = 0) -> ByteArray:
-    """(h, w) or (h, w, 3) uint8; ``draft`` > 0 lets JPEG shrink to no less than that side."""
+    """Pixels (h, w) or (h, w, 3), 0..255.
+
+    With ``draft`` > 0 a JPEG is decoded at reduced scale, with sides of at least ``draft`` pixels.
+    """
     from PIL import Image
 
     try:
@@ -94,7 +98,7 @@ def _decode(path: Path, *, draft: int = 0) -> ByteArray:
         with Image.open(path) as image:
             if draft:
                 image.draft("L", (draft, draft))
-            return _as_bytes(image)
+            return _to_eight_bits(image)
     except DataError:
         raise
     except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
@@ -103,7 +107,7 @@ def _decode(path: Path, *, draft: int = 0) -> ByteArray:
         ) from error
 
 
-def _as_bytes(image: PilImage) -> ByteArray:
+def _to_eight_bits(image: PilImage) -> ByteArray:
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)
@@ -113,5 +117,5 @@ def _as_bytes(image: PilImage) -> ByteArray:
     return np.array(upright.convert(mode), dtype=np.uint8)
 
 
-def _rgb(pixels: ByteArray) -> ByteArray:
+def _repeat_grey(pixels: ByteArray) -> ByteArray:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels

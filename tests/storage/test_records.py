@@ -101,10 +101,10 @@ def test_a_selection_keeps_all_that_is_said_of_the_whole() -> None:
 def test_a_stranger_among_the_ids_is_refused_with_the_first_three() -> None:
     with pytest.raises(
         DataError,
-        match=r"ids \['x', 'y', 'z'\] are not among these 6 rows \(4 strangers in all\)",
+        match=r"ids \['x', 'y', 'z'\] are not among these 6 rows \(4 unknown ids in all\)",
     ):
         dataset().select(["x", "a", "y", "z", "q"])
-    with pytest.raises(DataError, match=r"ids \['g'\] are not among these 6 rows \(1 strangers"):
+    with pytest.raises(DataError, match=r"ids \['g'\] are not among these 6 rows \(1 unknown ids"):
         features().positions(["g"])
 
 

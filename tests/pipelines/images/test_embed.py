@@ -299,7 +299,7 @@ def test_strangers_are_refused(forty: Features, tmp_path: Path) -> None:
     kept = embed(forty.select(["row1"]), Bands(), cache=tmp_path, threads=1)
     with pytest.raises(DataError, match=r"\['row9'\] were not embedded \(1 of 2\)"):
         kept.pooled(["row1", "row9"])
-    with pytest.raises(DataError, match="strangers"):
+    with pytest.raises(DataError, match="unknown ids"):
         embed(forty, Bands(), cache=tmp_path, views={"who": 2}, threads=1)
 
 

@@ -68,7 +68,7 @@ def test_a_name_that_ends_in_zero_bytes_is_told_from_its_beginning(tmp_path: Pat
 def test_a_row_that_is_absent_is_said_to_be(tmp_path: Path) -> None:
     store = add(open_store(tmp_path), range(2))
     assert store.missing([name_of(i) for i in (7, 1, 8)]) == [name_of(7), name_of(8)]
-    with pytest.raises(DataError, match="1 rows asked for are not there"):
+    with pytest.raises(DataError, match="1 of the requested rows are not in the store"):
         store.read([name_of(7)])
 
 
