@@ -59,12 +59,12 @@ def measure(folder: Path) -> dict[str, float]:
     import joblib  # noqa: F401
     import scipy.ndimage  # noqa: F401
 
-    from outerfold.storage.audit.near_duplicates import find_pairs, sign
+    from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs
 
     images = [str(path) for path in sorted(folder.glob("*.jpg"))]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    signatures = sign(images)
+    signatures = compute_signatures(images)
     signed = time.perf_counter()
     pairs = find_pairs(signatures)
     found = time.perf_counter()

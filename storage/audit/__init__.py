@@ -1,1 +1,1 @@
-"""Checks of the data before anything is trained."""
+"""Checks of a data set before any training: images, patients, classes and columns."""

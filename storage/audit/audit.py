@@ -1,4 +1,4 @@
-"""Faults of a data set that would flatter or break a study, found before any training."""
+"""Search for faults of a data set that would stop a study or make its scores too good."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 
 from outerfold.storage.audit.cropped_copies import Float32, find_overlaps
 from outerfold.storage.audit.leaking_columns import column_errors, column_warnings
-from outerfold.storage.audit.near_duplicates import Signatures, find_pairs, sign
+from outerfold.storage.audit.near_duplicates import Signatures, compute_signatures, find_pairs
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Dataset, IntArray
 
 FLAT = 2
-"""Grey levels between darkest and lightest up to which an image is empty."""
+"""Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found; errors stop a run, warnings are printed and reported."""
+    """Findings of an audit, one sentence each; errors stop a run, warnings are reported."""
 
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def require(self) -> None:
-        """Raise what was found.
+        """Raise an error if the audit found errors.
 
         Raises:
             DataError: there are errors; the message holds all of them.
@@ -40,10 +40,11 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
     """Check images, patients, classes and columns; every image is decoded once.
 
     Returns:
-        One sentence a finding: the rule, what was found, the first three offenders, what to do.
+        The errors and warnings. Each sentence gives the rule, what was found, the first three
+        images, patients or columns concerned, and what to do.
     """
-    signatures = sign(data.features.images.tolist())
-    copies = _copies(data, signatures)
+    signatures = compute_signatures(data.features.images.tolist())
+    copies = _group_identical_files(data, signatures)
     errors = (
         *_image_errors(data, signatures),
         *_copy_errors(data, copies),
@@ -61,20 +62,25 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
 
 
 def audit_embeddings(data: Dataset, embeddings: Float32) -> tuple[str, ...]:
-    """Warnings that need ``embeddings (n, dim)``: images that show part of another patient's."""
+    """Warnings about images that show part of an image of another patient.
+
+    Args:
+        data: n rows with image paths.
+        embeddings: (n, dim) frozen embedding of each image.
+    """
     images = data.features.images.tolist()
     found = find_overlaps(embeddings, images, data.patients)
     if not found:
         return ()
     named = first_three(f"{data.ids[pair.first]} ~ {data.ids[pair.second]}" for pair in found)
     return (
-        f"images of different patients that share a picture, as a cropped copy does: {named}; "
+        f"images of different patients that share a picture, as cropped copies do: {named}; "
         "look at them, and give them one patient_id if they show one patient",
     )
 
 
-def _copies(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...]:
-    """Rows of identical image files, in groups of two or more; unreadable ones aside."""
+def _group_identical_files(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...]:
+    """Groups of two or more rows whose image files are identical; unreadable files are left out."""
     from joblib import Parallel, delayed
 
     rows = [row for row in range(len(data)) if row not in signatures.failures]
@@ -86,7 +92,7 @@ def _copies(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _names(data: Dataset, groups: Sequence[Sequence[int]]) -> str:
+def _name_groups(data: Dataset, groups: Sequence[Sequence[int]]) -> str:
     return first_three(" = ".join(str(data.ids[row]) for row in group[:3]) for group in groups)
 
 
@@ -105,7 +111,7 @@ def _image_errors(data: Dataset, signatures: Signatures) -> Iterator[str]:
     flat = np.flatnonzero((signatures.spread >= 0) & (signatures.spread <= FLAT))
     if len(flat):
         yield (
-            f"images must show something: {first_three(str(i) for i in data.ids[flat])} are of "
+            f"images must show something: {first_three(str(i) for i in data.ids[flat])} have only "
             "one grey level; replace or remove them"
         )
 
@@ -114,14 +120,15 @@ def _copy_errors(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[str
     labels = [group for group in copies if _differ(data.labels, group)]
     if labels:
         yield (
-            f"one image must have one label: {_names(data, labels)} are identical files in "
+            f"one image must have one label: {_name_groups(data, labels)} are identical files in "
             "different classes; decide which is right and remove the other"
         )
     across = [group for group in copies if _differ(data.patients, group)]
     if across:
         yield (
-            f"one image must have one patient: {_names(data, across)} are identical files of "
-            "different patients, which a split would divide; remove the copies or mend patient_id"
+            f"one image must have one patient: {_name_groups(data, across)} are identical files of "
+            "different patients, so a split could put them on both sides; remove the copies or "
+            "correct patient_id"
         )
 
 
@@ -129,8 +136,8 @@ def _copy_warnings(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[s
     within = [g for g in copies if not _differ(data.patients, g) and not _differ(data.labels, g)]
     if within:
         yield (
-            f"identical files within a patient: {_names(data, within)}; "
-            "they count twice, remove the copies"
+            f"identical files within a patient: {_name_groups(data, within)}; "
+            "they would count twice; remove the copies"
         )
 
 
@@ -169,12 +176,13 @@ def _class_errors(data: Dataset, outer_folds: int, inner_folds: int) -> Iterator
                 f"{outer_folds} patients: add some, or leave it out with --classes"
             )
         elif patients < outer_folds:
-            # One patient tests; of the others each inner fold needs one, and there are two or more.
+            # One patient of the class is tested; each inner fold needs one of the other patients,
+            # and there must be two inner folds or more.
             fewer = f"--outer-folds {patients} --inner-folds {min(inner_folds, patients - 1)}"
             use = f"use {fewer}" if patients >= 3 else "find more patients"
             yield (
                 f"class {name!r} has {patients} patients ({images} images) for {outer_folds} outer "
-                f"folds, and every test fold needs one; {use}, or leave the class out with "
+                f"folds, and every test fold needs one patient; {use}, or leave the class out with "
                 "--classes"
             )
 
@@ -186,21 +194,21 @@ def _class_warnings(data: Dataset, outer_folds: int, inner_folds: int) -> Iterat
         if outer_folds <= patients < need:
             yield (
                 f"class {name!r} has {patients} patients for {outer_folds} outer x {inner_folds} "
-                f"inner folds; below {need} its scores rest on a handful of patients a fold"
+                f"inner folds; below {need} patients its scores depend on very few patients a fold"
             )
 
 
 def _patient_warnings(data: Dataset) -> Iterator[str]:
     if not data.patients_known:
         yield (
-            "patients are not known: near-duplicate images were grouped instead, so that no "
-            "patient is on two sides of a split could not be verified; give --patient-regex or "
-            "a patient_id column"
+            "patients are not known: near-duplicate images were grouped instead, so it could not "
+            "be verified that no patient is on both sides of a split; give --patient-regex or a "
+            "patient_id column"
         )
     elif len(set(data.patients.tolist())) == len(data) > 1:
         yield (
-            f"each of the {len(data)} images has a patient of its own; if patients have several "
-            "images, patient_id is wrong and the results too good"
+            f"each of the {len(data)} images has a different patient; if patients have several "
+            "images, patient_id is wrong and the results will be too good"
         )
     pairs = set(zip(data.patients.tolist(), data.labels.tolist(), strict=True))
     seen: dict[str, int] = defaultdict(int)
@@ -209,6 +217,6 @@ def _patient_warnings(data: Dataset) -> Iterator[str]:
     mixed = sorted(patient for patient, count in seen.items() if count > 1)
     if mixed:
         yield (
-            f"patients {first_three(mixed)} have images of more than one class; they stay whole "
-            "on one side of a split, so class shares differ a little between folds"
+            f"patients {first_three(mixed)} have images of more than one class; all images of a "
+            "patient stay on one side of a split, so class shares differ a little between folds"
         )

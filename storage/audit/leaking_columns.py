@@ -1,4 +1,4 @@
-"""Columns that give the label away, by their name, their texts, or their values alone."""
+"""Search for columns that reveal the label by their name, their texts or their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ERROR_AUC = 0.95
 WARNING_AUC = 0.9
 MISSING_AUC = 0.7
 MIN_PATIENTS = 5
-"""Patients on each side below which a perfect separation says nothing."""
+"""Fewest patients inside and outside a class; with fewer, even a perfect AUC may be chance."""
 MANY_LEVELS = 20
 
 # fmt: off
@@ -32,30 +32,31 @@ BoolArray = NDArray[np.bool_]
 
 
 def column_errors(data: Dataset) -> Iterator[str]:
-    """A sentence for each column that must not be trained on."""
+    """One sentence for each reason why a column must not be used for training."""
     for column, values in _columns(data):
         if is_verdict(column.name):
             yield (
                 f"column {column.name!r} holds the reader's verdict, the label or the row's name, "
-                "which is not known when a patient comes; leave it out of --columns"
+                "which is not known before the diagnosis; leave it out of --columns"
             )
             continue
         named = _levels_naming_the_class(data, column, values)
         if named:
             yield (
-                f"column {column.name!r}: its values name the class they belong to {named[:3]} "
+                f"column {column.name!r}: its values {named[:3]} name the class of their rows "
                 f"({len(named)} in all); leave it out of --columns"
             )
         auc, what = best_auc(data, column, values)
         if auc >= ERROR_AUC:
             yield (
-                f"column {column.name!r} alone tells {what} apart (AUC {auc:.2f}, at least "
-                f"{ERROR_AUC} is an error); it likely follows from the label: leave it out"
+                f"column {column.name!r} alone separates {what} from the rest (AUC {auc:.2f}; "
+                f"{ERROR_AUC} or more is an error); it probably follows from the label: leave it "
+                "out of --columns"
             )
 
 
 def column_warnings(data: Dataset) -> Iterator[str]:
-    """A sentence for each column that is suspicious or useless."""
+    """One sentence for each reason why a column is suspicious or useless."""
     for column, values in _columns(data):
         present = values[~np.isnan(values)]
         if len(np.unique(present)) < 2:
@@ -67,33 +68,40 @@ def column_warnings(data: Dataset) -> Iterator[str]:
         auc, what = best_auc(data, column, values)
         if WARNING_AUC <= auc < ERROR_AUC:
             yield (
-                f"column {column.name!r} alone nearly tells {what} apart (AUC {auc:.2f}); "
-                "make sure that it is known before the diagnosis"
+                f"column {column.name!r} alone nearly separates {what} from the rest "
+                f"(AUC {auc:.2f}); make sure that it is known before the diagnosis"
             )
         gap, what = _missing_auc(data, values)
         if gap >= MISSING_AUC:
             yield (
-                f"column {column.name!r}: being missing tells {what} apart (AUC {gap:.2f}); "
-                "a model will learn who was asked, not what was answered"
+                f"column {column.name!r}: missing values alone separate {what} from the rest "
+                f"(AUC {gap:.2f}); a model will learn who was asked, not what was answered"
             )
         if len(column.levels) > MANY_LEVELS:
             yield (
                 f"column {column.name!r} is text with {len(column.levels)} levels for "
-                f"{len(set(data.patients.tolist()))} patients; levels this rare are noise"
+                f"{len(set(data.patients.tolist()))} patients; such rare levels are noise"
             )
 
 
 def is_verdict(name: str) -> bool:
-    """Whether a column's name says that it comes from the verdict: ``*_LEAKY``, BI-RADS, ..."""
+    """Whether a column's name shows that it holds the verdict or label (``*_LEAKY``, BI-RADS)."""
     normal = normalise(name)
     return normal.endswith("_leaky") or normal in VERDICT_NAMES
 
 
 def best_auc(data: Dataset, column: Column, values: FloatArray) -> tuple[float, str]:
-    """Largest one-against-rest AUC of the column alone, either direction, and of which class.
+    """Largest one-against-rest AUC of the column alone, and the class that it separates.
 
-    Numbers score by rank; values of few kinds also by the class's share among the *other*
-    patients with the same value, so that rare values do not predict themselves.
+    Numbers are scored by rank, in the better direction. Columns with at most ``MANY_LEVELS``
+    values, or with levels, are also scored by the share of the class among *other* patients with
+    the same value, so that a rare value does not predict itself. Classes of too few patients are
+    left out; without any class the result is (0.5, "").
+
+    Args:
+        data: n rows with labels and patients.
+        column: description of the column.
+        values: (n,) its values, NaN for missing.
     """
     here = ~np.isnan(values)
     if column.kind == "numeric" and len(np.unique(values[here])) > MANY_LEVELS:
@@ -104,24 +112,27 @@ def best_auc(data: Dataset, column: Column, values: FloatArray) -> tuple[float, 
     for label, name in enumerate(data.classes):
         hit = data.labels[here] == label
         patients = data.patients[here]
-        if min(_count(patients[hit]), _count(patients[~hit])) < MIN_PATIENTS:
+        if min(_count_patients(patients[hit]), _count_patients(patients[~hit])) < MIN_PATIENTS:
             continue
         auc = 0.5
         if column.kind != "categorical":
             auc = rank_auc(values[here], hit)
         if shares:
-            auc = max(auc, rank_auc(_shares(values[here], hit, patients), hit, fold=False))
+            auc = max(auc, rank_auc(_hit_shares(values[here], hit, patients), hit, fold=False))
         if auc > best:
             best, what = auc, repr(name)
     return best, what
 
 
-def _count(patients: NDArray[np.str_]) -> int:
+def _count_patients(patients: NDArray[np.str_]) -> int:
     return len(np.unique(patients))
 
 
 def rank_auc(scores: FloatArray, hit: BoolArray, *, fold: bool = True) -> float:
-    """Area under the ROC curve by mid-ranks; ``fold`` takes the better direction."""
+    """Area under the ROC curve of scores (n,) for rows with ``hit`` (n,) True, by mid-ranks.
+
+    It is 0.5 where all rows are of one kind. ``fold`` takes the better of both directions.
+    """
     from scipy.stats import rankdata
 
     positives, negatives = int(hit.sum()), int((~hit).sum())
@@ -133,18 +144,21 @@ def rank_auc(scores: FloatArray, hit: BoolArray, *, fold: bool = True) -> float:
     return max(auc, 1 - auc) if fold else auc
 
 
-def _shares(values: FloatArray, hit: BoolArray, patients: NDArray[np.str_]) -> FloatArray:
-    """(n,) share of hits among other patients' rows of the same value; the base rate if none."""
-    cell = _cells(values)
-    person = _cells(patients)
-    own = _cells(cell * (int(person.max()) + 1) + person)
+def _hit_shares(values: FloatArray, hit: BoolArray, patients: NDArray[np.str_]) -> FloatArray:
+    """Share (n,) of hits among the rows of other patients with the same value.
+
+    One row with the base rate is added to each, so a value of one patient has the base rate.
+    """
+    cell = _code_values(values)
+    person = _code_values(patients)
+    own = _code_values(cell * (int(person.max()) + 1) + person)
     hits = np.bincount(cell, hit)[cell] - np.bincount(own, hit)[own]
     rows = np.bincount(cell)[cell] - np.bincount(own)[own]
     base = float(hit.mean())
     return np.asarray((hits + base) / (rows + 1.0), dtype=np.float64)
 
 
-def _cells(values: NDArray[np.float64] | NDArray[np.str_] | IntArray) -> IntArray:
+def _code_values(values: NDArray[np.float64] | NDArray[np.str_] | IntArray) -> IntArray:
     return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64).ravel()
 
 
@@ -153,7 +167,10 @@ def _missing_auc(data: Dataset, values: FloatArray) -> tuple[float, str]:
     best, what = 0.5, ""
     for label, name in enumerate(data.classes):
         hit = data.labels == label
-        if min(_count(data.patients[hit]), _count(data.patients[~hit])) < MIN_PATIENTS:
+        if (
+            min(_count_patients(data.patients[hit]), _count_patients(data.patients[~hit]))
+            < MIN_PATIENTS
+        ):
             continue
         auc = rank_auc(missing, hit)
         if auc > best:
@@ -162,9 +179,10 @@ def _missing_auc(data: Dataset, values: FloatArray) -> tuple[float, str]:
 
 
 def _levels_naming_the_class(data: Dataset, column: Column, values: FloatArray) -> list[str]:
-    """Levels whose text holds a class's name and whose rows mostly are of that class.
+    """Levels whose text holds a class's name and of whose rows at least 90 % are of that class.
 
-    A level such as 'family history of cancer' names a class too; only agreement makes it a leak.
+    A level such as 'family history of cancer' names a class too; it is a leak only if its rows
+    are of that class.
     """
     found = []
     for code, level in enumerate(column.levels):

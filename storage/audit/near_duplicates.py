@@ -1,9 +1,9 @@
-"""Near-duplicate images: perceptual hashes, banded so that the cost stays near linear.
+"""Search for near-duplicate images by perceptual hashes in bands, at nearly linear cost.
 
-The hash is ``imagehash.phash`` (Zauner 2010) of 256 bits; candidates share one of 21 bands of
-12 bits, so every pair within 20 bits is found, and of those that differ by 44 nine in ten. Scans of
-one organ on one machine share outline, borders and gain, so a candidate counts only if its small
-images correlate as well.
+The hash is ``imagehash.phash`` (Zauner 2010) of 256 bits. Two images are compared if they share
+one of 21 bands of 12 bits: this finds every pair that differs by at most 20 bits, and 90 % of the
+pairs that differ by 44. Scans of one organ on one machine share outline, borders and gain, so a
+pair counts only if its reduced images correlate as well.
 """
 
 from __future__ import annotations
@@ -19,33 +19,36 @@ from outerfold.storage.images.read import read_thumbnail
 from outerfold.storage.records import DataError, FloatArray, IntArray
 
 HASH_SIZE = 16
-THUMBNAIL = 4 * HASH_SIZE  # phash wants four times its hash size
+THUMBNAIL = 4 * HASH_SIZE  # phash reduces an image to four times its hash size
 BAND_BITS = 12
 MAX_BITS = 64
 MIN_CORRELATION = 0.97
 MIN_DETAIL_CORRELATION = 0.9
-"""Measured on 2,131 ultrasounds: the nearest two of different patients differ by 72 bits and their
-detail correlates 0.54; recompressed, resized, brightened or mirrored copies stay within 24 bits,
-0.98 and 0.96 (smooth images up to 50). A copy that was cropped is not found here, one with text
-burned in half the time; ``storage/audit/cropped_copies.py`` finds most of both.
+"""Limits of a pair: differing bits, correlation of the reduced images and of their detail.
+
+Measured on 2,131 ultrasounds: the nearest two of different patients differ by 72 bits, and their
+detail correlates with 0.54. Recompressed, resized, brightened or mirrored copies differ by at most
+24 bits (smooth images 50) and correlate with at least 0.98 and 0.96. A cropped copy is not found
+here, and a copy with burned-in text in half of the cases; ``storage/audit/cropped_copies.py`` finds
+most of both.
 """
 CROWDED = 64
-"""Images of one band value are compared with the next ``CROWDED`` in hash order only; all pairs of
-thousands that share it (blank frames) would be quadratic."""
+"""Number of images, next in hash order, with which an image of the same band value is compared. If
+thousands share a value (blank frames), comparing all pairs would cost their number squared."""
 
 CHUNK = 4096
-"""Pairs confirmed at once; their small images take 32 MiB each way."""
+"""Pairs confirmed at once; their reduced images take 32 MiB for each side of the pairs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """What near-duplicates are told by, for n images.
+    """Data by which near-duplicates are found, for n images.
 
     Attributes:
-        thumbnails: (n, 32, 32) grey, zero where unreadable.
+        thumbnails: (n, 32, 32) grey values, 0 where the image is unreadable.
         hashes, mirrored: (n, 32) bytes, perceptual hash of the image and of its mirror image.
-        spread: (n,) largest minus smallest grey level of the thumbnail; -1 where unreadable.
-        failures: {row: why it cannot be decoded}.
+        spread: (n,) largest minus smallest grey level of the thumbnail; -1 for unreadable images.
+        failures: {row: reason why the image cannot be decoded}.
     """
 
     thumbnails: ByteArray
@@ -57,18 +60,24 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Pair:
-    """Rows of two images that look the same, ``first < second``."""
+    """Rows of two images that look the same, ``first < second``.
+
+    ``mirrored`` is whether one of them is the mirror image of the other.
+    """
 
     first: int
     second: int
     mirrored: bool
 
 
-def sign(images: Sequence[str]) -> Signatures:
-    """Decode every image once, in threads; unreadable ones are told, not raised."""
+def compute_signatures(images: Sequence[str]) -> Signatures:
+    """Signatures of the n image files; each is decoded once, in 4 threads.
+
+    Unreadable images are listed in ``failures`` and raise nothing.
+    """
     from joblib import Parallel, delayed
 
-    signed = Parallel(n_jobs=4, prefer="threads")(delayed(_sign)(path) for path in images)
+    signed = Parallel(n_jobs=4, prefer="threads")(delayed(_sign_image)(path) for path in images)
     n, bits = len(images), HASH_SIZE * HASH_SIZE // 8
     thumbnails = np.zeros((n, 32, 32), dtype=np.uint8)
     hashes, mirrored = np.zeros((2, n, bits), dtype=np.uint8)
@@ -82,17 +91,18 @@ def sign(images: Sequence[str]) -> Signatures:
     return Signatures(thumbnails, hashes, mirrored, spread, failures)
 
 
-def _sign(path: str) -> tuple[ByteArray, ByteArray, ByteArray, int] | str:
+def _sign_image(path: str) -> tuple[ByteArray, ByteArray, ByteArray, int] | str:
+    """Thumbnail, hash, hash of the mirror image and spread of an image; a reason if unreadable."""
     try:
         grey = read_thumbnail(path, THUMBNAIL)
     except DataError as error:
         return str(error)
     small = grey.reshape(32, 2, 32, 2).mean(axis=(1, 3)).round().astype(np.uint8)
     flipped = np.ascontiguousarray(grey[:, ::-1])
-    return small, _hash(grey), _hash(flipped), int(grey.max()) - int(grey.min())
+    return small, _hash_image(grey), _hash_image(flipped), int(grey.max()) - int(grey.min())
 
 
-def _hash(grey: ByteArray) -> ByteArray:
+def _hash_image(grey: ByteArray) -> ByteArray:
     import imagehash
     from PIL import Image
 
@@ -101,18 +111,20 @@ def _hash(grey: ByteArray) -> ByteArray:
 
 
 def find_pairs(signatures: Signatures) -> tuple[Pair, ...]:
-    """Pairs of images that are near-duplicates, plain or mirrored; flat images never are."""
+    """Pairs of near-duplicate images, as they are or mirrored; images of one grey are left out."""
     usable = np.flatnonzero(signatures.spread > 2)
     found = {
         (first, second): Pair(first, second, mirrored)
         for mirrored in (True, False)
-        for first, second in _matches(signatures, usable, mirrored)
+        for first, second in _confirmed_pairs(signatures, usable, mirrored)
     }
     return tuple(found[key] for key in sorted(found))
 
 
-def _matches(signatures: Signatures, usable: IntArray, mirrored: bool) -> Iterator[tuple[int, int]]:
-    """Confirmed (first, second) rows; ``second`` is mirrored if so asked."""
+def _confirmed_pairs(
+    signatures: Signatures, usable: IntArray, mirrored: bool
+) -> Iterator[tuple[int, int]]:
+    """Confirmed rows (first, second); with ``mirrored``, one is the mirror image of the other."""
     other = signatures.mirrored if mirrored else signatures.hashes
     codes = _candidates(signatures.hashes[usable], other[usable], mirrored)
     for start in range(0, len(codes), CHUNK):
@@ -123,9 +135,9 @@ def _matches(signatures: Signatures, usable: IntArray, mirrored: bool) -> Iterat
 
 
 def _candidates(hashes: ByteArray, other: ByteArray, mirrored: bool) -> IntArray:
-    """Pairs of positions that share a band and differ by ``MAX_BITS`` at most, each once.
+    """Codes of the pairs of positions that share a band and differ by at most ``MAX_BITS``.
 
-    Coded as first * n + second, first < second.
+    Each pair occurs once, as first * n + second with first < second.
     """
     n = len(hashes)
     rows = np.concatenate([hashes, other]) if mirrored else hashes
@@ -143,9 +155,9 @@ def _candidates(hashes: ByteArray, other: ByteArray, mirrored: bool) -> IntArray
 
 
 def _same_key(keys: IntArray, order: IntArray, n: int) -> Iterator[tuple[IntArray, IntArray]]:
-    """Pairs of rows of equal key at most ``CROWDED`` apart in ``order``.
+    """Pairs of rows with equal keys that are at most ``CROWDED`` apart in ``order``.
 
-    Rows from n on are mirrored images; if there are any, only plain with mirrored is a pair.
+    Rows from n on are mirror images; if there are any, a pair is one image and one mirror image.
     """
     for apart in range(1, min(CROWDED, len(order) - 1) + 1):
         one, two = order[:-apart], order[apart:]
@@ -161,17 +173,20 @@ def _same_key(keys: IntArray, order: IntArray, n: int) -> Iterator[tuple[IntArra
 def _alike(
     thumbnails: ByteArray, first: IntArray, second: IntArray, mirrored: bool
 ) -> NDArray[np.bool_]:
-    """(pairs,) whether small images agree, and also their detail without the shared outline."""
+    """Mask (pairs,), True where the thumbnails and also their fine detail correlate."""
     rows, at = np.unique(np.concatenate([first, second]), return_inverse=True)
     one, two = at[: len(first)], at[len(first) :]
     images = thumbnails[rows].astype(np.float64)
     whole = _correlations(images, one, two, mirrored) >= MIN_CORRELATION
-    fine = _correlations(detail(images), one, two, mirrored) >= MIN_DETAIL_CORRELATION
+    fine = _correlations(remove_outline(images), one, two, mirrored) >= MIN_DETAIL_CORRELATION
     return np.asarray(whole & fine, dtype=np.bool_)
 
 
-def detail(images: ByteArray | FloatArray) -> FloatArray:
-    """(n, h, w) what is left without the outline that scans of one organ share."""
+def remove_outline(images: ByteArray | FloatArray) -> FloatArray:
+    """Fine detail (n, h, w) of images (n, h, w), without the outline that scans of one organ share.
+
+    The outline is the image after a Gaussian filter of standard deviation 2 pixels.
+    """
     from scipy.ndimage import gaussian_filter
 
     images = images.astype(np.float64)
@@ -179,7 +194,10 @@ def detail(images: ByteArray | FloatArray) -> FloatArray:
 
 
 def _correlations(images: FloatArray, one: IntArray, two: IntArray, mirrored: bool) -> FloatArray:
-    """(pairs,) Pearson correlation of ``images[one]`` and ``images[two]``; 0 where one is flat."""
+    """Pearson correlation (pairs,) of ``images[one]`` and ``images[two]``.
+
+    It is 0 where one of the images is constant.
+    """
     centred = images - images.mean(axis=(1, 2), keepdims=True)
     norm = np.sqrt((centred * centred).sum(axis=(1, 2), keepdims=True))
     unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
@@ -188,15 +206,23 @@ def _correlations(images: FloatArray, one: IntArray, two: IntArray, mirrored: bo
 
 
 def group_lookalikes(ids: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """A group name for each image, that of its first look-alike; by id where it has none."""
+    """Group name of each image (n,): the id of the first image in its group of look-alikes.
+
+    An image without look-alikes is alone in its group.
+
+    Args:
+        ids: (n,) row names.
+        images: (n,) paths of image files.
+    """
+    # A union-find structure: ``leader`` points from each image to an earlier one of its group.
     leader = np.arange(len(ids))
-    for pair in find_pairs(sign(images)):
-        one, two = _root(leader, pair.first), _root(leader, pair.second)
+    for pair in find_pairs(compute_signatures(images)):
+        one, two = _find_first(leader, pair.first), _find_first(leader, pair.second)
         leader[max(one, two)] = min(one, two)
-    return tuple(ids[_root(leader, row)] for row in range(len(ids)))
+    return tuple(ids[_find_first(leader, row)] for row in range(len(ids)))
 
 
-def _root(leader: NDArray[np.int64], row: int) -> int:
+def _find_first(leader: NDArray[np.int64], row: int) -> int:
     while leader[row] != row:
         row = int(leader[row])
     return row

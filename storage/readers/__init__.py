@@ -1,1 +1,1 @@
-"""Readers of the data layouts found in the wild, each to the same `Dataset`."""
+"""Readers of common data layouts; each one makes a `Dataset`."""

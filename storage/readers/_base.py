@@ -1,4 +1,4 @@
-"""What every reader hands on: a listing of rows as text, before classes and columns are chosen."""
+"""Listing of rows as text, which every reader makes before classes and columns are chosen."""
 
 from __future__ import annotations
 
@@ -11,39 +11,41 @@ from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.names import normalise
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
-"""A file of this name at a data root says that a program made the images."""
+"""Name of a file in the data root that marks the images as made by a program."""
 
 FILE_NAMES = ("file", "filename", "file_name", "image", "image_file", "path", "image_path")
 LABEL_NAMES = ("label", "class")
 PATIENT_NAMES = ("patient_id", "patient", "patientid", "case", "case_id", "caseid", "subject_id")
-"""Column names, normalised, in order of preference."""
+"""Accepted column names, normalised, in order of preference."""
 
 PATIENT_PATTERNS = (
     r"(DBT-P\d+)",  # Breast-Cancer-Screening-DBT
     r"(?:^|/)([A-D]_\d{4})_\d\.",  # DDSM files: volume letter and case number
     r"^([^/]+/\d{4})/",  # DDSM case folders; numbers repeat between classes
 )
-"""Default patient patterns; one counts only if it matches every file."""
+"""Default patient patterns; a pattern is used only if it matches every file."""
 
 MASK_PATTERN = re.compile(r"[_\- ]mask[_ ]?\d*$", re.IGNORECASE)
-"""Stem of a file that outlines a lesion and is no input image."""
+"""Pattern in the stem of a file that shows a lesion's outline and is no input image."""
 
 
 TextTable = dict[str, tuple[str, ...]]
-"""Every column of a sheet as texts, by its name."""
+"""Texts of every column of a table, by column name."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Rows as a source spells them.
+    """n rows with the texts of their source.
 
     Attributes:
-        ids: n readable names, unique: the image's path below the root, with ``/``.
+        root: the data folder.
+        ids: n unique names: each image's path below the root, with ``/``.
         images: n absolute paths.
         labels: n class names.
-        patients: n patient names, or None where the source does not tell.
-        table: {column: n texts}, every column of the source, as it spells them.
-        source: what to call the sheet in a message, e.g. ``metadata.csv``.
+        patients: n patient names, or None where the source does not name them.
+        table: {column: n texts}, every column of the source, unchanged.
+        source: name of the table in messages, for example ``metadata.csv``.
+        assumptions: sentences on how the source was read.
     """
 
     root: Path
@@ -56,7 +58,7 @@ class Listing:
     assumptions: tuple[str, ...] = ()
 
     def keep(self, rows: Sequence[int]) -> Listing:
-        """These row positions only, in that order."""
+        """The rows at the positions ``rows`` only, in that order."""
         return Listing(
             self.root,
             tuple(self.ids[i] for i in rows),
@@ -69,21 +71,21 @@ class Listing:
         )
 
     def by_id(self) -> Listing:
-        """Sorted by id, so that the order of a sheet changes nothing downstream."""
+        """The rows sorted by id, so that the order of a table changes no result."""
         return self.keep(sorted(range(len(self.ids)), key=self.ids.__getitem__))
 
 
 def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
-    """The first of ``wanted`` that a sheet has, as the sheet spells it; None if none."""
+    """First of the ``wanted`` columns among ``names``, as spelt in ``names``; None if none is."""
     known = {normalise(name): name for name in names}
     return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
 
 
 def read_csv_table(path: Path) -> TextTable:
-    """Every column as text, empty for missing; comma, semicolon or tab separated.
+    """Columns of a CSV file as texts, empty where missing; separated by comma, semicolon or tab.
 
     Raises:
-        DataError: unreadable, empty or ragged file.
+        DataError: the file cannot be read, has no rows, or has rows of different lengths.
     """
     import pandas as pd
 
@@ -102,25 +104,25 @@ def read_csv_table(path: Path) -> TextTable:
 
 
 def require_patients(values: Sequence[str], ids: Sequence[str], column: str) -> tuple[str, ...]:
-    """``values`` if every row names its patient.
+    """Return ``values``, the n patient names, if no name is empty.
 
     Raises:
-        DataError: rows without a patient.
+        DataError: a row has no patient.
     """
     blank = [name for name, value in zip(ids, values, strict=True) if not value]
     if blank:
         raise DataError(
             f"column {column!r}: images {first_three(blank)} have no patient; "
-            "fill it in, since patients must stay on one side of every split"
+            "fill it in, since all images of a patient must be on one side of every split"
         )
     return tuple(values)
 
 
 def patients_by_regex(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
-    """Patients read out of ids by the one group of ``pattern`` (searched anywhere).
+    """Patient name in each of the n ids: the one group of ``pattern``, searched anywhere in the id.
 
     Raises:
-        DataError: a broken pattern, not one group, or files that it does not match.
+        DataError: the pattern is invalid, has not exactly one group, or does not match every id.
     """
     try:
         compiled = re.compile(pattern)
@@ -135,14 +137,14 @@ def patients_by_regex(ids: Sequence[str], pattern: str) -> tuple[str, ...]:
     missed = [name for name, match in zip(ids, matches, strict=True) if not (match and match[1])]
     if missed:
         raise DataError(
-            f"--patient-regex {pattern!r} names no patient for files {first_three(missed)}; "
-            "widen it, or name patients in a metadata.csv"
+            f"--patient-regex {pattern!r} finds no patient in the names of files "
+            f"{first_three(missed)}; change it, or name the patients in a metadata.csv"
         )
     return tuple(match[1] for match in matches if match)
 
 
 def patients_by_default(ids: Sequence[str]) -> tuple[str, ...] | None:
-    """Patients by the first known naming scheme that fits every id; None if none does."""
+    """Patient names (n) by the first known naming scheme that fits every id; None if none fits."""
     for pattern in PATIENT_PATTERNS:
         matches = [re.search(pattern, name) for name in ids]
         found = tuple(match[1] for match in matches if match)

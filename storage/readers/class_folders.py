@@ -1,4 +1,4 @@
-"""Folders named after classes: ``ROOT/CLASS/**/image``, with or without a ``metadata.csv``."""
+"""Reader of class folders: ``ROOT/CLASS/**/image``, with or without a ``metadata.csv``."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ METADATA = "metadata.csv"
 
 
 def list_class_folders(root: Path) -> Listing:
-    """Every image below a class folder; its label is the folder's name.
+    """Listing of every image below a class folder; its label is the folder's name.
 
     A ``metadata.csv`` whose labels are no folder names is read as a manifest instead.
 
     Raises:
-        DataError: no class folders, an empty one, or a ``metadata.csv`` that does not fit.
+        DataError: there are no class folders, one has no image, or ``metadata.csv`` does not fit.
     """
     table = read_csv_table(root / METADATA) if (root / METADATA).is_file() else {}
     if table and not _folders_are_classes(root, table):
         return list_manifest(root / METADATA)
-    listing = _walk(root)
-    return _join(listing, table) if table else listing
+    listing = _list_folders(root)
+    return _join_table(listing, table) if table else listing
 
 
 def _folders_are_classes(root: Path, table: TextTable) -> bool:
-    """False where the sheet has labels and no label is the name of a folder below the root."""
+    """Whether the table has no labels, or a label is the name of a folder in the root."""
     label = find_column(table, LABEL_NAMES)
     if label is None:
         return True
@@ -55,7 +55,7 @@ def _class_folders(root: Path) -> list[Path]:
     )
 
 
-def _walk(root: Path) -> Listing:
+def _list_folders(root: Path) -> Listing:
     folders = _class_folders(root)
     if not folders:
         raise DataError(
@@ -75,22 +75,22 @@ def _walk(root: Path) -> Listing:
         masks += len(found) - len(inputs)
         images += inputs
     ids = tuple(path.relative_to(root).as_posix() for path in images)
-    said = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
+    notes = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
     stray = sum(path.is_file() and is_image(path) for path in root.iterdir())
     if stray:
-        said.append(f"{stray} images directly in the data folder are in no class and left out")
+        notes.append(f"{stray} images directly in the data folder have no class and were left out")
     return Listing(
         root,
         ids,
         tuple(images),
         tuple(name.split("/")[0] for name in ids),
         None,
-        assumptions=tuple(said),
+        assumptions=tuple(notes),
     )
 
 
-def _join(listing: Listing, table: TextTable) -> Listing:
-    """The listing with patients and columns of its ``metadata.csv``."""
+def _join_table(listing: Listing, table: TextTable) -> Listing:
+    """The listing with the patients and columns of its ``metadata.csv``."""
     file = find_column(table, FILE_NAMES)
     if file is None:
         raise DataError(
@@ -113,7 +113,7 @@ def _join(listing: Listing, table: TextTable) -> Listing:
     columns = {name: tuple(texts[row] for row in rows) for name, texts in table.items()}
     _check_labels(listing, columns)
     absent = len(names) - len(rows)
-    said = (f"{absent} rows of {METADATA} have no image and were left out",) if absent else ()
+    notes = (f"{absent} rows of {METADATA} have no image and were left out",) if absent else ()
     patient = find_column(columns, PATIENT_NAMES)
     return Listing(
         listing.root,
@@ -123,7 +123,7 @@ def _join(listing: Listing, table: TextTable) -> Listing:
         require_patients(columns[patient], listing.ids, patient) if patient else None,
         columns,
         METADATA,
-        listing.assumptions + said,
+        listing.assumptions + notes,
     )
 
 
@@ -132,12 +132,12 @@ def _check_labels(listing: Listing, columns: TextTable) -> None:
     if label is None:
         return
     wrong = [
-        f"{name} says {value!r}"
+        f"{name} has {value!r}"
         for name, folder, value in zip(listing.ids, listing.labels, columns[label], strict=True)
         if value and value.lower() != folder.lower()
     ]
     if wrong:
         raise DataError(
             f"{METADATA}: column {label!r} contradicts the class folder: {first_three(wrong)}; "
-            "make folder and column agree, or drop the column"
+            "correct the folder or the column, or remove the column"
         )

@@ -1,4 +1,4 @@
-"""A CSV manifest: one row an image, ``file,label,patient_id`` and any columns."""
+"""Reader of a CSV manifest: one row for each image, ``file,label,patient_id`` and other columns."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from outerfold.storage.records import DataError
 
 
 def list_manifest(path: Path) -> Listing:
-    """Rows of the sheet; a relative ``file`` is relative to the sheet's own folder.
+    """Listing of the manifest's rows; a relative ``file`` is relative to the manifest's folder.
 
     Raises:
-        DataError: no file or label column, a repeated or absent file, an empty label.
+        DataError: there is no file or label column, a file is repeated, absent or no image, or a
+            label or patient is empty.
     """
     table = read_csv_table(path)
-    file = _required(path, table, FILE_NAMES)
-    label = _required(path, table, LABEL_NAMES)
+    file = _require_column(path, table, FILE_NAMES)
+    label = _require_column(path, table, LABEL_NAMES)
     ids = tuple(str(PurePosixPath(name.replace("\\", "/"))) for name in table[file])
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
@@ -42,7 +43,7 @@ def list_manifest(path: Path) -> Listing:
     return Listing(
         path.parent,
         ids,
-        _existing(path, ids),
+        _require_images(path, ids),
         table[label],
         require_patients(table[patient], ids, patient) if patient else None,
         table,
@@ -50,7 +51,7 @@ def list_manifest(path: Path) -> Listing:
     )
 
 
-def _required(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> str:
+def _require_column(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> str:
     found = find_column(table, names)
     if found is None:
         close = nearest(names[0], table)
@@ -60,18 +61,18 @@ def _required(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, .
     return found
 
 
-def _existing(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:
+def _require_images(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:
     images = tuple(path.parent / name for name in ids)
     absent = [name for name, image in zip(ids, images, strict=True) if not image.is_file()]
     if absent:
         raise DataError(
             f"{path.name}: files {first_three(absent)} do not exist below {path.parent}; "
-            "paths are relative to the sheet's folder"
+            "paths are relative to the manifest's folder"
         )
-    strange = [n for n in ids if PurePosixPath(n).suffix.lower() not in IMAGE_SUFFIXES]
-    if strange:
+    no_images = [n for n in ids if PurePosixPath(n).suffix.lower() not in IMAGE_SUFFIXES]
+    if no_images:
         raise DataError(
-            f"{path.name}: files {first_three(strange)} are no images "
+            f"{path.name}: files {first_three(no_images)} are no images "
             f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     return images

@@ -1,6 +1,7 @@
-"""Mini-DDSM: ``Benign/ Cancer/ Normal/`` case folders described by Excel sheets.
+"""Reader of Mini-DDSM: ``Benign/ Cancer/ Normal/`` case folders described by Excel sheets.
 
-Lekamlage et al. (2020), "Mini-DDSM: Mammography-based automatic age estimation", after DDSM.
+Reference: Lekamlage et al. (2020), "Mini-DDSM: Mammography-based automatic age estimation"; the
+images are from DDSM.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ SHEET = "DataWMask.xlsx"
 LISTS = "List_*.xlsx"
 LIST_NAME = re.compile(r"^List_(\w+)\.xlsx$", re.IGNORECASE)
 CASE = re.compile(r"(?:^|/)([A-D]_\d+)_\d+\.")
-"""DDSM volume letter and case number; the folder's number alone repeats between classes."""
+"""Pattern of DDSM volume letter and case number; folder numbers alone repeat between classes."""
 
 ZEROS = frozenset({"0", "0.0"})
 
 
 def find_sheets(root: Path) -> list[Path]:
-    """The sheets that describe a Mini-DDSM folder; empty if it is none."""
+    """Paths of the Excel sheets that describe a Mini-DDSM folder; empty for any other folder."""
     return [root / SHEET] if (root / SHEET).is_file() else sorted(root.glob(LISTS))
 
 
 def list_mini_ddsm(root: Path) -> Listing:
-    """Rows of the sheets whose image exists; how many were left out is an assumption.
+    """Listing of the sheets' rows whose image exists; an assumption gives the number left out.
 
     Raises:
-        DataError: a sheet that cannot be read, or no image at all.
+        DataError: a sheet cannot be read, or no image exists.
     """
     every = list_sheet_rows(root)
-    images = [_existing(path) for path in every.images]
+    images = [_find_image(path) for path in every.images]
     rows = [row for row, path in enumerate(images) if path is not None]
     if not rows:
         raise DataError(
@@ -43,20 +44,22 @@ def list_mini_ddsm(root: Path) -> Listing:
         )
     kept = every.keep(rows)
     found = tuple(path for path in images if path is not None)
-    said = kept.assumptions
+    notes = kept.assumptions
     if len(rows) < len(images):
-        said += (
+        notes += (
             f"{len(images) - len(rows)} of {len(images)} rows of {every.source} have no image "
             "and were left out",
         )
-    return Listing(root, kept.ids, found, kept.labels, kept.patients, kept.table, kept.source, said)
+    return Listing(
+        root, kept.ids, found, kept.labels, kept.patients, kept.table, kept.source, notes
+    )
 
 
 def list_sheet_rows(root: Path) -> Listing:
-    """Every row of the sheets, whether or not its image exists; density 0 becomes missing.
+    """Listing of every row of the sheets, with or without an image; density 0 becomes missing.
 
     Raises:
-        DataError: no sheet, one that cannot be read, or one without file names.
+        DataError: there is no sheet, or a sheet cannot be read or has no file names.
     """
     sheets = find_sheets(root)
     if not sheets:
@@ -72,7 +75,7 @@ def list_sheet_rows(root: Path) -> Listing:
         tuple(p for part in parts for p in part.patients or ()),
         table,
         ", ".join(sheet.name for sheet in sheets),
-        _without_zero_density(table),
+        _empty_zero_density(table),
     )
 
 
@@ -87,14 +90,14 @@ def _list_sheet(root: Path, sheet: Path) -> Listing:
         tuple(named),
         tuple(root / name for name in named),
         _labels(sheet, named, kept),
-        tuple(_patient(name) for name in named),
+        tuple(_find_patient(name) for name in named),
         kept,
         sheet.name,
     )
 
 
-def _without_zero_density(table: TextTable) -> tuple[str, ...]:
-    """Empty the zeros of the density column, in place; a sentence if there were any."""
+def _empty_zero_density(table: TextTable) -> tuple[str, ...]:
+    """Empty the zeros of the density column in ``table``; return a sentence if there were any."""
     density = find_column(table, ["density"])
     texts = table[density] if density is not None else ()
     zeros = sum(text in ZEROS for text in texts)
@@ -105,7 +108,7 @@ def _without_zero_density(table: TextTable) -> tuple[str, ...]:
 
 
 def _read_sheet(sheet: Path) -> TextTable:
-    """Every column as text; empty for missing."""
+    """Columns of an Excel sheet as texts, empty where missing."""
     import pandas as pd
 
     try:
@@ -116,7 +119,7 @@ def _read_sheet(sheet: Path) -> TextTable:
 
 
 def _row_paths(sheet: Path, table: TextTable) -> tuple[str, ...]:
-    """Each row's image path below the root, with ``/``."""
+    """Image path of each row below the root, with ``/``."""
     full = find_column(table, ["fullpath", "path", "file"])
     if full is None:
         raise DataError(
@@ -130,7 +133,7 @@ def _row_paths(sheet: Path, table: TextTable) -> tuple[str, ...]:
 
 
 def _labels(sheet: Path, ids: list[str], table: TextTable) -> tuple[str, ...]:
-    """Status, else the class in the name of a ``List_CLASS.xlsx``, else the top folder."""
+    """Class names of the rows: Status, else CLASS of ``List_CLASS.xlsx``, else the top folder."""
     status = find_column(table, ["status"])
     if status is not None:
         return table[status]
@@ -138,7 +141,7 @@ def _labels(sheet: Path, ids: list[str], table: TextTable) -> tuple[str, ...]:
     return tuple(named[1] if named else name.split("/")[0] for name in ids)
 
 
-def _patient(name: str) -> str:
+def _find_patient(name: str) -> str:
     found = CASE.search(name)
     return found[1] if found else name.rsplit("/", 1)[0]
 
@@ -147,6 +150,6 @@ def _stem(name: str) -> str:
     return name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
 
 
-def _existing(path: Path) -> Path | None:
-    """The image, or its 16-bit PNG edition, which the JPEG sheet describes as well."""
+def _find_image(path: Path) -> Path | None:
+    """Path of the image, or of its 16-bit PNG edition (the sheet describes both); else None."""
     return next((p for p in (path, path.with_suffix(".png")) if p.is_file()), None)

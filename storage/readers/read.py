@@ -1,4 +1,4 @@
-"""One door to every layout: find out what a source is, choose classes, patients and columns."""
+"""Reading of a data source of any layout: its classes, patients and columns."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ def read_dataset(
     Args:
         source: folder or ``.csv`` file.
         task: ``multimodal`` makes the target binary, ``dbt`` keeps every class.
-        classes: keep these only; all when empty.
-        positive: the multimodal task's positive class; cancer or malignant unless said.
-        columns: tabular columns; None takes what is there of age, density, family_history
-            for multimodal, and none for dbt.
-        patient_regex: one group names the patient; for sources that do not tell.
-        name: what reports call the data; the source's own name unless said.
+        classes: classes to keep; empty keeps all.
+        positive: positive class of the multimodal task; None takes cancer or malignant.
+        columns: tabular columns; None takes those of age, density and family_history that the
+            source has for multimodal, and none for dbt.
+        patient_regex: pattern whose one group is the patient, for sources that name no patients.
+        name: name of the data in reports; None takes the name of the source.
 
     Raises:
-        DataError: the source breaks a rule; the message says which and what to do.
+        DataError: the source breaks a rule; the message gives the rule and what to do.
     """
-    listing = _list(Path(source))
+    listing = _list_source(Path(source))
     hashes = _content_hashes(listing.images)
-    return _build(
+    return _build_dataset(
         listing,
         hashes,
         task=task,
@@ -68,19 +68,22 @@ def read_dataset(
         positive=positive,
         columns=columns,
         patient_regex=patient_regex,
-        name=name or _name(Path(source), listing.root),
+        name=name or _source_name(Path(source), listing.root),
     )
 
 
 def read_sheet_only(
     source: Path, *, task: Task = "multimodal", columns: Sequence[str] | None = None
 ) -> Dataset:
-    """Mini-DDSM's metadata alone; its images need not exist, nor are they hashed.
+    """Rows of Mini-DDSM's sheets alone; the images need not exist and are not hashed.
 
-    For plans and scale tests; a model cannot be trained on it.
+    The result is for plans and scale tests; a model cannot be trained on it.
+
+    Raises:
+        DataError: a sheet is absent, cannot be read or breaks a rule.
     """
     listing = list_sheet_rows(Path(source)).by_id()
-    return _build(
+    return _build_dataset(
         listing,
         list(listing.ids),
         task=task,
@@ -92,7 +95,7 @@ def read_sheet_only(
     )
 
 
-def _list(source: Path) -> Listing:
+def _list_source(source: Path) -> Listing:
     if source.is_file():
         if source.suffix.lower() not in {".csv", ".tsv"}:
             raise DataError(
@@ -106,7 +109,7 @@ def _list(source: Path) -> Listing:
     return (list_mini_ddsm(root) if find_sheets(root) else list_class_folders(root)).by_id()
 
 
-def _name(source: Path, root: Path) -> str:
+def _source_name(source: Path, root: Path) -> str:
     return source.resolve().stem if source.is_file() else root.name
 
 
@@ -117,7 +120,7 @@ def _content_hashes(images: Sequence[Path]) -> list[str]:
     return list(workers(delayed(content_hash)(path) for path in images))
 
 
-def _build(
+def _build_dataset(
     listing: Listing,
     hashes: Sequence[str],
     *,
@@ -133,8 +136,8 @@ def _build(
     rows = [row for row, label in enumerate(listing.labels) if label in wanted]
     listing = listing.keep(rows)
     labels, names, merged = target(listing.labels, wanted, task, positive)
-    patients, known, told = _patients(listing, patient_regex)
-    table = _table(listing, task, columns)
+    patients, known, patient_notes = _find_patients(listing, patient_regex)
+    table = _parse_columns(listing, task, columns)
     features = Features(
         np.array(listing.ids),
         np.array([str(path) for path in listing.images]),
@@ -150,16 +153,20 @@ def _build(
         name=name,
         synthetic=(listing.root / SYNTHETIC_MARKER).is_file(),
         patients_known=known,
-        assumptions=listing.assumptions + merged + told + table.assumptions,
+        assumptions=listing.assumptions + merged + patient_notes + table.assumptions,
         sides=np.array(find_sides(listing.ids, listing.table), dtype=np.str_),
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
 
 
-def _patients(
+def _find_patients(
     listing: Listing, patient_regex: str | None
 ) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    """(patients, known, assumptions); the source, then the pattern, then near-duplicates."""
+    """Patients of the n rows, whether they are known, and assumptions.
+
+    Patients come from the source, else from the pattern, else from a known naming scheme, else
+    from groups of near-duplicate images; only the groups are not known patients.
+    """
     if listing.patients is not None:
         if patient_regex is not None:
             raise DataError(
@@ -171,7 +178,7 @@ def _patients(
         return patients_by_regex(listing.ids, patient_regex), True, ()
     found = patients_by_default(listing.ids)
     if found is not None:
-        return found, True, ("patients were read from file names, by the data set's own scheme",)
+        return found, True, ("patients were read from file names, by a known naming scheme",)
     return _guess_patients(listing)
 
 
@@ -179,21 +186,21 @@ def _guess_patients(listing: Listing) -> tuple[tuple[str, ...], bool, tuple[str,
     from outerfold.storage.audit.near_duplicates import group_lookalikes
 
     groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
-    said = (
-        "no patient column or pattern: near-duplicate images were grouped "
+    note = (
+        "there is no patient column or pattern: near-duplicate images were grouped "
         f"({len(listing.ids)} images, {len(set(groups))} groups); "
-        "that no patient is on two sides of a split could not be verified"
+        "it could not be verified that no patient is on both sides of a split"
     )
-    return groups, False, (said,)
+    return groups, False, (note,)
 
 
-def _table(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
-    said: tuple[str, ...] = ()
+def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
+    notes: tuple[str, ...] = ()
     asked: Sequence[str] = columns or ()
     if columns is None and task == "multimodal":
         asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n])]
         absent = [n for n in DEFAULT_COLUMNS if n not in asked]
-        said = (
+        notes = (
             f"tabular columns found: {', '.join(asked) or 'none'}"
             + (f"; absent: {', '.join(absent)}" if absent else ""),
         )
@@ -202,15 +209,15 @@ def _table(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Tabl
     values = np.empty((len(listing.ids), len(parsed)))
     for at, (_, column) in enumerate(parsed):
         values[:, at] = column
-    return _Table(tuple(column for column, _ in parsed), values, said)
+    return _Table(tuple(column for column, _ in parsed), values, notes)
 
 
 def fingerprint(data: Dataset, contents: Sequence[str]) -> str:
-    """SHA-256 over ids, image contents, labels, patients, columns and their values.
+    """SHA-256 (64 hex digits) of ids, image contents, labels, patients, columns and their values.
 
     Args:
         data: n rows.
-        contents: n content hashes, in row order.
+        contents: n content hashes of the images, in row order.
     """
     digest = hashlib.sha256()
     digest.update(repr((data.classes, data.features.columns)).encode())

@@ -1,4 +1,4 @@
-"""Which breast an image shows, where the sheet or the file names tell."""
+"""Left or right breast of each image, read from a table or from file names."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ SIDE_PATTERN = re.compile(
 def find_sides(
     ids: Sequence[str], table: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[str, ...]:
-    """``left`` or ``right`` of each image, or nothing where one of them is not told.
+    """Side of each of the n images, ``left`` or ``right``; empty if any side is not known.
 
-    A column of the sheet wins over file names, which count only if they tell of every image.
+    A side column of the table is used before file names.
 
     Args:
         ids: n image paths below the root.
         table: {column: n texts}.
     """
     column = find_column(table or {}, SIDE_NAMES)
-    told = list((table or {})[column]) if column else [_named(name) for name in ids]
-    sides = [_side(text) for text in told]
+    texts = list((table or {})[column]) if column else [_side_in_name(name) for name in ids]
+    sides = [_read_side(text) for text in texts]
     return tuple(sides) if sides and all(sides) else ()
 
 
-def _side(text: str) -> str:
+def _read_side(text: str) -> str:
     word = text.strip().lower()
     return "left" if word in LEFT_WORDS else "right" if word in RIGHT_WORDS else ""
 
 
-def _named(name: str) -> str:
-    """The one side that a file name holds; empty for none or both."""
+def _side_in_name(name: str) -> str:
+    """Side in a file name; empty if it holds no side or both."""
     stem = name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    found = {_side(next(filter(None, match))) for match in SIDE_PATTERN.findall(stem)}
+    found = {_read_side(next(filter(None, match))) for match in SIDE_PATTERN.findall(stem)}
     return found.pop() if len(found) == 1 else ""

@@ -1,4 +1,4 @@
-"""Which classes take part, in which order, and what the target of a task is."""
+"""Choice and order of the classes, and the target of each task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER = "other"
 
 
 def class_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """Class names by clinical severity where all are known, else sorted."""
+    """Names of the classes in ``labels``, by clinical severity if all are known, else sorted."""
     names = sorted(set(labels))
     if all(name.lower() in CLINICAL_ORDER for name in names):
         names.sort(key=lambda name: CLINICAL_ORDER[name.lower()])
@@ -34,10 +34,10 @@ def _match_class(name: str, known: Sequence[str], option: str) -> str:
 
 
 def wanted_classes(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str, ...]:
-    """Those of ``names`` that ``classes`` asks for, in the order of ``names``; all when empty.
+    """Classes in ``names`` that ``classes`` requests, in the order of ``names``; all when empty.
 
     Raises:
-        DataError: a class that is not there, or fewer than two left.
+        DataError: a class is not in the data, or fewer than two classes are left.
     """
     wanted = {_match_class(name, names, "--classes") for name in classes} or set(names)
     if len(wanted) < 2:
@@ -51,19 +51,32 @@ def wanted_classes(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str,
 def target(
     labels: tuple[str, ...], names: tuple[str, ...], task: Task, positive: str | None
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """(labels, classes, assumptions); the multimodal target is binary, others merged."""
+    """Labels of the n rows, class names and assumptions for a task.
+
+    ``dbt`` keeps every class; ``multimodal`` merges all classes but the positive one into
+    ``OTHER``, which is class 0.
+
+    Args:
+        labels: n class names.
+        names: class names, in order.
+        task: name of the task.
+        positive: positive class; None takes cancer or malignant.
+
+    Raises:
+        DataError: there is not exactly one positive class, or ``positive`` is given for ``dbt``.
+    """
     if task == "dbt":
         if positive is not None:
             raise DataError("--positive has no effect with the dbt task, which keeps every class")
         return labels, names, ()
-    hit = _positive(names, positive)
+    hit = _find_positive(names, positive)
     counts = Counter(label for label in labels if label != hit)
     merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name != hit)
-    said = (f"positive class {hit!r}; {merged} merged into {OTHER!r}",)
-    return tuple(hit if label == hit else OTHER for label in labels), (OTHER, hit), said
+    notes = (f"positive class {hit!r}; {merged} merged into {OTHER!r}",)
+    return tuple(hit if label == hit else OTHER for label in labels), (OTHER, hit), notes
 
 
-def _positive(names: tuple[str, ...], positive: str | None) -> str:
+def _find_positive(names: tuple[str, ...], positive: str | None) -> str:
     if positive is not None:
         return _match_class(positive, names, "--positive")
     hits = [name for name in names if name.lower() in POSITIVE_NAMES]

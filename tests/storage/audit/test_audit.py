@@ -11,7 +11,7 @@ from PIL import Image
 
 from outerfold.storage.audit.audit import Audit, audit_dataset
 from outerfold.storage.audit.leaking_columns import rank_auc
-from outerfold.storage.audit.near_duplicates import find_pairs, group_lookalikes, sign
+from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs, group_lookalikes
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Column, DataError, Dataset
 from tests.storage.images.image_factories import class_folders, picture, real_data, write_picture
@@ -126,7 +126,7 @@ def test_every_kind_of_near_duplicate_of_a_real_scan_is_found(tmp_path: Path, ho
     copies = [tmp_path / f"{i}.png" for i in range(10)]
     for original, copy in zip(originals, copies, strict=True):
         COPIES[how](Image.open(original).convert("L")).save(copy)
-    pairs = find_pairs(sign([str(path) for path in (*originals, *copies)]))
+    pairs = find_pairs(compute_signatures([str(path) for path in (*originals, *copies)]))
     assert [(pair.first, pair.second) for pair in pairs] == [(i, i + 10) for i in range(10)]
 
 
@@ -149,7 +149,7 @@ def test_classes_too_small_for_the_folds_are_refused_with_the_numbers(tmp_path: 
 
 def test_guessed_patients_and_patients_of_one_image_are_told(tmp_path: Path) -> None:
     data = _data(tmp_path / "d", views=1)
-    assert _found(_audit(data).warnings, "each of the 12 images has a patient of its own")
+    assert _found(_audit(data).warnings, "each of the 12 images has a different patient")
     guessed = replace(data, patients_known=False)
     assert _found(_audit(guessed).warnings, "patients are not known")
 
@@ -180,19 +180,19 @@ def test_a_number_that_tells_the_label_is_an_error_and_one_that_nearly_does_a_wa
     data = _data(tmp_path / "d")
     rank = np.arange(len(data), dtype=float)
     errors = _audit(_with_column(data, Column("size"), -rank)).errors
-    assert _found(errors, "column 'size' alone tells", "AUC 1.00")
+    assert _found(errors, "column 'size' alone separates", "AUC 1.00")
     swapped = rank.copy()
     swapped[[8, 9, 12, 13]] = swapped[[14, 15, 9, 8]]
     result = _audit(_with_column(data, Column("size"), swapped))
     assert result.errors == ()
-    assert _found(result.warnings, "column 'size' alone nearly tells")
+    assert _found(result.warnings, "column 'size' alone nearly separates")
 
 
 def test_a_category_whose_levels_together_tell_the_label_is_an_error(tmp_path: Path) -> None:
     data = _data(tmp_path / "d", {"benign": 18, "malignant": 18}, views=1)
     codes = 3 * data.labels + np.arange(len(data)) % 3
     column = Column("type", "categorical", tuple("abcdef"))
-    assert _found(_audit(_with_column(data, column, codes)).errors, "column 'type' alone tells")
+    assert _found(_audit(_with_column(data, column, codes)).errors, "column 'type' alone separates")
 
 
 def test_a_category_with_a_level_a_patient_does_not_predict_itself(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_missingness_that_tells_the_label_is_a_warning(tmp_path: Path) -> None:
     values = np.random.default_rng(1).random(len(data))
     values[data.labels == 0] = np.where(np.arange(12) % 4 == 0, 0.5, np.nan)
     warnings = _audit(_with_column(data, Column("age"), values)).warnings
-    assert _found(warnings, "column 'age': being missing tells", "AUC 0.88")
+    assert _found(warnings, "column 'age': missing values alone separate", "AUC 0.88")
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "always missing"), (3.0, "the same")])
@@ -263,7 +263,7 @@ def test_flat_images_are_no_lookalikes_and_crowds_stay_near_linear(tmp_path: Pat
     Image.fromarray(np.zeros((64, 64), dtype=np.uint8)).save(tmp_path / "flat.png")
     write_picture(tmp_path / "one.png", 1)
     paths = [str(tmp_path / "flat.png")] * 50 + [str(tmp_path / "one.png")] * 2
-    signatures = sign(paths)
+    signatures = compute_signatures(paths)
     assert [(pair.first, pair.second) for pair in find_pairs(signatures)] == [(50, 51)]
     crowd = replace(
         signatures,
@@ -277,7 +277,7 @@ def test_flat_images_are_no_lookalikes_and_crowds_stay_near_linear(tmp_path: Pat
 
 def test_twenty_thousand_hashes_are_compared_in_seconds(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    template = sign([str(write_picture(tmp_path / "one.png", 1))])
+    template = compute_signatures([str(write_picture(tmp_path / "one.png", 1))])
     many = replace(
         template,
         thumbnails=np.zeros((20_000, 32, 32), dtype=np.uint8),

@@ -15,12 +15,12 @@ from outerfold.storage.audit.cropped_copies import (
     MIN_OVERLAP,
     NEAREST_SHOWN,
     find_overlaps,
-    outstanding,
-    overlap,
-    strangers,
-    whitened,
+    likeness_threshold,
+    measure_likeness,
+    nearest_pairs,
+    whiten,
 )
-from outerfold.storage.audit.near_duplicates import detail, find_pairs, sign
+from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs, remove_outline
 from outerfold.storage.records import Dataset, Features
 from tests.storage.images.image_factories import real_data
 
@@ -77,7 +77,7 @@ def cohort(
 @pytest.mark.parametrize("manipulate", [cropped, cut_below, captioned])
 def test_a_copy_that_the_hash_does_not_find_is_a_warning(tmp_path: Path, manipulate) -> None:  # type: ignore[no-untyped-def]
     data, embeddings = cohort(tmp_path / "d", manipulate(scan(3)))
-    assert find_pairs(sign(data.features.images.tolist())) == ()
+    assert find_pairs(compute_signatures(data.features.images.tolist())) == ()
     (warning,) = audit_embeddings(data, embeddings)
     assert "different patients that share a picture" in warning
     assert "['image-03 ~ image-39'] (1 in all)" in warning
@@ -97,7 +97,7 @@ def test_one_patients_images_may_overlap(tmp_path: Path) -> None:
 def test_a_copy_of_the_whole_is_left_to_the_first_audit(tmp_path: Path) -> None:
     """It was named there, from its hash."""
     data, embeddings = cohort(tmp_path / "d", scan(3).resize((90, 90)))
-    assert len(find_pairs(sign(data.features.images.tolist()))) == 1
+    assert len(find_pairs(compute_signatures(data.features.images.tolist()))) == 1
     assert audit_embeddings(data, embeddings) == ()
 
 
@@ -106,12 +106,14 @@ def test_the_likeness_of_a_part_is_found_wherever_it_lies_and_whichever_is_the_p
     boxes = [(0, 0, 140, 140), (20, 20, 160, 160), (8, 0, 152, 160), (0, 10, 160, 145)]
     images = [whole, *(whole.crop(box) for box in boxes)]
     small = [np.asarray(image.resize((32, 32), Image.Resampling.BOX)) for image in images]
-    pictures = detail(np.stack([*small, np.asarray(scan(6).resize((32, 32)))]))
+    pictures = remove_outline(np.stack([*small, np.asarray(scan(6).resize((32, 32)))]))
     first, parts = np.zeros(4, dtype=np.int64), np.arange(1, 5)
-    assert overlap(pictures, first, parts).min() > 0.75
-    np.testing.assert_array_equal(overlap(pictures, first, parts), overlap(pictures, parts, first))
-    assert overlap(pictures, np.array([0]), np.array([5]))[0] < MIN_OVERLAP
-    assert overlap(pictures, np.array([0]), np.array([0]))[0] == pytest.approx(1, abs=1e-3)
+    assert measure_likeness(pictures, first, parts).min() > 0.75
+    np.testing.assert_array_equal(
+        measure_likeness(pictures, first, parts), measure_likeness(pictures, parts, first)
+    )
+    assert measure_likeness(pictures, np.array([0]), np.array([5]))[0] < MIN_OVERLAP
+    assert measure_likeness(pictures, np.array([0]), np.array([0]))[0] == pytest.approx(1, abs=1e-3)
 
 
 def test_correlation_equals_numpys_at_every_place() -> None:
@@ -121,30 +123,30 @@ def test_correlation_equals_numpys_at_every_place() -> None:
     rng = np.random.default_rng(1)
     small, large = rng.normal(size=(2, 1, 32, 32)).astype(np.float32)
     best = -1.0
-    for shrunk in overlaps._shrunk(small):
+    for shrunk in overlaps._reduce_pictures(small):
         height, width = shrunk.shape[1:]
         for top in range(33 - height):
             for left in range(33 - width):
                 window = large[0, top : top + height, left : left + width]
                 best = max(best, float(np.corrcoef(shrunk[0].ravel(), window.ravel())[0, 1]))
-    assert overlaps._within(small, large)[0] == pytest.approx(best, abs=1e-4)
+    assert overlaps._correlate_with_parts(small, large)[0] == pytest.approx(best, abs=1e-4)
 
 
 def test_neighbours_are_the_nearest_of_other_patients_whatever_the_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(2)
-    unit = whitened(rng.normal(size=(60, 12)).astype(np.float32))
+    unit = whiten(rng.normal(size=(60, 12)).astype(np.float32))
     patients = np.array([f"p{i // 3}" for i in range(60)])
     wanted = set()
     for row in range(60):
         others = [i for i in range(60) if patients[i] != patients[row]]
         near = sorted(others, key=lambda i: -float(unit[row] @ unit[i]))[:NEAREST_SHOWN]
         wanted |= {(min(row, i), max(row, i)) for i in near}
-    found = strangers(unit, patients)
+    found = nearest_pairs(unit, patients)
     assert set(map(tuple, found.tolist())) == wanted
     monkeypatch.setattr("outerfold.storage.audit.cropped_copies.BLOCK", 60 * 7)
-    assert strangers(unit, patients).tolist() == found.tolist()
+    assert nearest_pairs(unit, patients).tolist() == found.tolist()
 
 
 def test_one_patient_or_flat_embeddings_give_no_pairs(tmp_path: Path) -> None:
@@ -158,9 +160,9 @@ def test_one_patient_or_flat_embeddings_give_no_pairs(tmp_path: Path) -> None:
 def test_a_pair_must_stand_out_from_data_whose_strangers_are_alike() -> None:
     rng = np.random.default_rng(3)
     unlike = np.clip(rng.normal(0.25, 0.05, 500), 0, 1).astype(np.float32)
-    assert outstanding(unlike) == MIN_OVERLAP
+    assert likeness_threshold(unlike) == MIN_OVERLAP
     mammograms = np.clip(rng.normal(0.5, 0.12, 500), 0, 0.9).astype(np.float32)
-    assert outstanding(mammograms) > 0.85
+    assert likeness_threshold(mammograms) > 0.85
 
 
 @pytest.mark.slow
@@ -176,7 +178,7 @@ def test_real_scans_of_one_patient_under_two_names_are_found() -> None:
         ("bus_0044-r.jpg", "bus_0065-r.jpg"),
     ]
     images = [str(data.features.images[row[name]]) for pair in pairs for name in pair]
-    pictures = detail(sign(images).thumbnails)
+    pictures = remove_outline(compute_signatures(images).thumbnails)
     first, second = np.array([0, 2, 4]), np.array([1, 3, 5])
-    assert overlap(pictures, first, second).min() > MIN_OVERLAP
-    assert overlap(pictures, first, np.roll(second, 1)).max() < MIN_OVERLAP
+    assert measure_likeness(pictures, first, second).min() > MIN_OVERLAP
+    assert measure_likeness(pictures, first, np.roll(second, 1)).max() < MIN_OVERLAP

@@ -228,7 +228,9 @@ def test_one_value_is_encoded_as_the_column_was() -> None:
     assert np.isnan(encode_value(Column("age"), "unknown"))
     assert encode_value(Column("smoker", "binary", ("no", "yes")), "Y") == 1
     assert encode_value(Column("site", "categorical", ("left", "right")), "Right") == 1
-    with pytest.raises(DataError, match=r"'site' knows \['left', 'right'\], found 'rihgt'; did"):
+    with pytest.raises(
+        DataError, match=r"'site' has the levels \['left', 'right'\], found 'rihgt'; did"
+    ):
         encode_value(Column("site", "categorical", ("left", "right")), "rihgt")
     with pytest.raises(DataError, match="'age' holds numbers, found 'inf'"):
         encode_value(Column("age"), "inf")

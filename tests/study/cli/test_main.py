@@ -143,7 +143,10 @@ def test_an_unreadable_image_among_good_ones_is_refused_by_name(
 
 def test_a_pattern_that_names_no_patient_is_refused(refuse: Refuse, good: Path) -> None:
     said = refuse("--task", "multimodal", "--data", good, "--patient-regex", "(X[0-9]+)")
-    assert "--patient-regex '(X[0-9]+)' names no patient for files ['benign/P001_0.png'," in said
+    assert (
+        "--patient-regex '(X[0-9]+)' finds no patient in the names of files ['benign/P001_0.png',"
+        in said
+    )
 
 
 def test_a_class_that_does_not_exist_is_refused(refuse: Refuse, good: Path) -> None:

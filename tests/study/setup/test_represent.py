@@ -34,7 +34,7 @@ def test_a_cropped_copy_is_a_warning_of_the_run_and_is_looked_for_once(tmp_path:
 def test_too_many_images_for_a_search_of_all_pairs_are_said_to_be_unsearched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(represent, "MANY", 39)
+    monkeypatch.setattr(represent, "MOST_IMAGES", 39)
     data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
