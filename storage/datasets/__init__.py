@@ -1,1 +1,1 @@
-"""Data sets that can be made or fetched."""
+"""Data sets that outerfold can make (the demo) or download (from Kaggle)."""

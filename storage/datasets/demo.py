@@ -1,4 +1,4 @@
-"""The demo data: phantoms written to disk in the layouts of the real data sets."""
+"""Demo data: synthetic breast images, written to disk in the layouts of the real data sets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHARES: dict[Task, dict[str, float]] = {
     "dbt": {"Cancer": 0.12, "Benign": 0.16, "Actionable": 0.18, "Normal": 0.54},
 }
 LETTERS = {"Normal": "A", "Cancer": "B", "Benign": "C"}
-"""DDSM volume letters, one a class here."""
+"""DDSM volume letter of each class; in the demo each class has one letter."""
 
 VIEWS = (("LEFT", "CC"), ("LEFT", "MLO"), ("RIGHT", "CC"), ("RIGHT", "MLO"))
 NOTICE = (
@@ -45,14 +45,16 @@ CONTRAST: dict[Task, dict[str, float]] = {
     "multimodal": {"Cancer": 0.56, "Benign": 0.32},
     "dbt": {"Cancer": 0.45, "Benign": 0.3, "Actionable": 0.5},
 }
-"""Median lesion contrast; it varies so that a share of lesions is too faint to be found.
+"""Median lesion contrast, as a share of 255 grey values. Contrasts vary around it, so that some
+lesions are too faint to be found.
 
 With the shifts below, a logistic regression on frozen EfficientNet-Lite0 features (and columns)
-reaches ROC-AUC about 0.85, patient-grouped; no model should come near 1.
+reaches a ROC-AUC of about 0.85 in patient-grouped folds; no model should come close to 1.
 """
 DENSITY_SHIFT: dict[Task, float] = {"multimodal": 0.15, "dbt": 0.06}
 COARSENESS_SHIFT: dict[Task, float] = {"multimodal": -0.17, "dbt": -0.06}
-"""What cancer does to the whole breast, so that a patient's views without lesion tell a little."""
+"""Changes of density and coarseness of the whole breast in cancer; they make views without a lesion
+weakly informative."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,21 @@ class _Patient:
 
 
 def write_demo(root: Path, *, task: Task, seed: int = 0, patients: int | None = None) -> Path:
-    """Write the demo of a task to ``root`` and return it; equal arguments, equal bytes.
+    """Write the demo of a task to ``root`` and return it; equal arguments give equal bytes.
 
-    multimodal: the Mini-DDSM layout, four views a patient, ``DataWMask.xlsx`` with some ages
-    missing, some densities 0, and a ``family_history`` column that the real set lacks.
-    dbt: class folders Normal, Actionable, Benign, Cancer with ``DBT-P00013``-like names.
+    multimodal: the Mini-DDSM layout with four views of each patient. In ``DataWMask.xlsx`` some
+    ages are missing and some densities are 0; the real set has no ``family_history`` column.
+    dbt: class folders Normal, Actionable, Benign, Cancer with file names like ``DBT-P00013``.
 
     Args:
-        root: must not exist or be empty; appears complete or not at all.
+        root: folder that does not exist or is empty; it appears complete or not at all.
         task: ``multimodal`` or ``dbt``.
-        seed: of all chance in it.
-        patients: 150 (multimodal, 600 images) or 240 (dbt, about 600 images) unless said.
+        seed: seed of all random numbers.
+        patients: number of patients; None means 150 for multimodal (600 images) and 240 for dbt
+            (about 600 images).
 
     Raises:
-        DataError: ``root`` holds something, or too few patients for the classes.
+        DataError: ``root`` is not empty, or there are too few patients for the classes.
     """
     count = DEFAULT_PATIENTS[task] if patients is None else patients
     if count < 2 * len(SHARES[task]):
@@ -87,7 +90,7 @@ def write_demo(root: Path, *, task: Task, seed: int = 0, patients: int | None = 
             f"a demo of {task} needs at least {2 * len(SHARES[task])} patients, found {count}"
         )
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise DataError(f"{root}: is not empty; give the demo a folder of its own")
+        raise DataError(f"{root}: is not empty; give the demo a new or empty folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
@@ -105,16 +108,18 @@ def write_demo(root: Path, *, task: Task, seed: int = 0, patients: int | None = 
 
 
 def _population(task: Task, count: int, seed: int) -> list[_Patient]:
-    """Patients of all classes, most of the class with the largest share."""
+    """``count`` patients in random order, with the class shares of ``SHARES``."""
     shares = SHARES[task]
     sizes = {label: max(2, round(share * count)) for label, share in shares.items()}
     sizes["Normal"] += count - sum(sizes.values())
     labels = [label for label, size in sizes.items() for _ in range(size)]
     np.random.default_rng(derive(seed, "demo", task, "order")).shuffle(labels)
-    return [_patient(task, number, label, seed) for number, label in enumerate(labels, start=1)]
+    return [
+        _draw_patient(task, number, label, seed) for number, label in enumerate(labels, start=1)
+    ]
 
 
-def _patient(task: Task, number: int, label: str, seed: int) -> _Patient:
+def _draw_patient(task: Task, number: int, label: str, seed: int) -> _Patient:
     rng = np.random.default_rng(derive(seed, "demo", task, "patient", number))
     cancer = label == "Cancer"
     density = float(np.clip(rng.normal(0.42 + DENSITY_SHIFT[task] * cancer, 0.24), 0, 1))
@@ -129,13 +134,13 @@ def _patient(task: Task, number: int, label: str, seed: int) -> _Patient:
         name=name,
         label=label,
         anatomy=anatomy,
-        lesion=_finding(task, label, rng),
+        lesion=_draw_lesion(task, label, rng),
         age=int(np.clip(rng.normal(53 + 9 * cancer, 11), 27, 89)),
         family_history=bool(rng.random() < (0.3 if cancer else 0.14)),
     )
 
 
-def _finding(task: Task, label: str, rng: np.random.Generator) -> Lesion | None:
+def _draw_lesion(task: Task, label: str, rng: np.random.Generator) -> Lesion | None:
     kinds: dict[str, tuple[LesionKind, ...]] = {
         "Cancer": ("spiculated", "spiculated", "spiculated", "distortion"),
         "Benign": ("round", "round", "round", "spiculated"),
@@ -148,14 +153,17 @@ def _finding(task: Task, label: str, rng: np.random.Generator) -> Lesion | None:
     return Lesion(kind, radius=float(rng.uniform(14, 26)), contrast=min(contrast, 0.8))
 
 
-def _views(
+def _draw_views(
     patient: _Patient, task: Task, seed: int
 ) -> Iterator[tuple[str, str, ByteArray, np.random.Generator]]:
-    """(side, view, image, chance) of a patient; all of multimodal, one to four of dbt."""
+    """Side, view, image (224, 224) and random generator of each view of a patient.
+
+    A patient has all four views for multimodal and one to four for dbt.
+    """
     rng = np.random.default_rng(derive(seed, "demo", task, "views", patient.name))
     field = texture(rng, patient.anatomy.coarseness)
     affected = VIEWS[int(rng.integers(4))][0]
-    chosen = VIEWS if task == "multimodal" else _some_views(rng)
+    chosen = VIEWS if task == "multimodal" else _choose_views(rng)
     for side, view in chosen:
         shown = patient.lesion if task == "dbt" or side == affected else None
         image = draw_phantom(
@@ -164,7 +172,7 @@ def _views(
         yield side, view, image, rng
 
 
-def _some_views(rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
+def _choose_views(rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
     order = rng.permutation(4)[: int(rng.integers(1, 5))]
     return tuple(VIEWS[at] for at in sorted(order.tolist()))
 
@@ -175,7 +183,7 @@ def _write_dbt(root: Path, people: list[_Patient], seed: int) -> None:
     for patient in people:
         folder = root / patient.label
         folder.mkdir(exist_ok=True)
-        for side, view, image, _ in _views(patient, "dbt", seed):
+        for side, view, image, _ in _draw_views(patient, "dbt", seed):
             name = f"{patient.name}_{side[0].lower()}{view.lower()}.png"
             Image.fromarray(image).save(folder / name, compress_level=6)
 
@@ -184,7 +192,7 @@ def _write_mini_ddsm(root: Path, people: list[_Patient], seed: int) -> None:
     rows: list[list[object]] = []
     for patient in people:
         rows += _write_case(root, patient, seed)
-    (root / SHEET).write_bytes(_sheet(rows))
+    (root / SHEET).write_bytes(_make_sheet(rows))
 
 
 HEADER = (
@@ -202,7 +210,7 @@ HEADER = (
 
 
 def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:
-    """Write one case folder; its rows of the sheet, in the order of ``HEADER``."""
+    """Write one case folder; return its rows of the sheet, in the order of ``HEADER``."""
     from PIL import Image
 
     number = patient.name.split("_")[1]
@@ -214,7 +222,7 @@ def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:
     family = None if random.random() < 0.08 else "yes" if patient.family_history else "no"
     masked = patient.lesion is not None and random.random() < 0.1
     rows: list[list[object]] = []
-    for side, view, image, rng in _views(patient, "multimodal", seed):
+    for side, view, image, rng in _draw_views(patient, "multimodal", seed):
         stem = f"{patient.name}_1.{side}_{view}"
         Image.fromarray(image).save(folder / f"{stem}.jpg", quality=90)
         contour = "-"
@@ -228,8 +236,11 @@ def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:
     return rows
 
 
-def _sheet(rows: list[list[object]]) -> bytes:
-    """An Excel file whose bytes depend on the rows alone; openpyxl stamps the time of day."""
+def _make_sheet(rows: list[list[object]]) -> bytes:
+    """Bytes of an Excel file of the rows, which depend on the rows alone.
+
+    The current time that openpyxl writes into the file is replaced by a fixed time.
+    """
     from openpyxl import Workbook
 
     book = Workbook()

@@ -1,4 +1,4 @@
-"""The tasks' public data sets on Kaggle: found in the local cache, or downloaded."""
+"""Public data set of each task on Kaggle, from the local cache or by download."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ TASK_SETS: dict[Task, str] = {
     "dbt": "gabrielcarvalho11/breast-cancer-screening-dbt/versions/1",
     "multimodal": "cheddad/miniddsm/versions/1",
 }
-"""Handles with their version, so that a set that changes on Kaggle changes no study."""
+"""Kaggle handle and version of each task's set; later versions on Kaggle change no study."""
 
 HOST = ("www.kaggle.com", 443)
 PATIENCE = 3.0
-"""Seconds for the first answer; kagglehub itself would wait and retry far longer."""
+"""Seconds to wait for Kaggle's first answer; kagglehub itself waits and retries far longer."""
 MAX_DEPTH = 3
+"""Depth of the folders below an archive's root that are searched for the data root."""
 
 
 @dataclass(frozen=True)
 class Availability:
-    """Where a task's Kaggle set stands.
+    """Availability of a task's Kaggle set.
 
     Attributes:
         state: ``local`` (in kagglehub's cache), ``downloadable``, or ``unavailable``.
-        path: the data root when local.
-        reason: one sentence for people.
+        path: the data root if the state is ``local``, else None.
+        reason: one sentence for the user.
     """
 
     state: Literal["local", "downloadable", "unavailable"]
@@ -44,13 +45,17 @@ class Availability:
 
 
 def availability(task: Task) -> Availability:
-    """Whether the task's set is here or can be had; answers within a few seconds, offline too."""
+    """Availability of the task's set, found within a few seconds, also without a network.
+
+    Raises:
+        DataError: the set is in the cache but holds no data root.
+    """
     handle = TASK_SETS[task]
     folder = cached_folder(task)
     if folder is not None:
         root = data_root(folder)
         return Availability("local", root, f"Kaggle set {handle} is in the local cache at {root}")
-    failure = _no_connection()
+    failure = _connection_failure()
     if failure is not None:
         return Availability(
             "unavailable",
@@ -62,22 +67,23 @@ def availability(task: Task) -> Availability:
 
 
 def find_or_download(task: Task) -> Path | None:
-    """The data root of the task's set, downloaded if it must be; None where it cannot be had.
+    """Data root of the task's set, downloaded if necessary; None if the set is unavailable.
 
-    ``availability`` tells the reason for a None.
+    ``availability`` gives the reason for None.
 
     Raises:
-        DataError: Kaggle was reached but refused, or the download broke.
+        DataError: Kaggle refused the download, or the download broke off.
     """
     found = availability(task)
     return download_dataset(task) if found.state == "downloadable" else found.path
 
 
 def download_dataset(task: Task) -> Path:
-    """Download the task's set into kagglehub's cache; its data root.
+    """Download the task's set into kagglehub's cache and return its data root.
 
     Raises:
-        DataError: refused (sign-in, unknown version) or broken off, with Kaggle's own words.
+        DataError: Kaggle refused (sign-in, unknown version) or the download broke off; the
+            message holds Kaggle's.
     """
     import kagglehub
     import requests
@@ -97,7 +103,7 @@ def download_dataset(task: Task) -> Path:
 
 
 def cached_folder(task: Task) -> Path | None:
-    """The complete local copy of the task's set in kagglehub's cache; None if there is none."""
+    """Folder of the complete local copy of the task's set in kagglehub's cache; None if absent."""
     from kagglehub.cache import Cache
     from kagglehub.handle import parse_dataset_handle
 
@@ -106,12 +112,13 @@ def cached_folder(task: Task) -> Path | None:
 
 
 def data_root(folder: Path) -> Path:
-    """The folder that a reader can read: that of a Mini-DDSM sheet, or of class folders.
+    """Folder in ``folder`` that a reader can read: it holds a Mini-DDSM sheet or class folders.
 
-    Archives wrap it in up to three folders; the shallowest wins, then JPEG before PNG by name.
+    Archives put it inside up to three other folders. Of several, the one inside the fewest is
+    taken, and of these the first by name (JPEG before PNG).
 
     Raises:
-        DataError: no such folder.
+        DataError: there is no such folder.
     """
     levels = list(_levels(folder))
     for level in levels:
@@ -133,7 +140,7 @@ def _levels(folder: Path) -> Iterator[list[Path]]:
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Whether at least two folders directly hold images, or case folders with images."""
+    """Whether at least two folders in ``folder`` directly hold images."""
     subs = [sub for sub in folder.iterdir() if sub.is_dir()]
     return sum(any(is_image(path) for path in sub.iterdir()) for sub in subs) >= 2
 
@@ -145,19 +152,22 @@ def _cache_path(handle: str) -> Path:
     return Path(get_cached_path(parse_dataset_handle(handle)))
 
 
-def _no_connection() -> str | None:
-    """Why Kaggle does not answer; None if it does. A proxy in the environment counts as Kaggle."""
+def _connection_failure() -> str | None:
+    """Reason why Kaggle does not answer; None if it answers.
+
+    If the environment names a proxy, the proxy is asked instead of Kaggle.
+    """
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     parts = urlsplit(proxy) if proxy else None
     host = (parts.hostname or HOST[0], parts.port or 443) if parts else HOST
     outcome: list[str | None] = []
-    probe = threading.Thread(target=lambda: outcome.append(_connect(host)), daemon=True)
+    probe = threading.Thread(target=lambda: outcome.append(_try_connection(host)), daemon=True)
     probe.start()
-    probe.join(PATIENCE)  # a name server that does not answer ignores socket timeouts
+    probe.join(PATIENCE)  # socket timeouts do not cover a name server that does not answer
     return outcome[0] if outcome else f"no answer from {host[0]} within {PATIENCE:.0f} s"
 
 
-def _connect(host: tuple[str, int]) -> str | None:
+def _try_connection(host: tuple[str, int]) -> str | None:
     try:
         socket.create_connection(host, timeout=PATIENCE).close()
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Run directories."""
+"""Run directories: data, folds, options and results of a run."""

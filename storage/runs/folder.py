@@ -1,4 +1,4 @@
-"""A run directory: what is in it, written whole or not at all, and read back as records."""
+"""Run directory: its files, each written whole or not at all, and read back as records."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from outerfold.storage.records import (
 class RunFolder:
     """Paths of one run.
 
-    Everything but the trials' journal and the log is replaced in one step, so that a reader sees
-    the old file or the new one whenever the writer was killed.
+    Every file but the trials' journal and the log is replaced in one step, so that a reader finds
+    the old file or the new one, even if the writer was killed.
     """
 
     path: Path
 
     @property
     def name(self) -> str:
-        """Of the run."""
+        """Name of the run."""
         return self.path.name
 
     @property
     def journal(self) -> Path:
-        """Optuna's trials."""
+        """Path of the journal of Optuna's trials."""
         return self.path / "trials.journal"
 
     @property
@@ -50,19 +50,23 @@ class RunFolder:
         return self.path / "report"
 
     def study(self, name: str) -> Path:
-        """Folder of one study's results."""
+        """Folder of the results of one study, such as ``outer-0``."""
         return self.path / name
 
     def started(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether the folder holds a run that was started."""
         return (self.path / "config.toml").exists()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Keep the options that decide the results."""
+        """Write the options that determine the results."""
         write_bytes(self.path / "config.toml", tomli_w.dumps(config).encode())
 
     def read_config(self) -> dict[str, Any]:
-        """The options as they were written; a folder without them raises ``DataError``."""
+        """Options as they were written.
+
+        Raises:
+            DataError: the folder holds no options, so it is no run directory.
+        """
         try:
             return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -72,7 +76,7 @@ class RunFolder:
             ) from None
 
     def write_dataset(self, data: Dataset, audit: Iterable[str]) -> None:
-        """Keep every row but the images themselves, and what the audit warned of."""
+        """Write all rows, without the pixels of the images, and the warnings of the audit."""
         features = data.features
         write_json(
             self.path / "dataset.json",
@@ -98,7 +102,7 @@ class RunFolder:
         )
 
     def read_dataset(self) -> Dataset:
-        """The rows of the run."""
+        """Rows of the run."""
         kept = read_json(self.path / "dataset.json")
         columns = tuple(Column(name, kind, tuple(levels)) for name, kind, levels in kept["columns"])
         tabular = np.array(kept["tabular"], dtype=np.float64).reshape(
@@ -122,24 +126,32 @@ class RunFolder:
             np.array(kept.get("sides", []), dtype=np.str_),
         )
 
-    def add_audit(self, found: Iterable[str]) -> None:
-        """Keep what was seen of the data only once their images were represented."""
+    def add_embedding_audit(self, found: Iterable[str]) -> None:
+        """Write the warnings that the audit of the embeddings gave."""
         kept = read_json(self.path / "dataset.json")
         write_json(self.path / "dataset.json", {**kept, "audit_of_embeddings": list(found)})
 
-    def audited_embeddings(self) -> bool:
-        """Whether ``add_audit`` was called."""
+    def has_embedding_audit(self) -> bool:
+        """Whether ``add_embedding_audit`` was called for this run."""
         return "audit_of_embeddings" in read_json(self.path / "dataset.json")
 
     def read_audit(self) -> list[str]:
-        """What the audit warned of, before and after the images were represented."""
+        """All warnings of the audit, first of the data and then of the embeddings."""
         kept = read_json(self.path / "dataset.json")
         return [*kept["audit"], *kept.get("audit_of_embeddings", [])]
 
     def write_splits(
         self, studies: Iterable[OuterFold], attempts: Mapping[str, int], fingerprint: str
     ) -> None:
-        """Keep the held-out ids of every division; the other side is the rest."""
+        """Write the test ids of every outer fold and the validation ids of every inner fold.
+
+        The training and fit ids are all other rows.
+
+        Args:
+            studies: outer folds, with the study of all rows.
+            attempts: number of the seed that each division took, by name.
+            fingerprint: fingerprint of the data.
+        """
         write_json(
             self.path / "splits.json",
             {
@@ -158,20 +170,25 @@ class RunFolder:
         )
 
     def read_splits(self, data: Dataset) -> tuple[OuterFold, ...]:
-        """The studies of the run, outer folds first; every division is checked for leaks again."""
+        """Studies of the run, outer folds first; every fold is checked for leaks again.
+
+        Raises:
+            DataError: the folds were made for other data.
+            LeakError: a row or a patient is on both sides of a fold.
+        """
         kept = read_json(self.path / "splits.json")
         if kept["fingerprint"] != data.fingerprint:
             raise DataError(f"{self.path}: splits.json was made for other data; start a new --run")
-        names = _Names(data)
+        names = _SharedNames(data)
         return tuple(_outer_fold(names, study) for study in kept["studies"])
 
     def write_card(self, text: str) -> None:
-        """Keep the model card beside the shipped model."""
+        """Write the model card beside the shipped model."""
         write_text(self.study(FINAL) / "MODEL_CARD.md", text)
 
 
-class _Names:
-    """Ids and patients of the rows, each text once, whatever number of folds names it."""
+class _SharedNames:
+    """Ids and patients of the rows; all folds share one copy of each text, which saves memory."""
 
     def __init__(self, data: Dataset) -> None:
         self.data, self.ids = data, data.ids.tolist()
@@ -184,17 +201,17 @@ class _Names:
     def patients_at(self, at: IntArray) -> frozenset[str]:
         return frozenset([self.people[person] for person in np.unique(self.person[at]).tolist()])
 
-    def sides(self, of: IntArray, held: list[str]) -> tuple[IntArray, IntArray]:
-        """Positions of the rows ``of`` that are not held, and of those that are."""
-        out = self.data.features.positions(held)
-        return of[~np.isin(of, out)], out
+    def divide(self, rows: IntArray, held_out: list[str]) -> tuple[IntArray, IntArray]:
+        """Positions of the ``rows`` without the held-out ones, and of the held-out ones."""
+        out = self.data.features.positions(held_out)
+        return rows[~np.isin(rows, out)], out
 
 
-def _outer_fold(names: _Names, kept: dict[str, Any]) -> OuterFold:
-    train, test = names.sides(np.arange(len(names.data)), kept["test"])
+def _outer_fold(names: _SharedNames, kept: dict[str, Any]) -> OuterFold:
+    train, test = names.divide(np.arange(len(names.data)), kept["test"])
     inner = []
     for name, val in kept["inner"].items():
-        fit, held = names.sides(train, val)
+        fit, held = names.divide(train, val)
         inner.append(
             Fold(
                 name,

@@ -1,7 +1,7 @@
-"""The version of the arithmetic that made a run: the same seed gives the same numbers within one.
+"""Version of the arithmetic of a run; one version gives the same numbers for the same seed.
 
-A trial that other arithmetic made beside the kept ones would mix two searches in one journal, and
-nothing would show it. So a run keeps the number, and goes on under no other.
+Trials of two versions in one journal would mix two searches without any sign of it. So a run keeps
+its version and is never continued with another one.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from outerfold.storage.errors import DataError
 from outerfold.storage.runs.folder import RunFolder
 
 NUMERICS = 1
-"""To be raised by each change of what the same data, options and seed give.
+"""Current version; add 1 for each change of the results of the same data, options and seed.
 
-1: as it was before runs kept the number.
+1: the arithmetic before runs kept the version.
 """
 
 NUMERICS_FILE = "numerics.json"
 
 
 def write_numerics(folder: RunFolder) -> None:
-    """Keep the number in the directory of a run that begins."""
+    """Write the current version into the directory of a new run."""
     write_json(folder.path / NUMERICS_FILE, {"numerics": NUMERICS})
 
 
-def numerics_of(folder: RunFolder) -> int:
-    """The number that a run was begun with; a run without the file counts as 1."""
+def read_numerics(folder: RunFolder) -> int:
+    """Version with which a run was started; 1 for a run without the file."""
     path = folder.path / NUMERICS_FILE
     return int(read_json(path)["numerics"]) if path.exists() else 1
 
 
 def refuse_other_numerics(folder: RunFolder) -> None:
-    """Refuse to add to a run that other arithmetic began; reading it is always possible.
+    """Refuse to continue a run of another version; such a run can still be read.
 
     Raises:
-        DataError: the run's number is not ``NUMERICS``.
+        DataError: the run's version is not ``NUMERICS``.
     """
-    found = numerics_of(folder)
+    found = read_numerics(folder)
     if found != NUMERICS:
         raise DataError(
-            f"--run {folder.path}: was begun by a version of outerfold with other arithmetic "
+            f"--run {folder.path}: was started by a version of outerfold with other arithmetic "
             f"(numerics {found}, here {NUMERICS}), which gives other numbers for the same seed; "
-            "finish it with that version, or give another --run (report, predict and explain read "
-            "it as it is)"
+            "finish it with that version, or give another --run (report, predict and explain can "
+            "still read it)"
         )

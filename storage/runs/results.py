@@ -1,4 +1,4 @@
-"""What finished studies leave in a run directory, and the `Run` a report reads from it."""
+"""Results of finished studies in a run directory, and the `Run` that a report reads from it."""
 
 from __future__ import annotations
 
@@ -50,12 +50,16 @@ PROTOCOL = (
     "final",
     "tta",
 )
-"""Options that a report states; the path of the data, say, is no part of the protocol."""
+"""Options that a report states. Other options, such as the path of the data, are no part of the
+protocol."""
 _TABLES = ("history", "validation", "test")
 
 
 def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
-    """Keep one study's results; ``best.json`` comes last and says that all is there."""
+    """Write the results of one study and its model's bytes.
+
+    ``best.json`` is written last, so its presence shows that all files are there.
+    """
     path = folder.study(result.name)
     write_bytes(path / "model.pt", model)
     write_text(path / "history.csv", _history_csv(result.history))
@@ -69,12 +73,12 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
 
 
 def write_ensemble(folder: RunFolder, made: Ensemble) -> None:
-    """Say that the mean of the outer models lies in ``final/``; comes last of what lies there."""
+    """Write ``final/best.json`` of an ensemble; it must be the last file written to ``final/``."""
     write_json(folder.study(FINAL) / "best.json", asdict(made))
 
 
 def read_ensemble(folder: RunFolder) -> Ensemble | None:
-    """What ``write_ensemble`` kept; None before it has."""
+    """Ensemble that ``write_ensemble`` wrote; None if there is none yet."""
     path = folder.study(FINAL) / "best.json"
     if not path.exists():
         return None
@@ -83,26 +87,30 @@ def read_ensemble(folder: RunFolder) -> Ensemble | None:
 
 
 def is_finished(folder: RunFolder, study: str) -> bool:
-    """Whether the study has been refitted and scored, or the ensemble that ships been made."""
+    """Whether a study was refitted and scored, or, for ``final``, the ensemble was made."""
     return (folder.study(study) / "best.json").exists()
 
 
 def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldResult:
-    """What ``write_result`` kept."""
+    """Result that ``write_result`` wrote for the study."""
     path = folder.study(study)
     kept = read_json(path / "best.json")
     kept["resampled"] = tuple(kept["resampled"])
     kept["notes"] = tuple(kept["notes"])
     return FoldResult(
         **kept,
-        history=tuple(_epoch(row) for row in _read_csv(path / "history.csv")),
+        history=tuple(_parse_epoch(row) for row in _read_csv(path / "history.csv")),
         validation=read_predictions(path / "validation.csv", classes),
         test=None if study == FINAL else read_predictions(path / "predictions.csv", classes),
     )
 
 
 def read_run(folder: RunFolder) -> Run:
-    """Everything a report may know of a run, finished or not."""
+    """Everything that a report needs of a run, finished or not.
+
+    Raises:
+        DataError: no outer fold is finished.
+    """
     config, data = folder.read_config(), folder.read_dataset()
     studies = folder.read_splits(data)
     done = [
@@ -113,7 +121,7 @@ def read_run(folder: RunFolder) -> Run:
     final = next((result for result in done if result.name == FINAL), None)
     outer = tuple(result for result in done if result.name != FINAL)
     if config["protocol"] == "non-nested" and final is not None:
-        outer = claimed(final)
+        outer = non_nested_results(final)
     averaged = config.get("final") == "ensemble"
     ensemble = read_ensemble(folder) if averaged else None
     if not outer:
@@ -147,7 +155,7 @@ def read_run(folder: RunFolder) -> Run:
 
 
 def _encoders(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """The cards of the run's encoders by name, as far as there are any."""
+    """Cards of the run's encoders by name; empty where the run has none yet."""
     path = folder.path / "encoder.json"
     if not path.exists():
         return {}
@@ -155,11 +163,13 @@ def _encoders(folder: RunFolder) -> dict[str, dict[str, Any]]:
     return {card.pop("name"): card for card in (first, *first.pop("others", []))}
 
 
-def claimed(search: FoldResult) -> tuple[FoldResult, ...]:
-    """What usual practice reports: the folds that chose the configuration, as if they had tested.
+def non_nested_results(search: FoldResult) -> tuple[FoldResult, ...]:
+    """Results as common practice reports them, with the folds of the search as test folds.
+
+    These scores are too good, because the same folds chose the configuration.
 
     Args:
-        search: of all rows, its inner folds being the outer folds.
+        search: result of the study of all rows; its inner folds become the outer folds.
     """
     rows = search.validation
     return tuple(
@@ -180,9 +190,10 @@ def claimed(search: FoldResult) -> tuple[FoldResult, ...]:
 
 
 def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
-    """``id,patient,fold,repeat,label,p_<class>...,predicted``; None is the header alone.
+    """CSV text with the columns ``id,patient,fold,repeat,label,p_<class>...,predicted``.
 
-    Probabilities have full precision: reading them back gives the very same numbers.
+    None gives the header alone. Probabilities have full precision, so that reading them back
+    gives exactly the same numbers.
     """
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -205,7 +216,7 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
-    """What ``predictions_csv`` wrote."""
+    """Predictions in a file that ``predictions_csv`` wrote."""
     table = _read_csv(path)
     index = {name: c for c, name in enumerate(classes)}
     return Predictions(
@@ -223,7 +234,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows as text: names may look like numbers or missing values ("007", "NA")."""
+    """Rows of a CSV file as texts, because names may look like numbers or missing ("007", "NA")."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -236,6 +247,6 @@ def _history_csv(history: Sequence[EpochRow]) -> str:
     return text.getvalue()
 
 
-def _epoch(row: dict[str, str]) -> EpochRow:
+def _parse_epoch(row: dict[str, str]) -> EpochRow:
     numbers = {name: float(row[name]) for name in row if name != "epoch"}
     return EpochRow(epoch=int(row["epoch"]), **numbers)

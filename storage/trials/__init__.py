@@ -1,1 +1,1 @@
-"""Where the trials of a run are kept."""
+"""Storage of a run's trials: journal file or database, ownership, and the view of one trial."""

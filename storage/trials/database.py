@@ -1,4 +1,4 @@
-"""A database that holds trials: its URL as it may be printed, and patience while it restarts."""
+"""Database of trials: its URL without the password, and retries while the server restarts."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _log = logging.getLogger("outerfold")
 T = TypeVar("T")
 
 DATABASE_SECONDS = 300.0
-"""How long a run waits for a database that is restarted."""
+"""Seconds for which a run waits for a database that does not answer."""
 
 
 def without_password(url: str) -> str:
-    """A database URL as it may be printed and kept."""
+    """Database URL with ``***`` for the password, so that it may be printed and kept."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def retry(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:
-    """What ``call`` returns, tried again while the database does not answer.
+    """Return the result of ``call``, which is repeated each second while the database is silent.
 
     Raises:
-        DataError: it did not for ``seconds``.
+        DataError: the database did not answer for ``seconds``.
     """
-    until, told = time.monotonic() + seconds, False
+    until, warned = time.monotonic() + seconds, False
     while True:
         try:
             return call()
@@ -44,9 +44,9 @@ def retry(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:
             if time.monotonic() > until:
                 raise DataError(
                     f"--storage: the database has not answered for {seconds:.0f} s ({reason}); "
-                    "ended trials are kept: start it, and give the same command again"
+                    "ended trials are kept: start the database, and give the same command again"
                 ) from None
-        if not told:
-            _log.warning("the database of the trials does not answer (%s); trying on", reason)
-        told = True
+        if not warned:
+            _log.warning("the database of the trials does not answer (%s); trying again", reason)
+        warned = True
         time.sleep(1.0)

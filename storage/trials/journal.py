@@ -1,4 +1,4 @@
-"""Where trials are kept: Optuna's journal, opened, repaired and cleared of interrupted trials."""
+"""Storage of trials in Optuna's journal: opening, repair and removal of interrupted trials."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ from outerfold.storage.trials.database import retry, without_password
 
 
 def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:
-    """The trial storage of a run: its journal file, or a database of several machines.
+    """Trial storage of a run: its journal file, or a database that several machines use.
 
     Args:
-        wait: for a database that answered before and is being restarted.
+        folder: the run directory.
+        url: URL of the database; None opens the journal file.
+        wait: whether to wait for a database that does not answer, as during a restart.
 
     Raises:
-        DataError: the URL names SQLite, which gives one trial to two writers, or no database that
-            can be opened.
+        DataError: the database cannot be opened, or the URL names SQLite, which can give the same
+            trial to two writers.
     """
     if url is None:
         folder.journal.touch()
-        return _opened(folder.journal, folder.journal.stat().st_ino)
+        return _open_once(folder.journal, folder.journal.stat().st_ino)
     if url.startswith("sqlite"):
         raise DataError(
             f"--storage {url}: SQLite can hand the same trial to two writers; leave --storage out "
@@ -42,7 +44,7 @@ def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False
         )
 
     def connect() -> RDBStorage:
-        # A connection that a restarted server has dropped is found out before it is used.
+        # pool_pre_ping finds a connection that a restarted server has dropped before its use.
         return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
     try:
@@ -61,42 +63,42 @@ def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False
 
 
 def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Add an ended trial as its study's next; one that is there already is not added again.
+    """Add an ended trial to its study, as the next one; a trial that is already there is skipped.
 
     Raises:
-        RuntimeError: trials before it are missing, or in its place is another study's or process's.
+        RuntimeError: earlier trials are missing, or another trial has this number.
         DataError: the database does not answer.
     """
-    retry(lambda: _keep(study, trial))
+    retry(lambda: _add_trial(study, trial))
 
 
-def _keep(study: optuna.Study, trial: FrozenTrial) -> None:
+def _add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     kept = study.get_trials(deepcopy=False)
     held = len(kept)
-    if held > trial.number and _same(kept[trial.number], trial):
+    if held > trial.number and _is_same(kept[trial.number], trial):
         return
     if held == trial.number:
         study.add_trial(trial)
         held = len(study.get_trials(deepcopy=False)) - 1
     if held != trial.number:
         raise RuntimeError(
-            f"{study.study_name}: trial {trial.number} does not come after the {held} there are; "
-            "is another process writing to this run? Give the same command again"
+            f"{study.study_name}: trial {trial.number} cannot follow the {held} trials that are "
+            "kept; is another process writing to this run? Give the same command again"
         )
 
 
-def _same(kept: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Whether a trial was kept before, by a call whose answer was lost."""
+def _is_same(kept: FrozenTrial, trial: FrozenTrial) -> bool:
+    """Whether the kept trial is this one, added by an earlier call whose answer was lost."""
     return (kept.state, kept.params) == (trial.state, trial.params)
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal file, which waits for the disk only where a trial begins or ends.
+    """Optuna's journal file, which waits for the disk only when a trial begins or ends.
 
-    Optuna waits after every line, 6 ms on a busy disk and a quarter of a second a trial. What a
-    power loss may take of a running trial is cut off or cleared away at the next start; a killed
-    process takes nothing, since the system holds what was written. The wait at a trial's end
-    covers all lines before it.
+    Optuna waits after every line: 6 ms on a busy disk, a quarter of a second for each trial. A
+    power loss may remove lines of a running trial, which the next start removes anyway. A killed
+    process loses nothing, since the operating system holds the written lines. The wait at the end
+    of a trial covers all lines before it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +106,7 @@ class _Journal(JournalFileBackend):
         super().__init__(str(path), lock_obj=self.lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """See ``JournalFileBackend``; in its format."""
+        """Append ``logs`` in the format of ``JournalFileBackend``."""
         if any("trial_id" not in log or "state" in log for log in logs):
             super().append_logs(logs)
             return
@@ -118,37 +120,40 @@ class _Journal(JournalFileBackend):
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path, _file: int) -> JournalStorage:
-    """One a process and file: to read 10,000 trials takes seconds."""
+def _open_once(path: Path, _inode: int) -> JournalStorage:
+    """Journal storage, kept for each process and file: reading 10,000 trials takes seconds."""
     return open_journal(path)
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The trials in one journal file, read anew."""
+    """Storage of the trials in one journal file, read from the start."""
     return JournalStorage(_Journal(path))
 
 
-def unlock(journal: Path) -> None:
-    """Remove the lock a killed writer left; only for the owner of the run directory."""
+def remove_lock(journal: Path) -> None:
+    """Remove the lock that a killed writer left; only the owner of the run directory may do so."""
     journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
 
 
-def mend(journal: Path) -> Path | None:
-    """Cut a torn last line off a journal; returns the backup, or None where nothing was torn.
+def repair_journal(journal: Path) -> Path | None:
+    """Cut an incomplete last line off a journal; return the backup, or None if none was cut.
 
-    A line cut short by a power loss makes every later load fail, so it is removed; what it said
-    was never acted upon. A torn line in the middle is damage of another kind and is refused.
+    A line that a power loss cut short makes every later load fail. It is safe to remove, since
+    nothing was done because of it.
+
+    Raises:
+        DataError: an earlier line is incomplete, which is damage of another kind.
     """
     if not journal.exists():
         return None
     lines = journal.read_bytes().splitlines(keepends=True)
-    broken = [i for i, line in enumerate(lines) if not _whole(line)]
+    broken = [i for i, line in enumerate(lines) if not _is_whole(line)]
     if not broken:
         return None
     if broken[0] != len(lines) - 1:
         raise DataError(
             f"{journal}: line {broken[0] + 1} of {len(lines)} is not a journal entry; it is not "
-            "the last, so this is no interrupted write: restore the file from a backup"
+            "the last line, so this is no interrupted write: restore the file from a backup"
         )
     backup = journal.with_name(f"{journal.name}.torn-{len(lines)}")
     shutil.copy2(journal, backup)
@@ -159,102 +164,105 @@ def mend(journal: Path) -> Path | None:
 
 
 def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, int]:
-    """Take trials of this run that never ended out of the storage; returns their number by study.
+    """Remove trials of this run that never ended from the storage; return their number by study.
 
-    An interrupted trial says nothing, but its epochs would steer the pruner, and its number the
-    seeds. Without it the study goes on exactly as if it had not been stopped. The same goes for
-    the second of two that are one, added twice since a server was restarted before it could say
-    that it had added the first. A second interruption loses nothing: the journal is rewritten
-    beside itself and renamed; in a database the study is first copied under another name.
+    An interrupted trial has no result, but its epochs would affect the pruner, and its number the
+    seeds. Without it the study continues exactly as if it had not been interrupted. A trial that
+    is there twice is also removed once: a server that restarted before it could confirm the first
+    addition was sent the trial again. A second interruption loses nothing: a new journal is
+    written beside the old one and then renamed; in a database the study is first copied under
+    another name.
     """
     storage = open_trials(folder, url)
     if url is not None:
-        _restore(storage, _names(storage, folder, url))
+        _finish_replacements(storage, _study_names(storage, folder, url))
     studies = {
         name: optuna.load_study(study_name=name, storage=storage)
-        for name in _names(storage, folder, url)
+        for name in _study_names(storage, folder, url)
     }
     stale = {
-        name: len(study.get_trials(deepcopy=False)) - len(_ended(study))
+        name: len(study.get_trials(deepcopy=False)) - len(_ended_trials(study))
         for name, study in studies.items()
     }
     found = {name: count for name, count in stale.items() if count}
     if found and url is None:
-        _rewrite(folder.journal, list(studies.values()))
+        _rewrite_journal(folder.journal, list(studies.values()))
     elif found:
         for name in found:
-            _replace(storage, studies[name])
+            _replace_study(storage, studies[name])
     return found
 
 
 def study_name(folder: RunFolder, study: str, url: str | None = None) -> str:
-    """What a study is called in the storage: ``outer-0`` in a journal, which holds one run only.
+    """Name of a study in the storage: ``outer-0`` in a journal, which holds one run only.
 
-    In a database, where other runs are, it is ``RUN/outer-0``. A trial's own view of the study
-    goes by the short name: Hyperband deals its brackets by it, and where trials are kept is to
-    have no part in a result.
+    In a database, which may hold other runs, it is ``RUN/outer-0``. A trial's own view of the
+    study has the short name, because Hyperband derives its brackets from it and the kind of
+    storage must not change a result.
     """
     return study if url is None else f"{folder.name}/{study}"
 
 
-def _names(storage: BaseStorage, folder: RunFolder, url: str | None) -> list[str]:
+def _study_names(storage: BaseStorage, folder: RunFolder, url: str | None) -> list[str]:
     names = optuna.get_all_study_names(storage=storage)
     return [name for name in names if name.startswith(study_name(folder, "", url))]
 
 
-def _ended(study: optuna.Study) -> list[FrozenTrial]:
+def _ended_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that ended, without the second of two equal ones."""
     ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    return [t for i, t in enumerate(ended) if i == 0 or not _twins(t, ended[i - 1])]
+    return [t for i, t in enumerate(ended) if i == 0 or not _are_equal(t, ended[i - 1])]
 
 
-def _twins(one: FrozenTrial, other: FrozenTrial) -> bool:
-    # No two trials begin and end at the same microsecond.
+def _are_equal(one: FrozenTrial, other: FrozenTrial) -> bool:
+    # Two different trials never begin and end at the same microsecond.
     when = (one.datetime_start, one.datetime_complete)
     return when == (other.datetime_start, other.datetime_complete) and one.params == other.params
 
 
-def _copy(study: optuna.Study, storage: BaseStorage, name: str) -> None:
+def _copy_study(study: optuna.Study, storage: BaseStorage, name: str) -> None:
     fresh = optuna.create_study(study_name=name, storage=storage, direction=study.direction)
     for key, value in study.user_attrs.items():
         if key != WHOLE:
             fresh.set_user_attr(key, value)
-    fresh.add_trials(_ended(study))
+    fresh.add_trials(_ended_trials(study))
 
 
-def _rewrite(journal: Path, studies: list[optuna.Study]) -> None:
+def _rewrite_journal(journal: Path, studies: list[optuna.Study]) -> None:
     aside = journal.with_name(f"{journal.name}.rewritten")
     aside.unlink(missing_ok=True)
-    unlock(aside)
+    remove_lock(aside)
     storage = open_journal(aside)
     for study in studies:
-        _copy(study, storage, study.study_name)
+        _copy_study(study, storage, study.study_name)
     aside.replace(journal)
 
 
 KEPT, WHOLE = "~kept", "whole"
-"""A database's copy of a study while it is replaced, and the mark that the copy is complete."""
+"""Suffix of a study's copy in a database while the study is replaced, and the attribute that marks
+the copy as complete."""
 
 
-def _replace(storage: BaseStorage, study: optuna.Study) -> None:
+def _replace_study(storage: BaseStorage, study: optuna.Study) -> None:
     name = study.study_name
-    _copy(study, storage, name + KEPT)
+    _copy_study(study, storage, name + KEPT)
     optuna.load_study(study_name=name + KEPT, storage=storage).set_user_attr(WHOLE, True)
-    _restore(storage, [name, name + KEPT])
+    _finish_replacements(storage, [name, name + KEPT])
 
 
-def _restore(storage: BaseStorage, names: list[str]) -> None:
-    """Finish or undo replacements that were interrupted."""
+def _finish_replacements(storage: BaseStorage, names: list[str]) -> None:
+    """Finish replacements whose copy is complete; undo those whose copy is not."""
     for kept in (name for name in names if name.endswith(KEPT)):
         copy = optuna.load_study(study_name=kept, storage=storage)
         name = kept.removesuffix(KEPT)
         if copy.user_attrs.get(WHOLE):
             if name in names:
                 optuna.delete_study(study_name=name, storage=storage)
-            _copy(copy, storage, name)
+            _copy_study(copy, storage, name)
         optuna.delete_study(study_name=kept, storage=storage)
 
 
-def _whole(line: bytes) -> bool:
+def _is_whole(line: bytes) -> bool:
     if not line.endswith(b"\n"):
         return False
     try:

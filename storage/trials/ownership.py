@@ -1,4 +1,4 @@
-"""Whose trials are whose, and who works on a run now: what a run directory says of both."""
+"""Id of the run that owns trials, and the token of its driver, both kept in the run directory."""
 
 from __future__ import annotations
 
@@ -15,40 +15,45 @@ from outerfold.storage.trials.journal import study_name
 
 OWNER_FILE, DRIVER = "storage.json", "driver"
 RUN = "run"
-"""Attribute of a study in a database: the run it belongs to."""
+"""Attribute of a study in a database: the id of its run."""
 JOURNAL = "trials.journal"
 
 
-def claim(folder: RunFolder, storage: BaseStorage, url: str | None) -> str:
-    """The id of a run; studies in a database are its own where they carry it.
+def claim_run(folder: RunFolder, storage: BaseStorage, url: str | None) -> str:
+    """Return the id of a run, made and kept at the first call; its studies in a database carry it.
+
+    Args:
+        folder: the run directory.
+        storage: the opened storage of the trials.
+        url: URL of the database; None for the journal file.
 
     Raises:
-        DataError: the run was started with its trials elsewhere, or the database holds studies of
-            another run of this name.
+        DataError: the run keeps its trials in the other kind of storage, or the database holds
+            studies of another run of this name.
     """
     where = JOURNAL if url is None else without_password(url)
-    kept = _kept(folder)
+    kept = _read_owner(folder)
     if kept and (kept["storage"] == JOURNAL) != (url is None):
         raise DataError(
-            f"--run {folder.path}: its trials are kept in {kept['storage']}, and --storage now "
-            f"says {where}; give --storage as before, or another --run"
+            f"--run {folder.path}: its trials are kept in {kept['storage']}, but --storage now "
+            f"names {where}; give --storage as before, or another --run"
         )
     run = kept[RUN] if kept else uuid.uuid4().hex
     if url is not None:
-        _refuse_strangers(folder, storage, url, run)
+        _refuse_other_runs(folder, storage, url, run)
     if not (folder.path / OWNER_FILE).exists():
         write_json(folder.path / OWNER_FILE, {RUN: run, "storage": where})
     return run
 
 
-def _kept(folder: RunFolder) -> dict[str, str]:
+def _read_owner(folder: RunFolder) -> dict[str, str]:
     if (folder.path / OWNER_FILE).exists():
         kept: dict[str, str] = read_json(folder.path / OWNER_FILE)
         return kept
     return {RUN: uuid.uuid4().hex, "storage": JOURNAL} if folder.journal.exists() else {}
 
 
-def _refuse_strangers(folder: RunFolder, storage: BaseStorage, url: str, run: str) -> None:
+def _refuse_other_runs(folder: RunFolder, storage: BaseStorage, url: str, run: str) -> None:
     for name in optuna.get_all_study_names(storage=storage):
         if not name.startswith(study_name(folder, "", url)):
             continue
@@ -56,18 +61,28 @@ def _refuse_strangers(folder: RunFolder, storage: BaseStorage, url: str, run: st
         if owner != run:
             raise DataError(
                 f"--run {folder.path}: {without_password(url)} holds the study {name} of another "
-                "run whose folder has the same name; name this one otherwise"
+                "run whose folder has the same name; give this run another name"
             )
 
 
-def take_over(folder: RunFolder) -> str:
-    """Make the caller the one driver of a run; returns the token that its jobs carry."""
+def become_driver(folder: RunFolder) -> str:
+    """Make the caller the only driver of a run; return the token that its jobs carry."""
     token = uuid.uuid4().hex
     write_text(folder.path / DRIVER, token)
     return token
 
 
-def refuse_a_former_driver(folder: RunFolder, token: str) -> None:
-    """``DataError`` where a job's driver has been followed by another; "" is of none."""
+def refuse_former_driver(folder: RunFolder, token: str) -> None:
+    """Refuse a job whose driver has been replaced by another one.
+
+    Args:
+        folder: the run directory.
+        token: token of the job's driver; "" is never refused.
+
+    Raises:
+        DataError: another driver has taken over the run.
+    """
     if token and (folder.path / DRIVER).read_text(encoding="utf-8") != token:
-        raise DataError(f"--run {folder.path}: another command has taken over; this job is void")
+        raise DataError(
+            f"--run {folder.path}: another command has taken over; this job's result is not used"
+        )

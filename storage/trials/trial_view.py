@@ -1,4 +1,4 @@
-"""Where one trial is worked on: it sees earlier trials, and is seen by none before its end."""
+"""Storage of one running trial: it holds earlier trials, and no other trial can read it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class TrialView(InMemoryStorage):
-    """A study in memory as its trial ``number`` may see it: ``seen`` and itself, no other.
+    """Study in memory that holds only the trials ``seen`` and the running trial ``number``.
 
-    A trial that is cut off leaves nothing behind, and what a sampler and a pruner are told does
-    not depend on which other trials happen to be under way.
+    An interrupted trial leaves nothing behind, and the input of the sampler and the pruner does
+    not depend on which other trials are running.
 
     Args:
-        name: of the study; Hyperband deals its brackets by name and number.
+        name: name of the study; Hyperband derives its brackets from name and number.
+        direction: direction of the study.
         seen: ended trials, in order of their number.
-        number: that the next trial asked for shall have, at least ``len(seen)``.
+        number: number of the next trial, at least ``len(seen)``.
     """
 
     def __init__(
@@ -29,13 +30,13 @@ class TrialView(InMemoryStorage):
         self._seen = list(seen)
         self._number = number
         study = self.create_new_study([direction], name)
-        for _ in range(number):  # a number is a count, so blanks hold the places of the others
+        for _ in range(number):  # Optuna counts trials: blank ones before it set its number
             self.create_new_trial(study)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """What the trial may see, and the trial itself."""
+        """The trials ``seen``, and the running trial."""
         own = super().get_all_trials(study_id, deepcopy=False)[self._number :]
         found = [t for t in (*self._seen, *own) if states is None or t.state in states]
         return copy.deepcopy(found) if deepcopy else found

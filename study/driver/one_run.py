@@ -21,7 +21,7 @@ from outerfold.storage.records import DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import open_trials
-from outerfold.storage.trials.ownership import claim, take_over
+from outerfold.storage.trials.ownership import become_driver, claim_run
 from outerfold.study.config.durations import seconds_of
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
@@ -128,7 +128,9 @@ def _work(
 ) -> dict[str, str]:
     devices = workers.devices
     # A bad --storage is refused before the long part.
-    claim(prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None)
+    claim_run(
+        prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
+    )
     repair(prepared.folder, lambda text: console.print(text), how.storage or None)
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
@@ -138,7 +140,7 @@ def _work(
         prepared.folder.path,
         embeddings,
         how.storage or None,
-        take_over(prepared.folder),
+        become_driver(prepared.folder),
         encoded_on=workers.own.split(":")[0],
     )
     maximise = METRICS[prepared.config.metric].direction == "maximize"

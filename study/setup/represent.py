@@ -145,7 +145,7 @@ def audit_represented(
     Returns:
         The new warnings; none where the run was audited before.
     """
-    if prepared.folder.audited_embeddings():
+    if prepared.folder.has_embedding_audit():
         return ()
     first = source_of(embeddings, prepared.config.encoders[0])
     first = first.embeddings if isinstance(first, TrunkSource) else first
@@ -159,7 +159,7 @@ def audit_represented(
         found = cached_warnings(cache, lambda: _overlaps(prepared.data, first), **of)
     else:
         found = _overlaps(prepared.data, first)
-    prepared.folder.add_audit(found)
+    prepared.folder.add_embedding_audit(found)
     return found
 
 

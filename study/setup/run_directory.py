@@ -16,7 +16,7 @@ from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
-from outerfold.storage.trials.journal import discard_interrupted, mend, unlock
+from outerfold.storage.trials.journal import discard_interrupted, remove_lock, repair_journal
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
 from outerfold.study.setup.audit_cache import cached_warnings
@@ -124,8 +124,8 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
     if url is None and not (folder.journal.exists() and folder.journal.stat().st_size):
         return
     if url is None:
-        unlock(folder.journal)
-        backup = mend(folder.journal)
+        remove_lock(folder.journal)
+        backup = repair_journal(folder.journal)
         if backup is not None:
             say(f"the journal's last line was torn and was cut off; the original is {backup.name}")
     time.sleep(ORPHANS_GONE_SECONDS)

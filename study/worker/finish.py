@@ -32,7 +32,7 @@ from outerfold.storage.records import (
 )
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.seeds import derive
-from outerfold.storage.trials.ownership import refuse_a_former_driver
+from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.schedule.patience import history_of, limit_of
 from outerfold.study.worker.session import Session
@@ -73,7 +73,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     pipeline = session.space(FixedTrial(best.params))
-    refuse_a_former_driver(session.folder, session.context.driver)
+    refuse_former_driver(session.folder, session.context.driver)
     write_preprocessing(
         session.folder.study(name),
         pipeline,

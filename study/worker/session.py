@@ -23,7 +23,7 @@ from outerfold.storage.runs.numerics import refuse_other_numerics
 from outerfold.storage.seeds import derive
 from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import open_trials, study_name
-from outerfold.storage.trials.ownership import RUN, claim
+from outerfold.storage.trials.ownership import RUN, claim_run
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import ranges_of
@@ -161,7 +161,7 @@ def create_studies(
     """
     folder = RunFolder(context.run)
     trials = open_trials(folder, context.storage)
-    run = claim(folder, trials, context.storage)
+    run = claim_run(folder, trials, context.storage)
     direction = METRICS[config.metric].direction
     studies = {}
     for name in names:

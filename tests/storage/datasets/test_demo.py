@@ -83,7 +83,7 @@ def test_it_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     def full_disk(*_: object) -> bytes:
         raise OSError("no space left")
 
-    monkeypatch.setattr("outerfold.storage.datasets.demo._sheet", full_disk)
+    monkeypatch.setattr("outerfold.storage.datasets.demo._make_sheet", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_demo(tmp_path / "demo", task="multimodal", patients=6)
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,12 @@ from outerfold.objectives.pruning import PRUNERS
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.seeds import derive
-from outerfold.storage.trials.journal import discard_interrupted, mend, open_trials, unlock
+from outerfold.storage.trials.journal import (
+    discard_interrupted,
+    open_trials,
+    remove_lock,
+    repair_journal,
+)
 
 EPOCHS = 12
 
@@ -164,7 +169,7 @@ def test_a_torn_last_line_is_cut_off_and_a_backup_is_kept(folder: RunFolder, sha
     last = lines[-1]
     torn = b"".join(lines[:-1]) + last[: max(1, int(share * len(last)))]
     folder.journal.write_bytes(torn)
-    backup = mend(folder.journal)
+    backup = repair_journal(folder.journal)
     assert backup is not None
     assert backup.read_bytes() == torn
     assert folder.journal.read_bytes() == b"".join(lines[:-1])
@@ -177,14 +182,14 @@ def test_a_last_line_without_its_end_is_cut_off_even_where_it_can_be_read(
     """The next writer would go on in the same line and make one broken entry of two."""
     lines = journal_of(folder)
     folder.journal.write_bytes(b"".join(lines)[:-1])
-    assert mend(folder.journal) is not None
+    assert repair_journal(folder.journal) is not None
     assert folder.journal.read_bytes() == b"".join(lines[:-1])
 
 
 def test_zeros_that_a_power_loss_left_at_the_end_are_cut_off(folder: RunFolder) -> None:
     lines = journal_of(folder)
     folder.journal.write_bytes(b"".join(lines) + b"\0" * 300)
-    assert mend(folder.journal) is not None
+    assert repair_journal(folder.journal) is not None
     assert folder.journal.read_bytes() == b"".join(lines)
 
 
@@ -200,25 +205,25 @@ def test_a_torn_line_in_the_middle_is_refused_and_left_alone(
         match=rf"trials.journal: line 5 of {len(lines)} is not a journal entry; it is not the "
         r"last, so this is no interrupted write: restore the file from a backup",
     ):
-        mend(folder.journal)
+        repair_journal(folder.journal)
     assert folder.journal.read_bytes() == broken
     assert [path.name for path in folder.path.glob("*.torn*")] == []
 
 
 def test_a_whole_journal_and_none_at_all_need_no_mending(folder: RunFolder) -> None:
-    assert mend(folder.journal) is None
+    assert repair_journal(folder.journal) is None
     whole = b"".join(journal_of(folder))
-    assert mend(folder.journal) is None
+    assert repair_journal(folder.journal) is None
     assert folder.journal.read_bytes() == whole
 
 
 def test_a_lock_that_a_killed_writer_left_is_removed(folder: RunFolder) -> None:
     lock = folder.path / "trials.journal.lock"
     lock.write_text("")
-    unlock(folder.journal)
+    remove_lock(folder.journal)
     assert not lock.exists()
     run_trial(folder, "outer-0", 0)
-    unlock(folder.journal)
+    remove_lock(folder.journal)
 
 
 # -- interrupted trials ----------------------------------------------------------------------

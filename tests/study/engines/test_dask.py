@@ -23,7 +23,7 @@ from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import discard_interrupted
-from outerfold.storage.trials.ownership import take_over
+from outerfold.storage.trials.ownership import become_driver
 from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.dask import DaskEngine
@@ -246,7 +246,9 @@ def test_a_run_does_not_touch_the_studies_of_another_with_its_name(
     with pytest.raises(DataError, match=r"name: postgresql.* holds the study name/.* of another"):
         begun(tmp_path / "two" / "name", server.url)
     assert len(open_studies(prepared, context)["outer-0"].get_trials()) == 1
-    with pytest.raises(DataError, match=r"its trials are kept in postgresql.* now says trials.jou"):
+    with pytest.raises(
+        DataError, match=r"its trials are kept in postgresql.* now names trials.jou"
+    ):
         open_studies(prepared, replace(context, storage=None))
 
 
@@ -265,10 +267,10 @@ def test_trials_in_a_database_are_mended_as_in_a_journal(server: Database, tmp_p
 
 def test_what_a_former_driver_had_begun_writes_no_result(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run")
-    former = replace(context, driver=take_over(prepared.folder))
+    former = replace(context, driver=become_driver(prepared.folder))
     work_and_keep(Job(former, "outer-0", 0, "cpu"))
-    take_over(prepared.folder)
-    with pytest.raises(DataError, match="another command has taken over; this job is void"):
+    become_driver(prepared.folder)
+    with pytest.raises(DataError, match="another command has taken over; this job"):
         work_and_keep(Job(former, "outer-0", None, "cpu"))
     assert not (prepared.folder.study("outer-0") / "best.json").exists()
 

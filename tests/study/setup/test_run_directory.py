@@ -11,7 +11,7 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError
 from outerfold.storage.runs import numerics
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.numerics import NUMERICS, numerics_of
+from outerfold.storage.runs.numerics import NUMERICS, read_numerics
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.setup.run_directory import begin_or_resume, default_run
 from outerfold.study.worker.session import Session
@@ -73,7 +73,7 @@ def test_a_run_that_other_arithmetic_began_is_not_gone_on_with(
     data, source = make_rows()
     config = make_config()
     prepared, context = begin_run(tmp_path / "run", data, source, config)
-    assert numerics_of(prepared.folder) == NUMERICS
+    assert read_numerics(prepared.folder) == NUMERICS
     begin_or_resume(prepared.folder, config, data)
     write_json(tmp_path / "run" / "numerics.json", {"numerics": NUMERICS + 1})
     said = rf"other arithmetic \(numerics {NUMERICS + 1}, here {NUMERICS}\)"
@@ -86,4 +86,4 @@ def test_a_run_that_other_arithmetic_began_is_not_gone_on_with(
 
 
 def test_a_run_without_the_number_counts_as_the_first(tmp_path: Path) -> None:
-    assert numerics_of(RunFolder(tmp_path)) == 1
+    assert read_numerics(RunFolder(tmp_path)) == 1
