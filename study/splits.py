@@ -1,8 +1,8 @@
-"""Patient-grouped stratified folds, validated: the only place where rows are cut.
+"""Stratified folds grouped by patient; only this module divides rows into folds.
 
-scikit-learn's ``StratifiedGroupKFold`` keeps groups whole but can return folds that are empty or
-lack a class when patients are few. So many seeds are tried, what comes back is checked, and the
-best-balanced division is taken. Balance is counted in labels and sizes; no score is looked at.
+scikit-learn's ``StratifiedGroupKFold`` keeps groups whole, but with few patients it can return
+folds that are empty or lack a class. So several seeds are tried, each result is checked, and the
+best-balanced division is taken. Balance is measured on labels and sizes, never on scores.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from outerfold.storage.seeds import derive
 
 SEEDS_TRIED = 40
 ENOUGH_PATIENTS = 8000
-"""Patients divided, over all attempts, after which the best found so far is taken.
+"""Patients divided in all attempts together after which the best division so far is taken.
 
-Few patients divide unevenly and need many attempts; thousands divide evenly at once, and an attempt
-on them takes seconds.
+Few patients are hard to divide evenly and need many attempts. Thousands are divided evenly by the
+first attempt, and an attempt on them takes seconds.
 """
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Every division of a run.
+    """All folds of a run.
 
     Attributes:
-        outer: repeats x folds; each row is tested once a repeat.
-        final: all rows, with inner folds and no test rows: the study of the shipped model.
-        attempts: which of the tried seeds each division took, by name.
+        outer: outer folds of all repeats; each row is tested once in each repeat.
+        final: study of all rows, with inner folds and no test rows; it makes the shipped model.
+        attempts: number of the seed, from 0, that each division took, by name.
     """
 
     outer: tuple[OuterFold, ...]
@@ -50,19 +50,28 @@ class Splits:
 
     @property
     def studies(self) -> tuple[OuterFold, ...]:
-        """The outer folds, then the final study."""
+        """All studies: the outer folds, then the final study."""
         return (*self.outer, self.final)
 
 
 def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, seed: int) -> Splits:
-    """Cut outer folds from all rows and inner folds from each outer training side alone.
+    """Divide all rows into outer folds, and the training rows of each into inner folds.
 
-    Every class is in every test fold and every inner validation fold, every patient on one side.
+    Every test fold and every inner validation fold holds every class. All rows of a patient are
+    on one side of each fold.
+
+    Args:
+        data: n rows with labels and patients.
+        outer_folds: number of outer folds in each repeat.
+        inner_folds: number of inner folds of each study.
+        repeats: number of repeats of the outer folds.
+        seed: seed of the run.
 
     Raises:
-        DataError: a class has too few patients; says which, and how many folds would work.
+        DataError: a class has too few patients; the message names the class and numbers of folds
+            that would work.
     """
-    _enough_patients(data, outer_folds, inner_folds)
+    _require_enough_patients(data, outer_folds, inner_folds)
     attempts: dict[str, int] = {}
     outer = []
     for repeat in range(repeats):
@@ -80,10 +89,10 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
 
 
 def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
-    """One study of all rows whose inner folds are the outer folds that ``split`` cuts.
+    """One study of all rows whose inner folds are the outer folds that ``split`` makes.
 
-    What searches is what scores, as is usual practice: its scores are biased, and exist to be
-    compared with those of ``split``.
+    The same folds choose the configuration and score it, as in common practice. These scores are
+    biased; they serve for comparison with those of ``split``.
 
     Raises:
         DataError: a class has too few patients.
@@ -91,23 +100,29 @@ def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     parts, attempt = partition(data, folds, seed=derive(seed, "outer", 0), what="outer")
     inner = tuple(inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
     everyone = frozenset(data.patients.tolist())
-    final = OuterFold(FINAL, 0, _names(data.ids), (), everyone, frozenset(), inner)
+    final = OuterFold(FINAL, 0, _to_ids(data.ids), (), everyone, frozenset(), inner)
     return Splits((), final, {"repeat-0": attempt})
 
 
 def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[IntArray], int]:
-    """Row positions of each of ``folds`` parts, and which attempt found them.
+    """Row positions of each of ``folds`` parts, and the number of the attempt that found them.
 
-    The attempt with the smallest imbalance wins, the first of equals: the largest difference, over
-    folds and classes, between a class's share of the fold and of the data, plus the largest
-    difference of a fold's size from its fair share.
+    The attempt with the smallest imbalance is taken, the first of equal ones. Imbalance is the
+    sum of two numbers: the largest difference between a class's share of a part and of the data,
+    and the largest relative difference of a part's size from the mean size.
+
+    Args:
+        data: n rows with labels and patients.
+        folds: number of parts.
+        seed: seed of all attempts.
+        what: ``outer`` or ``inner``, for the message.
 
     Raises:
         DataError: no attempt put every class into every part.
     """
     patients = len(set(data.patients.tolist()))
     best: tuple[float, int, list[IntArray]] | None = None
-    for attempt in range(SEEDS_TRIED if _conceivable(data, folds) else 0):
+    for attempt in range(SEEDS_TRIED if _may_be_possible(data, folds) else 0):
         parts = _attempt(data, folds, derive(seed, attempt) % 2**32)
         imbalance = _imbalance(data, parts)
         if imbalance is not None and (best is None or imbalance < best[0]):
@@ -117,7 +132,7 @@ def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[
     if best is None:
         raise DataError(
             f"{what} folds: no division of {patients} patients into "
-            f"{folds} folds puts every class into every fold ({_patients_by_class(data)}); "
+            f"{folds} folds puts every class into every fold ({_describe_classes(data)}); "
             f"ask for fewer --{what}-folds"
         )
     return best[2], best[1]
@@ -131,22 +146,22 @@ def patients_by_class(data: Dataset) -> dict[str, int]:
     }
 
 
-def _patients_by_class(data: Dataset) -> str:
+def _describe_classes(data: Dataset) -> str:
     counts = patients_by_class(data)
     return ", ".join(f"{name}: {count} patients" for name, count in counts.items())
 
 
-def _conceivable(data: Dataset, folds: int) -> bool:
+def _may_be_possible(data: Dataset, folds: int) -> bool:
     """Whether there are as many patients, and as many images of each class, as folds."""
     images = np.bincount(data.labels, minlength=len(data.classes))
     return len(set(data.patients.tolist())) >= folds and int(images.min()) >= folds
 
 
 class _QuickGroupKFold(StratifiedGroupKFold):  # type: ignore[misc]
-    """The same folds as ``StratifiedGroupKFold``'s, all places of a patient weighed at once.
+    """Faster ``StratifiedGroupKFold`` that makes the same folds, which a test checks.
 
-    scikit-learn takes 75 us for each of the tens of thousands of weighings of a small study; a test
-    holds the folds to its own.
+    For each patient it compares all folds at once. scikit-learn compares one fold at a time, which
+    takes 75 us, tens of thousands of times in a small study.
     """
 
     def _find_best_fold(
@@ -154,7 +169,8 @@ class _QuickGroupKFold(StratifiedGroupKFold):  # type: ignore[misc]
     ) -> int:
         folds = len(y_counts_per_fold)
         each = np.arange(folds)
-        placed = np.repeat(y_counts_per_fold[None], folds, axis=0)  # (place, folds, classes)
+        # (chosen fold, folds, classes): images of each class if the patient joins the chosen fold.
+        placed = np.repeat(y_counts_per_fold[None], folds, axis=0)
         placed[each, each] += group_y_counts
         uneven = (placed / y_cnt).std(axis=1).mean(axis=-1).tolist()
         sizes = y_counts_per_fold.sum(axis=1).tolist()
@@ -169,12 +185,13 @@ class _QuickGroupKFold(StratifiedGroupKFold):  # type: ignore[misc]
 def _attempt(data: Dataset, folds: int, seed: int) -> list[IntArray]:
     splitter = _QuickGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # It warns of classes smaller than the folds; they are counted below instead.
+        # It warns of classes with fewer images than folds; ``_imbalance`` finds these instead.
         warnings.simplefilter("ignore", UserWarning)
         return [test for _, test in splitter.split(data.ids, data.labels, data.patients)]
 
 
 def _imbalance(data: Dataset, parts: Sequence[IntArray]) -> float | None:
+    """Imbalance of a division, see ``partition``; None if a part lacks a class."""
     classes = len(data.classes)
     counts = np.stack([np.bincount(data.labels[part], minlength=classes) for part in parts])
     if (counts == 0).any():
@@ -186,31 +203,32 @@ def _imbalance(data: Dataset, parts: Sequence[IntArray]) -> float | None:
     return float(np.abs(shares - overall).max() + uneven)
 
 
-def _enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
+def _require_enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
     counts = patients_by_class(data)
-    name = min(counts, key=lambda each: counts[each])  # what suffices for it suffices for all
+    name = min(counts, key=lambda each: counts[each])  # the rarest class decides for all
     count = counts[name]
     if _are_enough(count, outer_folds, inner_folds):
         return
-    ways = [(k, j) for k, j in _fewer(outer_folds, inner_folds) if _are_enough(count, k, j)]
+    ways = [(k, j) for k, j in _fewer_folds(outer_folds, inner_folds) if _are_enough(count, k, j)]
     advice = (
         f"--outer-folds {ways[0][0]} --inner-folds {ways[0][1]} would work"
         if ways
-        else "no number of folds would work; merge it, leave it out with --classes, "
-        "or find more patients"
+        else "no number of folds would work; merge the class with another, leave it out with "
+        "--classes, or find more patients"
     )
     raise DataError(
         f"class {name!r} has {count} patients, too few for {outer_folds} outer folds with "
-        f"{inner_folds} inner folds each (every fold needs one of its own); {advice}"
+        f"{inner_folds} inner folds each (every fold needs a different patient); {advice}"
     )
 
 
 def _are_enough(patients: int, outer_folds: int, inner_folds: int) -> bool:
-    left = patients - -(-patients // outer_folds)
+    left = patients - -(-patients // outer_folds)  # without the patients of the largest test fold
     return patients >= outer_folds and left >= inner_folds
 
 
-def _fewer(outer_folds: int, inner_folds: int) -> Iterator[tuple[int, int]]:
+def _fewer_folds(outer_folds: int, inner_folds: int) -> Iterator[tuple[int, int]]:
+    """Pairs of numbers of outer and inner folds up to those given, most folds first."""
     pairs = [(k, j) for k in range(2, outer_folds + 1) for j in range(2, inner_folds + 1)]
     yield from sorted(pairs, key=lambda pair: (-sum(pair), -pair[0]))
 
@@ -230,8 +248,8 @@ def _outer_fold(
     fold = OuterFold(
         name,
         repeat,
-        _names(data.ids[train]),
-        _names(data.ids[test]),
+        _to_ids(data.ids[train]),
+        _to_ids(data.ids[test]),
         frozenset(data.patients[train].tolist()),
         frozenset(data.patients[test].tolist()),
         inner,
@@ -240,16 +258,19 @@ def _outer_fold(
 
 
 def inner_fold(side: Dataset, name: str, val: IntArray) -> Fold:
-    """The rows of ``side`` at positions ``val`` against all its others."""
+    """Inner fold whose validation rows are those of ``side`` at positions ``val``.
+
+    All other rows of ``side`` are fit rows.
+    """
     fit = np.setdiff1d(np.arange(len(side)), val)
     return Fold(
         name,
-        _names(side.ids[fit]),
-        _names(side.ids[val]),
+        _to_ids(side.ids[fit]),
+        _to_ids(side.ids[val]),
         frozenset(side.patients[fit].tolist()),
         frozenset(side.patients[val].tolist()),
     )
 
 
-def _names(ids: np.ndarray[tuple[int], np.dtype[np.str_]]) -> tuple[str, ...]:
+def _to_ids(ids: np.ndarray[tuple[int], np.dtype[np.str_]]) -> tuple[str, ...]:
     return tuple(ids.tolist())

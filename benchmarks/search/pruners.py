@@ -43,7 +43,7 @@ from outerfold.storage.records import FloatArray, Fold, IntArray, OuterFold
 from outerfold.storage.seeds import derive
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.provenance import versions
 from outerfold.study.setup.run_directory import make_splits
@@ -272,7 +272,7 @@ def _text(seeds: int) -> str:
 
 
 def _space(config: StudyConfig, pool: Pool) -> Space:
-    return space(config.task, ranges_of(config, pool.data))
+    return space(config.task, build_ranges(config, pool.data))
 
 
 def _of_its_pool(pools: dict[str, Pool], chunk: Chunk) -> Arrays:

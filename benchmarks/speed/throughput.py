@@ -32,7 +32,7 @@ from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.cache.files import write_text
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.engines.local import ONE_THREAD, quiet_optuna
 from outerfold.study.setup.run_directory import make_splits
 
@@ -92,7 +92,7 @@ def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
     threads = quicker_threads(inputs.shape[1])
     torch.set_num_threads(threads)
-    rival = rival_study(pool.data, inputs, folds, config, ranges_of(config, pool.data))
+    rival = rival_study(pool.data, inputs, folds, config, build_ranges(config, pool.data))
     torch.set_num_threads(1)
     if own["tested"] != rival["tested"] or own["inner"] != rival["inner"]:
         raise RuntimeError("the two studies were not of the same splits")
@@ -115,7 +115,7 @@ def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
         one = replace(config, trials=1, space=space)
         with tempfile.TemporaryDirectory(prefix="throughput-") as context:
             own = trial_by_trial(Path(context) / "each", pool, one)
-        rival = seconds_a_trial(pool.data, inputs, folds, one, ranges_of(one, pool.data))
+        rival = seconds_a_trial(pool.data, inputs, folds, one, build_ranges(one, pool.data))
         found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
     return found
 

@@ -1,1 +1,1 @@
-"""The options of a run."""
+"""Options of a run: their records, their parsing and their defaults."""

@@ -1,4 +1,4 @@
-"""Times as they are typed: 90s, 30m, 2h, 1h30m."""
+"""Durations as users type them: 90s, 30m, 2h, 1h30m."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from outerfold.storage.errors import DataError
 _FORM = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
-def seconds_of(text: str, *, option: str) -> int:
-    """Seconds; ``DataError`` names the option where this is no time, or none at all."""
+def parse_seconds(text: str, *, option: str) -> int:
+    """Duration ``text`` in seconds.
+
+    Raises:
+        DataError: the text is no duration, or is zero; the message names ``option``.
+    """
     found = _FORM.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds

@@ -1,4 +1,4 @@
-"""Which encoders a run names, and which weights file is whose."""
+"""Parsing of the encoders that a run names, and of the weights file of each."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from outerfold.storage.errors import DataError
 
 
 def encoder_names(text: str) -> tuple[str, ...]:
-    """``A,B`` as two names.
+    """Names in the text of --encoder: ``A,B`` gives two names.
 
     Raises:
-        DataError: no name, or one twice.
+        DataError: a name is empty or occurs twice.
     """
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise DataError(f"--encoder {text!r}: a name is missing; separate names by one comma")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DataError(f"--encoder {text}: names {twice[0]} twice; a choice is of different ones")
+        raise DataError(f"--encoder {text}: names {twice[0]} twice; name each encoder once")
     return names
 
 
 def weights_by_encoder(names: Sequence[str], text: str) -> dict[str, str]:
-    """The weights file of each encoder that has one.
+    """Path of the weights file of each encoder that has one, by encoder name.
 
     Args:
-        names: of all encoders of the run.
-        text: ``OWNER_FILE`` for the only encoder, or ``NAME=FILE`` pairs separated by commas.
+        names: names of all encoders of the run.
+        text: one path for the only encoder, or ``NAME=FILE`` pairs separated by commas.
 
     Raises:
-        DataError: it is not said of which encoder a file is.
+        DataError: the text does not name the encoder of a file.
     """
     if not text:
         return {}
@@ -44,14 +44,19 @@ def weights_by_encoder(names: Sequence[str], text: str) -> dict[str, str]:
     found = {pair[1]: pair[2] for pair in pairs if pair}
     if len(found) < len(parts):
         raise DataError(
-            f"--weights {text}: does not say of which of {len(names)} encoders each file is; write "
-            f"{names[0]}=FILE, separated by commas"
+            f"--weights {text}: does not name one of the {len(names)} encoders for each file; "
+            f"write {names[0]}=FILE, separated by commas"
         )
     return found
 
 
-def spelt_weights(names: Sequence[str], files: Mapping[str, str]) -> str:
-    """What ``weights_by_encoder`` reads, with whole paths."""
+def format_weights(names: Sequence[str], files: Mapping[str, str]) -> str:
+    """Text that ``weights_by_encoder`` reads, with absolute paths.
+
+    Args:
+        names: names of all encoders of the run.
+        files: path of the weights file of each encoder that has one.
+    """
     whole = {name: str(Path(file).expanduser().resolve()) for name, file in files.items()}
     if len(names) == 1:
         return whole.get(names[0], "")

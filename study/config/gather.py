@@ -1,4 +1,4 @@
-"""What was typed, and what a configuration file says, to a `StudyConfig` and an `Execution`."""
+"""Building of `StudyConfig` and `Execution` from the command line and a configuration file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from outerfold.storage.errors import DataError, unknown
-from outerfold.study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
 from outerfold.study.config.record import (
     DEMO,
     DEMO_ENCODER,
@@ -21,21 +21,26 @@ from outerfold.study.config.record import (
     TASKS,
     Execution,
     StudyConfig,
+    check_types,
     read_toml,
-    refuse_other_kinds,
 )
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where images, embeddings and the demo are kept: ``$OUTERFOLD_CACHE``, else the home's."""
+    """Folder of images, embeddings and the demo: ``$OUTERFOLD_CACHE``, else ~/.cache/outerfold."""
     named = environment.get(CACHE_VARIABLE)
     return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
 
 
 def gather_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Typed options over those of ``--config``; an unknown key is refused."""
+    """Options by name; those of the command line replace those of the ``--config`` file.
+
+    Raises:
+        DataError: the file cannot be read, has an unknown key or a value of the wrong type, or no
+            task is given.
+    """
     typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
     known = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
     table = read_toml(options.config) if options.config else {}
@@ -43,7 +48,7 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
         if name not in known:
             raise DataError(f"--config {options.config}: {unknown('key', name, known)}")
     for record in (StudyConfig, Execution):
-        refuse_other_kinds(table, record)
+        check_types(table, record)
     if "run" in table:
         table["run"] = Path(table["run"])
     merged = {**table, **typed}
@@ -54,16 +59,17 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def execution(merged: Mapping[str, Any]) -> Execution:
-    """The part that changes no result."""
+    """Options that change no result."""
     names = [f.name for f in fields(Execution)]
     return Execution(**{name: merged[name] for name in names if name in merged})
 
 
 def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
-    """The part that decides the results, with the task's defaults filled in.
+    """Options that determine the results, with the task's defaults for those not given.
 
     Args:
-        data: what the configuration keeps of the data's source, see ``Source.key``.
+        merged: options by name, from ``gather_options``.
+        data: text that stands for the data's source in the configuration, see ``Source.key``.
     """
     names = [f.name for f in fields(StudyConfig)]
     chosen = {name: merged[name] for name in names if name in merged}
@@ -73,17 +79,17 @@ def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
-    chosen.setdefault("trainable_blocks", GPU_BLOCKS if _gpu() else 0)
+    chosen.setdefault("trainable_blocks", GPU_BLOCKS if _has_gpu() else 0)
     if chosen["trainable_blocks"]:
         chosen.setdefault("networks", TAIL_NETWORKS)
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
-        chosen["weights"] = spelt_weights(encoders, files)
+        chosen["weights"] = format_weights(encoders, files)
     return StudyConfig.from_toml(chosen)
 
 
-def _gpu() -> bool:
-    """Whether there is one; torch is loaded only to tell."""
+def _has_gpu() -> bool:
+    """Whether torch finds a GPU; torch is imported only here, since that takes time."""
     import torch
 
     return torch.cuda.is_available()

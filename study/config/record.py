@@ -1,4 +1,4 @@
-"""Options of a run: what decides its results, and what only decides how it is carried out."""
+"""Options of a run: those that determine its results, and those that change no result."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from outerfold.storage.errors import DataError, unknown
 from outerfold.storage.images.framing import Framing
-from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.encoders import encoder_names, weights_by_encoder
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
 ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
 DEMO = "demo"
-"""Of --data: the phantoms, which need no download."""
+"""Value of --data for the demo, whose images are made here and need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
 METRIC_NAMES = (
     "roc_auc",
@@ -40,9 +40,9 @@ AGGREGATES = ("mean", "max", "noisy-or")
 FINALS = ("refit", "ensemble")
 ENGINES = ("local", "dask")
 ALL, AUTO = "all", "auto"
-"""Of --trainable-blocks and --batch-size."""
+"""Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
 GPU_BLOCKS, TAIL_NETWORKS = 2, 1
-"""Blocks trained where there is a GPU, and networks of the refit with a tail, unless said."""
+"""Default number of trainable blocks on a GPU, and of refit networks where blocks are trained."""
 
 FIRST_OPTIONS = (
     "task",
@@ -79,15 +79,18 @@ FIRST_OPTIONS = (
     "tta",
     "space",
 )
-"""Options that have always been part of a default folder's name, in the order they have there."""
+"""Options that have always determined the default folder's name, in the order used there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Everything that decides the results of a run, besides the data themselves.
+    """Options that determine the results of a run, together with the data.
 
-    A run directory keeps it; a resume under another configuration is refused. Fields are the
+    The run directory keeps them, and the run cannot be resumed with others. Fields are the
     command line's options with underscores; ``space`` holds the overridden ranges by name.
+
+    Raises:
+        DataError: an option has a value that is not allowed, or has no effect beside the others.
     """
 
     task: str
@@ -125,15 +128,15 @@ class StudyConfig:
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _one_of("protocol", self.protocol, PROTOCOLS)
-        _one_of("metric", self.metric, METRIC_NAMES)
-        _one_of("pruner", self.pruner, PRUNER_NAMES)
-        _one_of("threshold", self.threshold, RULES)
-        _one_of("level", self.level, LEVELS)
-        _one_of("aggregate", self.aggregate, AGGREGATES)
+        _require_choice("task", self.task, TASKS)
+        _require_choice("protocol", self.protocol, PROTOCOLS)
+        _require_choice("metric", self.metric, METRIC_NAMES)
+        _require_choice("pruner", self.pruner, PRUNER_NAMES)
+        _require_choice("threshold", self.threshold, RULES)
+        _require_choice("level", self.level, LEVELS)
+        _require_choice("aggregate", self.aggregate, AGGREGATES)
         Framing(self.fit, self.crop)
-        _one_of("final", self.final, FINALS)
+        _require_choice("final", self.final, FINALS)
         weights_by_encoder(self.encoders, self.weights)
         least = {
             "trials": 1,
@@ -149,26 +152,26 @@ class StudyConfig:
             "tta": 0,
         }
         for name, bound in least.items():
-            _at_least(name, getattr(self, name), bound)
+            _require_at_least(name, getattr(self, name), bound)
         for name, word in (("trainable_blocks", ALL), ("batch_size", AUTO)):
             if getattr(self, name) != word:
-                _at_least(name, getattr(self, name), 0, f" (or {word})")
+                _require_at_least(name, getattr(self, name), 0, f" (or {word})")
         self._refuse_a_search_without_effect()
-        self._refuse_what_has_no_effect()
-        self._refuse_what_a_frozen_encoder_leaves_idle()
+        self._refuse_options_without_effect()
+        self._refuse_options_of_trained_blocks()
 
     def _refuse_a_search_without_effect(self) -> None:
         if self.in_flight > self.trials:
             raise DataError(
-                f"--in-flight {self.in_flight}: a study has only --trials {self.trials}, and more "
-                "than all of them cannot be under way at once; lower it"
+                f"--in-flight {self.in_flight}: a study has only --trials {self.trials}, so no "
+                "more than these can run at once; lower --in-flight"
             )
         if self.patience and self.patience >= self.trials - self.in_flight:
             beside = f" and --in-flight {self.in_flight}" if self.in_flight > 1 else ""
             raise DataError(
                 f"--patience {self.patience} has no effect with --trials {self.trials}{beside}, "
-                "since no trial is left after a first one and that many more; lower it or leave it "
-                "out"
+                "since no trial would be left to skip after that many without improvement; lower "
+                "--patience or leave it out"
             )
         if self.protocol == "non-nested" and (self.inner_folds, self.repeats) != (4, 1):
             raise DataError(
@@ -182,21 +185,21 @@ class StudyConfig:
                 "leave one of them out"
             )
 
-    def _refuse_what_a_frozen_encoder_leaves_idle(self) -> None:
+    def _refuse_options_of_trained_blocks(self) -> None:
         if self.tta and self.trainable_blocks == ALL:
             raise DataError(
-                f"--tta averages over kept views, and --trainable-blocks {ALL} keeps none; leave "
-                "one of them out"
+                f"--tta averages over cached views, and --trainable-blocks {ALL} caches none; "
+                "leave one of them out"
             )
-        idle = {"checkpointing": self.checkpointing, "batch-size auto": self.batch_size == AUTO}
-        for name, given in idle.items():
+        options = {"checkpointing": self.checkpointing, "batch-size auto": self.batch_size == AUTO}
+        for name, given in options.items():
             if given and not self.trainable_blocks:
                 raise DataError(
                     f"--{name} has no effect with --trainable-blocks 0, whose heads fit in any "
                     "memory; leave it out or train blocks of the encoder"
                 )
 
-    def _refuse_what_has_no_effect(self) -> None:
+    def _refuse_options_without_effect(self) -> None:
         if self.task == "dbt":
             for name, value in (("columns", self.columns), ("positive", self.positive)):
                 if value:
@@ -216,7 +219,7 @@ class StudyConfig:
         if self.batch_size == 1:
             raise DataError("--batch-size 1: batch normalisation needs at least two rows")
         if self.batch_size and "batch_size" in self.space:
-            raise DataError("--batch-size and [space.batch_size] both say the batch size; keep one")
+            raise DataError("--batch-size and [space.batch_size] both set the batch size; keep one")
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -224,23 +227,24 @@ class StudyConfig:
         return encoder_names(self.encoder)
 
     def weights_of(self, encoder: str) -> str:
-        """The weights file given for one of ``encoders``, empty for none."""
+        """Path of the weights file of one of ``encoders``; empty if it has none."""
         return weights_by_encoder(self.encoders, self.weights).get(encoder, "")
 
     def with_encoder(self, encoder: str) -> StudyConfig:
-        """The same study with one of ``encoders`` and no other."""
+        """The same options with one of ``encoders`` as the only encoder."""
         return replace(self, encoder=encoder, weights=self.weights_of(encoder))
 
     def to_toml(self) -> dict[str, Any]:
-        """As a TOML table; options left unset are left out."""
+        """The options as a TOML table, without those that are None."""
         kept = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in kept.items()}
 
     def naming(self) -> dict[str, Any]:
-        """The part of ``to_toml`` that the default folder's name is made of.
+        """Part of ``to_toml`` from which the default folder's name is computed.
 
-        An option that is newer than the first such names counts only where it was given another
-        value than its default, so that it leaves no older run behind unseen.
+        An option that is not in ``FIRST_OPTIONS`` is included only if its value is not its
+        default. So a new option does not change the names of older runs' folders, and these runs
+        are still found.
         """
         kept, defaults = self.to_toml(), {f.name: f.default for f in fields(self)}
         later = sorted(
@@ -252,34 +256,44 @@ class StudyConfig:
 
     @classmethod
     def from_toml(cls, table: Mapping[str, Any]) -> StudyConfig:
-        """What ``to_toml`` wrote; an unknown key is refused with the nearest known name."""
+        """Options from a table that ``to_toml`` made.
+
+        Raises:
+            DataError: a key is unknown, or a value is not allowed.
+        """
         known = [f.name for f in fields(cls)]
         for name in table:
             if name not in known:
                 raise DataError(unknown("key", name, known))
-        refuse_other_kinds(table, cls)
+        check_types(table, cls)
         tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
         return cls(**{**table, **tuples})
 
     def changes_from(self, other: StudyConfig) -> list[str]:
-        """What differs from ``other``, a phrase an option."""
+        """Options that differ from those of ``other``, one phrase for each."""
         pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
         return [f"{name} was {was!r}, now {now!r}" for name, was, now in pairs if was != now]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a run is carried out; none of it changes a result, but ``max_time`` where it cuts.
+    """Options of how a run is carried out.
+
+    They change no result, except that ``max_time`` may end the search early.
 
     Attributes:
-        max_time: of one call, as in 1h30m, after which the search is cut; empty for none.
         run: directory of the run; None for one named after the task, data and options.
-        workers: processes; 0 for one a GPU, or one a core without; of a cluster, all there are.
-        workers_per_gpu: processes on each GPU instead; 0 leaves it to ``workers``.
-        engine: how work reaches processes.
-        engine_address: of a Dask scheduler.
+        workers: number of processes; 0 means one for each GPU, or one for each core if there is
+            no GPU, or all workers of a cluster.
+        engine: ``local`` for processes of this machine, ``dask`` for a Dask cluster.
+        engine_address: address of the Dask scheduler; empty for the local engine.
         storage: database URL for trials; empty for the journal file.
-        quiet: no live progress.
+        quiet: whether to show no live progress.
+        max_time: time of one call, such as 1h30m, after which the search ends; empty for no limit.
+        workers_per_gpu: number of processes on each GPU; 0 means that ``workers`` decides.
+
+    Raises:
+        DataError: an option has a value that is not allowed, or contradicts another.
     """
 
     run: Path | None = None
@@ -292,13 +306,13 @@ class Execution:
     workers_per_gpu: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("workers", self.workers, 0)
-        _at_least("workers_per_gpu", self.workers_per_gpu, 0)
+        _require_at_least("workers", self.workers, 0)
+        _require_at_least("workers_per_gpu", self.workers_per_gpu, 0)
         if self.workers and self.workers_per_gpu:
             raise DataError(
-                "--workers and --workers-per-gpu both say how many processes there are; keep one"
+                "--workers and --workers-per-gpu both set the number of processes; keep one"
             )
-        _one_of("engine", self.engine, ENGINES)
+        _require_choice("engine", self.engine, ENGINES)
         if self.engine == "dask" and not self.engine_address:
             raise DataError(
                 "--engine dask needs --engine-address tcp://HOST:PORT, which `dask scheduler` "
@@ -306,8 +320,8 @@ class Execution:
             )
         if self.engine == "dask" and self.workers_per_gpu:
             raise DataError(
-                "--workers-per-gpu has no effect with --engine dask, whose workers say themselves "
-                "what they have; leave it out"
+                "--workers-per-gpu has no effect with --engine dask, whose workers declare their "
+                "own resources; leave it out"
             )
         if self.engine != "dask" and self.engine_address:
             raise DataError(
@@ -315,11 +329,15 @@ class Execution:
                 f"{self.engine}; add --engine dask or leave it out"
             )
         if self.max_time:
-            seconds_of(self.max_time, option="max-time")
+            parse_seconds(self.max_time, option="max-time")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A configuration file; unreadable or malformed ones raise ``DataError``."""
+    """Content of a configuration file.
+
+    Raises:
+        DataError: the file cannot be read or is not valid TOML.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -328,42 +346,50 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise DataError(f"--config {path}: not valid TOML ({error})") from None
 
 
-def refuse_other_kinds(table: Mapping[str, Any], record: type[StudyConfig | Execution]) -> None:
-    """``DataError`` where a value is no text, list, number or table as its option needs it."""
+def check_types(table: Mapping[str, Any], record: type[StudyConfig | Execution]) -> None:
+    """Check that each value in ``table`` is text, a list, a number or a table, as its field needs.
+
+    Raises:
+        DataError: a value has the wrong type.
+    """
     for option in fields(record):
         kind = str(option.type).split("[")[0].split(" ")[0]
-        words, fits = _KINDS.get(kind, ("", lambda value: True))
+        words, fits = _TYPE_CHECKS.get(kind, ("", lambda value: True))
         if option.name in table and not fits(table[option.name]):
             raise DataError(f"{option.name} must be {words}, found {table[option.name]!r}")
 
 
-def _texts(value: object) -> bool:
+def _are_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
 
 
-_KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+_TYPE_CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "str": ("text", lambda value: isinstance(value, str)),
     "Literal": ("text", lambda value: isinstance(value, str)),
     "Path": ("text", lambda value: isinstance(value, (str, Path))),
     "bool": ("true or false", lambda value: isinstance(value, bool)),
     "float": ("a number", lambda value: type(value) in (int, float)),
-    "tuple": ("a list of texts", _texts),
+    "tuple": ("a list of texts", _are_texts),
     "Mapping": ("a table", lambda value: isinstance(value, Mapping)),
 }
-"""By the first word of a field's type; whole numbers and choices are checked by the records."""
+"""Name and check of each type, by the first word of the field's type.
+
+The records themselves check whole numbers and choices.
+"""
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def _require_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise DataError(f"--{_option(name)}: {unknown('value', value, list(known))}")
+        raise DataError(f"--{_option_name(name)}: {unknown('value', value, list(known))}")
 
 
-def _at_least(name: str, value: object, bound: int, other: str = "") -> None:
+def _require_at_least(name: str, value: object, bound: int, other: str = "") -> None:
     if type(value) is not int or value < bound:
         raise DataError(
-            f"--{_option(name)} must be a whole number of at least {bound}, found {value!r}{other}"
+            f"--{_option_name(name)} must be a whole number of at least {bound}, "
+            f"found {value!r}{other}"
         )
 
 
-def _option(name: str) -> str:
+def _option_name(name: str) -> str:
     return name.replace("_", "-")

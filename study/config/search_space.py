@@ -1,4 +1,4 @@
-"""What a run searches over, and which views and tokens of the images that needs."""
+"""Ranges of a run's search, and the views and tokens of the images that the search needs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from outerfold.storage.records import DataError, Dataset
 from outerfold.study.config.record import AUTO, StudyConfig
 
 
-def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
-    """The ranges of a run: the task's, as overridden, without what has no effect on these data.
+def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
+    """Ranges of a run: those of the task, with overrides and without those of no effect.
 
     Raises:
-        DataError: a range asks for what the data cannot give.
+        DataError: a range or option has no effect on these data, or needs columns that they lack.
     """
     ranges = dict(overridden(config.task, config.space, config.trainable_blocks))
     if config.threshold != "youden" and len(data.classes) > 2:
@@ -25,28 +25,28 @@ def ranges_of(config: StudyConfig, data: Dataset) -> Ranges:
     if config.task == "multimodal" and not data.features.columns:
         if "attention" in config.space and ranges["attention"] != Choice((False,)):
             raise DataError(
-                "[space.attention]: attention fuses the image with clinical columns, and these "
+                "[space.attention]: attention combines the image with clinical columns, and these "
                 "data have none; leave it out or name columns with --columns"
             )
         ranges["attention"] = Choice((False,))
     if len(config.encoders) > 1:
         ranges["encoder"] = Choice(config.encoders)
-    if "augmentation" in config.space and not drawn_views(ranges):
+    if "augmentation" in config.space and not training_views(ranges):
         raise DataError(
-            "[space.augmentation] has no effect where [space.augmented_views] is 0 alone; leave "
+            "[space.augmentation] has no effect if [space.augmented_views] allows only 0; leave "
             "one of them out"
         )
     return ranges
 
 
-def views_of(config: StudyConfig, ranges: Ranges) -> Views:
-    """The views of each image that a search over ``ranges`` may read, to train or to score."""
-    numbers = {*drawn_views(ranges), *scoring_views(config.tta)}
+def build_views(config: StudyConfig, ranges: Ranges) -> Views:
+    """Views of each image that a search over ``ranges`` may read, to train or to score."""
+    numbers = {*training_views(ranges), *scoring_views(config.tta)}
     return Views(tuple(sorted(numbers)), TASK_STYLES[config.task])
 
 
-def drawn_views(ranges: Ranges) -> set[int]:
-    """Numbers of the augmented views that rows may be drawn as in training."""
+def training_views(ranges: Ranges) -> set[int]:
+    """Numbers of the augmented views from which training may draw rows."""
     counts, strengths = ranges["augmented_views"], ranges["augmentation"]
     assert isinstance(counts, Choice)
     assert isinstance(strengths, Choice)
@@ -54,7 +54,7 @@ def drawn_views(ranges: Ranges) -> set[int]:
     return {view_number(str(one), nth) for one in strengths.values for nth in each}
 
 
-def tokens_needed(config: StudyConfig, ranges: Ranges) -> bool:
+def needs_tokens(config: StudyConfig, ranges: Ranges) -> bool:
     """Whether a search over ``ranges`` may read spatial tokens."""
     attention = ranges["attention"]
     return config.task == "dbt" and isinstance(attention, Choice) and True in attention.values

@@ -18,7 +18,7 @@ from outerfold.storage.records import Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of, tokens_needed
+from outerfold.study.config.search_space import build_ranges, needs_tokens
 
 FactorLevel = bool | int | float | str
 
@@ -29,7 +29,7 @@ def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Fact
     Raises:
         DataError: no such factor, or it has no levels or one only.
     """
-    ranges = ranges_of(config, data)
+    ranges = build_ranges(config, data)
     if factor == "encoder" and factor not in ranges:
         raise DataError(
             f"--ablate encoder: only {list(config.encoders)} can be drawn, and a comparison needs "
@@ -60,7 +60,7 @@ def with_level(config: StudyConfig, data: Dataset, factor: str, level: FactorLev
     """The same study with one factor held at one level."""
     if factor == "encoder":
         return config.with_encoder(str(level))
-    names = _held_together(config, ranges_of(config, data), factor)
+    names = _held_together(config, build_ranges(config, data), factor)
     held = {name: {"values": [level]} for name in names}
     return replace(config, space={**config.space, **held})
 
@@ -122,5 +122,5 @@ def _refuse_factors(factors: Sequence[str], config: StudyConfig, root: Path) -> 
 
 def _held_together(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[str, ...]:
     """The factor and, where attention may read tokens, the range that stands in for it then."""
-    stands_in = factor == "sampler" and tokens_needed(config, ranges)
+    stands_in = factor == "sampler" and needs_tokens(config, ranges)
     return (factor, "token_sampler") if stands_in else (factor,)

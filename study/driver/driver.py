@@ -19,7 +19,7 @@ from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import EndedTrial, history_of, limit_of
+from outerfold.study.schedule.patience import EndedTrial, build_limit, read_history
 from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.finish import count_trials
@@ -86,9 +86,9 @@ def schedule_of(
 ) -> Schedule:
     """What is left of the run, told from what its trial storage and directory hold."""
     return Schedule(
-        {name: history_of(study) for name, study in studies.items()},
+        {name: read_history(study) for name, study in studies.items()},
         ended=frozenset(name for name in studies if is_finished(prepared.folder, name)),
-        limit=limit_of(prepared.config, next(iter(studies.values()))),
+        limit=build_limit(prepared.config, next(iter(studies.values()))),
         deadline=deadline,
     )
 
@@ -115,7 +115,7 @@ class _Drive:
         self.failures: dict[str, str] = {}
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[tuple[str, int | None]] = Counter()
-        self._next = {name: len(history_of(study)) for name, study in studies.items()}
+        self._next = {name: len(read_history(study)) for name, study in studies.items()}
         self._ahead: dict[tuple[str, int], Outcome] = {}
 
     def run(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import open_trials
 from outerfold.storage.trials.ownership import become_driver, claim_run
-from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
 from outerfold.study.driver.driver import carry_out_run, measure, open_studies, schedule_of
@@ -42,9 +42,9 @@ from outerfold.study.setup.plan import (
 )
 from outerfold.study.setup.provenance import command_line, write_provenance
 from outerfold.study.setup.represent import (
-    audit_represented,
+    audit_run_embeddings,
+    build_encoders,
     check_disk_space,
-    encoders_of,
     represent,
 )
 from outerfold.study.setup.run_directory import (
@@ -71,7 +71,7 @@ def carry_out_command(
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
-    encoders = encoders_of(config)
+    encoders = build_encoders(config)
     study = partial(
         _study,
         data=data,
@@ -135,7 +135,7 @@ def _work(
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
     embeddings = _represent(prepared, encoders, workers.own, None if how.quiet else console)
-    _say_warnings(console, audit_represented(prepared, embeddings, cache_folder()))
+    _say_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
     context = WorkerContext(
         prepared.folder.path,
         embeddings,
@@ -211,7 +211,7 @@ def _deadline(
     if not how.max_time or cost is None:
         return None
     return Deadline(
-        at=started + seconds_of(how.max_time, option="max-time"),
+        at=started + parse_seconds(how.max_time, option="max-time"),
         workers=workers,
         networks=prepared.config.networks,
         trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),

@@ -25,7 +25,7 @@ from outerfold.study.explain.finished_run import (
     refuse_other_scores,
 )
 from outerfold.study.explain.permutation import PERMUTATIONS, permutation_importance
-from outerfold.study.setup.represent import division_of
+from outerfold.study.setup.represent import build_division
 
 Say = Callable[[str], None]
 
@@ -79,7 +79,7 @@ def represent_by_fold(finished: FinishedRun, *, cache: Path, device: str) -> dic
         if encoder.name not in sources:
             sources[encoder.name] = image_source(
                 features,
-                division_of(config, encoder),
+                build_division(config, encoder),
                 cache=cache,
                 views=views,
                 tokens=tokens,

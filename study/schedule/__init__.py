@@ -1,1 +1,1 @@
-"""Which trial comes next, and when a study ends."""
+"""Order of the trials of all studies, and rules that end a search."""

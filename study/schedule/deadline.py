@@ -1,4 +1,4 @@
-"""When to begin no more trials, so that refits and report are done in time."""
+"""Deadline of a run: the time to start no more trials, so that refits and report end in time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from math import ceil
 from outerfold.study.schedule.patience import EndedTrial
 
 END_TRIALS = 1.5
-"""An end runs the chosen trial again, then refits it: at most 1.1 and 0.3 of a trial a network."""
+"""Duration of a study's end for each network, in trials. The chosen trial is run again (at most 1.1
+of a trial), then its configuration is refitted (0.3)."""
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A time by which a run shall be over.
+    """Time by which a run must be finished.
+
+    The end of a study is its refit and its scoring.
 
     Attributes:
-        at: that time, by ``clock``.
-        workers: that share the ends.
-        networks: that an end trains.
-        trial_seconds: expected of a trial of all its epochs, until a complete one was seen.
-        report_seconds: kept for the report.
-        clock: seconds since some moment, such as ``time.monotonic``.
+        at: the time of the deadline, in seconds of ``clock``.
+        workers: number of workers that share the ends.
+        networks: number of networks that an end trains.
+        trial_seconds: expected duration of a complete trial, used until one has ended.
+        report_seconds: time reserved for the report.
+        clock: returns seconds since a fixed moment, as ``time.monotonic`` does.
     """
 
     at: float
@@ -33,11 +36,12 @@ class Deadline:
     clock: Callable[[], float]
 
     def near(self, trials: Iterable[EndedTrial], ends: int) -> bool:
-        """Whether a trial begun now, and then the ends, would leave the report too late.
+        """Whether the run would miss the deadline with another trial, the ends and the report.
 
         Args:
-            trials: ended in this call; the longest stands for the next.
-            ends: studies yet to be refitted and scored.
+            trials: trials that ended in this call; the next is expected to take as long as the
+                longest of them.
+            ends: number of studies that must still be refitted and scored.
         """
         seen = list(trials)
         trial = max((t.seconds for t in seen), default=0.0)

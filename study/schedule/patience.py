@@ -1,4 +1,4 @@
-"""When a search has had enough: its number of trials, or trials in a row that improved nothing."""
+"""Rules that end a search: its number of trials, or trials in a row without improvement."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from outerfold.study.config.record import StudyConfig
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """How a trial ended.
+    """State and score of an ended trial.
 
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.
         value: inner score of a complete trial, else None.
-        seconds: taken; 0 where it ended in an earlier call. Only ``--max-time`` reads it.
+        seconds: duration; 0 if the trial ended in an earlier call. Only ``--max-time`` uses it.
     """
 
     state: str
@@ -28,13 +28,14 @@ class EndedTrial:
 
 @dataclass(frozen=True)
 class SearchLimit:
-    """What ends a search, told from its own trials alone.
+    """Limits that end the search of a study, computed from its own trials alone.
 
     Attributes:
-        trials: most trials of a study.
-        patience: trials in a row without a better inner score; 0 for no such limit.
-        maximise: whether a higher inner score is the better one.
-        in_flight: trials of a study at once; one is begun on what all but so many showed.
+        trials: largest number of trials of a study.
+        patience: trials in a row without a better inner score that end the search; 0 means that
+            there is no such limit.
+        maximise: whether a higher inner score is better.
+        in_flight: number of trials of a study that may run at once, see ``count_visible``.
     """
 
     trials: int
@@ -43,11 +44,11 @@ class SearchLimit:
     in_flight: int = 1
 
     def reached(self, history: Sequence[EndedTrial], begun: int | None = None) -> bool:
-        """Whether a study begins no other trial.
+        """Whether a study must start no more trials.
 
         Args:
             history: ended trials, in order of their number.
-            begun: trials begun; those that ended where None.
+            begun: number of started trials; None means that all started trials have ended.
         """
         count = len(history) if begun is None else begun
         if count >= self.trials:
@@ -57,21 +58,21 @@ class SearchLimit:
 
 
 def count_visible(number: int, in_flight: int) -> int:
-    """How many trials, the first ones, trial ``number`` may see and has to wait for.
+    """Number of first trials that trial ``number`` waits for and uses.
 
-    With ``in_flight`` trials of a study at once, a trial may begin while the ``in_flight - 1``
-    before it are still under way. What it learns from must not depend on which of these happen to
-    be over, so it sees none of them.
+    With ``in_flight`` trials of a study at once, a trial may start while the ``in_flight - 1``
+    trials before it are still running. Its suggestion must not depend on which of these have
+    ended already, so it uses none of them.
     """
     return max(0, number - (in_flight - 1))
 
 
 def count_stale(history: Sequence[EndedTrial], *, maximise: bool) -> int:
-    """Complete and pruned trials since the best inner score; an equal score is no improvement.
+    """Number of complete and pruned trials since the best inner score.
 
-    A pruned trial counts: it was given up because it did not promise to be better. A failed one
-    does not: it broke, and says nothing of the scores that are still to be had. Before the first
-    complete trial there is nothing to improve on, so none counts.
+    An equal score is no improvement. A pruned trial counts, because it was stopped for being no
+    better. A failed trial does not count, because its score is unknown. Trials before the first
+    complete one do not count either, since there is no score to improve.
     """
     best: float | None = None
     count = 0
@@ -84,8 +85,8 @@ def count_stale(history: Sequence[EndedTrial], *, maximise: bool) -> int:
     return count
 
 
-def history_of(study: optuna.Study) -> list[EndedTrial]:
-    """The ended trials of a study, in order of their number."""
+def read_history(study: optuna.Study) -> list[EndedTrial]:
+    """Ended trials of a study, in order of their number."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     return [
         EndedTrial(
@@ -96,7 +97,7 @@ def history_of(study: optuna.Study) -> list[EndedTrial]:
     ]
 
 
-def limit_of(config: StudyConfig, study: optuna.Study) -> SearchLimit:
-    """The limit of one study of a run."""
+def build_limit(config: StudyConfig, study: optuna.Study) -> SearchLimit:
+    """Limits of the search of one study of a run."""
     maximise = study.direction == StudyDirection.MAXIMIZE
     return SearchLimit(config.trials, config.patience, maximise, config.in_flight)

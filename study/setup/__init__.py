@@ -1,1 +1,1 @@
-"""What is done before the first trial."""
+"""Preparation of a run before its first trial: data, audit, folds, embeddings and plan."""

@@ -1,6 +1,6 @@
-"""What was found of data before: an audit of the same data by the same code is read, not repeated.
+"""Cache of audits: an audit of the same data by the same code is read and not repeated.
 
-Every image is decoded and compared by an audit; of the same contents it would say the same.
+An audit decodes and compares every image, and gives the same result for the same contents.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from outerfold.storage.cache.row_store import digest
 from outerfold.storage.images import pixels, read
 
 AUDITORS = (audit, cropped_copies, leaking_columns, names, near_duplicates, pixels, read)
-"""Modules whose text is part of what an audit is known by."""
+"""Modules whose source text is part of an audit's key in the cache."""
 
 
 def cached_warnings(
     cache: Path, find: Callable[[], tuple[str, ...]], **of: object
 ) -> tuple[str, ...]:
-    """The warnings that ``find`` gives, kept in ``cache`` under all that they depend on.
+    """Warnings that ``find`` returns, kept in ``cache`` under everything that they depend on.
 
     Args:
-        of: in JSON's types; a data set stands in it by its fingerprint.
+        cache: folder of the cache.
+        find: computes the warnings, if the cache does not hold them.
+        of: everything besides the code that the warnings depend on, in JSON's types; the
+            fingerprint stands for a data set.
 
     Raises:
-        DataError: ``find`` refuses the data; nothing is kept.
+        DataError: ``find`` refuses the data; nothing is kept then.
     """
     path = cache / "audits" / f"{digest({**of, 'code': _code_hash()})[:24]}.json"
     if path.exists():
@@ -40,5 +43,6 @@ def cached_warnings(
 
 
 def _code_hash() -> str:
+    """SHA-256 of the source text of all ``AUDITORS``."""
     texts = (Path(str(module.__file__)).read_bytes() for module in AUDITORS)
     return hashlib.sha256(b"".join(texts)).hexdigest()

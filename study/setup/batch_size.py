@@ -1,4 +1,4 @@
-"""`--batch-size auto`: the largest batch whose training step fits in memory, measured."""
+"""Measurement for `--batch-size auto`: the largest batch whose training step fits in memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from outerfold.study.config.record import AUTO, StudyConfig
 
 SMALLEST = 8
 CPU_CAP, GPU_CAP = 64, 512
-"""Largest batches tried: a CPU swaps long before it refuses, and larger ones on a GPU gain no
-speed that was worth their fewer steps."""
+"""Largest batches that are tried. A CPU swaps memory to disk long before it refuses a batch; on a
+GPU, larger batches gain too little speed to make up for fewer steps."""
 
 STEPS = 8
-"""Least number of steps an epoch shall have, so that small data are not one batch."""
+"""Smallest number of steps in an epoch, so that a small data set is not a single batch."""
 
 
 def resolve_batch_size(
@@ -32,9 +32,17 @@ def resolve_batch_size(
     images: int,
     device: str,
 ) -> tuple[StudyConfig, str]:
-    """The configuration with a number in place of ``auto``, and how it was found, in words.
+    """Configuration with a number in place of ``auto``, and a phrase on how it was found.
 
-    A run that was begun keeps the number it began with, so that it can go on elsewhere.
+    The phrase is empty if nothing was measured. A started run keeps its number, so that it can
+    continue on another machine.
+
+    Args:
+        config: options of the run.
+        folder: directory of the run.
+        encoders: encoders of the run by name.
+        images: number of images of the data.
+        device: device that trains, such as ``cuda:0`` or ``cpu``.
     """
     if config.batch_size != AUTO:
         return config, ""
@@ -42,21 +50,21 @@ def resolve_batch_size(
         return replace(config, batch_size=folder.read_config()["batch_size"]), ""
     on_gpu = device.startswith("cuda")
     cap = min(GPU_CAP if on_gpu else CPU_CAP, max(SMALLEST, _power_of_two(images // STEPS)))
-    size = min(_fitting(config, encoders[name], device, cap) for name in config.encoders)
+    size = min(_measure_batch(config, encoders[name], device, cap) for name in config.encoders)
     why = (
-        "memory holds no more"
+        "a larger one does not fit in memory"
         if size < cap
-        else (f"the most that is tried on {'a GPU' if on_gpu else 'a CPU'} with {images} images")
+        else f"the largest that is tried on {'a GPU' if on_gpu else 'a CPU'} with {images} images"
     )
     return replace(config, batch_size=size), f"batch size {size}: {why}"
 
 
-def _fitting(config: StudyConfig, encoder: Encoder, device: str, cap: int) -> int:
+def _measure_batch(config: StudyConfig, encoder: Encoder, device: str, cap: int) -> int:
     divided = divide(encoder, config.trainable_blocks)
     divided.tail.checkpointing = config.checkpointing
     return largest_batch(
         divided.tail,
-        _one_image(encoder, divided.trunk),
+        _black_image(encoder, divided.trunk),
         device=device,
         cap=cap,
         others=config.inner_folds - 1,
@@ -64,20 +72,29 @@ def _fitting(config: StudyConfig, encoder: Encoder, device: str, cap: int) -> in
 
 
 def largest_batch(tail: Tail, one: torch.Tensor, *, device: str, cap: int, others: int) -> int:
-    """Largest power of two up to ``cap`` whose step fits beside the weights of ``others`` folds.
+    """Largest batch, in images, whose training step fits in memory; ``SMALLEST`` at least.
+
+    Batches are doubled from ``SMALLEST`` up to ``cap``. The networks of ``others`` inner folds
+    are in memory at the same time.
 
     Args:
-        one: a black image (1, ...) as the tail takes it.
+        tail: the trained blocks of the encoder.
+        one: a black image (1, ...) in the form that the tail takes.
+        device: device that trains.
+        cap: largest batch that is tried.
+        others: number of folds that train at the same time, besides this one.
     """
     size = SMALLEST
-    while size < cap and _fits(tail, one.expand(2 * size, *one.shape[1:]), device, others):
+    while size < cap and _fits_in_memory(
+        tail, one.expand(2 * size, *one.shape[1:]), device, others
+    ):
         size *= 2
     return size
 
 
-def _fits(tail: Tail, images: torch.Tensor, device: str, others: int) -> bool:
+def _fits_in_memory(tail: Tail, images: torch.Tensor, device: str, others: int) -> bool:
     try:
-        _step(tail, images, torch.device(device), others)
+        _run_step(tail, images, torch.device(device), others)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -88,10 +105,10 @@ def _fits(tail: Tail, images: torch.Tensor, device: str, others: int) -> bool:
     return fits
 
 
-def _step(tail: Tail, images: torch.Tensor, device: torch.device, others: int) -> None:
+def _run_step(tail: Tail, images: torch.Tensor, device: torch.device, others: int) -> None:
     network = deepcopy(tail).to(device).train()
     weights = sum(parameter.numel() for parameter in network.parameters())
-    # Weights, gradients and the two moments of Adam, of every fold that trains beside this one.
+    # Weights, gradients and the two moments of Adam for each other fold that trains meanwhile.
     beside = torch.empty(others * 4 * weights, device=device)
     optimiser = torch.optim.Adam(network.parameters(), lr=0.0)
     with Precision.of(device).products():
@@ -101,7 +118,7 @@ def _step(tail: Tail, images: torch.Tensor, device: torch.device, others: int) -
     del beside
 
 
-def _one_image(encoder: Encoder, trunk: Encoder | None) -> torch.Tensor:
+def _black_image(encoder: Encoder, trunk: Encoder | None) -> torch.Tensor:
     side = encoder.image_size
     if trunk is None:
         return torch.zeros((1, side, side, 3), dtype=torch.uint8)
@@ -109,5 +126,5 @@ def _one_image(encoder: Encoder, trunk: Encoder | None) -> torch.Tensor:
 
 
 def _power_of_two(number: int) -> int:
-    """The largest power of two that is not above ``number``; 1 for less."""
+    """Largest power of two that is not above ``number``; 1 for numbers below 1."""
     return 1 << max(0, number.bit_length() - 1)

@@ -1,4 +1,4 @@
-"""Where a run's images come from: what the user names, the task's public set, or the demo."""
+"""Source of a run's images: the data that the user names, the task's public set, or the demo."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from outerfold.storage.records import DataError
 from outerfold.study.config.record import DEMO
 
 BANNER = (
-    "{reason}\nWhat follows runs on procedural phantoms. Its numbers say nothing about any patient."
+    "{reason}\nThis run uses synthetic images (phantoms). "
+    "Its numbers say nothing about any patient."
 )
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set to be read.
+    """Source of a data set.
 
     Attributes:
-        path: its root.
-        key: what the configuration keeps: the path, the public set's handle, or ``demo``.
-        name: what reports call it, None for the reader's choice.
-        banner: a warning no one can miss, or empty.
+        path: folder or file to read.
+        key: text in the configuration: the path, the public set's handle, or ``demo``.
+        name: name of the data in reports; None takes the name of the path.
+        banner: warning to show in a box; empty for none.
     """
 
     path: Path
@@ -34,17 +35,19 @@ class Source:
 
 
 def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
-    """The data of a run.
+    """Source of the data of a run.
 
     Args:
-        given: ``--data``; with it nothing is ever substituted. ``demo`` asks for the phantoms.
-        cache: where the demo is written.
+        task: ``multimodal`` or ``dbt``.
+        given: value of ``--data``, which is never replaced by other data; ``demo`` means the
+            synthetic images. None takes the public set, or the demo if that is unavailable.
+        cache: folder to which the demo is written.
 
     Raises:
-        DataError: ``given`` does not exist.
+        DataError: ``given`` does not exist, or the download failed.
     """
     if given == DEMO:
-        return _demo(task, cache, "The demo was asked for with --data demo.")
+        return _demo_source(task, cache, "The demo was requested with --data demo.")
     if given is not None:
         named = Path(given).expanduser()
         if not named.exists():
@@ -53,16 +56,16 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
     found = availability(task)
     path = download_dataset(task) if found.state == "downloadable" else found.path
     if path is None:
-        return _demo(
+        return _demo_source(
             task,
             cache,
-            f"No --data was given, and the task's public data cannot be had: {found.reason}.",
+            f"No --data was given, and the task's public data are unavailable: {found.reason}.",
         )
     handle = TASK_SETS[task]
     return Source(path, f"kaggle:{handle}", handle.split("/")[1])
 
 
-def _demo(task: Task, cache: Path, reason: str) -> Source:
+def _demo_source(task: Task, cache: Path, reason: str) -> Source:
     root = cache / f"demo-{task}"
     if not root.exists():
         write_demo(root, task=task)

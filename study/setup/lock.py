@@ -1,4 +1,4 @@
-"""The lock of a run directory: one process works on a run at a time."""
+"""Lock of a run directory, so that only one process at a time works on a run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from outerfold.storage.records import DataError
 
 
 def lock_run(path: Path) -> FileLock:
-    """Make and lock a run directory, for as long as the returned lock lives.
+    """Make and lock a run directory; it is locked as long as the returned lock exists.
 
     Raises:
-        DataError: it cannot be written, or another process works on it.
+        DataError: the directory cannot be written, or another process works on it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is about to be done, and what it will cost, in words."""
+"""Plan of a run for the terminal: the work to do and its expected duration."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from rich.table import Table
 from outerfold.objectives.pruning import FIRST_RUNG_SHARE
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.study.config.record import ALL, StudyConfig
-from outerfold.study.config.search_space import ranges_of, views_of
+from outerfold.study.config.search_space import build_ranges, build_views
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
-"""Share of the epochs that a search of 24 trials trained, by pruner, before patience ends more."""
+"""Share of all epochs that a search of 24 trials trained, by pruner, without the effect of epoch
+patience."""
 
 BEST_EPOCH = 10
-"""After which an inner score is at its best: with a patience of 20 epochs of 100, the complete
-trials of two searches (165 trials of two data sets) ended after 28 and 32 epochs on average."""
+"""Typical epoch of the best inner score: with a patience of 20 epochs of 100, the complete trials
+of two searches (165 trials of two data sets) ended after 28 and 32 epochs on average."""
 
 STACKED, REFIT = 0.8, 0.3
-"""Of an epoch of all inner folds, a network: one of several networks in the same stack (0.7 to 1.1,
-by batch size), and one of the refit on all rows (0.26 to 0.30)."""
+"""Duration of an epoch of one network, in epochs of all inner folds: a network that trains together
+with others in one stack (0.7 to 1.1, by batch size), and a network of the refit on all training
+rows (0.26 to 0.30)."""
 
 LEARNT = 1.2
-"""Epochs of a search by halving over those of random ones: later trials do better than earlier ones
-and so go on more often (1.0 to 1.4 times as many, of 6, 10 and 100 trials)."""
+"""Epochs of a search with halving, relative to random scores: later trials score better than
+earlier ones and so are pruned less often (factor 1.0 to 1.4 in searches of 6, 10 and 100 trials).
+"""
 
 TRIAL_SECONDS = 0.05
-"""Of a trial besides its epochs: suggesting, journal, preparation."""
+"""Seconds of a trial besides its epochs: suggestion, journal, preparation."""
 
 REPORT_SECONDS = 20.0
-"""Figures, tables and documents of a finished run, with the import of what draws them."""
+"""Seconds for figures, tables and documents of a finished run, with the import of packages."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left to do.
+    """Work that is left in a run, and measured durations to estimate its time.
 
     Attributes:
-        trials: left, of all studies.
-        ends: studies yet to be refitted and scored.
-        epoch_seconds: measured, for one epoch of all inner folds in step.
-        start_seconds: measured, until a worker begins to train.
-        rows_share: training rows of the mean study over those of the measured one.
+        trials: number of trials left in all studies.
+        ends: number of studies that must still be refitted and scored.
+        epoch_seconds: measured duration of one epoch of all inner folds together.
+        start_seconds: measured time until a worker begins to train.
+        rows_share: mean number of training rows of a study, divided by that of the measured study.
     """
 
     trials: int
@@ -55,7 +58,7 @@ class Cost:
     rows_share: float = 1.0
 
     def seconds(self, config: StudyConfig, workers: int) -> float:
-        """Expected time of the search and the refits, without the report."""
+        """Expected duration of the search and the refits in seconds, without the report."""
         epoch = self.epoch_seconds * self.rows_share
         trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
         end = epoch * config.networks * end_epochs(config)
@@ -64,25 +67,25 @@ class Cost:
 
 
 def mean_rows(studies: Sequence[OuterFold]) -> float:
-    """Training rows of a study, which its epochs take as long as; that of all rows has most."""
+    """Mean number of training rows of the studies; a study's epochs take time in proportion."""
     return sum(len(fold.train) for fold in studies) / len(studies)
 
 
 def complete_epochs(config: StudyConfig) -> int:
-    """Epochs of a complete trial, which patience ends before the last one."""
+    """Expected number of epochs of a complete trial, which patience may end early."""
     return min(config.epochs, config.patience_epochs + BEST_EPOCH)
 
 
 def end_epochs(config: StudyConfig) -> float:
-    """What a network costs at the end of a study, in epochs of all inner folds.
+    """Duration of a study's end for one network, in epochs of all inner folds.
 
-    The chosen trial is run again, then its configuration is refitted.
+    At the end of a study the chosen trial is run again, then its configuration is refitted.
     """
     return STACKED * complete_epochs(config) + REFIT * min(config.epochs, BEST_EPOCH)
 
 
 def epoch_share(config: StudyConfig) -> float:
-    """Share of the epochs that a search is expected to train."""
+    """Share of all epochs (trials times epochs) that a search is expected to train."""
     if config.pruner == "halving":
         share = LEARNT * _halving_share(config.trials, config.epochs, complete_epochs(config))
         return min(share, complete_epochs(config) / config.epochs)
@@ -90,11 +93,13 @@ def epoch_share(config: StudyConfig) -> float:
 
 
 def _halving_share(trials: int, epochs: int, length: int) -> float:
-    """Of successive halving where every order of the scores at a rung is equally likely.
+    """Share of all epochs that successive halving trains if the scores are in random order.
 
-    The k-th trial at a rung goes on if it is among the best ``max(1, k // 3)`` of them; a trial
-    that is never given up ends after ``complete_epochs`` epochs.
+    The k-th trial that reaches a rung goes on if it is among the best ``max(1, k // 3)`` of these
+    k. A trial that is never pruned ends after ``length`` epochs.
     """
+    # ``reached`` is the expected number of trials at a rung. It may be a fraction: then the last
+    # trial reaches the rung with the probability ``reached - whole``.
     reached, rung, trained, before = float(trials), max(1, epochs // FIRST_RUNG_SHARE), 0.0, 0
     while rung < length:
         trained += reached * (rung - before)
@@ -108,7 +113,15 @@ def _halving_share(trials: int, epochs: int, length: int) -> float:
 def describe_plan(
     config: StudyConfig, data: Dataset, cost: Cost, devices: Sequence[str], now: datetime
 ) -> Table:
-    """A table of two columns for the terminal."""
+    """Plan as a table of two columns for the terminal.
+
+    Args:
+        config: options of the run.
+        data: rows of the run.
+        cost: work that is left, with measured durations.
+        devices: device of each worker.
+        now: present time.
+    """
     nested = config.protocol == "nested"
     studies = config.outer_folds * config.repeats + (config.final == "refit") if nested else 1
     noun = "studies" if nested else "study"
@@ -116,24 +129,24 @@ def describe_plan(
     fits = studies * config.trials * inner + studies
     seconds = cost.seconds(config, len(devices)) + REPORT_SECONDS
     end = now + timedelta(seconds=seconds)
-    tokens = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
+    device_counts = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
     repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""
     most = "at most " if config.patience else ""
     rows = {
         "task": f"{config.task}, classes {', '.join(data.classes)}",
         "data": f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients",
         "protocol": f"{config.outer_folds} outer x {config.inner_folds} inner folds{repeats}, "
-        f"patients kept whole, search for the best {config.metric}"
+        f"each patient on one side of a split, search for the best {config.metric}"
         if nested
         else f"NOT NESTED: {config.outer_folds} folds both choose and score; the result is biased",
-        "encoder": f"{' or '.join(config.encoders)}, {_trained_networks(config)}",
-        "views": _views(config, data),
+        "encoder": f"{' or '.join(config.encoders)}, {_describe_networks(config)}",
+        "views": _describe_views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
-        "cost": f"an epoch of {inner} folds in step takes {cost.epoch_seconds:.2f} s; "
+        "cost": f"an epoch of {inner} folds together takes {cost.epoch_seconds:.2f} s; "
         f"pruner: {config.pruner}",
-        "devices": tokens,
-        "expected": f"{_duration(seconds)}, until about {end:%a %H:%M}",
+        "devices": device_counts,
+        "expected": f"{_format_duration(seconds)}, until about {end:%a %H:%M}",
     }
     table = Table(title="Plan", show_header=False, title_justify="left")
     for name, text in rows.items():
@@ -141,10 +154,10 @@ def describe_plan(
     return table
 
 
-def _views(config: StudyConfig, data: Dataset) -> str:
-    views = len(views_of(config, ranges_of(config, data)).numbers)
+def _describe_views(config: StudyConfig, data: Dataset) -> str:
+    views = len(build_views(config, build_ranges(config, data)).numbers)
     if config.trainable_blocks == ALL:
-        return "each image is changed anew whenever it is drawn"
+        return "each image is augmented anew each time it is drawn"
     if views == 1:
         return "no image is augmented"
     count = len(config.encoders)
@@ -152,7 +165,7 @@ def _views(config: StudyConfig, data: Dataset) -> str:
     return f"{views} an image, {views - 1} of them augmented; {len(data) * views:,} encoded{by}"
 
 
-def _trained_networks(config: StudyConfig) -> str:
+def _describe_networks(config: StudyConfig) -> str:
     blocks = config.trainable_blocks
     if not blocks:
         return "frozen (trainable blocks: 0)"
@@ -161,7 +174,7 @@ def _trained_networks(config: StudyConfig) -> str:
     return f"{what} (trainable blocks: {blocks}); {networks}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""How a run came about: versions, commit, command, devices, time."""
+"""Provenance of a run: versions, commit, command, devices and time."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ def write_provenance(
     command: Sequence[str],
     timing: Mapping[str, float],
 ) -> None:
-    """Keep how the run was made.
+    """Write ``provenance.json`` into the run directory.
 
     Args:
-        timing: ``wall_seconds``, ``search_seconds`` (search and refits, of which
-            ``expected_seconds`` is what the plan said) of this call. Times of earlier,
-            interrupted calls are added up; the plan of the first call stands.
+        folder: the run directory.
+        devices: devices that trained.
+        command: words of the command line.
+        timing: seconds of this call: ``wall_seconds``, ``search_seconds`` (search and refits) and
+            ``expected_seconds`` (the plan's estimate of the search and refits). The first two are
+            added to those of earlier, interrupted calls; the estimate of the first call is kept.
     """
     path = folder.path / "provenance.json"
     before = read_json(path)["timing"] if path.exists() else {}
@@ -70,7 +73,7 @@ def write_provenance(
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that touch a number."""
+    """Versions of Python and of the packages that affect numbers, by name; or ``absent``."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -96,5 +99,5 @@ def _commit() -> str:
 
 
 def command_line() -> list[str]:
-    """What was typed."""
+    """Words of the command line as the user typed them, with the program's short name."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]

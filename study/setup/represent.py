@@ -1,4 +1,4 @@
-"""Images as a run's encoders represent them, computed once, and what that shows of the data."""
+"""Embeddings of a run's images, computed once, and the audit that uses them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from outerfold.storage.audit.cropped_copies import MOST_IMAGES
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import Dataset
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of, tokens_needed, views_of
+from outerfold.study.config.search_space import build_ranges, build_views, needs_tokens
 from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.run_directory import PreparedRun
 
 
-def encoders_of(config: StudyConfig) -> dict[str, Encoder]:
-    """The encoders of a run by name, before anything is written: weights may not be had.
+def build_encoders(config: StudyConfig) -> dict[str, Encoder]:
+    """Encoders of a run by name; they are made before anything is written.
 
     Raises:
-        DataError: that, or an encoder that cannot be cut where blocks of it are to be trained.
+        DataError: weights are unavailable, or an encoder has too few blocks to be trained.
     """
     framing = Framing(config.fit, config.crop)
     found = {
@@ -47,10 +47,14 @@ def represent(
     device: str,
     progress: Callable[[int, int], None],
 ) -> Sources:
-    """``embed_rows``, and the run directory says by which encoders.
+    """Embeddings of the run, see ``embed_rows``; also writes the encoders' cards to its folder.
 
     Args:
-        encoders: by name, those of the run among them.
+        prepared: the run.
+        encoders: encoders by name, at least those of the run.
+        cache: folder of the embeddings.
+        device: device that computes them.
+        progress: called with the numbers of images done and in all.
     """
     config = prepared.config
     used = [encoders[name] for name in config.encoders]
@@ -67,10 +71,13 @@ def embed_rows(
     device: str,
     progress: Callable[[int, int], None],
 ) -> Sources:
-    """Frozen representations of every image a search may read; computed once, kept in ``cache``."""
+    """Frozen embeddings of every image and view that the search may read, from each encoder.
+
+    They are computed once and kept in ``cache``. The arguments are those of ``represent``.
+    """
     used = [encoders[name] for name in prepared.config.encoders]
     found = [
-        _embed_by(prepared, encoder, cache=cache, device=device, progress=progress)
+        _embed_images(prepared, encoder, cache=cache, device=device, progress=progress)
         for encoder in used
     ]
     if len(found) == 1:
@@ -78,7 +85,7 @@ def embed_rows(
     return ByEncoder(tuple(zip(prepared.config.encoders, found, strict=True)))
 
 
-def _embed_by(
+def _embed_images(
     prepared: PreparedRun,
     encoder: Encoder,
     *,
@@ -86,13 +93,13 @@ def _embed_by(
     device: str,
     progress: Callable[[int, int], None],
 ) -> Embeddings | TrunkSource:
-    """What one encoder says of the images, with activations where blocks of it are trained."""
+    """Embeddings of the images from one encoder, or activations where blocks of it are trained."""
     config, features = prepared.config, prepared.data.features
-    ranges = ranges_of(config, prepared.data)
-    views, tokens = views_of(config, ranges), tokens_needed(config, ranges)
+    ranges = build_ranges(config, prepared.data)
+    views, tokens = build_views(config, ranges), needs_tokens(config, ranges)
     return image_source(
         features,
-        division_of(config, encoder),
+        build_division(config, encoder),
         cache=cache,
         views=views,
         tokens=tokens,
@@ -101,49 +108,53 @@ def _embed_by(
     )
 
 
-def division_of(config: StudyConfig, encoder: Encoder) -> Division:
-    """Where an encoder of a run is cut."""
+def build_division(config: StudyConfig, encoder: Encoder) -> Division:
+    """Division of a run's encoder into frozen and trained blocks."""
     return Division(encoder, config.weights_of(encoder.name), config.trainable_blocks)
 
 
 def check_disk_space(
     prepared: PreparedRun, encoders: Mapping[str, Encoder], *, cache: Path, device: str
 ) -> list[str]:
-    """What ``represent`` will keep of trainable tails' trunks, in words; none for nothing.
+    """One sentence for each encoder whose activations ``represent`` will keep on disk.
+
+    It is empty for a frozen encoder, or if nothing is left to keep.
 
     Raises:
-        DataError: the disk lacks room for it.
+        DataError: the disk has too little free space.
     """
     config = prepared.config
     if not config.trainable_blocks:
         return []
     cache.mkdir(parents=True, exist_ok=True)
-    views = views_of(config, ranges_of(config, prepared.data))
-    said = [
+    views = build_views(config, build_ranges(config, prepared.data))
+    notes = [
         room_for(
             prepared.data.features,
-            division_of(config, encoders[name]),
+            build_division(config, encoders[name]),
             cache=cache,
             device=device,
             views=views,
         )
         for name in config.encoders
     ]
-    return [text for text in said if text]
+    return [text for text in notes if text]
 
 
-def audit_represented(
+def audit_run_embeddings(
     prepared: PreparedRun, embeddings: Sources, cache: Path | None = None
 ) -> tuple[str, ...]:
-    """What only representations show of the data; looked for once a run, and kept in it.
+    """Audit the data by their embeddings, once for each run, and keep the warnings in the run.
 
-    Of several encoders the first is asked: cropped copies are confirmed by their pixels anyway.
+    Of several encoders the first is used, since pixels confirm cropped copies anyway.
 
     Args:
-        cache: keeps what was found of these data in these embeddings; None looks anew.
+        prepared: the run.
+        embeddings: embeddings of the run.
+        cache: folder that keeps the warnings of these data and embeddings; None uses no cache.
 
     Returns:
-        The new warnings; none where the run was audited before.
+        The new warnings; empty if the run was audited before.
     """
     if prepared.folder.has_embedding_audit():
         return ()
@@ -151,17 +162,17 @@ def audit_represented(
     first = first.embeddings if isinstance(first, TrunkSource) else first
     if len(prepared.data) > MOST_IMAGES:
         found: tuple[str, ...] = (
-            f"cropped copies under two patients were not looked for among {len(prepared.data):,} "
-            f"images; the search is for {MOST_IMAGES:,} at most",
+            "cropped copies under two patients were not searched for: there are "
+            f"{len(prepared.data):,} images, and the search takes at most {MOST_IMAGES:,}",
         )
     elif cache and isinstance(first, Embeddings):
         of = {"data": prepared.data.fingerprint, "embeddings": first.name}
-        found = cached_warnings(cache, lambda: _overlaps(prepared.data, first), **of)
+        found = cached_warnings(cache, lambda: _find_overlaps(prepared.data, first), **of)
     else:
-        found = _overlaps(prepared.data, first)
+        found = _find_overlaps(prepared.data, first)
     prepared.folder.add_embedding_audit(found)
     return found
 
 
-def _overlaps(data: Dataset, embeddings: ImageSource) -> tuple[str, ...]:
+def _find_overlaps(data: Dataset, embeddings: ImageSource) -> tuple[str, ...]:
     return audit_embeddings(data, embeddings.pooled(data.ids.tolist()))

@@ -1,4 +1,4 @@
-"""From options to a run directory that workers can be let loose on."""
+"""Creation of a run directory from options and data, and its checks and repair for a resume."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.trials.journal import discard_interrupted, remove_lock, repair_journal
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.data_source import Source
 from outerfold.study.splits import Splits, split, split_flat
 
 ORPHANS_GONE_SECONDS = 1.5
-"""Workers of a killed driver end themselves well within this."""
+"""Seconds within which the workers of a killed driver stop."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedRun:
-    """A run that may begin or go on."""
+    """Run that can start or continue.
+
+    Attributes:
+        folder: directory of the run.
+        config: options that determine its results.
+        data: rows of the run.
+        studies: its outer folds, then the study of all rows unless an ensemble ships.
+    """
 
     folder: RunFolder
     config: StudyConfig
@@ -38,7 +45,12 @@ class PreparedRun:
 
 
 def default_run(config: StudyConfig, name: str) -> Path:
-    """``runs/TASK-DATA-HASH``: the same options find the same run again, others another one."""
+    """Default directory ``runs/TASK-DATA-HASH``; equal options give the same directory.
+
+    Args:
+        config: options of the run.
+        name: name of the data.
+    """
     digest = hashlib.sha256(tomli_w.dumps(config.naming()).encode()).hexdigest()[:6]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     prefix = config.task if not slug.startswith(config.task) else ""
@@ -46,7 +58,11 @@ def default_run(config: StudyConfig, name: str) -> Path:
 
 
 def read_source(source: Source, config: StudyConfig) -> Dataset:
-    """The rows of a run as its options want them."""
+    """Rows of a run, read from its source with its options.
+
+    Raises:
+        DataError: the source breaks a rule.
+    """
     return read_dataset(
         source.path,
         task=config.task,  # type: ignore[arg-type]
@@ -61,20 +77,23 @@ def read_source(source: Source, config: StudyConfig) -> Dataset:
 def begin_or_resume(
     folder: RunFolder, config: StudyConfig, data: Dataset, cache: Path | None = None
 ) -> PreparedRun:
-    """Start a run, or take up one that was started with the same options on the same data.
+    """Start a run, or resume one that was started with the same options on the same data.
 
     Args:
-        cache: keeps what was found of these data; None audits them anew.
+        folder: directory of the run.
+        config: options of the run.
+        data: rows of the run.
+        cache: folder that keeps audits; None repeats the audit.
 
     Raises:
-        DataError: the data do not pass the audit, cannot be split, or are other data or options
-            than the run was started with.
+        DataError: the data do not pass the audit or cannot be split, or the run was started with
+            other data, other options or another version of the arithmetic.
     """
     if folder.started():
         refuse_other_numerics(folder)
         _refuse_changes(folder, config, data)
         return PreparedRun(folder, config, data, folder.read_splits(data))
-    ranges_of(config, data)
+    build_ranges(config, data)
     folds = {"outer_folds": config.outer_folds, "inner_folds": config.inner_folds}
 
     def find() -> tuple[str, ...]:
@@ -93,17 +112,21 @@ def write_run_directory(
     splits: Splits,
     warnings: Sequence[str] = (),
 ) -> PreparedRun:
-    """Write what a run directory begins with; ``warnings`` are the audit's."""
+    """Write the first files of a run directory; ``warnings`` are those of the audit."""
     studies = splits.outer if config.final == "ensemble" else splits.studies
     write_numerics(folder)
     folder.write_dataset(data, warnings)
     folder.write_splits(studies, splits.attempts, data.fingerprint)
-    folder.write_config(config.to_toml())  # last: it says that all the rest is there
+    folder.write_config(config.to_toml())  # last: its presence shows that all files are there
     return PreparedRun(folder, config, data, studies)
 
 
 def make_splits(config: StudyConfig, data: Dataset) -> Splits:
-    """The divisions that the options ask for; a refused one raises ``DataError``."""
+    """Folds that the options request.
+
+    Raises:
+        DataError: a class has too few patients.
+    """
     if config.protocol == "non-nested":
         return split_flat(data, folds=config.outer_folds, seed=config.seed)
     return split(
@@ -116,10 +139,12 @@ def make_splits(config: StudyConfig, data: Dataset) -> Splits:
 
 
 def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:
-    """Make the trials of a killed run fit to go on: a torn line cut, unended trials taken out.
+    """Repair the trials of a killed run: cut an incomplete line, remove trials that never ended.
 
     Args:
-        url: of the database that holds the trials; None for the run's journal.
+        folder: directory of the run.
+        say: prints a sentence for the user.
+        url: URL of the database that holds the trials; None for the run's journal.
     """
     if url is None and not (folder.journal.exists() and folder.journal.stat().st_size):
         return
@@ -127,7 +152,10 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
         remove_lock(folder.journal)
         backup = repair_journal(folder.journal)
         if backup is not None:
-            say(f"the journal's last line was torn and was cut off; the original is {backup.name}")
+            say(
+                "the journal's last line was incomplete and was cut off; "
+                f"the original is {backup.name}"
+            )
     time.sleep(ORPHANS_GONE_SECONDS)
     for study, count in discard_interrupted(folder, url).items():
         say(f"{study}: {count} interrupted trial(s) will be run again")
@@ -138,17 +166,17 @@ def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> No
     if changes:
         raise DataError(
             f"--run {folder.path}: was started with other options ({'; '.join(changes)}); give "
-            "those again, or another --run"
+            "the first options again, or another --run"
         )
     before = folder.read_dataset()
     if before.fingerprint != data.fingerprint:
         raise DataError(
-            f"--run {folder.path}: was started on other data ({_data_change(before, data)}); "
+            f"--run {folder.path}: was started on other data ({_describe_changes(before, data)}); "
             "restore them, or give another --run"
         )
 
 
-def _data_change(before: Dataset, now: Dataset) -> str:
+def _describe_changes(before: Dataset, now: Dataset) -> str:
     was, now_ids = set(before.ids.tolist()), set(now.ids.tolist())
     gone, new = sorted(was - now_ids), sorted(now_ids - was)
     parts = [

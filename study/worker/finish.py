@@ -34,7 +34,7 @@ from outerfold.storage.runs.results import write_result
 from outerfold.storage.seeds import derive
 from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.schedule.patience import history_of, limit_of
+from outerfold.study.schedule.patience import build_limit, read_history
 from outerfold.study.worker.session import Session
 
 
@@ -66,7 +66,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     chosen = refit_best(objective, best, session.config)
     chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
     test = None if name == FINAL else _score(session.data, fold, chosen)
-    cut = not limit_of(session.config, study).reached(history_of(study))
+    cut = not build_limit(session.config, study).reached(read_history(study))
     result = replace(
         _result(session, fold, best, chosen, test, count_trials(study)), cut_by_time=cut
     )

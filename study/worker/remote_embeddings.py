@@ -12,7 +12,7 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.setup.represent import embed_rows, encoders_of
+from outerfold.study.setup.represent import build_encoders, embed_rows
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.session import WorkerContext
 
@@ -39,7 +39,7 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
     try:
         built = embed_rows(
             prepared,
-            encoders_of(config),
+            build_encoders(config),
             cache=cache_folder(),
             device=context.encoded_on,
             progress=lambda done, total: None,

@@ -26,7 +26,7 @@ from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim_run
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.schedule.patience import count_visible
 
 SHOWN_SECONDS = 30.0
@@ -68,7 +68,7 @@ class Session:
         self.trials: BaseStorage = open_trials(self.folder, context.storage, wait=True)
         self.space: Space = space(
             self.config.task,
-            ranges_of(self.config, self.data),
+            build_ranges(self.config, self.data),
             checkpointing=self.config.checkpointing,
         )
         self._objectives: dict[tuple[str, str], InnerObjective] = {}

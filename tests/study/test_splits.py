@@ -287,7 +287,7 @@ def test_a_single_attempt_can_lack_a_class_and_is_then_not_taken() -> None:
             5,
             4,
             r"class 'class-1' has 3 patients, too few for 5 outer folds with 4 inner "
-            r"folds each \(every fold needs one of its own\); --outer-folds 3 --inner-folds 2 "
+            r"folds each \(every fold needs a different patient\); --outer-folds 3 --inner-folds 2 "
             r"would work",
         ),
         (
@@ -300,8 +300,8 @@ def test_a_single_attempt_can_lack_a_class_and_is_then_not_taken() -> None:
             (20, 1),
             5,
             4,
-            r"class 'class-1' has 1 patients, .*; no number of folds would work; merge it"
-            r", leave it out with --classes, or find more patients",
+            r"class 'class-1' has 1 patients, .*; no number of folds would work; merge the "
+            r"class with another, leave it out with --classes, or find more patients",
         ),
         ((2, 20), 2, 2, r"class 'class-0' has 2 patients, .*; no number of folds would work"),
         (

@@ -13,7 +13,7 @@ from benchmarks.shared.own_study import trial_by_trial, whole_study
 from benchmarks.shared.small_studies import Pool
 from benchmarks.speed import throughput
 from outerfold.objectives.pruning import PRUNERS
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.run_directory import make_splits
 from tests.factories import make_config, make_rows
 
@@ -46,7 +46,7 @@ def test_both_studies_are_of_the_same_splits_and_number_of_trials(
 
     folds = list(make_splits(CONFIG, pool.data).outer)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
-    rival = rival_study(pool.data, inputs, folds, CONFIG, ranges_of(CONFIG, pool.data))
+    rival = rival_study(pool.data, inputs, folds, CONFIG, build_ranges(CONFIG, pool.data))
     own = whole_study(tmp_path / "run", pool, replace(CONFIG, pruner="none"), workers=1)
     assert own["trials"] == rival["trials"] == CONFIG.outer_folds * CONFIG.trials
     assert own["inner"] == rival["inner"] == [CONFIG.inner_folds] * CONFIG.outer_folds

@@ -203,7 +203,7 @@ def test_a_torn_line_in_the_middle_is_refused_and_left_alone(
     with pytest.raises(
         DataError,
         match=rf"trials.journal: line 5 of {len(lines)} is not a journal entry; it is not the "
-        r"last, so this is no interrupted write: restore the file from a backup",
+        r"last line, so this is no interrupted write: restore the file from a backup",
     ):
         repair_journal(folder.journal)
     assert folder.journal.read_bytes() == broken

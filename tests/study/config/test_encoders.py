@@ -17,9 +17,9 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
-from outerfold.study.config.encoders import encoder_names, spelt_weights, weights_by_encoder
+from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import ranges_of
+from outerfold.study.config.search_space import build_ranges
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.worker.jobs import Job, work_and_keep
@@ -113,8 +113,8 @@ def test_the_choice_of_an_encoder_ignores_the_test_side(tmp_path: Path) -> None:
 
 def test_one_encoder_is_no_parameter_and_several_are() -> None:
     data, _ = make_rows()
-    assert "encoder" not in ranges_of(make_config(), data)
-    assert ranges_of(config_of(), data)["encoder"].values == (BLIND, SEES)  # type: ignore[union-attr]
+    assert "encoder" not in build_ranges(make_config(), data)
+    assert build_ranges(config_of(), data)["encoder"].values == (BLIND, SEES)  # type: ignore[union-attr]
 
 
 def test_ablation_gives_each_encoder_a_study_of_its_own_with_its_weights(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_weights_of_the_only_encoder_are_a_file() -> None:
     assert weights_by_encoder(("timm:a",), "/w/a,b=c.pt") == {"timm:a": "/w/a,b=c.pt"}
     assert weights_by_encoder(("timm:a",), "timm:a=/w/a.pt") == {"timm:a": "/w/a.pt"}
     assert weights_by_encoder(("timm:a",), "") == {}
-    assert spelt_weights(("timm:a",), {"timm:a": "/w/a.pt"}) == "/w/a.pt"
+    assert format_weights(("timm:a",), {"timm:a": "/w/a.pt"}) == "/w/a.pt"
 
 
 def test_weights_of_several_encoders_are_pairs() -> None:
@@ -173,7 +173,7 @@ def test_weights_of_several_encoders_are_pairs() -> None:
     text = "timm:a=/w/a,1.pt,clip:ViT-B/32=/w/c=2.pt"
     files = {"timm:a": "/w/a,1.pt", "clip:ViT-B/32": "/w/c=2.pt"}
     assert weights_by_encoder(names, text) == files
-    assert spelt_weights(names, files) == text
+    assert format_weights(names, files) == text
     config = make_config(encoder=",".join(names), weights=text)
     assert [config.weights_of(name) for name in names] == ["/w/c=2.pt", "/w/a,1.pt", ""]
     assert config.with_encoder("timm:a") == replace(config, encoder="timm:a", weights="/w/a,1.pt")
@@ -181,7 +181,7 @@ def test_weights_of_several_encoders_are_pairs() -> None:
 
 @pytest.mark.parametrize("text", ["/w/a.pt", "timm:c=/w/a.pt", "/w/a.pt,timm:b=/w/b.pt"])
 def test_weights_of_no_one_in_particular_are_refused(text: str) -> None:
-    said = "does not say of which of 2 encoders each file is; write timm:a=FILE"
+    said = "does not name one of the 2 encoders for each file; write timm:a=FILE"
     with pytest.raises(DataError, match=said):
         make_config(encoder="timm:a,timm:b", weights=text)
 

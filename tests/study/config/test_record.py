@@ -154,13 +154,13 @@ def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], messag
         ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
         (
             {"tta": 2, "trainable_blocks": "all"},
-            "--tta averages over kept views, and --trainable-bl",
+            "--tta averages over cached views, and --trainable-bl",
         ),
         ({"checkpointing": True}, "--checkpointing has no effect with --trainable-blocks 0"),
         ({"batch_size": "auto"}, "--batch-size auto has no effect with --trainable-blocks 0"),
         (
             {"batch_size": 32, "space": {"batch_size": {"values": [16]}}},
-            r"--batch-size and \[space.batch_size\] both say the batch size; keep one",
+            r"--batch-size and \[space.batch_size\] both set the batch size; keep one",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import SearchLimit, history_of, limit_of
+from outerfold.study.schedule.patience import SearchLimit, build_limit, read_history
 from outerfold.study.setup.run_directory import PreparedRun, begin_or_resume
 from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
 from outerfold.study.worker.session import WorkerContext, open_session
@@ -106,7 +106,7 @@ def test_patience_ends_a_resumed_study_where_it_ends_one_that_ran_through(
     counts = {name: sum(trials.values()) for name, trials in numbers["trials"].items()}
     assert min(counts.values()) < 9, "no study was ended, so nothing was tried"
     for study in open_studies(whole, context).values():
-        limit, history = limit_of(whole.config, study), history_of(study)
+        limit, history = build_limit(whole.config, study), read_history(study)
         assert limit.reached(history)
         assert not limit.reached(history[:-1])
 
@@ -134,7 +134,7 @@ def test_another_patience_is_refused_on_resumption(tmp_path: Path) -> None:
 def test_a_lower_score_is_the_better_one_for_an_error(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run", metric="brier", trials=9, patience=2)
     study = open_studies(prepared, context)["outer-0"]
-    assert limit_of(prepared.config, study) == SearchLimit(9, 2, maximise=False)
+    assert build_limit(prepared.config, study) == SearchLimit(9, 2, maximise=False)
 
 
 def short_of_time(tasks: int) -> Deadline:

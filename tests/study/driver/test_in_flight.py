@@ -238,7 +238,7 @@ def test_a_trial_is_not_kept_before_those_ahead_of_it(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run", in_flight=2)
     outcome = work(Job(context, "outer-0", 1, "cpu"))
     assert outcome.trial is not None
-    with pytest.raises(RuntimeError, match="outer-0: trial 1 does not come after the 0 there are"):
+    with pytest.raises(RuntimeError, match="outer-0: trial 1 cannot follow the 0 trials"):
         keep_trial(open_studies(prepared, context)["outer-0"], outcome.trial)
 
 

@@ -27,7 +27,7 @@ from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.explain.explain import explain_run
 from outerfold.study.setup.batch_size import CPU_CAP, resolve_batch_size
-from outerfold.study.setup.represent import check_disk_space, encoders_of, represent
+from outerfold.study.setup.represent import build_encoders, check_disk_space, represent
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.worker import session as sessions
 from outerfold.study.worker.finish import refit_best
@@ -201,7 +201,7 @@ def on_images(root: Path, weights: Path, **changes: Any) -> tuple[PreparedRun, W
     folder = RunFolder(root / "run")
     folder.path.mkdir()
     prepared = write_run_directory(folder, config, data, make_splits(config, data))
-    encoders = encoders_of(config)
+    encoders = build_encoders(config)
     assert bool(check_disk_space(prepared, encoders, cache=root / "cache", device="cpu")) == (
         config.trainable_blocks != "all"
     )
@@ -294,7 +294,7 @@ def test_an_encoder_with_fewer_blocks_is_refused_before_anything_is_written(
 ) -> None:
     config = small(encoder="clip:ViT-B/32", weights=str(weights), trainable_blocks=3)
     with pytest.raises(DataError, match="--trainable-blocks 3: clip:ViT-B/32 has 2 blocks"):
-        encoders_of(config)
+        build_encoders(config)
 
 
 @pytest.mark.parametrize(("blocks", "tta"), [(1, 1), ("all", 0)])
@@ -336,7 +336,7 @@ def test_an_automatic_batch_size_is_measured_once_and_kept_with_the_run(
     folder = RunFolder(tmp_path)
     found, why = resolve_batch_size(config, folder, encoders, images=100_000, device="cpu")
     assert found.batch_size == CPU_CAP
-    assert why == "batch size 64: the most that is tried on a CPU with 100000 images"
+    assert why == "batch size 64: the largest that is tried on a CPU with 100000 images"
     assert (
         resolve_batch_size(config, folder, encoders, images=130, device="cpu")[0].batch_size == 16
     )
@@ -363,4 +363,4 @@ def test_an_automatic_batch_size_is_the_largest_that_fits(
     found, why = resolve_batch_size(
         config, RunFolder(tmp_path), encoders, images=5000, device="cpu"
     )
-    assert (found.batch_size, why) == (16, "batch size 16: memory holds no more")
+    assert (found.batch_size, why) == (16, "batch size 16: a larger one does not fit in memory")

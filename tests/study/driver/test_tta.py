@@ -21,7 +21,7 @@ from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_result
 from outerfold.study.cli.main import main
-from outerfold.study.config.search_space import ranges_of, views_of
+from outerfold.study.config.search_space import build_ranges, build_views
 from outerfold.study.worker.session import Session, open_session
 from tests.factories import make_config, make_rows
 from tests.storage.images.image_factories import class_folders
@@ -77,17 +77,19 @@ def test_views_that_are_averaged_are_computed_even_if_none_is_drawn() -> None:
     space = {"augmented_views": {"values": [0]}}
     for tta, views in ((0, (0,)), (2, (0, 1, 3))):
         config = make_config(tta=tta, space=space)
-        assert views_of(config, ranges_of(config, data)).numbers == scoring_views(tta) == views
+        assert (
+            build_views(config, build_ranges(config, data)).numbers == scoring_views(tta) == views
+        )
     light = {"augmentation": {"values": ["strong"]}, "augmented_views": {"values": [0, 1]}}
     config = make_config(tta=1, space=light)
-    assert views_of(config, ranges_of(config, data)).numbers == (0, 1, 2)
+    assert build_views(config, build_ranges(config, data)).numbers == (0, 1, 2)
 
 
 def test_a_strength_that_nothing_draws_is_inert_even_where_views_score() -> None:
     data, _ = make_rows()
     space = {"augmented_views": {"values": [0]}, "augmentation": {"values": ["strong"]}}
     with pytest.raises(DataError, match="augmentation] has no effect"):
-        ranges_of(make_config(tta=2, space=space), data)
+        build_ranges(make_config(tta=2, space=space), data)
 
 
 def test_fewer_than_no_views_are_refused() -> None:

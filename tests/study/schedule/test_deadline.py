@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from outerfold.storage.errors import DataError
-from outerfold.study.config.durations import seconds_of
+from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.record import Execution
 from outerfold.study.schedule.deadline import END_TRIALS, Deadline
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit
@@ -31,13 +31,13 @@ TRIALS = 100
     ],
 )
 def test_a_time_is_hours_minutes_and_seconds(text: str, seconds: int) -> None:
-    assert seconds_of(text, option="max-time") == seconds
+    assert parse_seconds(text, option="max-time") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "2", "2 h", "1.5h", "30m1h", "-2h", "0m", "2d", "h", "2h\n"])
 def test_what_is_no_time_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(DataError, match=r"--max-time '.*': a time is hours, minutes and seconds"):
-        seconds_of(text, option="max-time")
+        parse_seconds(text, option="max-time")
 
 
 def test_a_malformed_time_is_refused_before_any_work() -> None:

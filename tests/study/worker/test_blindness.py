@@ -369,7 +369,7 @@ def test_planted_trials_of_another_fold_are_refused(tmp_path: Path) -> None:
     work_and_keep(Job(context, "outer-0", 0, "cpu"))
     session = Session(context)
     session.study(FOLD).add_trials(session.study("outer-0").get_trials())
-    with pytest.raises(RuntimeError, match="outer-1: trial 0 does not come after the 1 there are"):
+    with pytest.raises(RuntimeError, match="outer-1: trial 0 cannot follow the 1 trials"):
         work_and_keep(Job(context, FOLD, 0, "cpu"))
 
 
@@ -408,7 +408,7 @@ def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     config = make_config()
     _, context = begin_run(tmp_path / "run", data, source, config)
     work_and_keep(Job(context, "outer-0", 0, "cpu"))
-    with pytest.raises(RuntimeError, match="shared: trial 0 does not come after the 1 there are"):
+    with pytest.raises(RuntimeError, match="shared: trial 0 cannot follow the 1 trials"):
         work_and_keep(Job(context, "outer-1", 0, "cpu"))
 
 

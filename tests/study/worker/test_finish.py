@@ -29,7 +29,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.explain.explain import explain_run
-from outerfold.study.setup.represent import encoders_of, represent
+from outerfold.study.setup.represent import build_encoders, represent
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.worker.jobs import Job, work_and_keep
 from outerfold.study.worker.session import WorkerContext, open_session
@@ -87,7 +87,7 @@ def begun(root: Path, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     prepared = write_run_directory(folder, config, data, make_splits(config, data))
     found = represent(
         prepared,
-        encoders_of(config),
+        build_encoders(config),
         cache=root / "cache",
         device="cpu",
         progress=lambda done, total: None,
@@ -103,7 +103,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     prepared, context = begun(tmp_path, config)
     data, folder, found = prepared.data, prepared.folder, context.embeddings
     assert isinstance(found, ByEncoder)
-    encoders = encoders_of(config)
+    encoders = build_encoders(config)
     ids = data.ids.tolist()
     for name in NAMES:
         source = found.of(name)

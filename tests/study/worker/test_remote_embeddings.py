@@ -12,7 +12,7 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import CACHE_VARIABLE
 from outerfold.study.setup.data_source import Source
-from outerfold.study.setup.represent import encoders_of, represent
+from outerfold.study.setup.represent import build_encoders, represent
 from outerfold.study.setup.run_directory import begin_or_resume, read_source
 from outerfold.study.worker.remote_embeddings import with_local_embeddings
 from outerfold.study.worker.session import WorkerContext
@@ -34,7 +34,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerContext:
     ready = begin_or_resume(RunFolder(tmp_path / "run"), config, read_source(source, config))
     made = represent(
         ready,
-        encoders_of(config),
+        build_encoders(config),
         cache=tmp_path / "driver",
         device="cpu",
         progress=lambda done, total: None,
