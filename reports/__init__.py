@@ -1,4 +1,4 @@
-"""Finished runs to numbers, tables, figures and documents."""
+"""Numbers, tables, figures and documents of a run."""
 
 if __name__ != "outerfold.reports":
     raise ImportError(f"the folder {__name__} is part of outerfold: import outerfold.reports")

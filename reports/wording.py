@@ -1,4 +1,4 @@
-"""Names, numbers and standing sentences, the same in every document."""
+"""Names, number formats and fixed sentences that are the same in every document."""
 
 from __future__ import annotations
 
@@ -41,36 +41,43 @@ _NAMES = {
 _ALWAYS_MACRO = {"f1", "precision", "recall"}
 _MACRO_OF_SEVERAL = {"roc_auc", "average_precision", "sensitivity", "specificity"}
 
-OF_THE_PROCEDURE = (
-    "The estimate is of the procedure, through models trained on about {share} % of the patients; "
-    "the delivered model was refitted on all rows and has itself never been tested on unseen data."
+REFITTED_ESTIMATE = (
+    "The estimate describes the procedure, measured with models that were trained on about "
+    "{share} % of the patients; the delivered model was refitted on all rows and has itself never "
+    "been tested on unseen data."
 )
-OF_THE_MEMBERS = (
-    "The estimate and its interval are of the procedure, through single models trained on about "
-    "{share} % of the patients each; the delivered model is the mean of those {count}, which has "
-    "itself never been tested on unseen data. It is expected to be no worse than one of them; "
-    "that was not measured."
+ENSEMBLE_ESTIMATE = (
+    "The estimate and its interval describe the procedure, measured with single models trained on "
+    "about {share} % of the patients each; the delivered model is the mean of those {count} "
+    "models, and it has itself never been tested on unseen data. It is expected to be no worse "
+    "than one of them; that was not measured."
 )
-COVERS = (
-    "The intervals cover patient sampling and, approximately, training variation; not other "
-    "hospitals, scanners or populations, label errors, or choices made after seeing the results."
+COVERAGE = (
+    "The intervals cover patient sampling and, approximately, training variation; they do not "
+    "cover other hospitals, scanners or populations, label errors, or choices made after seeing "
+    "the results."
 )
-DO_NOT_COVER = "These intervals do not cover: the rows that score also chose."
-BIASED = (
-    "The folds that score also chose the configuration, the number of epochs, the temperature and "
-    "the threshold, as is usual practice. These numbers are too good by an unknown amount, and "
-    "their intervals do not cover; they exist to be compared with a nested run of the same data. "
-    "What is called outer test rows here are those folds."
+NO_COVERAGE = (
+    "These intervals do not cover the true performance at their stated level, because the rows "
+    "that gave the scores also chose the configuration."
+)
+BIAS = (
+    "The folds that gave the scores also chose the configuration, the number of epochs, the "
+    "temperature and the threshold, as is usual practice. These numbers are too good by an unknown "
+    "amount, and their intervals do not cover the true performance at their stated level; the "
+    "numbers are here to be compared with a nested run of the same data. In this report, outer "
+    "test rows are the rows of those folds."
 )
 OPTIMISTIC = (
-    "Optimistic: these rows also chose the hyper-parameters, the number of epochs, the temperature "
-    "and the threshold. They describe the search; the test rows describe performance."
+    "Optimistic: these rows were also used to choose the hyper-parameters, the number of epochs, "
+    "the temperature and the threshold. Their numbers describe the search; the numbers of the test "
+    "rows describe performance."
 )
 RESEARCH_ONLY = "A research result. Not a medical device; not for clinical use."
 
 
 def metric_name(metric: str, classes: int) -> str:
-    """How an overall metric is called in print; ``macro`` where it is a mean over classes."""
+    """Printed name of an overall metric; it begins with Macro if it is a mean over classes."""
     name = _NAMES.get(metric, metric.replace("_", " "))
     if metric in _ALWAYS_MACRO or (classes > 2 and metric in _MACRO_OF_SEVERAL):
         return f"Macro {name if name in ('F1', 'ROC-AUC') else name.lower()}"
@@ -78,24 +85,24 @@ def metric_name(metric: str, classes: int) -> str:
 
 
 def metric_phrase(metric: str, classes: int) -> str:
-    """The same name in the middle of a sentence."""
+    """Name of an overall metric for the middle of a sentence, without a capital."""
     name = metric_name(metric, classes)
     return name if name.startswith(("ROC", "F1")) else name[0].lower() + name[1:]
 
 
 def class_metric_name(metric: str) -> str:
-    """How a metric of one class against the rest is called in print."""
+    """Printed name of a metric of one class against the rest."""
     return _NAMES.get(metric, metric.replace("_", " "))
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Fixed decimals with a true minus sign; never a negative zero."""
+    """Number with fixed decimals and a true minus sign; it is never a negative zero."""
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
-def span(entry: Json) -> str:
-    """``(0.68–0.94)``, or ``(no interval)`` where none could be had."""
+def interval_text(entry: Json) -> str:
+    """Interval such as ``(0.68–0.94)``, or ``(no interval)`` if the entry has none."""
     if entry["low"] is None or entry["high"] is None:
         return "(no interval)"
     low, high = number(entry["low"]), number(entry["high"])
@@ -103,14 +110,18 @@ def span(entry: Json) -> str:
 
 
 def value(entry: Json | None) -> str:
-    """``0.86 (0.68–0.94)``; a dash where nothing could be estimated."""
+    """Estimate with interval such as ``0.86 (0.68–0.94)``; a dash if there is no estimate."""
     if entry is None or entry["estimate"] is None:
         return "–"
-    return f"{number(entry['estimate'])} {span(entry)}"
+    return f"{number(entry['estimate'])} {interval_text(entry)}"
 
 
-def signed(change: Json, level: str = "") -> str:
-    """``+0.031 (−0.010 to 0.072)``, a difference; ``level`` goes before its interval."""
+def signed_difference(change: Json, level: str = "") -> str:
+    """Difference such as ``+0.031 (−0.010 to 0.072)``.
+
+    Args:
+        level: text before the lower bound, e.g. ``95 % CI``.
+    """
     if change["estimate"] is None:
         return "–"
     size = f"{'+' if change['estimate'] > 0 else ''}{number(change['estimate'], 3)}"
@@ -119,62 +130,66 @@ def signed(change: Json, level: str = "") -> str:
     return f"{size} ({level}{number(change['low'], 3)} to {number(change['high'], 3)})"
 
 
-def sentence_value(entry: Json) -> str:
-    """``0.86 (95 % CI 0.68–0.94, patients)``, for running text."""
+def sentence_estimate(entry: Json) -> str:
+    """Estimate for running text, such as ``0.86 (95 % CI over patients 0.68–0.94)``."""
     if entry["estimate"] is None:
         return f"not estimated ({entry.get('reason') or 'no data'})"
     if entry["low"] is None:
         return f"{number(entry['estimate'])} (no interval: {entry.get('reason')})"
-    inside = span(entry).strip("()")
+    inside = interval_text(entry).strip("()")
     level = f"{100 * float(entry['level']):.0f}"
-    return f"{number(entry['estimate'])} ({level} % CI {inside}, patients)"
+    return f"{number(entry['estimate'])} ({level} % CI over patients {inside})"
 
 
 def plural(count: int, noun: str) -> str:
-    """``1 patient``, ``12,345 images``."""
+    """Count with its noun, such as ``1 patient`` or ``12,345 images``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
-def counted(numbers: Json, rows: RowSet = "dataset") -> str:
-    """``110 patients, 272 images`` of the whole data set, or behind the numbers of a side."""
+def sample_size(numbers: Json, rows: RowSet = "dataset") -> str:
+    """Sample size such as ``110 patients, 272 images``.
+
+    Args:
+        rows: the whole data set, the outer test rows or the inner out-of-fold rows.
+    """
     data = numbers[rows]
     return f"{plural(data['patients'], 'patient')}, {plural(data['images'], 'image')}"
 
 
 def finished_folds(numbers: Json) -> str:
-    """``3 of 5 outer folds``."""
+    """Finished of planned outer folds, such as ``3 of 5 outer folds``."""
     protocol = numbers["protocol"]
     planned = int(protocol["outer_folds"]) * int(protocol["repeats"])
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
 def cut_by_time(numbers: Json) -> str:
-    """Which searches a time limit ended, and after how many trials; empty where it ended none."""
+    """Name the searches that a time limit ended, with their trials; empty if it ended none."""
     ends = [
         f"{study} after {sum(numbers['trials'][study].values())}"
         for study in numbers["cut_by_time"]
     ]
     if not ends:
         return ""
+    planned = plural(int(numbers["protocol"]["trials"]), "trial")
     return (
-        f"The search was cut by time, before {plural(int(numbers['protocol']['trials']), 'trial')} "
-        f"a study: {', '.join(ends)}. How far it came depends on the machine, and the results "
-        "with it."
+        f"A time limit ended the search before {planned} per study: {', '.join(ends)}. How many "
+        "trials were done depends on the machine, and so do the results."
     )
 
 
 def biased(protocol: Mapping[str, object]) -> bool:
-    """Whether the rows that score also chose the configuration (``--protocol non-nested``)."""
+    """Whether the same rows scored and chose the configuration (``--protocol non-nested``)."""
     return protocol.get("protocol") == "non-nested"
 
 
-def covers(numbers: Json) -> str:
-    """What the intervals cover and what they do not."""
-    return DO_NOT_COVER if biased(numbers["protocol"]) else COVERS
+def coverage_sentence(numbers: Json) -> str:
+    """Sentence on what the intervals cover and what they do not cover."""
+    return NO_COVERAGE if biased(numbers["protocol"]) else COVERAGE
 
 
 def stamps(numbers: Json) -> tuple[str, ...]:
-    """What must be read before any number: bias, synthetic data, an unfinished run."""
+    """Stamps to read before any number: bias, synthetic data, an unfinished run."""
     marks = []
     if biased(numbers["protocol"]):
         marks.append("BIASED: NOT NESTED")
@@ -185,31 +200,31 @@ def stamps(numbers: Json) -> tuple[str, ...]:
     return tuple(marks)
 
 
-def procedure(numbers: Json) -> str:
-    """What the estimate is an estimate of, in words."""
+def procedure_sentence(numbers: Json) -> str:
+    """Sentence on what the estimate describes: the procedure, not the delivered model."""
     if biased(numbers["protocol"]):
-        return BIASED
+        return BIAS
     protocol = numbers["protocol"]
     folds = int(protocol["outer_folds"])
     share = f"{100 * (1 - 1 / folds):.0f}"
     if protocol.get("final") == "ensemble":
-        return OF_THE_MEMBERS.format(share=share, count=folds * int(protocol["repeats"]))
-    return OF_THE_PROCEDURE.format(share=share)
+        return ENSEMBLE_ESTIMATE.format(share=share, count=folds * int(protocol["repeats"]))
+    return REFITTED_ESTIMATE.format(share=share)
 
 
-def views(numbers: Json) -> str:
-    """What test-time augmentation averages over; empty where there is none."""
+def tta_sentence(numbers: Json) -> str:
+    """Sentence on test-time augmentation, with a leading space; empty if there is none."""
     count = int(numbers["protocol"].get("tta", 0))
     if not count:
         return ""
     return (
-        f" Test-time augmentation: every probability, in the search, in the test and in the model "
-        f"that ships, is the mean over the image and {plural(count, 'augmented view')} of it."
+        f" Test-time augmentation: every probability in the search, in the test and of the "
+        f"delivered model is the mean over the image and {plural(count, 'augmented view')} of it."
     )
 
 
-def searched(numbers: Json) -> list[tuple[str, Json]]:
-    """Every finished study and what it chose; an ensemble that ships is no study."""
+def searched_studies(numbers: Json) -> list[tuple[str, Json]]:
+    """Name and choices of every finished study; a delivered ensemble is not a study."""
     final = numbers["final"]
     return [
         *((fold["fold"], fold) for fold in numbers["outer"]),

@@ -26,7 +26,11 @@ from outerfold.pipelines.encoders.divide import divide
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.activations import Division, trunk_source
 from outerfold.pipelines.images.embed import embedded_squares
-from outerfold.reports.sections.comparison import compare_runs, comparison_table, sentence
+from outerfold.reports.sections.comparison import (
+    compare_runs,
+    comparison_sentence,
+    comparison_table,
+)
 from outerfold.storage.records import Features
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -220,7 +224,7 @@ def compared(name: str, out: Path) -> list[str]:
     shown = comparison_table(found)
     return [
         f"## {name}",
-        sentence(found),
+        comparison_sentence(found),
         table(list(shown.header), [list(r) for r in shown.rows]),
         " ".join(shown.notes),
     ]

@@ -28,7 +28,7 @@ from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import ENCODER_FILE, encoder_card
 from outerfold.pipelines.saved.predictor import read_shipped
 from outerfold.reports.intervals.coded_rows import code_rows as read_rows
-from outerfold.reports.intervals.jackknife import spread
+from outerfold.reports.intervals.jackknife import jackknife_error
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.intervals.overall import overall
 from outerfold.reports.results.entries import TUNED
@@ -264,7 +264,9 @@ def truth_of(
         others.classes,
     )
     found = overall_leave_outs(read_rows(rows))
-    return {name: (leave.estimate, spread(leave.without)[0]) for name, leave in found.items()}
+    return {
+        name: (leave.estimate, jackknife_error(leave.without)[0]) for name, leave in found.items()
+    }
 
 
 def sources() -> str:

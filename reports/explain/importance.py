@@ -13,11 +13,11 @@ from outerfold.reports.blocks import Table
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval, paired_interval
 from outerfold.reports.intervals.leave_one_out import LeaveOut, auc_leave_out
-from outerfold.reports.intervals.support import overall_basis
+from outerfold.reports.intervals.support import overall_support
 from outerfold.reports.results.entries import TUNED, entry
-from outerfold.reports.results.results import plain
+from outerfold.reports.results.results import to_json_types
 from outerfold.reports.sections.comparison import PAIRED
-from outerfold.reports.wording import Json, metric_name, plural, signed, value
+from outerfold.reports.wording import Json, metric_name, plural, signed_difference, value
 from outerfold.storage.records import Predictions
 
 IMAGE, COLUMNS = "image", "columns"
@@ -45,7 +45,7 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
     patient jackknife: the same patient is left out of both.
     """
     rows = code_rows(whole)
-    full, basis = auc_leave_out(rows), overall_basis(rows, "roc_auc")
+    full, basis = auc_leave_out(rows), overall_support(rows, "roc_auc")
     entries = []
     for one in altered:
         without = _mean([auc_leave_out(code_rows(scored)) for scored in one.scored])
@@ -64,7 +64,7 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
                 "loss": entry(paired_interval(loss, basis, tuned=TUNED, level=level)),
             }
         )
-    found: Json = plain(
+    found: Json = to_json_types(
         {
             "metric": "roc_auc",
             **_sizes(rows),
@@ -78,7 +78,7 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
 def contribution_table(found: Json, marks: Sequence[str] = ()) -> Table:
     """A row an alteration: ROC-AUC that is left, the loss, and what it says."""
     rows = [
-        (_name(one), value(one["without"]), signed(one["loss"]), loss_words(one["loss"]))
+        (_name(one), value(one["without"]), signed_difference(one["loss"]), loss_words(one["loss"]))
         for one in found["losses"]
     ]
     name = metric_name(found["metric"], found["classes"])

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.explain.cases import Case
 from outerfold.reports.explain.importance import contribution_table
-from outerfold.reports.results.results import plain
+from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
     RESEARCH_ONLY,
     Json,
-    counted,
     finished_folds,
     number,
     plural,
+    sample_size,
     stamps,
 )
 from outerfold.storage.records import Run
@@ -122,7 +122,7 @@ def picture(inside: Inside, numbers: Json, label: int) -> Picture:
         "patient twice. Left the image at the size the encoder sees, right its heat map, brighter "
         "where it is hotter. "
         f"Shown: {plural(patients, 'patient')}, {plural(images, 'image')}, chosen from outer test "
-        f"rows of {counted(numbers, 'tested')}; {finished_folds(numbers)}. Chosen cases are no "
+        f"rows of {sample_size(numbers, 'tested')}; {finished_folds(numbers)}. Chosen cases are no "
         "sample: nothing about how often the model looks where can be read off them.",
     )
 
@@ -138,7 +138,7 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
         ),
         Paragraph(READING),
         Paragraph(
-            f"{explained(inside)}Outer test rows only: {counted(numbers, 'tested')}; "
+            f"{explained(inside)}Outer test rows only: {sample_size(numbers, 'tested')}; "
             f"{finished_folds(numbers)}.{first}"
         ),
         *(Paragraph(METHODS[method]) for method in used),
@@ -232,7 +232,7 @@ def described(one: Shown) -> str:
 
 def inside_numbers(inside: Inside, numbers: Json) -> Json:
     """The contents of ``inside.json`` (schema 1)."""
-    found: Json = plain(
+    found: Json = to_json_types(
         {
             "schema": SCHEMA,
             "run": inside.run.name,

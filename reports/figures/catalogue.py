@@ -21,13 +21,13 @@ from outerfold.reports.figures.scores import (
 from outerfold.reports.figures.style import Draw
 from outerfold.reports.figures.training import training_loss
 from outerfold.reports.wording import (
-    COVERS,
+    COVERAGE,
     OPTIMISTIC,
     Json,
     RowSet,
-    counted,
-    covers,
+    coverage_sentence,
     finished_folds,
+    sample_size,
     stamps,
 )
 
@@ -131,7 +131,7 @@ FIGURES = (
         test_confusion,
         "Confusion matrix of the outer test rows.",
         _MATRIX + _MATRIX_COUNTS,
-        f"{_INTERVAL} {COVERS}",
+        f"{_INTERVAL} {COVERAGE}",
         rows="tested",
     ),
     FigureSpec(
@@ -147,7 +147,7 @@ FIGURES = (
         test_curves,
         "ROC and precision-recall curves of the outer test rows, one class against the rest.",
         _CURVES,
-        f"{_INTERVAL} {COVERS}",
+        f"{_INTERVAL} {COVERAGE}",
         rows="tested",
     ),
     FigureSpec(
@@ -160,7 +160,7 @@ FIGURES = (
         "the row. (e) The score that each search reported against the score of the same procedure "
         "on its outer test rows; their mean difference is the optimism. (f) ROC curves of the "
         "outer test rows, one class against the rest.",
-        f"{_INTERVAL} {COVERS}",
+        f"{_INTERVAL} {COVERAGE}",
         kind="png",
         rows="tested",
     ),
@@ -186,5 +186,5 @@ def _label(plate: FigureSpec, index: int) -> str:
 
 
 def _description(plate: FigureSpec, numbers: Json) -> tuple[str, str, str]:
-    count = f"n = {counted(numbers, plate.rows)}; {finished_folds(numbers)}."
-    return plate.reading.strip(), count, plate.closing.replace(COVERS, covers(numbers))
+    count = f"n = {sample_size(numbers, plate.rows)}; {finished_folds(numbers)}."
+    return plate.reading.strip(), count, plate.closing.replace(COVERAGE, coverage_sentence(numbers))

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from outerfold.reports.figures.style import empty, panel, sheet, titled
 from outerfold.reports.render.palette import CLASS_COLOURS, INK
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import Json, searched
+from outerfold.reports.wording import Json, searched_studies
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:
@@ -90,7 +90,7 @@ def _class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
 
 
 def _by_fold(evidence: Evidence, key: str, title: str) -> Figure:
-    sides = searched(evidence.numbers)
+    sides = searched_studies(evidence.numbers)
     if not sides:
         return empty(evidence)
     fig = sheet(0.75 + 0.3 * len(sides))

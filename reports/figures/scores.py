@@ -13,7 +13,7 @@ from matplotlib.ticker import MultipleLocator
 from outerfold.reports.figures.style import empty, keyed, panel, sheet, titled
 from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import Json, number, span, value
+from outerfold.reports.wording import Json, interval_text, number, value
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 Curve = Callable[[IntArray, FloatArray], FloatArray]
@@ -82,7 +82,7 @@ def _cell(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -
     recall = numbers["per_class"][name]["recall"]
     if recall["estimate"] is None:
         return count
-    return f"{number(recall['estimate'])}\n{span(recall)}\n{count}"
+    return f"{number(recall['estimate'])}\n{interval_text(recall)}\n{count}"
 
 
 def _name_cells(axes: Axes, classes: tuple[str, ...], *, small: bool) -> None:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import RowSet, counted, stamps
+from outerfold.reports.wording import RowSet, sample_size, stamps
 
 Draw = Callable[[Evidence], Figure]
 
@@ -124,7 +124,7 @@ def _framed(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:
     fig.text(
         0.008,
         0.07 / height,
-        f"{evidence.run.name} · {_ROWS[rows]} · {counted(evidence.numbers, rows)}",
+        f"{evidence.run.name} · {_ROWS[rows]} · {sample_size(evidence.numbers, rows)}",
         fontsize=6.5,
         color=QUIET,
         ha="left",

@@ -1,4 +1,4 @@
-"""The corrected t of Nadeau & Bengio: valid for five folds, and wide."""
+"""Corrected t interval of Nadeau & Bengio: valid for five folds, and wide."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from outerfold.reports.intervals.jackknife import (
     NO_SPREAD,
     ConfidenceInterval,
     logit_interval,
-    quantile,
+    t_quantile,
 )
 
-SAYS_SO = "with repeats the corrected t covers less than it says; degrees of freedom of one repeat"
+REPEATS_NOTE = (
+    "with repeats the corrected t covers less than its level; the degrees of freedom are those of "
+    "one repeat"
+)
 
 
 def nadeau_bengio(
@@ -24,14 +27,17 @@ def nadeau_bengio(
     repeats: int = 1,
     upper: float = 1.0,
 ) -> ConfidenceInterval:
-    """Interval for a cross-validated mean that allows for folds sharing training rows.
+    """Interval for a mean over folds, corrected for training rows that the folds share.
 
-    Variance S^2 (1/J + test_share) for J scores, carried to the logit scale; the degrees of
-    freedom are those of one repeat's folds.
+    The variance is S^2 (1/J + test_share) for J scores, transferred to the logit scale; the
+    degrees of freedom are those of one repeat's folds.
 
     Args:
-        scores: (folds x repeats,) one score a fold in 0..``upper``; NaN drops out.
-        test_share: rows tested over rows trained; 0.25 for five folds.
+        scores: (folds x repeats,) one score per fold in 0..``upper``; NaN is left out.
+        test_share: test rows divided by training rows; 0.25 for five folds.
+        level: nominal coverage.
+        repeats: number of repeats of the folds.
+        upper: largest value of the metric.
 
     Raises:
         ValueError: ``test_share`` is not positive.
@@ -39,13 +45,13 @@ def nadeau_bengio(
     Reference: Nadeau & Bengio (2003), Machine Learning 52, section 4.
     """
     method = "Nadeau-Bengio corrected t, logit"
-    notes = (SAYS_SO,) if repeats > 1 else ()
+    notes = (REPEATS_NOTE,) if repeats > 1 else ()
     by_fold = tuple(float(value) for value in scores)
     mean, se, df = _mean_and_error(by_fold, test_share, repeats)
     reason = _refusal(mean / upper, se)
     if reason is not None:
         return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
-    low, high = logit_interval(mean / upper, quantile(df, level) * se / upper)
+    low, high = logit_interval(mean / upper, t_quantile(df, level) * se / upper)
     return ConfidenceInterval(mean, low * upper, high * upper, level, method, by_fold, None, notes)
 
 
@@ -56,37 +62,42 @@ def optimism(
     repeats: int = 1,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """How much the search's own best score promised beyond what its outer fold delivered.
+    """Interval for the optimism: the search's own best score minus the score on the outer fold.
 
     Args:
         inner_scores, outer_scores: (folds x repeats,) of the same metric, fold by fold.
+        repeats: number of repeats of the folds.
+        level: nominal coverage.
 
     Raises:
         ValueError: the two differ in length.
     """
     if len(inner_scores) != len(outer_scores):
         raise ValueError(
-            f"optimism is inner minus outer score fold by fold, "
+            f"optimism is the inner minus the outer score of each fold, "
             f"found {len(inner_scores)} and {len(outer_scores)} scores"
         )
     by_fold = tuple(float(i - o) for i, o in zip(inner_scores, outer_scores, strict=True))
     method = "Nadeau-Bengio corrected t, linear"
-    notes = (SAYS_SO,) if repeats > 1 else ()
+    notes = (REPEATS_NOTE,) if repeats > 1 else ()
     folds = len(by_fold) // repeats
     mean, se, df = _mean_and_error(by_fold, 1 / max(folds - 1, 1), repeats)
     reason = None if se > NO_SPREAD else _refusal(0.5, se)
     if reason is not None:
         return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
-    half = quantile(df, level) * se
+    half = t_quantile(df, level) * se
     return ConfidenceInterval(mean, mean - half, mean + half, level, method, by_fold, None, notes)
 
 
 def _mean_and_error(
     scores: Sequence[float], test_share: float, repeats: int
 ) -> tuple[float, float, float]:
-    """Mean, corrected standard error (NaN below two scores), degrees of freedom."""
+    """Mean, corrected standard error (NaN below two finite scores), degrees of freedom."""
     if not test_share > 0:
-        raise ValueError(f"test_share is rows tested over rows trained, found {test_share}")
+        raise ValueError(
+            f"test_share is test rows divided by training rows and must be positive, "
+            f"found {test_share}"
+        )
     there = np.array([value for value in scores if np.isfinite(value)])
     if len(there) < 2:
         return (float(there[0]) if len(there) else float("nan")), float("nan"), 1.0
@@ -98,5 +109,5 @@ def _refusal(share: float, se: float) -> str | None:
     if not np.isfinite(se):
         return "fewer than two folds have a score"
     if not 0 < share < 1 or se < NO_SPREAD:
-        return "every fold scored alike, so folds show no spread"
+        return "all folds have the same score, so there is no spread over folds"
     return None

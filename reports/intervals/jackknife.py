@@ -1,15 +1,15 @@
-"""From an estimate without each patient to an interval that covers.
+"""Confidence intervals from the patient jackknife.
 
-A jackknife over patients with the models fixed sees which patients were sampled, not what the
-models would have been with other patients. The standard error is stretched for that, by 1.25 for
-a fixed configuration and 1.4 where an inner loop chose anything. Both are empirical constants
-(``benchmarks/coverage/coverage.py``); nested cross-validation finds 1.20-1.29 for the same
-inflation (Bates, Hastie & Tibshirani 2024, arXiv 2104.00673).
+A jackknife over patients with the models fixed measures the effect of which patients were sampled,
+but not that other patients would have given other models. The standard error is multiplied for
+that by 1.25 for a fixed configuration, and by 1.4 if an inner loop chose anything. Both are
+empirical constants (``benchmarks/coverage/coverage.py``); nested cross-validation finds 1.20-1.29
+for the same inflation (Bates, Hastie & Tibshirani 2024, arXiv 2104.00673).
 
-No constant stands for a learnt threshold, which may move specificity by more than all patients
-do. Its variance is measured: every fold's threshold is applied to all rows, and the variance of
-the metric over them is added. Without it specificity was covered 53 % of the time (400 patients,
-prevalence 0.1, Youden's threshold; 300 replicates), with it 93-95 %.
+No constant covers a learnt threshold, which may change specificity by more than all patients do.
+Its variance is measured: every fold's threshold is applied to all rows, and the variance of the
+metric over these thresholds is added. Without it the intervals of specificity covered in 53 % of
+300 replicates (400 patients, prevalence 0.1, Youden's threshold), with it in 93-95 %.
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ from scipy.special import expit, logit, ndtri, stdtrit
 
 from outerfold.reports.intervals.leave_one_out import LeaveOut
 from outerfold.reports.intervals.support import Support
+from outerfold.reports.wording import plural
 from outerfold.storage.records import FloatArray
 
 STRETCH_FIXED = 1.25
 STRETCH_TUNED = 1.4
 FEWEST = 5
 CAUTION_BELOW = 15
-BY_FOLDS = ", thresholds of folds"
+THRESHOLDS_ADDED = ", variance of fold thresholds added"
 NO_SPREAD = 1e-12
-"""A standard error below this is rounding."""
+"""A standard error below this is a rounding error."""
 
 
 @dataclass(frozen=True)
 class ConfidenceInterval:
-    """An estimate and how far it can be trusted.
+    """An estimate with its confidence interval.
 
     Attributes:
-        estimate: in the metric's own unit; NaN where it is undefined.
-        low, high: None where no interval can be had, and then ``reason`` says why.
+        estimate: in the metric's own unit; NaN if it is undefined.
+        low, high: bounds; None if there is no interval, and ``reason`` then gives the cause.
         level: nominal coverage, 0.95 for 95 %.
-        method: in words a reader of a table understands.
+        method: name of the method, for a reader of a table.
         by_fold: the metric of each fold alone, in order of repeat and fold; NaN where undefined.
             Its spread is not a confidence interval.
+        reason: why there is no interval; None if there is one.
         notes: cautions to print beside the number.
     """
 
@@ -56,12 +58,12 @@ class ConfidenceInterval:
     notes: tuple[str, ...] = ()
 
 
-def spread(without: FloatArray) -> tuple[float, float]:
-    """Standard error and degrees of freedom of an estimate from (patients,) leave-outs.
+def jackknife_error(without: FloatArray) -> tuple[float, float]:
+    """Jackknife standard error and degrees of freedom from leave-out estimates (patients,).
 
-    SE^2 = (n-1)/n sum d^2. The degrees of freedom, 2n / (kurtosis - 1) clipped to [1.5, n-1], are
-    those of a chi-squared variance with the moments of d^2: a handful of patients that decide the
-    estimate lower them without being told.
+    SE^2 = (n-1)/n sum d^2, where d is a leave-out estimate minus their mean. The degrees of
+    freedom, 2n / (kurtosis - 1) clipped to [1.5, n-1], are those of a chi-squared variance with
+    the moments of d^2: they are low if a few patients decide the estimate.
     """
     n = len(without)
     gaps = without - without.mean()
@@ -74,11 +76,15 @@ def spread(without: FloatArray) -> tuple[float, float]:
 
 
 def total_error(leave: LeaveOut, stretch: float, upper: float) -> tuple[float, float]:
-    """Standard error and degrees of freedom of patients, training and thresholds together.
+    """Standard error and degrees of freedom for patients, training and thresholds together.
 
-    In units of ``upper``. Degrees of freedom of a sum of variances: Satterthwaite (1946).
+    The degrees of freedom of a sum of variances follow Satterthwaite (1946).
+
+    Args:
+        stretch: factor of the patients' standard error, for the variation of training.
+        upper: largest value of the metric; the standard error is in units of it.
     """
-    se, df = spread(leave.without / upper)
+    se, df = jackknife_error(leave.without / upper)
     patients, moved = (stretch * se) ** 2, leave.moved / upper**2
     if moved == 0:
         return stretch * se, df
@@ -87,15 +93,24 @@ def total_error(leave: LeaveOut, stretch: float, upper: float) -> tuple[float, f
     return float(np.sqrt(patients + moved)), float(joint)
 
 
-def quantile(df: float, level: float) -> float:
-    """Two-sided t quantile; 2.78 for 4 degrees of freedom and level 0.95."""
+def t_quantile(df: float, level: float) -> float:
+    """Two-sided t quantile; 2.78 for 4 degrees of freedom and level 0.95.
+
+    Raises:
+        ValueError: ``level`` is not between 0 and 1.
+    """
     if not 0 < level < 1:
-        raise ValueError(f"level is a share between 0 and 1 such as 0.95, found {level}")
+        raise ValueError(f"level must be between 0 and 1, such as 0.95, found {level}")
     return float(stdtrit(df, (1 + level) / 2))
 
 
-def wilson(share: float, images: float, z: float) -> tuple[float, float]:
-    """Score interval of a share of ``images`` (Wilson 1927)."""
+def wilson_interval(share: float, images: float, z: float) -> tuple[float, float]:
+    """Score interval of a proportion ``share`` of ``images`` (Wilson 1927).
+
+    Args:
+        images: sample size; an effective size need not be a whole number.
+        z: quantile, 1.96 for 95 %.
+    """
     shrink = 1 + z**2 / images
     centre = (share + z**2 / (2 * images)) / shrink
     half = z / shrink * np.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
@@ -103,7 +118,7 @@ def wilson(share: float, images: float, z: float) -> tuple[float, float]:
 
 
 def logit_interval(share: float, half: float) -> tuple[float, float]:
-    """``share`` +/- ``half`` carried to the logit scale and back; stays inside 0..1."""
+    """Interval ``share`` +/- ``half`` computed on the logit scale, so that it stays in 0..1."""
     reach = half / (share * (1 - share))
     return float(expit(logit(share) - reach)), float(expit(logit(share) + reach))
 
@@ -111,11 +126,12 @@ def logit_interval(share: float, half: float) -> tuple[float, float]:
 def jackknife_interval(
     leave: LeaveOut, support: Support, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
 ) -> ConfidenceInterval:
-    """The patient jackknife of one metric, with its fall-backs.
+    """Patient-jackknife interval of one metric, or the reason why there is none.
 
     Args:
-        tuned: an inner loop chose configuration, epochs or threshold.
-        notes: printed before those found here.
+        tuned: whether an inner loop chose the configuration, the epochs or the threshold.
+        level: nominal coverage.
+        notes: cautions to print before those that this function adds.
     """
     by_fold = tuple(float(value) for value in leave.by_fold)
     method = "patient jackknife"
@@ -133,17 +149,23 @@ def jackknife_interval(
 def paired_interval(
     change: LeaveOut, support: Support, *, tuned: bool, level: float
 ) -> ConfidenceInterval:
-    """The patient jackknife of a difference of one metric between two models of the same rows."""
+    """Patient-jackknife interval of one metric's difference between two models of the same rows.
+
+    Args:
+        change: the first minus the second, for all rows and without each patient.
+        tuned: whether an inner loop chose the configuration, the epochs or the threshold.
+        level: nominal coverage.
+    """
     by_fold = tuple(float(value) for value in change.by_fold)
     stretch = STRETCH_TUNED if tuned else STRETCH_FIXED
-    method = f"paired patient jackknife, linear, stretch {stretch}"
+    method = f"paired patient jackknife, linear, standard error × {stretch}"
     reason = _refusal(change, support)
-    if reason is None and spread(change.without)[0] == 0:
-        reason = "the two differ by the same without each patient, so patients show no spread"
+    if reason is None and jackknife_error(change.without)[0] == 0:
+        reason = "the difference is the same without each patient, so there is no spread"
     if reason is not None:
         return ConfidenceInterval(change.estimate, None, None, level, method, by_fold, reason)
     error, df = total_error(change, stretch, 1.0)
-    half = error * quantile(df, level)
+    half = error * t_quantile(df, level)
     low, high = (
         max(-support.upper, change.estimate - half),
         min(support.upper, change.estimate + half),
@@ -156,40 +178,45 @@ def paired_interval(
 def _caution(support: Support) -> tuple[str, ...]:
     if support.fewest >= CAUTION_BELOW:
         return ()
-    return (f"caution, {support.fewest} patients {support.who}",)
+    return (f"caution: only {plural(support.fewest, 'patient')} {support.who}",)
 
 
 def _refusal(leave: LeaveOut, support: Support) -> str | None:
     if support.fewest < FEWEST:
-        return f"{support.fewest} patients {support.who}, an interval needs {FEWEST}"
+        return f"{plural(support.fewest, 'patient')} {support.who}, but an interval needs {FEWEST}"
     if not support.patients:
-        return "never predicted as this class"
+        return "no image is predicted as this class"
     if not np.isfinite(leave.estimate):
-        return "undefined: a class is missing"
+        return "the metric is undefined, because a class is missing"
     if not np.isfinite(leave.without).all():
-        return "the estimate hangs on a single patient"
+        return "the estimate is undefined without one of the patients"
     return None
 
 
 def _instability(leave: LeaveOut, method: str) -> tuple[str, ...]:
     moved = float(np.sqrt(leave.moved))
-    if not method.endswith(BY_FOLDS) or moved <= spread(leave.without)[0]:
+    if not method.endswith(THRESHOLDS_ADDED) or moved <= jackknife_error(leave.without)[0]:
         return ()
-    return (f"unstable: the folds' thresholds alone spread it by {moved:.3f} (sd)",)
+    return (f"unstable: standard deviation of {moved:.3f} from the folds' thresholds alone",)
 
 
 def _bounds(
     leave: LeaveOut, support: Support, stretch: float, level: float
 ) -> tuple[float, float, str]:
     error, df = total_error(leave, stretch, support.upper)
-    share, q = leave.estimate / support.upper, quantile(df, level)
-    words = f"patient jackknife, {{}}, stretch {stretch}{BY_FOLDS if leave.moved else ''}"
+    share, q = leave.estimate / support.upper, t_quantile(df, level)
+    added = THRESHOLDS_ADDED if leave.moved else ""
+    words = f"patient jackknife, {{}}, standard error × {stretch}{added}"
     if error == 0 or (support.scale != "linear" and not 0 < share < 1):
-        low, high = wilson(np.clip(share, 0, 1), support.patients, float(ndtri((1 + level) / 2)))
+        # No spread, or an estimate of 0 or 1: each patient counts as one independent row.
+        low, high = wilson_interval(
+            np.clip(share, 0, 1), support.patients, float(ndtri((1 + level) / 2))
+        )
         words = f"Wilson, {support.patients} patients"
     elif support.scale == "wilson":
-        worth = np.clip(share * (1 - share) / error**2, 1, support.images)
-        low, high = wilson(share, float(worth), q)
+        # The sample size at which a binomial proportion has this standard error.
+        effective = np.clip(share * (1 - share) / error**2, 1, support.images)
+        low, high = wilson_interval(share, float(effective), q)
     elif support.scale == "logit":
         low, high = logit_interval(share, q * error)
     else:

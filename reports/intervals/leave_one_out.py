@@ -1,8 +1,9 @@
-"""Every metric with each patient left out in turn, models fixed, without a loop over patients.
+"""Metrics with each patient left out in turn, models fixed, without a loop over patients.
 
-Counts, squared errors and calibration gaps add up over images, so a patient is subtracted. A
-ROC-AUC loses the pairs that hold one of the patient's images; an average precision is rebuilt
-from prefix sums. Time is O(n log n) a class, memory O(n + patients x folds).
+Counts, squared errors and calibration gaps are sums over images, so a patient's part is
+subtracted. A ROC-AUC loses the pairs that contain one of the patient's images; an average
+precision is rebuilt from prefix sums. Time is O(n log n) per class, memory
+O(n + patients x folds).
 """
 
 from __future__ import annotations
@@ -26,21 +27,23 @@ from outerfold.reports.intervals.thresholds import fold_thresholds
 from outerfold.storage.records import FloatArray, IntArray
 
 POOL_BELOW = 5
-"""Average precision is of pooled folds where a fold has fewer patients with the class."""
+"""Average precision uses pooled folds if a fold has fewer patients with the class than this."""
 CHUNK = 4096
+"""Patients left out at a time, which limits memory."""
 RankMetric = Callable[[BoolArray, FloatArray, IntArray, int], tuple[float, FloatArray]]
 
 
 @dataclass(frozen=True, eq=False)
 class LeaveOut:
-    """One metric and what becomes of it without each patient.
+    """One metric: its estimate, and its estimate without each patient.
 
     Attributes:
-        without: (patients,) the estimate with that patient's images left out.
-        by_fold: (folds,) the metric of each fold alone; NaN where a fold lacks a class.
-        pooled: from the rows of all folds of a repeat together, not a mean over folds.
+        without: (patients,) estimate with that patient's images left out.
+        by_fold: (folds,) metric of each fold alone; NaN where a fold lacks a class.
+        pooled: whether it comes from the rows of all folds of a repeat together; if not, it is a
+            mean over folds.
         moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
-            where one threshold explains every fold's decisions.
+            if one threshold explains the decisions of every fold.
     """
 
     estimate: float
@@ -51,30 +54,38 @@ class LeaveOut:
 
 
 def overall_leave_outs(rows: CodedRows) -> dict[str, LeaveOut]:
-    """Metrics of all classes together; sensitivity and specificity of two classes only."""
-    found = _pooled(rows, overall_of_sums)
+    """Overall metrics by name; sensitivity and specificity only for two classes."""
+    found = _pooled_leave_outs(rows, overall_from_sums)
     shown = range(1, 2) if rows.two else range(len(rows.classes))
-    return {**_ranked(rows, tuple(shown)), **found}
+    return {**_rank_leave_outs(rows, tuple(shown)), **found}
 
 
 def auc_leave_out(rows: CodedRows) -> LeaveOut:
-    """ROC-AUC of all classes together, as in ``overall_leave_outs``, and nothing else."""
+    """Overall ROC-AUC alone, the same as in ``overall_leave_outs``."""
     shown = tuple(range(1, 2) if rows.two else range(len(rows.classes)))
     return _fold_mean(rows, *_by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names)))
 
 
 def class_leave_outs(rows: CodedRows, index: int) -> dict[str, LeaveOut]:
-    """Metrics of one class against the rest."""
+    """Metrics of class ``index`` against the rest, by name."""
 
     def of_class(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
-        each = class_scores(_table(sums, classes))
+        each = class_scores(_confusion_table(sums, classes))
         return {name: values[..., index] for name, values in each.items()}
 
-    return {**_pooled(rows, of_class), **_ranked(rows, (index,))}
+    return {**_pooled_leave_outs(rows, of_class), **_rank_leave_outs(rows, (index,))}
 
 
 def sums_by(rows: CodedRows, key: IntArray, keys: int) -> FloatArray:
-    """Sums (keys, classes^2 + 1 + bins) that count metrics, Brier and ECE are made of."""
+    """Sums (keys, classes^2 + 1 + bins) from which count metrics, Brier score and ECE follow.
+
+    The columns are the confusion counts, the sum of squared errors, and the sum of calibration
+    gaps in each of the ``ECE_BINS`` bins.
+
+    Args:
+        key: (n,) group of each row, 0..keys-1.
+        keys: number of groups.
+    """
     c = len(rows.classes)
     cells = np.bincount((key * c + rows.labels) * c + rows.predicted, minlength=keys * c * c)
     errors = np.bincount(key, row_errors(rows.labels, rows.probabilities), keys)
@@ -84,28 +95,34 @@ def sums_by(rows: CodedRows, key: IntArray, keys: int) -> FloatArray:
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def over_folds(values: FloatArray, fold_repeat: IntArray) -> FloatArray:
-    """Mean (...,) over folds of each repeat, then over repeats, of (..., folds); NaN drops out."""
+def mean_over_folds(values: FloatArray, fold_repeat: IntArray) -> FloatArray:
+    """Mean (...,) of ``values`` (..., folds), first over each repeat's folds, then over repeats.
+
+    NaN is left out.
+
+    Args:
+        fold_repeat: (folds,) repeat code of each fold.
+    """
     repeats = range(int(fold_repeat.max()) + 1)
-    return mean_there(
-        np.stack([mean_there(values[..., fold_repeat == r]) for r in repeats], axis=-1)
+    return mean_of_finite(
+        np.stack([mean_of_finite(values[..., fold_repeat == r]) for r in repeats], axis=-1)
     )
 
 
-def mean_there(values: FloatArray) -> FloatArray:
-    """Mean (...,) over the last axis of what is not NaN; NaN where nothing is left."""
+def mean_of_finite(values: FloatArray) -> FloatArray:
+    """Mean (...,) of the finite values on the last axis; NaN if there are none."""
     there = np.isfinite(values)
     total, count = np.where(there, values, 0.0).sum(-1), there.sum(-1)
     return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan), dtype=np.float64)
 
 
-def _table(sums: FloatArray, classes: int) -> FloatArray:
+def _confusion_table(sums: FloatArray, classes: int) -> FloatArray:
     return sums[..., : classes**2].reshape(*sums.shape[:-1], classes, classes)
 
 
-def overall_of_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
-    """Metrics (...,) of all classes together from ``sums_by`` (..., terms)."""
-    found = count_scores(_table(sums, classes))
+def overall_from_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
+    """Overall metrics (...,) by name from the sums of ``sums_by`` (..., terms)."""
+    found = count_scores(_confusion_table(sums, classes))
     if classes > 2:
         del found["sensitivity"], found["specificity"]
     images = np.maximum(sums[..., : classes**2].sum(-1), 1)
@@ -114,33 +131,33 @@ def overall_of_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
     return found
 
 
-def _pooled(
+def _pooled_leave_outs(
     rows: CodedRows, metric: Callable[[FloatArray, int], dict[str, FloatArray]]
 ) -> dict[str, LeaveOut]:
     c, key = len(rows.classes), rows.patient * rows.repeats + rows.repeat
     own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, rows.repeats, -1)
     total = own.sum(axis=0)
     alone = metric(sums_by(rows, rows.fold, len(rows.fold_names)), c)
-    estimate = {name: float(mean_there(value)) for name, value in metric(total, c).items()}
+    estimate = {name: float(mean_of_finite(value)) for name, value in metric(total, c).items()}
     chunks = [metric(total - part, c) for part in _chunks(own)]
     moved = [
         metric(sums_by(replace(rows, predicted=decided), rows.repeat, rows.repeats), c)
-        for decided in _decisions(rows)
+        for decided in _fold_decisions(rows)
     ]
     return {
         name: LeaveOut(
             value,
-            np.concatenate([mean_there(chunk[name]) for chunk in chunks]),
+            np.concatenate([mean_of_finite(chunk[name]) for chunk in chunks]),
             alone[name],
             True,
-            float(np.var([mean_there(one[name]) for one in moved], ddof=1)) if moved else 0.0,
+            float(np.var([mean_of_finite(one[name]) for one in moved], ddof=1)) if moved else 0.0,
         )
         for name, value in estimate.items()
     }
 
 
-def _decisions(rows: CodedRows) -> list[IntArray]:
-    """All rows decided (n,) by the threshold of each fold in turn; none where they are one."""
+def _fold_decisions(rows: CodedRows) -> list[IntArray]:
+    """Decisions (n,) for all rows by each fold's threshold; empty if one threshold fits all."""
     positive = rows.probabilities[:, 1]
     return [(positive >= one).astype(np.int64) for one in fold_thresholds(rows)]
 
@@ -150,26 +167,32 @@ def _chunks(values: FloatArray) -> Iterator[FloatArray]:
         yield values[start : start + CHUNK]
 
 
-def _ranked(rows: CodedRows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
+def _rank_leave_outs(rows: CodedRows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
     auc = _by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names))
     ap = _by_part(rows, ap_without, shown, rows.fold, len(rows.fold_names))
     found = {"roc_auc": _fold_mean(rows, *auc), "average_precision": _fold_mean(rows, *ap)}
     if _fewest_in_a_fold(rows, shown) < POOL_BELOW:
         whole, without = _by_part(rows, ap_without, shown, rows.repeat, rows.repeats)
-        pooled = LeaveOut(float(mean_there(whole)), mean_there(without), ap[0], True)
+        pooled = LeaveOut(float(mean_of_finite(whole)), mean_of_finite(without), ap[0], True)
         found["average_precision"] = pooled
     return found
 
 
 def _fold_mean(rows: CodedRows, full: FloatArray, without: FloatArray) -> LeaveOut:
-    estimate = float(over_folds(full, rows.fold_repeat))
-    return LeaveOut(estimate, over_folds(without, rows.fold_repeat), full, False)
+    estimate = float(mean_over_folds(full, rows.fold_repeat))
+    return LeaveOut(estimate, mean_over_folds(without, rows.fold_repeat), full, False)
 
 
 def _by_part(
     rows: CodedRows, metric: RankMetric, shown: tuple[int, ...], part: IntArray, parts: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean over shown classes of each part (parts,); without a patient (patients, parts)."""
+    """Metric of each part (parts,), and without each patient (patients, parts).
+
+    Both are means over the shown classes.
+
+    Args:
+        part: (n,) part of each row (its fold or repeat), 0..parts-1.
+    """
     full, without = np.zeros(parts), np.zeros((rows.patients, parts))
     for p in range(parts):
         at = np.flatnonzero(part == p)

@@ -1,9 +1,9 @@
-"""Every performance figure with an interval that covers: the patient jackknife and its company.
+"""Metrics with confidence intervals over patients: the patient jackknife and other methods.
 
-The estimate is of the procedure, through models trained on the training side of each fold. The
-interval covers which patients were sampled and, approximately, what training would have made of
-others; not other hospitals, scanners or populations, label errors, or choices made after seeing
-the results.
+The estimate describes the procedure, measured with models trained on the training rows of each
+fold. The interval covers patient sampling and, approximately, training variation. It does not
+cover other hospitals, scanners or populations, label errors, or choices made after seeing the
+results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from outerfold.reports.intervals.jackknife import (
     paired_interval,
 )
 from outerfold.reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
-from outerfold.reports.intervals.support import class_basis, overall_basis, remarks, upper
+from outerfold.reports.intervals.support import (
+    class_support,
+    largest_value,
+    overall_support,
+    remarks,
+)
 from outerfold.storage.records import DataError, Predictions
 
 __all__ = [
@@ -42,14 +47,16 @@ PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_pre
 def overall(
     predictions: Predictions, *, tuned: bool, level: float = 0.95
 ) -> dict[str, ConfidenceInterval]:
-    """All overall metrics by name, each with the patient jackknife's interval.
+    """Overall metrics by name, each with its patient-jackknife interval.
 
-    Rank metrics are means over folds; all others are of pooled rows with ``predicted`` as given.
-    Inner out-of-fold predictions are read the same way; where several searches scored a row, each
+    Rank metrics are means over folds; all others use pooled rows with ``predicted`` as given.
+    Inner out-of-fold predictions are used in the same way; if several searches scored a row, each
     search is a repeat. ``ece`` is corrected for bias.
 
     Args:
-        tuned: an inner loop chose anything (stretch 1.4, else 1.25).
+        tuned: whether an inner loop chose anything; the standard error is multiplied by 1.4 if
+            so, else by 1.25.
+        level: nominal coverage.
 
     Raises:
         DataError: no rows, or an image twice in one repeat.
@@ -58,7 +65,7 @@ def overall(
     rows = code_rows(predictions)
     found = overall_leave_outs(rows)
     return {
-        name: _overall_one(rows, name, found[name], tuned, level)
+        name: _overall_interval(rows, name, found[name], tuned, level)
         for name in METRICS
         if name in found
     }
@@ -67,13 +74,21 @@ def overall(
 def per_class(
     predictions: Predictions, *, tuned: bool, level: float = 0.95
 ) -> dict[str, dict[str, ConfidenceInterval]]:
-    """``PER_CLASS`` metrics of each class against the rest, by class name; see ``overall``."""
+    """``PER_CLASS`` metrics of each class against the rest, by class and metric name.
+
+    See ``overall`` for arguments and errors.
+    """
     rows = code_rows(predictions)
-    return {name: _one_class(rows, index, tuned, level) for index, name in enumerate(rows.classes)}
+    return {
+        name: _class_intervals(rows, index, tuned, level) for index, name in enumerate(rows.classes)
+    }
 
 
 def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, ConfidenceInterval]:
-    """Nadeau-Bengio's interval of every overall metric's mean over folds, kept for comparison."""
+    """Nadeau-Bengio interval of every overall metric's mean over folds, for comparison.
+
+    See ``overall`` for errors.
+    """
     rows = code_rows(predictions)
     folds = len(rows.fold_names) / rows.repeats
     return {
@@ -82,7 +97,7 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, C
             test_share=1 / max(folds - 1, 1),
             level=level,
             repeats=rows.repeats,
-            upper=upper(rows, name),
+            upper=largest_value(rows, name),
         )
         for name, leave in overall_leave_outs(rows).items()
     }
@@ -91,16 +106,21 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, C
 def paired_difference(
     predictions_a: Predictions, predictions_b: Predictions, *, tuned: bool, level: float = 0.95
 ) -> dict[str, ConfidenceInterval]:
-    """A minus B in every overall metric, the same patient left out of both.
+    """Difference A minus B in every overall metric, the same patient left out of both.
 
-    Two configurations are compared this way and never by whether their intervals overlap. The
-    variances of learnt thresholds are added as if the two had learnt them apart.
+    Two configurations are compared in this way, never by whether their intervals overlap. The
+    variances of learnt thresholds are added as if the two thresholds were independent.
+
+    Args:
+        tuned: whether an inner loop chose anything, see ``overall``.
+        level: nominal coverage.
 
     Raises:
-        DataError: the two are not of the same rows, patients, labels, folds and repeats.
+        DataError: the two differ in rows, classes, patients, labels, folds or repeats.
+        LeakError: a patient in two folds of one repeat.
     """
-    a, b = _in_order(predictions_a), _in_order(predictions_b)
-    _same_rows(a, b)
+    a, b = _sort_rows(predictions_a), _sort_rows(predictions_b)
+    _check_same_rows(a, b)
     rows, second = code_rows(a), overall_leave_outs(code_rows(b))
     found = {}
     for name, one in overall_leave_outs(rows).items():
@@ -112,30 +132,30 @@ def paired_difference(
             one.pooled,
             one.moved + other.moved,
         )
-        basis = overall_basis(rows, name)
+        basis = overall_support(rows, name)
         found[name] = paired_interval(change, basis, tuned=tuned, level=level)
     return found
 
 
-def _overall_one(
+def _overall_interval(
     rows: CodedRows, name: str, leave: LeaveOut, tuned: bool, level: float
 ) -> ConfidenceInterval:
     notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
     if name == "ece":
-        notes = (*notes, f"approximate; {leave.estimate:.3f} before correction for bias")
+        notes = (*notes, f"approximate; {leave.estimate:.3f} before the correction for bias")
         leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
-    basis = overall_basis(rows, name)
+    basis = overall_support(rows, name)
     return jackknife_interval(leave, basis, tuned=tuned, level=level, notes=notes)
 
 
-def _one_class(
+def _class_intervals(
     rows: CodedRows, index: int, tuned: bool, level: float
 ) -> dict[str, ConfidenceInterval]:
     found = class_leave_outs(rows, index)
     return {
         name: jackknife_interval(
             found[name],
-            class_basis(rows, index, name),
+            class_support(rows, index, name),
             tuned=tuned,
             level=level,
             notes=remarks(rows, name, found[name], (index,)),
@@ -144,13 +164,13 @@ def _one_class(
     }
 
 
-def _in_order(predictions: Predictions) -> Predictions:
-    """Rows by repeat and id, so that two runs' rows stand side by side."""
+def _sort_rows(predictions: Predictions) -> Predictions:
+    """Rows sorted by repeat and id, so that the rows of two runs have the same order."""
     at = np.lexsort((predictions.ids, predictions.repeat))
     return predictions.take(at)
 
 
-def _same_rows(a: Predictions, b: Predictions) -> None:
+def _check_same_rows(a: Predictions, b: Predictions) -> None:
     if a.classes != b.classes:
         raise DataError(f"a paired difference needs the same classes: {a.classes} and {b.classes}")
     if len(a) != len(b):

@@ -1,7 +1,8 @@
-"""ROC-AUC and average precision of one set of rows without each patient, exactly.
+"""Exact ROC-AUC and average precision of one set of rows without each patient.
 
-Args of both: positive (n,), scores (n,), patient (n,) codes 0..patients-1, patients. Both return
-the value of all rows and (patients,) values without one; NaN where a class is lost.
+Both functions take positive (n,), scores (n,), patient (n,) with codes 0..patients-1, and the
+number of patients. Both return the value of all rows, and the values (patients,) without each
+patient; NaN where a class is then missing.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ Numbers = FloatArray | IntArray
 def auc_without(
     positive: BoolArray, scores: FloatArray, patient: IntArray, patients: int
 ) -> tuple[float, FloatArray]:
-    """Mann-Whitney pairs, less those that hold an image of the patient.
+    """ROC-AUC from Mann-Whitney pairs, without the pairs that contain an image of the patient.
 
     The pairs of a patient are the placements of its images (Hanley & Hajian-Tilaki 1997), minus
-    the pairs between two of its own images, which were counted from both ends.
+    the pairs between two of its own images, which were counted from both sides.
     """
     won = _placements(positive, scores, np.zeros_like(patient))
     within = np.where(positive, _placements(positive, scores, patient), 0.0)
@@ -28,18 +29,18 @@ def auc_without(
     own = np.bincount(patient, won - within, patients)
     up = np.bincount(patient, positive, patients)
     down = np.bincount(patient, ~positive, patients)
-    left = _share(wins - own, (up.sum() - up) * (down.sum() - down))
-    return float(_share(wins, up.sum() * down.sum())), left
+    left = _ratio(wins - own, (up.sum() - up) * (down.sum() - down))
+    return float(_ratio(wins, up.sum() * down.sum())), left
 
 
 def ap_without(
     positive: BoolArray, scores: FloatArray, patient: IntArray, patients: int
 ) -> tuple[float, FloatArray]:
-    """Average precision, rebuilt between the ranks of a patient's images.
+    """Average precision, rebuilt between the ranks of the patient's images.
 
-    Where ``a`` of the patient's images, ``t`` of them positive, rank at or above a threshold, its
-    precision TP/N becomes (TP - t)/(N - a). Both are constant between two ranks of the patient,
-    so a prefix sum for each ``a`` gives the sum over every such stretch.
+    If ``a`` images of the patient, ``t`` of them positive, rank at or above a threshold, the
+    precision TP/N there becomes (TP - t)/(N - a). ``a`` and ``t`` are constant between two ranks
+    of the patient, so a prefix sum for each ``a`` gives the sum over every such stretch.
     """
     order = np.argsort(-scores, kind="stable")
     tie = _tie_codes(scores[order])
@@ -51,15 +52,18 @@ def ap_without(
     a = np.arange(len(by)) - first[who] + 1
     t: IntArray = np.cumsum(up) - (np.cumsum(up) - up)[first][who]
     stretch = _stretches(who, rank, len(above))
-    total = np.bincount(who, _over_stretches(stretch, a, t, hits, above, caught), patients)
-    best = _prefix(hits * caught, above)[rank[first]]  # above the patient's best image
+    total = np.bincount(who, _sum_stretches(stretch, a, t, hits, above, caught), patients)
+    best = _prefix_sum(hits * caught, above)[rank[first]]  # above the patient's best image
     own = np.bincount(who, _own_terms(who, rank, up, a, t, above, caught), patients)
-    left = _share(total + best - own, caught[-1] - np.bincount(who, up, patients))
-    return float(_share(np.sum(hits * caught / above), caught[-1])), left
+    left = _ratio(total + best - own, caught[-1] - np.bincount(who, up, patients))
+    return float(_ratio(np.sum(hits * caught / above), caught[-1])), left
 
 
 def _placements(positive: BoolArray, scores: FloatArray, group: IntArray) -> FloatArray:
-    """Opposite images of its group that each image is on the right side of, a tie half (n,)."""
+    """Placement (n,) of each image: correctly ordered pairs with opposite images of its group.
+
+    A tie counts one half.
+    """
     order = np.lexsort((scores, group))
     tie = _tie_codes(scores[order], group[order])
     up = positive[order].astype(np.float64)
@@ -77,7 +81,7 @@ def _placements(positive: BoolArray, scores: FloatArray, group: IntArray) -> Flo
 
 
 def _tie_codes(*keys: FloatArray | IntArray) -> IntArray:
-    """Code (n,) that rises by one wherever a key changes."""
+    """Code (n,) that increases by one wherever a key changes; the rows are sorted by the keys."""
     new = np.zeros(len(keys[0]), dtype=np.int64)
     for key in keys:
         new[1:] |= key[1:] != key[:-1]
@@ -85,22 +89,22 @@ def _tie_codes(*keys: FloatArray | IntArray) -> IntArray:
 
 
 def _stretches(who: IntArray, rank: IntArray, ties: int) -> IntArray:
-    """Tie at which the patient's next image, or the end, comes (n,)."""
+    """Stretches (2, n): tie of each image, and of the patient's next image (or the end)."""
     end = np.full(len(who), ties, dtype=np.int64)
     same = who[1:] == who[:-1]
     end[:-1][same] = rank[1:][same]
     return np.stack([rank, end])
 
 
-def _over_stretches(
+def _sum_stretches(
     stretch: IntArray, a: IntArray, t: IntArray, hits: IntArray, above: IntArray, caught: IntArray
 ) -> FloatArray:
-    """Sum of hits (TP - t)/(N - a) over the ties of each image's stretch (n,)."""
+    """Sum (n,) of hits (TP - t)/(N - a) over the ties of each image's stretch."""
     found = np.zeros(len(a))
     for images in range(1, int(a.max()) + 1):
         at = np.flatnonzero(a == images)
         start, end = stretch[:, at]
-        whole, plain = _prefix(hits * caught, above - images), _prefix(hits, above - images)
+        whole, plain = _prefix_sum(hits * caught, above - images), _prefix_sum(hits, above - images)
         found[at] = whole[end] - whole[start] - t[at] * (plain[end] - plain[start])
     return found
 
@@ -114,17 +118,20 @@ def _own_terms(
     above: IntArray,
     caught: IntArray,
 ) -> FloatArray:
-    """What each of the patient's own positives added to its stretch (n,)."""
+    """Term (n,) that each of the patient's own positive images added to its stretch."""
     tie = _tie_codes(who, rank)
     last = np.searchsorted(tie, tie, side="right") - 1
-    return np.where(up, _share(caught[rank] - t[last], above[rank] - a[last], empty=0.0), 0.0)
+    return np.where(up, _ratio(caught[rank] - t[last], above[rank] - a[last], empty=0.0), 0.0)
 
 
-def _prefix(part: Numbers, whole: IntArray) -> FloatArray:
-    """Running sum (ties + 1,) of part/whole from 0; a tie of the patient's images alone adds 0."""
-    return np.concatenate([[0.0], np.cumsum(_share(part, whole, empty=0.0))])
+def _prefix_sum(part: Numbers, whole: IntArray) -> FloatArray:
+    """Prefix sum (ties + 1,) of part/whole, beginning at 0; a tie with whole <= 0 adds 0.
+
+    Such a tie contains only images of the patient.
+    """
+    return np.concatenate([[0.0], np.cumsum(_ratio(part, whole, empty=0.0))])
 
 
-def _share(part: Numbers | np.number, whole: IntArray, empty: float = np.nan) -> FloatArray:
+def _ratio(part: Numbers | np.number, whole: IntArray, empty: float = np.nan) -> FloatArray:
     filled = np.where(whole > 0, whole, 1)
     return np.asarray(np.where(whole > 0, part / filled, empty), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Which patients and images each metric rests on, and what must be said beside it."""
+"""Patients and images that each metric is based on, and the remarks to print beside it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ CLASS_SCALE: dict[str, Scale] = {"recall": "wilson", "specificity": "wilson"}
 
 @dataclass(frozen=True)
 class Support:
-    """What one estimate rests on.
+    """Patients and images that one estimate is based on.
 
     Attributes:
-        scale: ``wilson`` for a share of images, ``logit`` for another number between 0 and
-            ``upper``, ``linear`` for one that is not bound to it.
-        patients, images: those that count, e.g. the positive ones for sensitivity.
-        fewest: patients of the class that limits the estimate.
+        scale: ``wilson`` for a proportion of images, ``logit`` for another number between 0 and
+            ``upper``, ``linear`` for a number that may leave this range.
+        patients, images: numbers that count, e.g. the positive ones for sensitivity.
+        fewest: number of patients of the class that limits the estimate.
         who: that class in words, e.g. ``with 'cancer'``.
-        upper: largest value the metric can take.
+        upper: largest value of the metric.
     """
 
     scale: Scale
@@ -41,10 +41,11 @@ class Support:
     upper: float = 1.0
 
 
-def overall_basis(rows: CodedRows, name: str) -> Support:
-    """Of a metric of all classes.
+def overall_support(rows: CodedRows, name: str) -> Support:
+    """Support of an overall metric.
 
-    The rarest class limits each of them, accuracy too: model and threshold were learnt from it.
+    The rarest class limits every overall metric, accuracy included, because the model and the
+    threshold were learnt from it.
     """
     counts = [_distinct(rows, rows.labels == c) for c in range(len(rows.classes))]
     rarest = min(reversed(range(len(counts))), key=lambda c: counts[c][0])
@@ -57,11 +58,11 @@ def overall_basis(rows: CodedRows, name: str) -> Support:
         "specificity": counts[0],
     }.get(name, (fewest, every[1]))
     scale, who = OVERALL_SCALE.get(name, "logit"), f"with '{rows.classes[rarest]}'"
-    return Support(scale, patients, images, fewest, who, upper(rows, name))
+    return Support(scale, patients, images, fewest, who, largest_value(rows, name))
 
 
-def class_basis(rows: CodedRows, index: int, name: str) -> Support:
-    """Of a metric of one class against the rest."""
+def class_support(rows: CodedRows, index: int, name: str) -> Support:
+    """Support of a metric of class ``index`` against the rest."""
     own, rest = rows.labels == index, rows.labels != index
     inside, outside = _distinct(rows, own), _distinct(rows, rest)
     fewest, side = min((inside[0], "with"), (outside[0], "without"), key=lambda pair: pair[0])
@@ -74,15 +75,19 @@ def class_basis(rows: CodedRows, index: int, name: str) -> Support:
     return Support(scale, patients, images, fewest, who)
 
 
-def upper(rows: CodedRows, name: str) -> float:
-    """Largest value: 2 for the Brier score of several classes, else 1."""
+def largest_value(rows: CodedRows, name: str) -> float:
+    """Largest value of a metric: 2 for the Brier score of several classes, else 1."""
     return 2.0 if name == "brier" and not rows.two else 1.0
 
 
 def remarks(
     rows: CodedRows, name: str, leave: LeaveOut, classes: tuple[int, ...]
 ) -> tuple[str, ...]:
-    """Sentences on folds that drop out, pooling, and classes never predicted."""
+    """Remarks on folds that are left out, on pooling, and on classes that are never predicted.
+
+    Args:
+        classes: indices of the classes that the metric covers.
+    """
     found = []
     if name in ("roc_auc", "average_precision") and not leave.pooled:
         gone = [
@@ -91,9 +96,14 @@ def remarks(
             if not np.isfinite(value)
         ]
         if gone:
-            found.append(f"{', '.join(gone)} lacks a class and drops out of the mean over folds")
+            found.append(
+                f"{', '.join(gone)} lack{'s' if len(gone) == 1 else ''} a class and "
+                f"{'is' if len(gone) == 1 else 'are'} left out of the mean over folds"
+            )
     if name == "average_precision" and leave.pooled:
-        found.append(f"folds pooled: one has fewer than {POOL_BELOW} patients with the class")
+        found.append(
+            f"folds are pooled, because one has fewer than {POOL_BELOW} patients with the class"
+        )
     if name == "precision":
         called = np.zeros((rows.repeats, len(rows.classes)), dtype=bool)
         called[rows.repeat, rows.predicted] = True
@@ -103,5 +113,5 @@ def remarks(
 
 
 def _distinct(rows: CodedRows, at: np.ndarray) -> tuple[int, int]:
-    """Patients and images among the rows marked."""
+    """Numbers of distinct patients and images among the marked rows."""
     return len(np.unique(rows.patient[at])), len(np.unique(rows.image[at]))

@@ -1,4 +1,4 @@
-"""The threshold each fold must have used, from what it decided."""
+"""Threshold of each fold, reconstructed from its decisions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from outerfold.storage.records import FloatArray
 
 
 def fold_thresholds(rows: CodedRows) -> FloatArray:
-    """A threshold (folds,) for each fold's two-class decisions, or (0,) where they do not vary.
+    """Threshold (folds,) of each fold's two-class decisions; (0,) if there are none to compare.
 
     It lies between the largest probability decided as class 0 and the smallest decided as class
-    1; the middle is taken. Nothing varies where one threshold explains all folds, and nothing is
-    known of decisions that are not a threshold's, or of several classes.
+    1; the middle is taken. The result is empty if one threshold explains all folds, if the
+    decisions do not follow a threshold, for one fold, and for more than two classes.
     """
     none = np.zeros(0)
     if not rows.two or len(rows.fold_names) < 2:

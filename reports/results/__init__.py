@@ -1,1 +1,1 @@
-"""The numbers of a finished run."""
+"""Numbers of a run: ``results.json`` and the joined predictions."""

@@ -1,4 +1,4 @@
-"""Intervals and fold scores as the plain entries of ``results.json``."""
+"""Entries of ``results.json`` for intervals and fold scores."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from outerfold.reports.wording import Json, biased
 from outerfold.storage.records import FoldResult, Predictions, Run
 
 TUNED = True
-"""Every study chooses at least an epoch count and a threshold in its inner loop."""
+"""Always true: the inner loop of every study chooses at least epochs and a threshold."""
 
 
 def overall_entries(rows: Predictions | None) -> Json:
-    """An entry for each metric of the whole; empty before an outer fold has finished."""
+    """Entry of each overall metric, by name; empty before an outer fold has finished."""
     if rows is None:
         return {}
-    beside = corrected_t(rows)
+    corrected = corrected_t(rows)
     return {
-        metric: {**entry(found), "corrected_t": _corrected(beside[metric])}
+        metric: {**entry(found), "corrected_t": _corrected_t_entry(corrected[metric])}
         for metric, found in overall(rows, tuned=TUNED).items()
     }
 
 
-def by_class(rows: Predictions | None) -> Json:
-    """An entry for each metric of each class against the rest."""
+def class_entries(rows: Predictions | None) -> Json:
+    """Entry of each metric of each class against the rest, by class and metric name."""
     if rows is None:
         return {}
     return {
@@ -41,7 +41,10 @@ def by_class(rows: Predictions | None) -> Json:
 
 
 def entry(found: ConfidenceInterval) -> Json:
-    """One interval in the file's own terms, with the spread over folds named for what it is."""
+    """One interval as an entry of ``results.json``.
+
+    ``fold_spread`` is the standard deviation over folds; None below two folds with a score.
+    """
     by_fold = np.array([v for v in found.by_fold if v is not None], dtype=np.float64)
     by_fold = by_fold[np.isfinite(by_fold)]
     fields = ("estimate", "low", "high", "level", "method", "by_fold", "reason", "notes")
@@ -50,22 +53,25 @@ def entry(found: ConfidenceInterval) -> Json:
 
 
 def fold_scores(study: FoldResult) -> Json:
-    """Point metrics of one outer fold's test rows, decided as that fold decides."""
+    """Metrics of one outer fold's test rows, with that fold's own decisions; empty if untested."""
     if study.test is None:
         return {}
     return dict(all_scores(study.test.labels, study.test.probabilities, study.test.predicted))
 
 
 def optimism_entry(run: Run) -> Json:
-    """Inner minus outer score by fold, in the searched metric; positive is flattering.
+    """Entry of the optimism: inner minus outer score by fold, in the searched metric.
 
-    Of a metric that is minimised the sign is turned, so that positive still flatters.
+    Positive means that the search's score was too good. For a metric that is minimised the sign is
+    changed, so that this stays true.
     """
     metric = str(run.protocol["metric"])
     scored = [study for study in run.outer if study.test is not None]
     reason = "" if scored else "no outer fold has finished"
     if biased(run.protocol):
-        reason = "the folds that score are the folds that chose, so nothing was held out"
+        reason = (
+            "the folds that gave the scores also chose the configuration, so nothing was held out"
+        )
     if reason:
         return {"estimate": None, "low": None, "high": None, "level": 0.95, "reason": reason}
     sign = 1 if METRICS[metric].direction == "maximize" else -1
@@ -77,6 +83,6 @@ def optimism_entry(run: Run) -> Json:
     return {"metric": metric, **entry(found)}
 
 
-def _corrected(found: ConfidenceInterval) -> Json:
+def _corrected_t_entry(found: ConfidenceInterval) -> Json:
     fields = ("estimate", "low", "high", "method", "reason", "notes")
     return {field: getattr(found, field) for field in fields}

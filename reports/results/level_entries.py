@@ -1,10 +1,10 @@
-"""Metrics and intervals by patient (and by breast) as entries of ``results.json``."""
+"""Entries of ``results.json`` for metrics and intervals by patient (and by breast)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from outerfold.reports.results.entries import by_class, overall_entries
+from outerfold.reports.results.entries import class_entries, overall_entries
 from outerfold.reports.results.levels import (
     NO_SIDES,
     Aggregate,
@@ -26,13 +26,13 @@ ONE_IMAGE = "each patient has one image, so that images and patients are the sam
 
 
 def leading_level(protocol: Mapping[str, object]) -> Level:
-    """What the report leads with."""
+    """Level of the report's headline: ``image``, ``patient`` or ``breast``."""
     level: Level = protocol.get("level", "image")  # type: ignore[assignment]
     return level
 
 
 def aggregate_of(protocol: Mapping[str, object]) -> Aggregate:
-    """How images make one probability."""
+    """Rule that combines the probabilities of several images: ``mean``, ``max``, ``noisy-or``."""
     aggregate: Aggregate = protocol.get("aggregate", "mean")  # type: ignore[assignment]
     return aggregate
 
@@ -44,11 +44,15 @@ def refuse_inert(
     *,
     sides: bool,
 ) -> None:
-    """``DataError`` where a level or rule cannot be had, or would have no effect.
+    """Refuse a level or a combination rule that is impossible or would have no effect.
 
     Args:
-        patients: of each image.
+        patients: (n,) patient of each image.
         sides: whether the side of each image is known.
+
+    Raises:
+        DataError: ``noisy-or`` without two classes, breasts without sides, or a level or rule
+            other than the default where each patient has one image.
     """
     level, aggregate = leading_level(protocol), aggregate_of(protocol)
     refuse_aggregate(aggregate, classes)
@@ -64,7 +68,10 @@ def refuse_inert(
 
 
 def level_rows(run: Run) -> dict[str, LevelRows]:
-    """Test rows by patient, and by breast where the report leads with it; none if they are one."""
+    """Test rows by patient, and by breast if that is the headline's level.
+
+    Empty if each patient has one image, since the rows are then the same.
+    """
     aggregate, leading = aggregate_of(run.protocol), leading_level(run.protocol)
     levels: tuple[Level, ...] = ("breast", "patient") if leading == "breast" else ("patient",)
     tests = [study.test for study in run.outer if study.test is not None]
@@ -75,7 +82,7 @@ def level_rows(run: Run) -> dict[str, LevelRows]:
 
 
 def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggregate) -> Json:
-    """One level's numbers; ``images`` are those of ``test`` that were combined."""
+    """Entry of one level; ``images`` counts the images of ``test`` that were combined."""
     once, classes = distinct(found.test), test.classes
     return {
         "aggregate": aggregate,
@@ -86,50 +93,52 @@ def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggr
         "patients_by_class": patients_per_class(once, classes),
         "mixed": found.mixed,
         "notes": [
-            combination(level, aggregate, classes),
-            *decision(level, classes),
-            *label(level, found.mixed, classes),
+            combination_sentence(level, aggregate, classes),
+            *decision_sentences(level, classes),
+            *label_sentences(level, found.mixed, classes),
         ],
         "thresholds": dict(found.thresholds),
         "overall": overall_entries(found.test),
-        "per_class": by_class(found.test),
+        "per_class": class_entries(found.test),
         "confusion": confusion_counts(found.test, classes),
     }
 
 
-def combination(level: str, aggregate: Aggregate, classes: tuple[str, ...]) -> str:
-    """How probabilities were combined, in words."""
+def combination_sentence(level: str, aggregate: Aggregate, classes: tuple[str, ...]) -> str:
+    """Sentence on how the probabilities of several images were combined."""
     images = f"the {level}'s images"
     if len(classes) == 2:
         words = {
             "mean": f"the mean over {images}",
             "max": f"the largest probability of {classes[1]} among {images}",
-            "noisy-or": f"1 − ∏(1 − p) over {images}, p being that of {classes[1]} (noisy-or)",
+            "noisy-or": f"1 − ∏(1 − p) over {images}, where p is the probability of {classes[1]} "
+            "(noisy-or)",
         }
     else:
         words = {
             "mean": f"the mean over {images}",
-            "max": f"the largest of each class among {images}, divided by their sum",
+            "max": f"the largest probability of each class among {images}, divided by the sum of "
+            "these",
         }
     return f"Probability of a {level}: {words[aggregate]}."
 
 
-def decision(level: str, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Where the thresholds come from, in words."""
+def decision_sentences(level: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentence on how a patient (or breast) is classified and where thresholds come from."""
     if len(classes) > 2:
-        return (f"A {level} counts as predicted to be of the class with the largest probability.",)
+        return (f"A {level} is classified as the class with the largest probability.",)
     return (
-        f"Each fold's threshold was fitted again by {level}, on the out-of-fold rows of its own "
-        "inner folds; no test row took part.",
+        f"Each fold's threshold was fitted again by {level}, on the out-of-fold rows of that "
+        "fold's inner folds; no test row was used.",
     )
 
 
-def label(level: str, mixed: int, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """What a patient with images of several classes counts as, in words."""
+def label_sentences(level: str, mixed: int, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Sentence on the class of a patient with images of several classes; none without such."""
     if not mixed:
         return ()
     counts = f"{mixed:,} {level}{' has' if mixed == 1 else 's have'} images of several classes"
     if len(classes) == 2:
         return (f"{counts} and count{'s' if mixed == 1 else ''} as {classes[1]}.",)
     order = ", ".join(classes)
-    return (f"{counts}, of which the last in the order {order} counts.",)
+    return (f"{counts}; the last of these classes in the order {order} counts.",)

@@ -1,8 +1,8 @@
-"""Images to patients: rows combined, and decided by a threshold of their own.
+"""Rows of patients (or breasts) made from rows of images, with thresholds fitted for them.
 
 A threshold that was fitted on images is not the right one for patients, whose probabilities are
-a mean or a maximum. Each fold's is therefore fitted again, on that fold's own inner out-of-fold
-rows combined in the same way; no test row takes part.
+a mean or a maximum. Each fold's threshold is therefore fitted again, on that fold's own inner
+out-of-fold rows, combined in the same way; no test row is used.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from outerfold.storage.records import (
 Level = Literal["image", "patient", "breast"]
 Aggregate = Literal["mean", "max", "noisy-or"]
 UNIT_LEVELS: tuple[Level, ...] = ("breast", "patient")
-"""Those that combine images."""
+"""Levels that combine several images."""
 Units = Callable[[Predictions], StrArray]
-"""The name (n,) of what each image belongs to: its patient, or one breast of its patient."""
+"""Function from rows to names (n,) of each image's unit: its patient, or one of the breasts."""
 
 
 NO_SIDES = (
     "--level breast needs the side of every image; the data have no column side or laterality, "
-    "and the file names do not tell (LEFT or RIGHT, or -l or -r at the end)"
+    "and the file names do not give the side (LEFT or RIGHT, or -l or -r at the end)"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class LevelRows:
-    """A run's outer test rows, one a patient (or breast) and repeat.
+    """Outer test rows of a run, with one row per patient (or breast) and repeat.
 
     Attributes:
-        test: combined rows; ``ids`` are the names of what was combined.
-        thresholds: of each study, the final one included, fitted on its combined out-of-fold
-            rows, or of an ensemble the median of its members'; None where several classes decide
-            by the largest probability.
-        mixed: how many have images of several classes.
+        test: combined rows; ``ids`` are the names of the patients or breasts.
+        thresholds: threshold of each study, the final one included, fitted on its combined
+            out-of-fold rows; for an ensemble, the median of its members' thresholds. None for
+            more than two classes, where the largest probability decides.
+        mixed: how many patients or breasts have images of several classes.
     """
 
     test: Predictions
@@ -59,13 +59,13 @@ class LevelRows:
 
 
 def units_of(level: Level, sides: Mapping[str, str]) -> Units:
-    """What images are combined by.
+    """Function that names the patient or breast of each image.
 
     Args:
-        sides: left or right by image id; empty where they are not known.
+        sides: left or right by image id; empty if unknown.
 
     Raises:
-        DataError: breasts of images whose sides are not known.
+        DataError: the level is ``breast`` and the sides are unknown.
     """
     if level == "patient":
         return lambda rows: rows.patients
@@ -82,26 +82,28 @@ def units_of(level: Level, sides: Mapping[str, str]) -> Units:
 def combine(
     rows: Predictions, aggregate: Aggregate, *, units: Units, threshold: float | None = None
 ) -> Predictions:
-    """One row a unit, fold and repeat, sorted by them; the order of ``rows`` changes nothing.
+    """Combine images to one row per unit, fold and repeat; the order of ``rows`` has no effect.
 
-    A unit with images of several classes counts as the last of them in the order of classes: of
-    two classes the positive one. A unit of one image keeps that image's probabilities.
+    The result is sorted by repeat, fold and unit. A unit with images of several classes counts as
+    the last of these in the order of classes: with two classes, the positive one. A unit with one
+    image keeps that image's probabilities.
 
     Args:
-        aggregate: ``mean`` of the images' probabilities; ``max``, the largest of each class made
-            to sum to one, or of two classes the largest of the positive one; ``noisy-or`` for two
-            classes, 1 - prod(1 - p).
-        threshold: on the positive class; None decides by the largest probability.
+        aggregate: ``mean`` of the images' probabilities; ``max``, the largest probability of the
+            positive class, or for several classes the largest of each, scaled to sum to one;
+            ``noisy-or`` for two classes, 1 - prod(1 - p).
+        units: function that names the unit of each image, see ``units_of``.
+        threshold: on the positive class's probability; None decides by the largest probability.
 
     Raises:
-        DataError: ``noisy-or`` with other than two classes.
+        DataError: ``noisy-or`` without exactly two classes.
     """
     refuse_aggregate(aggregate, rows.classes)
     unit = units(rows)
     order = np.lexsort((rows.ids, unit, rows.fold, rows.repeat))
-    start = _starts(rows.repeat[order], rows.fold[order], unit[order])
+    start = _group_starts(rows.repeat[order], rows.fold[order], unit[order])
     first = order[start]
-    probabilities = _together(rows.probabilities[order], start, aggregate)
+    probabilities = _combine_groups(rows.probabilities[order], start, aggregate)
     decided = (
         probabilities.argmax(axis=1) if threshold is None else probabilities[:, 1] >= threshold
     )
@@ -118,10 +120,10 @@ def combine(
 
 
 def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
-    """The finished folds' test rows, one a patient or breast; None before the first fold has.
+    """Test rows of the finished folds, one per patient or breast; None if no fold has finished.
 
     Raises:
-        DataError: what ``combine`` and ``units_of`` refuse.
+        DataError: ``combine`` or ``units_of`` refuses the level or the rule.
     """
     scored = [(study, study.test) for study in run.outer if study.test is not None]
     if not scored:
@@ -130,7 +132,7 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
     units = units_of(level, run.sides)
     thresholds = {s.name: level_threshold(s, units, aggregate, run.protocol) for s in studies}
     if run.ensemble is not None:
-        thresholds[FINAL] = _middle(thresholds[name] for name in run.ensemble.members)
+        thresholds[FINAL] = _median_threshold(thresholds[name] for name in run.ensemble.members)
     test = joined(
         combine(rows, aggregate, units=units, threshold=thresholds[study.name])
         for study, rows in scored
@@ -142,7 +144,10 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
 def level_threshold(
     study: FoldResult, units: Units, aggregate: Aggregate, protocol: Mapping[str, object]
 ) -> float | None:
-    """By the run's own rule, from the study's inner out-of-fold rows; it reads no test row."""
+    """Fit a study's threshold on its combined inner out-of-fold rows, by the run's own rule.
+
+    It reads no test row. None for more than two classes.
+    """
     if len(study.validation.classes) != 2:
         return None
     rows = combine(study.validation, aggregate, units=units)
@@ -151,19 +156,23 @@ def level_threshold(
     return fit_threshold(rows.labels == 1, rows.probabilities[:, 1], rule, target)
 
 
-def _middle(thresholds: Iterable[float | None]) -> float | None:
+def _median_threshold(thresholds: Iterable[float | None]) -> float | None:
     known = [one for one in thresholds if one is not None]
     return middle_threshold(known) if known else None
 
 
 def several_classes(rows: Predictions, units: StrArray) -> set[str]:
-    """Units with images of more than one class."""
+    """Names of the units with images of more than one class.
+
+    Args:
+        units: (n,) unit of each row.
+    """
     pairs = set(zip(units.tolist(), rows.labels.tolist(), strict=True))
     return {unit for unit, count in Counter(unit for unit, _ in pairs).items() if count > 1}
 
 
 def refuse_aggregate(aggregate: str, classes: tuple[str, ...]) -> None:
-    """``DataError`` where noisy-or has no one positive class."""
+    """Raise ``DataError`` for ``noisy-or`` without exactly two classes."""
     if aggregate == "noisy-or" and len(classes) != 2:
         raise DataError(
             f"--aggregate noisy-or needs two classes, one of them positive; found "
@@ -171,15 +180,19 @@ def refuse_aggregate(aggregate: str, classes: tuple[str, ...]) -> None:
         )
 
 
-def _starts(*keys: np.ndarray) -> IntArray:
-    """Where a new group begins among rows that are sorted by ``keys``."""
+def _group_starts(*keys: np.ndarray) -> IntArray:
+    """Index (groups,) of each group's first row, for rows sorted by ``keys``."""
     new = np.ones(len(keys[0]), dtype=bool)
     new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
     return np.flatnonzero(new)
 
 
-def _together(images: FloatArray, start: IntArray, aggregate: Aggregate) -> FloatArray:
-    """Probabilities (groups, classes) of consecutive ``images`` (n, classes)."""
+def _combine_groups(images: FloatArray, start: IntArray, aggregate: Aggregate) -> FloatArray:
+    """Combined probabilities (groups, classes) of consecutive ``images`` (n, classes).
+
+    Args:
+        start: (groups,) index of each group's first row.
+    """
     sizes = np.diff(np.append(start, len(images)))[:, None]
     if aggregate == "mean":
         found = np.add.reduceat(images, start) / sizes
@@ -193,4 +206,4 @@ def _together(images: FloatArray, start: IntArray, aggregate: Aggregate) -> Floa
             else 1 - np.multiply.reduceat(1 - images[:, 1], start)
         )
         found = np.stack([1 - positive, positive], axis=1)
-    return np.where(sizes == 1, images[start], found)  # to the last bit, not 1 - (1 - p)
+    return np.where(sizes == 1, images[start], found)  # exact: 1 - (1 - p) would be rounded

@@ -1,4 +1,4 @@
-"""What one finished (or unfinished) run has to show: its joined predictions and its numbers."""
+"""Evidence of one run, finished or not: its joined predictions and its numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from outerfold.storage.records import Predictions, Run
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that figures and documents are made from.
+    """Everything that figures and documents are made from.
 
     Attributes:
-        numbers: the contents of ``results.json``; documents print no number from elsewhere.
-        test: outer test rows of every finished fold; None before the first has finished.
+        numbers: contents of ``results.json``; documents print no number from elsewhere.
+        test: outer test rows of all finished folds; None before the first one has finished.
         validation: inner out-of-fold rows of the same folds, see ``validation_rows``.
-        levels: test rows combined by patient (and by breast), by level.
+        levels: test rows combined by patient (and by breast), by name of the level.
     """
 
     run: Run
@@ -30,26 +30,26 @@ class Evidence:
 
 
 def test_rows(run: Run) -> Predictions | None:
-    """Outer test predictions of the finished folds, joined; every row once a repeat."""
+    """Joined outer test predictions of the finished folds; each image occurs once per repeat."""
     return joined(fold.test for fold in run.outer if fold.test is not None)
 
 
 def validation_rows(run: Run) -> Predictions | None:
-    """Inner out-of-fold predictions of the finished outer folds, joined.
+    """Joined inner out-of-fold predictions of the finished outer folds.
 
-    A row was scored in every outer fold whose training side holds it. Each outer fold counts as
-    one repeat, so that an estimate is taken within a search and then averaged over searches, and
-    a jackknife leaves a patient out of all of them at once.
+    A row was scored in every outer fold that has it among its training rows. Each outer fold counts
+    as one repeat: an estimate is computed within a search and then averaged over searches, and the
+    jackknife leaves a patient out of all searches together.
     """
     parts = []
     for number, study in enumerate(run.outer):
         rows = study.validation
-        names = np.array([_within(study.name, str(fold)) for fold in rows.fold], dtype=np.str_)
+        folds = [_full_fold_name(study.name, str(fold)) for fold in rows.fold]
         parts.append(
             Predictions(
                 rows.ids,
                 rows.patients,
-                names,
+                np.array(folds, dtype=np.str_),
                 np.full(len(rows), number, dtype=np.int64),
                 rows.labels,
                 rows.probabilities,
@@ -61,20 +61,20 @@ def validation_rows(run: Run) -> Predictions | None:
 
 
 def unique_rows(run: Run) -> Predictions | None:
-    """Every row that occurs anywhere in the run, once; for counting, not for scoring."""
+    """Every image that occurs in the run, as one row; for counting, not for scoring."""
     parts = [s.validation for s in (*run.outer, *([run.final] if run.final else []))]
     rows = joined([*parts, *(s.test for s in run.outer if s.test is not None)])
     return None if rows is None else distinct(rows)
 
 
 def distinct(rows: Predictions) -> Predictions:
-    """Each image's first row; folds and repeats aside."""
+    """First row of each image, over all folds and repeats, sorted by image id."""
     at = np.unique(rows.ids, return_index=True)[1]
     return rows.take(at)
 
 
 def patients_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> dict[str, int]:
-    """Distinct patients with at least one image of each class."""
+    """Number of distinct patients with at least one image of each class, by class name."""
     if rows is None:
         return dict.fromkeys(classes, 0)
     return {
@@ -84,26 +84,26 @@ def patients_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> di
 
 
 def images_per_class(rows: Predictions | None, classes: tuple[str, ...]) -> dict[str, int]:
-    """Images of each class, every row counted as often as it stands in ``rows``."""
+    """Number of rows of each class, by class name; repeated images count each time."""
     labels = np.zeros(0, dtype=np.int64) if rows is None else rows.labels
     counts = np.bincount(labels, minlength=len(classes))
     return {name: int(counts[index]) for index, name in enumerate(classes)}
 
 
 def confusion_counts(rows: Predictions | None, classes: tuple[str, ...]) -> list[list[int]]:
-    """Images by true class (rows) and predicted class (columns), over all folds and repeats."""
+    """Counts of images by true class (rows) and predicted class (columns), over all folds."""
     table = np.zeros((len(classes), len(classes)), dtype=np.int64)
     if rows is not None:
         np.add.at(table, (rows.labels, rows.predicted), 1)
     return [[int(count) for count in line] for line in table]
 
 
-def _within(study: str, fold: str) -> str:
+def _full_fold_name(study: str, fold: str) -> str:
     return fold if fold.startswith(study) else f"{study}/{fold}"
 
 
 def joined(parts: Iterable[Predictions]) -> Predictions | None:
-    """The rows of all parts, in their order; None of no parts."""
+    """Rows of all parts, in their order; None if there are no parts."""
     pieces = list(parts)
     if not pieces:
         return None

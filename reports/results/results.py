@@ -1,4 +1,4 @@
-"""``results.json`` (schema 1) and the joined ``predictions.csv``: where every number comes from."""
+"""Contents of ``results.json`` (schema 1), the source of every printed number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from outerfold.reports.results.entries import by_class, fold_scores, optimism_entry, overall_entries
+from outerfold.reports.results.entries import (
+    class_entries,
+    fold_scores,
+    optimism_entry,
+    overall_entries,
+)
 from outerfold.reports.results.level_entries import aggregate_of, level_entry, level_rows
 from outerfold.reports.results.levels import LevelRows
 from outerfold.reports.results.predictions import (
@@ -34,36 +39,41 @@ def gather_evidence(run: Run) -> Evidence:
     test, validation = test_rows(run), validation_rows(run)
     levels = level_rows(run)
     by_level = {name: rows.test for name, rows in levels.items()}
-    return Evidence(run, _numbers(run, test, validation, levels), test, validation, by_level)
+    numbers = _compute_numbers(run, test, validation, levels)
+    return Evidence(run, numbers, test, validation, by_level)
 
 
 def results(run: Run) -> Json:
-    """The contents of ``results.json``: plain JSON types, ``None`` for what could not be had."""
+    """Contents of ``results.json`` in plain JSON types; ``None`` for a missing number."""
     return gather_evidence(run).numbers
 
 
 def results_text(numbers: Json) -> str:
-    """``results.json`` as text; a NaN that slipped through raises ``ValueError``."""
+    """Text of ``results.json``.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
     return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def _numbers(
+def _compute_numbers(
     run: Run,
     test: Predictions | None,
     validation: Predictions | None,
     levels: Mapping[str, LevelRows],
 ) -> Json:
-    numbers: Json = plain(
+    numbers: Json = to_json_types(
         {
             "schema": SCHEMA,
             "task": run.task,
             "synthetic_data": run.synthetic,
             "complete": run.complete,
-            "dataset": _dataset(run),
-            "tested": _counted(test, run.classes),
+            "dataset": _dataset_entry(run),
+            "tested": _row_counts(test, run.classes),
             "protocol": run.protocol,
             "overall": overall_entries(test),
-            "per_class": by_class(test),
+            "per_class": class_entries(test),
             "confusion": confusion_counts(test, run.classes),
             "levels": {}
             if test is None
@@ -71,14 +81,14 @@ def _numbers(
                 level: level_entry(level, rows, test, aggregate_of(run.protocol))
                 for level, rows in levels.items()
             },
-            "outer": [_outer(study) for study in run.outer],
+            "outer": [_outer_entry(study) for study in run.outer],
             "optimism": optimism_entry(run),
-            "final": _final(run),
+            "final": _final_entry(run),
             "validation": {
                 "note": OPTIMISTIC,
-                **_counted(validation, run.classes),
+                **_row_counts(validation, run.classes),
                 "overall": overall_entries(validation),
-                "per_class": by_class(validation),
+                "per_class": class_entries(validation),
                 "confusion": confusion_counts(validation, run.classes),
             },
             "trials": {study.name: study.trials for study in _studies(run) if study.trials},
@@ -94,13 +104,13 @@ def _studies(run: Run) -> tuple[FoldResult, ...]:
     return run.outer if run.final is None else (*run.outer, run.final)
 
 
-def _dataset(run: Run) -> Json:
+def _dataset_entry(run: Run) -> Json:
     rows = unique_rows(run)
     return {**run.dataset, "patients_by_class": patients_per_class(rows, run.classes)}
 
 
-def _counted(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
-    """What stands behind the numbers of these rows; in an unfinished run not all of the data."""
+def _row_counts(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
+    """Patients and images of these rows; in an unfinished run, they are not all of the data."""
     once = None if rows is None else distinct(rows)
     return {
         "patients": 0 if once is None else len(set(once.patients.tolist())),
@@ -110,7 +120,7 @@ def _counted(rows: Predictions | None, classes: tuple[str, ...]) -> Json:
     }
 
 
-def _outer(study: FoldResult) -> Json:
+def _outer_entry(study: FoldResult) -> Json:
     return {
         "fold": study.name,
         "repeat": study.repeat,
@@ -118,12 +128,12 @@ def _outer(study: FoldResult) -> Json:
         "test_images": study.test_images,
         "train_patients": study.train_patients,
         "test_patients": study.test_patients,
-        **_chosen(study),
+        **_choices_entry(study),
         "metrics": fold_scores(study),
     }
 
 
-def _chosen(study: FoldResult) -> Json:
+def _choices_entry(study: FoldResult) -> Json:
     classes = study.validation.classes
     return {
         "params": study.params,
@@ -139,27 +149,27 @@ def _chosen(study: FoldResult) -> Json:
     }
 
 
-def _final(run: Run) -> Json | None:
-    """What ships and how it was made; None until it is."""
+def _final_entry(run: Run) -> Json | None:
+    """Entry of the delivered model and how it was made; None before it is made."""
     if not run.ships:
         return None
     if run.ensemble is not None:
         made = {"made": "ensemble", **asdict(run.ensemble)}
     elif run.final is not None:
-        made = {"made": "refit", **_chosen(run.final)}
+        made = {"made": "refit", **_choices_entry(run.final)}
     return {**made, "checkpoint": "final/model.pt"}
 
 
-def plain(thing: object) -> Any:
-    """JSON's own types: arrays become lists, numpy scalars numbers, NaN and infinities None."""
+def to_json_types(thing: object) -> Any:
+    """Convert to JSON types: arrays to lists, numpy scalars to numbers, NaN and inf to None."""
     if isinstance(thing, Mapping):
-        return {str(key): plain(value) for key, value in thing.items()}
+        return {str(key): to_json_types(value) for key, value in thing.items()}
     if isinstance(thing, set | frozenset):
-        return [plain(value) for value in sorted(thing)]
+        return [to_json_types(value) for value in sorted(thing)]
     if isinstance(thing, list | tuple):
-        return [plain(value) for value in thing]
+        return [to_json_types(value) for value in thing]
     if isinstance(thing, np.ndarray | np.generic):
-        return plain(thing.tolist())
+        return to_json_types(thing.tolist())
     if isinstance(thing, float):
         return thing if math.isfinite(thing) else None
     return thing if isinstance(thing, str | int | bool | None) else str(thing)

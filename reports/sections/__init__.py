@@ -1,1 +1,1 @@
-"""Parts of the report as blocks."""
+"""Sections of the report, made of blocks."""

@@ -1,4 +1,4 @@
-"""Two runs on the same splits, metric by metric: the paired difference, in numbers and in words."""
+"""Comparison of two runs on the same splits: paired differences in numbers and in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from outerfold.reports.blocks import Paragraph, Table
 from outerfold.reports.intervals.overall import overall, paired_difference
 from outerfold.reports.results.entries import TUNED, entry
 from outerfold.reports.results.predictions import test_rows
-from outerfold.reports.results.results import plain
+from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
     OVERALL,
     Json,
@@ -21,15 +21,16 @@ from outerfold.reports.wording import (
     metric_phrase,
     number,
     plural,
-    signed,
+    signed_difference,
 )
 from outerfold.storage.records import DataError, Predictions, Run
 
-NOT_TOLD_APART = "not told apart"
+NO_CLEAR_DIFFERENCE = "no clear difference"
 PAIRED = (
-    "Paired patient jackknife of the difference on the same outer folds, the same patient left "
-    "out of both; never whether two intervals overlap. Each interval is of one comparison: of "
-    "twenty that do not differ, about one excludes zero by chance."
+    "The intervals come from a paired patient jackknife of the difference on the same outer folds: "
+    "the same patient is left out of both. Whether two separate intervals overlap is never used. "
+    "Each interval is for one comparison: of twenty comparisons without a true difference, about "
+    "one interval excludes zero by chance."
 )
 
 
@@ -38,11 +39,11 @@ class Comparison:
     """Run A minus run B in every overall metric.
 
     Attributes:
-        a, b: what the runs are called.
-        metric: what run A searched for.
+        a, b: names of the runs.
+        metric: the metric that run A's search used.
         classes, patients, images: how many are compared.
-        entries: by metric ``a``, ``b`` (estimates) and ``difference`` (as in ``results.json``).
-        warnings: sentences to be read first.
+        entries: by metric: ``a``, ``b`` (estimates) and ``difference`` (as in ``results.json``).
+        warnings: sentences that the reader must see first.
     """
 
     a: str
@@ -56,13 +57,14 @@ class Comparison:
 
 
 def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -> Comparison:
-    """The paired difference of two runs of the same rows, folds and repeats.
+    """Compare two finished runs of the same rows, folds and repeats by paired differences.
 
     Args:
-        names: what the two are called; the runs' own names if not given.
+        names: names of the two in the comparison; by default the names of the runs.
 
     Raises:
-        DataError: they are of other rows, labels, patients, classes or folds.
+        DataError: a run is not finished, or the two differ in rows, labels, patients, classes or
+            folds.
     """
     a, b = names or (run_a.name, run_b.name)
     rows_a, rows_b = _rows(run_a, a), _rows(run_b, b)
@@ -71,7 +73,7 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
     classes = len(run_a.classes)
     wanted = [name for name in OVERALL if name in changes and not _repeats_recall(name, classes)]
     entries: dict[str, Json] = {
-        name: plain(
+        name: to_json_types(
             {
                 "a": of_a[name].estimate,
                 "b": of_b[name].estimate,
@@ -93,34 +95,34 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
 
 
 def comparison_words(found: Comparison, metric: str) -> str:
-    """``A is better``, ``not told apart``, or why there is no interval."""
+    """Verdict: ``A is better``, ``no clear difference``, or why there is no interval."""
     change = found.entries[metric]["difference"]
     if change["low"] is None:
         return f"no interval: {change['reason']}"
     if change["low"] <= 0 <= change["high"]:
-        return NOT_TOLD_APART
+        return NO_CLEAR_DIFFERENCE
     better = (change["estimate"] > 0) == (METRICS[metric].direction == "maximize")
     return f"{found.a if better else found.b} is better"
 
 
-def sentence(found: Comparison) -> str:
-    """The comparison in the searched metric, as a paper would say it."""
+def comparison_sentence(found: Comparison) -> str:
+    """Sentence on the difference in the searched metric, worded for a paper."""
     change = found.entries[found.metric]["difference"]
     name = metric_phrase(found.metric, found.classes)
     words = comparison_words(found, found.metric)
-    if words == NOT_TOLD_APART:
-        words = "these data do not tell the two apart"
-    size = f"{found.a} minus {found.b} in {name}: {signed(change, '95 % CI ')}"
+    if words == NO_CLEAR_DIFFERENCE:
+        words = "these data show no clear difference between the two"
+    size = f"{found.a} minus {found.b} in {name}: {signed_difference(change, '95 % CI ')}"
     return f"{size}. {words[0].upper()}{words[1:]}."
 
 
 def comparison_table(found: Comparison) -> Table:
-    """A row a metric: both estimates, their difference with its interval, and what it says."""
+    """Table with one row per metric: both estimates, the difference, its interval, a verdict."""
     rows = [
         (
             metric_name(metric, found.classes),
             *(number(each[side]) if each[side] is not None else "–" for side in "ab"),
-            signed(each["difference"]),
+            signed_difference(each["difference"]),
             comparison_words(found, metric),
         )
         for metric, each in found.entries.items()
@@ -135,13 +137,16 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def comparison_blocks(found: Comparison) -> list[Paragraph | Table]:
-    """Warnings, the sentence, the table."""
+    """Blocks of one comparison: warnings, the sentence, the table."""
     stamps = [Paragraph(text, strong=True) for text in found.warnings]
-    return [*stamps, Paragraph(sentence(found)), comparison_table(found)]
+    return [*stamps, Paragraph(comparison_sentence(found)), comparison_table(found)]
 
 
 def comparisons_csv(found: Sequence[Comparison]) -> str:
-    """``a,b,metric,estimate_a,estimate_b,difference,low,high,words``, a row a metric."""
+    """CSV text with one row per comparison and metric.
+
+    Columns: ``a,b,metric,estimate_a,estimate_b,difference,low,high,words``.
+    """
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
@@ -162,20 +167,24 @@ def _repeats_recall(metric: str, classes: int) -> bool:
 def _rows(run: Run, name: str) -> Predictions:
     rows = test_rows(run)
     if rows is None or not run.complete:
-        raise DataError(f"compare needs finished runs: {name} is not; give its command again")
+        raise DataError(
+            f"compare needs finished runs: {name} is not finished; give its command again"
+        )
     return rows
 
 
 def _warnings(runs: tuple[Run, Run], names: tuple[str, str]) -> list[str]:
-    said = []
+    found = []
     if any(run.synthetic for run in runs):
-        said.append("SYNTHETIC DATA. No number here is about people.")
+        found.append("SYNTHETIC DATA. No number here is about people.")
     for run, name in zip(runs, names, strict=True):
         if biased(run.protocol):
-            said.append(
-                f"BIASED. {name} is not nested: the folds that score chose its configuration, "
-                "so that its numbers are too good by an unknown amount."
+            found.append(
+                f"BIASED. {name} is not nested: the folds that gave its scores also chose its "
+                "configuration, so its numbers are too good by an unknown amount."
             )
     if runs[0].dataset["fingerprint"] != runs[1].dataset["fingerprint"]:
-        said.append("The two read other images or columns of the same rows.")
-    return said
+        found.append(
+            "The two runs have the same rows, but read different images or columns for them."
+        )
+    return found

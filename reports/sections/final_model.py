@@ -1,73 +1,75 @@
-"""The model that ships, in words: how it was made and what may be expected of it."""
+"""Section on the delivered model: how it was made and its expected performance."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
-from outerfold.reports.wording import Json, biased, plural, procedure
+from outerfold.reports.wording import Json, biased, plural, procedure_sentence
 
 
 def final_section(numbers: Json) -> Iterator[Block]:
-    """What ships and what may be expected of it."""
+    """Section on the delivered model: how it was made and its expected performance."""
     yield Heading("The final model")
     final = numbers["final"]
     if final is None:
         yield Paragraph(not_made(numbers))
         return
-    yield Paragraph(f"{made_words(numbers)} {_expected(numbers)}")
+    yield Paragraph(f"{made_words(numbers)} {_expected_performance(numbers)}")
 
 
 def not_made(numbers: Json) -> str:
-    """Why nothing ships yet."""
+    """Sentence on why there is no delivered model yet."""
     ensemble = numbers["protocol"].get("final") == "ensemble"
     missing = (
         "not every outer fold has finished"
         if ensemble
-        else ("the study of all rows has not finished")
+        else "the study of all rows has not finished"
     )
     return f"Not yet made: {missing}."
 
 
 def made_words(numbers: Json) -> str:
-    """How the model that ships was made."""
+    """Sentences on how the delivered model was made."""
     if numbers["final"]["made"] == "ensemble":
         return averaged_words(numbers)
     return (
-        f"{refitted_words(numbers)} Its configuration is the one that a search of all rows chose "
+        f"{refitted_words(numbers)} A search on all rows chose its configuration "
         f"({numbers['final']['checkpoint']})."
     )
 
 
 def averaged_words(numbers: Json) -> str:
-    """What an ensemble is the mean of, and how it decides."""
+    """Sentences on the members of an ensemble and on its threshold."""
     final = numbers["final"]
     decision = (
-        " Its threshold is the median of theirs on the logit scale."
+        " Its threshold is the median of their thresholds on the logit scale."
         if final["threshold"] is not None
         else ""
     )
     return (
-        f"An ensemble ({final['checkpoint']}): the mean of the calibrated probabilities of the "
-        f"{plural(len(final['members']), 'outer model')}, each with the configuration that its "
-        f"own search chose and its own calibration; no search of all rows was made.{decision}"
+        f"The model is an ensemble ({final['checkpoint']}): the mean of the calibrated "
+        f"probabilities of the {plural(len(final['members']), 'outer model')}. Each outer model "
+        f"has the configuration that its own search chose and its own calibration; no search on "
+        f"all rows was made.{decision}"
     )
 
 
 def refitted_words(numbers: Json) -> str:
-    """How the model that ships was trained, a sentence."""
+    """Sentence on how the delivered model was trained."""
     epochs = plural(int(numbers["final"]["epochs"]), "epoch")
     networks = int(numbers["protocol"]["networks"])
-    mean = f" as the mean of {networks} networks with seeds of their own" if networks > 1 else ""
-    return f"Refitted on all rows for {epochs}{mean}."
+    mean = f"; it is the mean of {networks} networks with different seeds" if networks > 1 else ""
+    return f"The model was refitted on all rows for {epochs}{mean}."
 
 
-def _expected(numbers: Json) -> str:
+def _expected_performance(numbers: Json) -> str:
     if biased(numbers["protocol"]):
         return "Its expected performance is unknown: no row was held out from the search."
     if numbers["final"]["made"] == "ensemble":
-        return procedure(numbers)
+        return procedure_sentence(numbers)
     return (
-        "Its expected performance is what the outer folds measured of the whole procedure. "
-        f"{procedure(numbers)}"
+        "Its expected performance is the performance of the whole procedure that the outer folds "
+        "measured. "
+        f"{procedure_sentence(numbers)}"
     )

@@ -1,4 +1,4 @@
-"""What the report shows by patient (and by breast): tables, and the line beside the headline."""
+"""Results by patient (and by breast): tables, and the lines below the headline."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from outerfold.reports.blocks import Block, Paragraph, Table
 from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
 from outerfold.reports.sections.tables import Footnotes, class_cell, metric_rows, percent
 from outerfold.reports.wording import (
-    COVERS,
+    COVERAGE,
     PER_CLASS,
     Json,
     class_metric_name,
-    counted,
     finished_folds,
     metric_name,
     plural,
-    sentence_value,
+    sample_size,
+    sentence_estimate,
     stamps,
     value,
 )
@@ -25,7 +25,7 @@ SHORT = {"mean": "mean over images", "max": "largest over images", "noisy-or": "
 
 
 def level_table(numbers: Json, level: str) -> Table:
-    """Overall metrics with one row a patient or breast, as the table of images has them."""
+    """Table of overall metrics in which each patient or breast counts as one row."""
     found, notes = numbers["levels"][level], Footnotes()
     rows = metric_rows(found["overall"], len(numbers["dataset"]["classes"]), notes)
     return Table(
@@ -41,7 +41,7 @@ def level_table(numbers: Json, level: str) -> Table:
 
 
 def level_class_table(numbers: Json, level: str) -> Table:
-    """Metrics of each class against the rest, one row a patient or breast."""
+    """Table of metrics per class in which each patient or breast counts as one row."""
     found, notes = numbers["levels"][level], Footnotes()
     rows = tuple(
         (
@@ -63,21 +63,21 @@ def level_class_table(numbers: Json, level: str) -> Table:
 
 
 def level_tables(numbers: Json) -> Iterator[Block]:
-    """The overall table of each level, or why there is none."""
+    """Overall table of each level, or a sentence on why there is none."""
     if not numbers["levels"]:
         yield Paragraph(f"By patient: {ONE_IMAGE}.")
     for level in numbers["levels"]:
         yield level_table(numbers, level)
 
 
-def leading(numbers: Json) -> Json:
-    """The overall entries of the level that the report leads with."""
+def leading_entries(numbers: Json) -> Json:
+    """Overall entries of the level in the report's headline."""
     found: Json = numbers["levels"].get(leading_level(numbers["protocol"]), numbers)["overall"]
     return found
 
 
-def beside(numbers: Json) -> Iterator[str]:
-    """The searched metric at each level that does not lead: ``By patient (...): ROC-AUC ...``."""
+def other_level_lines(numbers: Json) -> Iterator[str]:
+    """Searched metric at each level outside the headline: ``By patient (...): ROC-AUC ...``."""
     metric, first = str(numbers["protocol"]["metric"]), leading_level(numbers["protocol"])
     name = metric_name(metric, len(numbers["dataset"]["classes"]))
     if first != "image":
@@ -89,11 +89,16 @@ def beside(numbers: Json) -> Iterator[str]:
 
 
 def headline_value(numbers: Json) -> str:
-    """``ROC-AUC by patient 0.86 (95 % CI 0.68–0.94, patients), 110 patients, 275 images``."""
+    """Searched metric in the headline, with its interval and the sample size.
+
+    For example ``ROC-AUC by patient 0.86 (95 % CI over patients 0.68–0.94), 110 patients,
+    275 images``.
+    """
     metric, level = str(numbers["protocol"]["metric"]), leading_level(numbers["protocol"])
     name = metric_name(metric, len(numbers["dataset"]["classes"]))
     by = f" by {level}" if level in numbers["levels"] else ""
-    return f"{name}{by} {sentence_value(leading(numbers)[metric])}, {counted(numbers, 'tested')}"
+    estimate = sentence_estimate(leading_entries(numbers)[metric])
+    return f"{name}{by} {estimate}, {sample_size(numbers, 'tested')}"
 
 
 def _caption(what: str, numbers: Json, level: str) -> str:
@@ -109,5 +114,5 @@ def _notes(numbers: Json, level: str) -> tuple[str, ...]:
     return (
         f"n = {n} ({by_class}), {plural(found['images'], 'image')}; {finished_folds(numbers)}.",
         *found["notes"],
-        COVERS,
+        COVERAGE,
     )

@@ -1,4 +1,4 @@
-"""The model card that travels with the shipped model."""
+"""Model card that accompanies the delivered model."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from outerfold.reports.sections.summary import (
     stamp_paragraphs,
 )
 from outerfold.reports.sections.tables import overall_table, parameters_table, per_class_table
-from outerfold.reports.wording import Json, number, procedure, stamps, views
+from outerfold.reports.wording import Json, number, procedure_sentence, stamps, tta_sentence
 from outerfold.storage.records import Run
 
 
 def model_card(run: Run) -> str:
-    """``final/MODEL_CARD.md``: what the model is, what it may be used for, how good it is."""
+    """Text of ``final/MODEL_CARD.md``: the model, its intended use, its expected performance."""
     numbers = results(run)
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return f"# Model card: {run.name} ({run.task}){marks}\n\n" + markdown(_sections(numbers))
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """The blocks as Markdown; pictures become links to their files."""
+    """Markdown text of the blocks; pictures become links to their files."""
     return "\n".join(_block(block) for block in blocks).rstrip() + "\n"
 
 
@@ -36,11 +36,11 @@ def _sections(numbers: Json) -> list[Block]:
     return [
         *stamp_paragraphs(numbers),
         *_model(numbers),
-        *_use(),
+        *_intended_use(),
         *data_section(numbers),
         Heading("Expected performance"),
         *headline(numbers),
-        Paragraph(procedure(numbers)),
+        Paragraph(procedure_sentence(numbers)),
         *_tables(numbers),
         *optimism_section(numbers),
         *limit_section(numbers),
@@ -54,22 +54,23 @@ def _model(numbers: Json) -> list[Block]:
         return [Heading("Model"), Paragraph(not_made(numbers))]
     classes = list(numbers["dataset"]["classes"])
     decision = (
-        f"Calls an image {classes[1]} from a calibrated probability of {final['threshold']:.3f} on"
+        f"An image is classified as {classes[1]} if its calibrated probability of {classes[1]} is "
+        f"at least {final['threshold']:.3f}"
         if final["threshold"] is not None
-        else "Decides by the largest probability"
+        else "An image is classified as the class with the largest probability"
     )
     return [
         Heading("Model"),
         Paragraph(
-            f"Classes: {', '.join(classes)}. {_encoder(numbers)}, trainable blocks "
-            f"{protocol['trainable_blocks']}. {_made(numbers)} {decision}. "
-            f"{_chosen(numbers)}{views(numbers)}"
+            f"Classes: {', '.join(classes)}. {_encoder(numbers)}, trainable blocks: "
+            f"{protocol['trainable_blocks']}. {_training_words(numbers)} {decision}. "
+            f"{_calibration_words(numbers)}{tta_sentence(numbers)}"
         ),
         *([parameters_table(numbers)] if final["made"] == "ensemble" else []),
     ]
 
 
-def _made(numbers: Json) -> str:
+def _training_words(numbers: Json) -> str:
     return (
         averaged_words(numbers)
         if numbers["final"]["made"] == "ensemble"
@@ -77,41 +78,38 @@ def _made(numbers: Json) -> str:
     )
 
 
-def _chosen(numbers: Json) -> str:
+def _calibration_words(numbers: Json) -> str:
     final = numbers["final"]
     if final["made"] == "ensemble":
         return (
-            "Each member's probabilities are divided by its temperature on the logit scale"
+            "On the logit scale, the probabilities of each member are divided by its temperature"
             f"{', then moved by its shift' if final['threshold'] is not None else ''}."
         )
-    chosen = ", ".join(f"{name} {_plain(value)}" for name, value in final["params"].items())
+    chosen = ", ".join(f"{name} {_value_text(value)}" for name, value in final["params"].items())
     return (
-        f"Probabilities are divided by the temperature {final['temperature']:.3f} on the logit "
-        f"scale{_shift(final)}. Chosen by the search: {chosen}."
+        f"On the logit scale, probabilities are divided by the temperature "
+        f"{final['temperature']:.3f}{_shift(final)}. The search chose: {chosen}."
     )
 
 
 def _encoder(numbers: Json) -> str:
-    """The encoder that the model reads images by, and the file its weights are from.
-
-    Of an ensemble, those of its members.
-    """
+    """Encoders of the delivered model, or of an ensemble's members, with their weight hashes."""
     final = numbers["final"]
     models = numbers["outer"] if final["made"] == "ensemble" else [final]
     all_of_them = numbers["protocol"]["encoder"]
     names = dict.fromkeys(model["params"].get("encoder", all_of_them) for model in models)
-    each = "; ".join(_described(name, numbers) for name in names)
-    return f"{each}; each member by the one its search chose" if len(names) > 1 else each
+    each = "; ".join(_describe_encoder(name, numbers) for name in names)
+    return f"{each}; each member uses the encoder that its search chose" if len(names) > 1 else each
 
 
-def _described(name: str, numbers: Json) -> str:
+def _describe_encoder(name: str, numbers: Json) -> str:
     found = numbers["provenance"].get("encoders", {}).get(name)
     if not found or not found["weights_sha256"]:
         return f"Encoder {name}"
     shape = {"pad": "padded to", "stretch": "stretched to"}[found["fit"]]
     cut = "cropped to the breast and " if found["crop"] == "breast" else ""
     return (
-        f"Encoder {name}, weights of SHA-256 {found['weights_sha256']}, images {cut}{shape} "
+        f"Encoder {name}, weights with SHA-256 {found['weights_sha256']}, images {cut}{shape} "
         f"{found['image_size']} x {found['image_size']} pixels"
     )
 
@@ -120,13 +118,14 @@ def _shift(final: Json) -> str:
     return "" if final["threshold"] is None else f", then moved by {number(final['shift'], 3)}"
 
 
-def _use() -> list[Block]:
+def _intended_use() -> list[Block]:
     return [
         Heading("Intended use"),
         Paragraph(
-            "Research on the images it was trained on and images like them. Not a medical device: "
-            "not for diagnosis, screening, triage or any other clinical use. Performance at other "
-            "hospitals, on other scanners or in other populations is unknown."
+            "The model is for research on the images it was trained on and on similar images. It "
+            "is not a medical device: not for diagnosis, screening, triage or any other clinical "
+            "use. Its performance at other hospitals, on other scanners or in other populations is "
+            "unknown."
         ),
     ]
 
@@ -177,5 +176,5 @@ def _cells(cells: tuple[str, ...]) -> str:
     return f"| {inner} |"
 
 
-def _plain(value: object) -> str:
+def _value_text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

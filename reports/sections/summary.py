@@ -1,4 +1,4 @@
-"""The experiment in words: data, protocol, results, optimism, the final model, its limits."""
+"""Summary of a run: data, protocol, results, optimism, the final model, limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
 from outerfold.reports.sections.final_model import final_section
-from outerfold.reports.sections.level_tables import beside, headline_value, leading, level_tables
+from outerfold.reports.sections.level_tables import (
+    headline_value,
+    leading_entries,
+    level_tables,
+    other_level_lines,
+)
 from outerfold.reports.sections.tables import (
     data_table,
     overall_table,
@@ -14,25 +19,25 @@ from outerfold.reports.sections.tables import (
     trials_table,
 )
 from outerfold.reports.wording import (
-    BIASED,
+    BIAS,
     RESEARCH_ONLY,
     Json,
     biased,
-    counted,
-    covers,
+    coverage_sentence,
     cut_by_time,
     finished_folds,
     metric_phrase,
     number,
     plural,
-    searched,
+    sample_size,
+    searched_studies,
     stamps,
-    views,
+    tta_sentence,
 )
 
 
 def summary(numbers: Json) -> list[Block]:
-    """All sections in reading order; the same blocks become DOCX, picture and page."""
+    """Blocks of all sections in reading order, for the DOCX, the picture and the page."""
     return [
         *stamp_paragraphs(numbers),
         *headline(numbers),
@@ -46,9 +51,9 @@ def summary(numbers: Json) -> list[Block]:
 
 
 def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
-    """What must be read first."""
+    """Warnings that the reader must see first."""
     if biased(numbers["protocol"]):
-        yield Paragraph(f"BIASED. {BIASED}", strong=True)
+        yield Paragraph(f"BIASED. {BIAS}", strong=True)
     if numbers["synthetic_data"]:
         text = (
             "SYNTHETIC DATA. These images were made by a program; no number here is about people."
@@ -57,32 +62,32 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
     if numbers["cut_by_time"]:
         yield Paragraph(f"CUT BY TIME. {cut_by_time(numbers)}", strong=True)
     if not numbers["complete"]:
-        folds = _sentence(finished_folds(numbers))
-        text = f"INCOMPLETE. {folds} have finished; every number may change."
+        folds = _capitalise(finished_folds(numbers))
+        text = f"INCOMPLETE. {folds} have finished; every number may still change."
         yield Paragraph(text, strong=True)
 
 
 def headline(numbers: Json) -> Iterator[Block]:
-    """The searched metric on the outer test rows."""
+    """Headline: the searched metric on the outer test rows, and at the other levels."""
     metric = str(numbers["protocol"]["metric"])
-    entry = leading(numbers).get(metric)
+    entry = leading_entries(numbers).get(metric)
     if entry is None:
         yield Paragraph("No outer fold has finished; there is no performance to report yet.")
         return
-    yield Paragraph(f"{headline_value(numbers)}.{_spread(entry)}")
-    for line in beside(numbers):
+    yield Paragraph(f"{headline_value(numbers)}.{_spread_sentence(entry)}")
+    for line in other_level_lines(numbers):
         yield Paragraph(line)
 
 
 def data_section(numbers: Json) -> Iterator[Block]:
-    """Who is in the data, what was assumed, what the audit found."""
+    """Section on the data: sizes, assumptions, findings of the audit."""
     data = numbers["dataset"]
     yield Heading("Data")
     yield Paragraph(
-        f"{data['name']}: {counted(numbers)}, {plural(len(data['classes']), 'class')}. "
-        f"Fingerprint {str(data['fingerprint'])[:12]}. {_isolation(data)}"
+        f"{data['name']}: {sample_size(numbers)}, {plural(len(data['classes']), 'class')}. "
+        f"Fingerprint {str(data['fingerprint'])[:12]}. {_isolation_sentence(data)}"
     )
-    for title, key in (("Assumed", "assumptions"), ("Audit", "audit")):
+    for title, key in (("Assumptions", "assumptions"), ("Audit", "audit")):
         if data.get(key):
             lines = (str(line).rstrip(".") for line in data[key])
             yield Paragraph(f"{title}: {'; '.join(lines)}.")
@@ -90,66 +95,69 @@ def data_section(numbers: Json) -> Iterator[Block]:
 
 
 def protocol_section(numbers: Json) -> Iterator[Block]:
-    """How the rows were cut and what was searched."""
+    """Section on the protocol: how rows were split and what was searched."""
     p = numbers["protocol"]
     yield Heading("Protocol")
-    how = _non_nested(numbers) if biased(numbers["protocol"]) else _nested(numbers)
+    how = _non_nested_words(numbers) if biased(numbers["protocol"]) else _nested_words(numbers)
     yield Paragraph(
-        f"{how} Encoder {p['encoder']}, {_blocks(p)}; seed {p['seed']}.{views(numbers)}"
+        f"{how} Encoder {p['encoder']}, {_trained_part(p)}; seed {p['seed']}."
+        f"{tta_sentence(numbers)}"
     )
     yield trials_table(numbers)
-    if searched(numbers):
+    if searched_studies(numbers):
         yield parameters_table(numbers)
     for line in _study_notes(numbers):
         yield Paragraph(line)
 
 
-def _nested(numbers: Json) -> str:
+def _nested_words(numbers: Json) -> str:
     p = numbers["protocol"]
     repeats = "" if p["repeats"] == 1 else f", repeated {p['repeats']} times"
     return (
         f"Nested, patient-grouped, stratified cross-validation: {p['outer_folds']} outer folds"
-        f"{repeats}, {p['inner_folds']} inner folds cut from each outer training side. One fresh "
-        f"search of {plural(int(p['trials']), 'trial')} an outer fold, by {_metric(numbers)} on "
-        f"its inner folds; the chosen configuration was refitted on the whole training side and "
-        f"scored the outer test rows once.{_in_flight(numbers)}{_patience(numbers)}"
+        f"{repeats}, with {p['inner_folds']} inner folds within the training rows of each outer "
+        f"fold. Each outer fold had its own new search of {plural(int(p['trials']), 'trial')}, "
+        f"which chose by {_searched_metric(numbers)} on its inner folds; the chosen configuration "
+        f"was refitted on all training rows of the outer fold and scored once on the outer test "
+        f"rows.{_parallel_note(numbers)}{_patience_note(numbers)}"
     )
 
 
-def _non_nested(numbers: Json) -> str:
+def _non_nested_words(numbers: Json) -> str:
     p = numbers["protocol"]
     return (
         f"Patient-grouped, stratified cross-validation that is not nested: one search of "
-        f"{plural(int(p['trials']), 'trial')}, by {_metric(numbers)} on {p['outer_folds']} folds "
-        f"of all rows, whose best trial's own scores on the same folds are reported."
-        f"{_in_flight(numbers)}{_patience(numbers)}"
+        f"{plural(int(p['trials']), 'trial')}, which chose by {_searched_metric(numbers)} on "
+        f"{p['outer_folds']} folds of all rows. The scores of its best trial on the same folds "
+        f"are reported."
+        f"{_parallel_note(numbers)}{_patience_note(numbers)}"
     )
 
 
-def _in_flight(numbers: Json) -> str:
-    """Empty where trials came one after the other."""
+def _parallel_note(numbers: Json) -> str:
+    """Sentence on parallel trials; empty if trials ran one after the other."""
     count = int(numbers["protocol"].get("in_flight", 1))
     if count == 1:
         return ""
     return (
-        f" Up to {count} trials of a search ran at once, each suggested and pruned by the trials "
-        f"up to the {count}th before it."
+        f" Up to {count} trials of a search ran at the same time. The values and the pruning of a "
+        f"trial depended only on the trials at least {count} places before it."
     )
 
 
-def _patience(numbers: Json) -> str:
-    """Empty where nothing but the number of trials ends a search."""
+def _patience_note(numbers: Json) -> str:
+    """Sentence on early stopping of a search; empty if only the number of trials ends it."""
     count = int(numbers["protocol"].get("patience", 0))
     if not count:
         return ""
     return (
-        f" A search ended before that after {plural(count, 'trial')} in a row, complete or "
-        "pruned, without a better inner score."
+        f" A search ended earlier if {plural(count, 'trial')} in a row, complete or pruned, gave "
+        "no better inner score."
     )
 
 
 def result_section(numbers: Json) -> Iterator[Block]:
-    """Test metrics with their intervals."""
+    """Section on the results: test metrics with their intervals."""
     yield Heading("Results on the outer test rows")
     if numbers["overall"]:
         yield overall_table(numbers, "test")
@@ -159,7 +167,7 @@ def result_section(numbers: Json) -> Iterator[Block]:
 
 
 def optimism_section(numbers: Json) -> Iterator[Block]:
-    """How far the search flattered itself."""
+    """Section on the optimism: by how much the search's own score was too good."""
     entry = numbers["optimism"]
     yield Heading("Optimism of the search")
     if entry["estimate"] is None:
@@ -168,32 +176,36 @@ def optimism_section(numbers: Json) -> Iterator[Block]:
     way = "above" if entry["estimate"] >= 0 else "below"
     size = number(abs(entry["estimate"]))
     yield Paragraph(
-        f"The score by which the searches chose lay {size} {way} the score of their choice on the "
-        f"outer test rows, on average over folds (optimism {optimism_value(entry)}, "
-        f"{_metric(numbers)}). A report of the search's own score would have been wrong by about "
-        f"that much. The search's score is not a performance figure and is not reported as one."
-        f"{_of_one_network(numbers)}"
+        f"On average over folds, the searches' own score of the chosen configuration was {size} "
+        f"{way} its score on the outer test rows (optimism {optimism_value(entry)}, "
+        f"{_searched_metric(numbers)}). A report of the search's own score would have been wrong "
+        f"by about that much. The search's own score is not a measure of performance and is not "
+        f"reported as one."
+        f"{_averaging_note(numbers)}"
     )
 
 
-def _of_one_network(numbers: Json) -> str:
+def _averaging_note(numbers: Json) -> str:
     networks = int(numbers["protocol"]["networks"])
     if networks == 1:
         return ""
     return (
-        f" The search scored single networks and the outer test rows the mean of {networks}; what "
-        "averaging gains lies within the difference and makes it smaller."
+        f" The search scored single networks, but the outer test rows were scored by the mean of "
+        f"{networks} networks; the gain from averaging is part of the difference and makes it "
+        "smaller."
     )
 
 
 def limit_section(numbers: Json) -> Iterator[Block]:
-    """What the intervals do not cover."""
+    """Section on the limits: what the intervals do not cover."""
     yield Heading("Limits")
     isolation = (
-        "" if numbers["dataset"].get("patients_known", True) else _isolation(numbers["dataset"])
+        ""
+        if numbers["dataset"].get("patients_known", True)
+        else _isolation_sentence(numbers["dataset"])
     )
     yield Paragraph(
-        f"{covers(numbers)} The factor by which they are stretched for training variation is an "
+        f"{coverage_sentence(numbers)} The factor that widens them for training variation is an "
         f"empirical constant. The number of patients of the rarest class sets their width. "
         f"{isolation}".strip()
     )
@@ -201,7 +213,7 @@ def limit_section(numbers: Json) -> Iterator[Block]:
 
 
 def optimism_value(entry: Json) -> str:
-    """``0.04, 95 % CI 0.01 to 0.07``, or the reason why there is no interval."""
+    """Optimism such as ``0.04, 95 % CI 0.01 to 0.07``, or the reason for no interval."""
     if entry["low"] is None:
         return f"{number(entry['estimate'])}, no interval: {entry.get('reason')}"
     level = f"{100 * float(entry['level']):.0f}"
@@ -212,33 +224,33 @@ def optimism_value(entry: Json) -> str:
 
 
 def title(numbers: Json) -> str:
-    """The document's title with its stamps."""
+    """Title of the document with its stamps."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return f"Summary of experiment {numbers['provenance']['run']} ({numbers['task']}){marks}"
 
 
-def _metric(numbers: Json) -> str:
+def _searched_metric(numbers: Json) -> str:
     return metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
 
 
-def _spread(entry: Json) -> str:
+def _spread_sentence(entry: Json) -> str:
     if entry["fold_spread"] is None:
         return ""
     folds = sum(score is not None for score in entry["by_fold"])
     spread = number(entry["fold_spread"])
-    return f" Spread over {folds} folds {spread} (not a confidence interval)."
+    return f" The standard deviation over {folds} folds is {spread} (not a confidence interval)."
 
 
-def _isolation(data: Json) -> str:
+def _isolation_sentence(data: Json) -> str:
     if data.get("patients_known", True):
-        return "No patient is on two sides of any split."
+        return "No patient is on both sides of any split."
     return (
-        "Patients are unknown: near-duplicate images were grouped, and patient isolation could "
-        "not be verified."
+        "The patients are unknown: near-duplicate images were grouped, and it could not be "
+        "verified that no patient is on both sides of a split."
     )
 
 
-def _blocks(protocol: Json) -> str:
+def _trained_part(protocol: Json) -> str:
     count = protocol["trainable_blocks"]
     if count == "all":
         return "trained as a whole"
@@ -246,10 +258,10 @@ def _blocks(protocol: Json) -> str:
 
 
 def _study_notes(numbers: Json) -> Iterator[str]:
-    for name, study in searched(numbers):
+    for name, study in searched_studies(numbers):
         if study["notes"]:
             yield f"{name}: " + " ".join(study["notes"])
 
 
-def _sentence(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[0].upper() + text[1:]

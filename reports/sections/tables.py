@@ -1,4 +1,4 @@
-"""Tables of a run, each cell a number of ``results.json``."""
+"""Tables of a run; every number in a cell comes from ``results.json``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from outerfold.reports.wording import (
     Json,
     RowSet,
     class_metric_name,
-    counted,
-    covers,
+    coverage_sentence,
     finished_folds,
     metric_name,
     number,
-    searched,
+    sample_size,
+    searched_studies,
     stamps,
     value,
 )
@@ -28,25 +28,25 @@ _MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
 
 
 class Footnotes:
-    """Hands each distinct remark one mark, in order of first use."""
+    """Footnotes of a table: each distinct remark gets one mark, in order of first use."""
 
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
 
     def mark(self, remark: str) -> str:
-        """The superscript of this remark; empty for an empty remark."""
+        """Superscript of this remark; empty for an empty remark."""
         if not remark:
             return ""
         return self._marks.setdefault(remark, _MARKS[len(self._marks) % len(_MARKS)])
 
     def lines(self) -> tuple[str, ...]:
-        """Each remark behind its mark."""
+        """Lines below the table, each remark after its mark."""
         return tuple(f"{mark} {remark}" for remark, mark in self._marks.items())
 
 
 def overall_table(numbers: Json, side: Side) -> Table:
-    """Metrics of the whole with intervals, the fold spread apart from them."""
-    entries, classes = _side(numbers, side)["overall"], len(numbers["dataset"]["classes"])
+    """Table of overall metrics with intervals, and the fold spread in a column of its own."""
+    entries, classes = _side_numbers(numbers, side)["overall"], len(numbers["dataset"]["classes"])
     notes = Footnotes()
     rows = metric_rows(entries, classes, notes)
     return Table(
@@ -58,7 +58,7 @@ def overall_table(numbers: Json, side: Side) -> Table:
 
 
 def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
-    """Name, estimate with interval and fold spread of each overall metric."""
+    """Rows (name, estimate with interval, fold spread) of the overall metrics."""
     return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
@@ -71,8 +71,8 @@ def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[st
 
 
 def per_class_table(numbers: Json, side: Side) -> Table:
-    """Metrics of each class against the rest, intervals below the estimates."""
-    per_class, notes = _side(numbers, side)["per_class"], Footnotes()
+    """Table of metrics of each class against the rest, intervals below the estimates."""
+    per_class, notes = _side_numbers(numbers, side)["per_class"], Footnotes()
     data = numbers["tested" if side == "test" else "validation"]
     rows = []
     for name, entries in per_class.items():
@@ -85,7 +85,7 @@ def per_class_table(numbers: Json, side: Side) -> Table:
         header,
         tuple(rows),
         (
-            f"Each cell: estimate ({percent(_side(numbers, side)['overall'])} % CI).",
+            f"Each cell: estimate ({percent(_side_numbers(numbers, side)['overall'])} % CI).",
             *_notes(numbers, side),
             *notes.lines(),
         ),
@@ -93,8 +93,8 @@ def per_class_table(numbers: Json, side: Side) -> Table:
 
 
 def parameters_table(numbers: Json) -> Table:
-    """What each search chose; a column a study."""
-    studies = searched(numbers)
+    """Table of the values that each search chose, with one column per study."""
+    studies = searched_studies(numbers)
     names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
     rows = [
         (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))
@@ -108,7 +108,7 @@ def parameters_table(numbers: Json) -> Table:
         ("Parameter", *(name for name, _ in studies)),
         tuple(rows),
         (
-            "A dash: not part of that configuration. The temperature"
+            "A dash means that the parameter is not part of that configuration. The temperature"
             f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
             "on out-of-fold probabilities of the inner folds.",
         ),
@@ -116,7 +116,7 @@ def parameters_table(numbers: Json) -> Table:
 
 
 def data_table(numbers: Json) -> Table:
-    """Patients and images of each class."""
+    """Table of patients and images of each class."""
     data = numbers["dataset"]
     rows = [
         (name, f"{data['patients_by_class'][name]:,}", f"{count:,}")
@@ -124,13 +124,13 @@ def data_table(numbers: Json) -> Table:
     ]
     rows.append(("All", f"{data['patients']:,}", f"{data['images']:,}"))
     summed = sum(data["patients_by_class"].values())
-    note = "A patient with images of two classes is counted in both."
+    note = "A patient with images of two classes is counted in both classes."
     extra = (note,) if summed > data["patients"] else ()
     return Table("Patients and images", ("Class", "Patients", "Images"), tuple(rows), extra)
 
 
 def trials_table(numbers: Json) -> Table:
-    """Trials of each study by how they ended."""
+    """Table of each study's trials: how many were completed, pruned or failed."""
     kinds = ("complete", "pruned", "failed")
     rows = [
         (study, *(f"{counts.get(kind, 0):,}" for kind in kinds))
@@ -139,7 +139,7 @@ def trials_table(numbers: Json) -> Table:
     return Table("Trials", ("Study", *kinds), tuple(rows))
 
 
-def _side(numbers: Json, side: Side) -> Json:
+def _side_numbers(numbers: Json, side: Side) -> Json:
     return numbers if side == "test" else dict(numbers["validation"])
 
 
@@ -153,8 +153,8 @@ def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
     rows: RowSet = "tested" if side == "test" else "validation"
     patients = numbers[rows]["patients_by_class"]
     by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
-    lines = (f"n = {counted(numbers, rows)} ({by_class} patients); {finished_folds(numbers)}.",)
-    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, covers(numbers))
+    lines = (f"n = {sample_size(numbers, rows)} ({by_class} patients); {finished_folds(numbers)}.",)
+    return (OPTIMISTIC, *lines) if side == "validation" else (*lines, coverage_sentence(numbers))
 
 
 def _spread_note(side: Side) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def _spread_note(side: Side) -> tuple[str, ...]:
 
 
 def percent(entries: Json) -> str:
-    """``95``, of the intervals of these entries."""
+    """Level of these entries' intervals in per cent, such as ``95``."""
     levels = [entry["level"] for entry in entries.values()]
     return f"{100 * levels[0]:.0f}" if levels else "95"
 
@@ -176,7 +176,7 @@ def _remark(entry: Json) -> str:
 
 
 def class_cell(entry: Json | None, notes: Footnotes) -> str:
-    """Estimate with its interval below it."""
+    """Cell with the estimate and, on the next line, its interval."""
     if entry is None:
         return "–"
     return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))

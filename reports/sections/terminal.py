@@ -1,4 +1,4 @@
-"""What the command line ends with: the table of a run, the comparison of two."""
+"""Results in the terminal: the closing table of a run, the comparison of two runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rich.text import Text
 
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.results import results
-from outerfold.reports.sections.comparison import Comparison, comparison_table, sentence
-from outerfold.reports.sections.level_tables import beside, leading
+from outerfold.reports.sections.comparison import Comparison, comparison_sentence, comparison_table
+from outerfold.reports.sections.level_tables import leading_entries, other_level_lines
 from outerfold.reports.sections.summary import optimism_value
 from outerfold.reports.wording import (
     OVERALL,
     Json,
     biased,
-    counted,
     cut_by_time,
     finished_folds,
     metric_name,
+    sample_size,
     stamps,
     value,
 )
@@ -26,11 +26,11 @@ from outerfold.storage.records import Run
 
 
 def closing_table(run: Run) -> Table:
-    """Outer test metrics with intervals; n, optimism and stamps around them."""
+    """Table of outer test metrics with intervals, with stamps above, n and optimism below."""
     numbers = results(run)
     marks = "  ".join(stamps(numbers))
     what = (
-        "what usual practice would claim"
+        "performance as usual practice would claim it"
         if biased(numbers["protocol"])
         else "performance on the outer test rows"
     )
@@ -43,7 +43,7 @@ def closing_table(run: Run) -> Table:
     table.add_column("Remark", style="dim")
     classes = len(run.classes)
     for metric in OVERALL:
-        entry = leading(numbers).get(metric)
+        entry = leading_entries(numbers).get(metric)
         if entry is None or (classes > 2 and metric in ("sensitivity", "specificity")):
             continue
         table.add_row(metric_name(metric, classes), value(entry), _remark(entry))
@@ -53,14 +53,18 @@ def closing_table(run: Run) -> Table:
 
 
 def comparison_lines(found: Comparison) -> list[RenderableType]:
-    """Warnings, the table of all metrics, the sentence on the searched one."""
+    """Lines of a comparison: warnings, the table of all metrics, the sentence."""
     block = comparison_table(found)
     table = Table(title=block.caption, caption="\n".join(block.notes), caption_justify="left")
     for name in block.header:
         table.add_column(name)
     for row in block.rows:
         table.add_row(*row)
-    return [*(Text(text, style="bold red") for text in found.warnings), table, sentence(found)]
+    return [
+        *(Text(text, style="bold red") for text in found.warnings),
+        table,
+        comparison_sentence(found),
+    ]
 
 
 def _remark(entry: Json) -> str:
@@ -69,19 +73,20 @@ def _remark(entry: Json) -> str:
 
 def _caption(numbers: Json) -> str:
     lines = [
-        f"n = {counted(numbers, 'tested')}; {finished_folds(numbers)}; intervals over patients."
+        f"n = {sample_size(numbers, 'tested')}; {finished_folds(numbers)}; "
+        "confidence intervals over patients."
     ]
     if numbers["overall"]:
-        lines += beside(numbers)
+        lines += other_level_lines(numbers)
     entry, by = numbers["optimism"], _searched_by(numbers)
     if entry["estimate"] is not None:
         lines.append(
             f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
-            "it is not performance."
+            "it is not a measure of performance."
         )
     return "\n".join(filter(None, (*lines, cut_by_time(numbers))))
 
 
 def _searched_by(numbers: Json) -> str:
-    """What the search scored, where the table shows something else."""
+    """Level that the search scored (images), if the table shows another level."""
     return "" if leading_level(numbers["protocol"]) == "image" else ", by image,"

@@ -22,7 +22,7 @@ from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import Interval, nadeau_bengio
-from outerfold.reports.intervals.support import class_basis, overall_basis
+from outerfold.reports.intervals.support import class_support, overall_support
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 FOLDS, INNER = 5, 4
@@ -218,11 +218,11 @@ def _printed(cell: Cell, predictions: Predictions) -> dict[str, Interval]:
     for name, leave in overall_leave_outs(rows).items():
         if name == "ece":
             leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
-        basis = overall_basis(rows, name)
+        basis = overall_support(rows, name)
         found[name] = jackknife_interval(leave, basis, tuned=tuned, level=0.95)
     for name, leave in class_leave_outs(rows, last).items():
         if name in ("precision", "f1"):
-            basis = class_basis(rows, last, name)
+            basis = class_support(rows, last, name)
             one = jackknife_interval(leave, basis, tuned=tuned, level=0.95)
             found[f"{name} (one class)"] = one
     return found

@@ -39,13 +39,15 @@ def test_nadeau_bengio_of_repeats_keeps_the_folds_degrees_of_freedom_and_says_so
     p, se = 0.8, np.std(scores * 2, ddof=1) * math.sqrt(1 / 10 + 0.25)
     reach = stats.t.ppf(0.975, 4) * se / (p * (1 - p))
     assert math.log(two.high / (1 - two.high)) - math.log(4) == pytest.approx(reach)
-    assert "covers less than it says" in two.notes[0]
+    assert "covers less than its level" in two.notes[0]
 
 
 def test_nadeau_bengio_has_no_interval_without_spread():
-    assert nadeau_bengio([1.0] * 5, test_share=0.25).reason.startswith("every fold scored alike")
+    assert nadeau_bengio([1.0] * 5, test_share=0.25).reason.startswith(
+        "all folds have the same score"
+    )
     assert nadeau_bengio([0.8], test_share=0.25).reason == "fewer than two folds have a score"
-    with pytest.raises(ValueError, match="rows tested over rows trained, found 0"):
+    with pytest.raises(ValueError, match="must be positive, found 0"):
         nadeau_bengio([0.8, 0.9], test_share=0)
 
 
@@ -74,7 +76,7 @@ def test_patient_bootstrap_resamples_whole_patients_given_these_models():
     rows = make(patients=30, rarest=12, levels=2)
     found = patient_bootstrap(rows, resamples=300)
     assert set(found) == set(overall(rows, tuned=True))
-    assert all(one.method.endswith("given these models") for one in found.values())
+    assert all(one.method.endswith("models fixed") for one in found.values())
     assert found == patient_bootstrap(rows, resamples=300)
     rng, names = np.random.default_rng(5), np.unique(rows.patients)
     values = []
@@ -116,7 +118,7 @@ def test_paired_difference_is_narrower_than_two_intervals_and_does_not_need_row_
     assert one.estimate == pytest.approx(expected)
     assert one.low <= one.estimate <= one.high
     assert one.high - one.low < 0.5 * (alone["roc_auc"].high - alone["roc_auc"].low)
-    assert found["accuracy"].reason.startswith("the two differ by the same without each patient")
+    assert found["accuracy"].reason.startswith("the difference is the same without each patient")
     turned = paired_difference(b, a, tuned=True)["roc_auc"]
     assert (turned.low, turned.high) == pytest.approx((-one.high, -one.low))
 

@@ -132,7 +132,7 @@ def test_an_image_predicted_twice_is_refused():
 
 
 def test_no_rows_are_refused():
-    with pytest.raises(DataError, match="found no row"):
+    with pytest.raises(DataError, match="there is no row"):
         overall(take(make(), np.zeros(0, dtype=int)), tuned=True)
 
 

@@ -13,7 +13,7 @@ from sklearn import metrics as reference
 from outerfold.objectives.metrics import METRICS, class_scores, confusion, decision_scores
 from outerfold.reports.intervals.bootstrap import ece_without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
-from outerfold.reports.intervals.jackknife import spread, total_error, wilson
+from outerfold.reports.intervals.jackknife import jackknife_error, total_error, wilson_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import overall, per_class
 from outerfold.reports.intervals.thresholds import fold_thresholds
@@ -23,17 +23,17 @@ from tests.reports.prediction_factory import FIELDS, make, take
 
 def test_standard_error_and_degrees_of_freedom_are_the_formulas():
     values = np.random.default_rng(0).gamma(1.0, size=30)
-    se, df = spread(values)
+    se, df = jackknife_error(values)
     d = values - values.mean()
     assert se == pytest.approx(math.sqrt(29 / 30 * (d**2).sum()))
     assert df == pytest.approx(2 * 30 / (stats.kurtosis(values, fisher=False) - 1))
-    assert spread(np.append(np.zeros(99), 1.0))[1] == pytest.approx(2.06, abs=0.01)
-    assert spread(np.tile([-1.0, 1.0], 10))[1] == 19
+    assert jackknife_error(np.append(np.zeros(99), 1.0))[1] == pytest.approx(2.06, abs=0.01)
+    assert jackknife_error(np.tile([-1.0, 1.0], 10))[1] == 19
 
 
 def test_wilson_is_scipys():
     expected = stats.binomtest(17, 40).proportion_ci(0.95, method="wilson")
-    assert wilson(17 / 40, 40, stats.norm.ppf(0.975)) == pytest.approx(tuple(expected))
+    assert wilson_interval(17 / 40, 40, stats.norm.ppf(0.975)) == pytest.approx(tuple(expected))
 
 
 @pytest.mark.parametrize(("tuned", "stretch"), [(True, 1.4), (False, 1.25)])
@@ -41,18 +41,18 @@ def test_interval_is_the_stretched_error_on_the_scale_its_method_names(tuned, st
     rows = make(patients=120, rarest=40)
     found, leaves = overall(rows, tuned=tuned), overall_leave_outs(code_rows(rows))
     for name in ("roc_auc", "balanced_accuracy", "f1", "brier"):
-        se, df = spread(leaves[name].without)
+        se, df = jackknife_error(leaves[name].without)
         p, half = found[name].estimate, stretch * se * stats.t.ppf(0.975, df)
         logits = [math.log(x / (1 - x)) for x in (found[name].low, p, found[name].high)]
         assert np.diff(logits) == pytest.approx(half / (p * (1 - p)))
-        assert found[name].method == f"patient jackknife, logit, stretch {stretch}"
-    se, df = spread(leaves["accuracy"].without)
+        assert found[name].method == f"patient jackknife, logit, standard error × {stretch}"
+    se, df = jackknife_error(leaves["accuracy"].without)
     p = found["accuracy"].estimate
     worth = min(len(rows), p * (1 - p) / (stretch * se) ** 2)
     assert (found["accuracy"].low, found["accuracy"].high) == pytest.approx(
-        wilson(p, worth, stats.t.ppf(0.975, df))
+        wilson_interval(p, worth, stats.t.ppf(0.975, df))
     )
-    assert found["accuracy"].method == f"patient jackknife, Wilson, stretch {stretch}"
+    assert found["accuracy"].method == f"patient jackknife, Wilson, standard error × {stretch}"
 
 
 def test_every_interval_holds_its_estimate_and_stays_in_range():
@@ -122,12 +122,12 @@ def test_four_patients_of_a_class_have_an_estimate_but_no_interval():
         assert math.isfinite(one.estimate)
         assert one.low is None
         assert one.high is None
-        assert one.reason == "4 patients with 'b', an interval needs 5"
+        assert one.reason == "4 patients with 'b', but an interval needs 5"
 
 
 def test_few_patients_of_a_class_are_cautioned():
     assert all(
-        "caution, 9 patients with 'b'" in one.notes
+        "caution: only 9 patients with 'b'" in one.notes
         for one in overall(make(rarest=9), tuned=True).values()
     )
     assert not any(
@@ -157,7 +157,7 @@ def test_a_perfect_model_falls_back_to_wilson_over_the_patients_that_count():
     found = overall(make(skill=50.0, rarest=10), tuned=True)
     assert found["roc_auc"].estimate == 1
     assert found["roc_auc"].method == "Wilson, 10 patients"
-    assert found["roc_auc"].low == pytest.approx(wilson(1.0, 10, 1.959964)[0], abs=1e-6)
+    assert found["roc_auc"].low == pytest.approx(wilson_interval(1.0, 10, 1.959964)[0], abs=1e-6)
     assert found["accuracy"].method == "Wilson, 40 patients"
     assert found["specificity"].method == "Wilson, 30 patients"
 
@@ -168,7 +168,7 @@ def test_a_class_never_predicted_is_flagged():
     macro = overall(none, tuned=True)["precision"]
     assert "'b' is never predicted: its precision counts as 0" in macro.notes
     own = per_class(none, tuned=True)["b"]["precision"]
-    assert (own.estimate, own.low, own.reason) == (0, None, "never predicted as this class")
+    assert (own.estimate, own.low, own.reason) == (0, None, "no image is predicted as this class")
 
 
 def test_a_fold_that_lacks_a_class_drops_out_and_is_named():
@@ -177,12 +177,12 @@ def test_a_fold_that_lacks_a_class_drops_out_and_is_named():
     one = overall(kept, tuned=True)["roc_auc"]
     assert math.isnan(one.by_fold[3])
     assert one.estimate == pytest.approx(np.mean([one.by_fold[k] for k in (0, 1, 2, 4)]))
-    assert one.notes[0] == "outer-3 lacks a class and drops out of the mean over folds"
+    assert one.notes[0] == "outer-3 lacks a class and is left out of the mean over folds"
 
 
 def test_average_precision_pools_folds_with_few_positive_patients_and_says_so():
     few, many = overall(make(rarest=9), tuned=True), overall(make(200, rarest=90), tuned=True)
-    note = "folds pooled: one has fewer than 5 patients with the class"
+    note = "folds are pooled, because one has fewer than 5 patients with the class"
     assert note in few["average_precision"].notes
     assert note not in many["average_precision"].notes
     rows = make(rarest=9)
@@ -250,17 +250,20 @@ def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
     for name, leave in leaves.items():
         expected = np.var([one[name] for one in each], ddof=1) if name in each[0] else 0.0
         assert leave.moved == pytest.approx(expected), name
-    se, df = spread(leaves["specificity"].without)
+    se, df = jackknife_error(leaves["specificity"].without)
     error, joint = total_error(leaves["specificity"], 1.4, 1.0)
     moved, patients = leaves["specificity"].moved, (1.4 * se) ** 2
     assert error == pytest.approx(math.sqrt(patients + moved))
     assert joint == pytest.approx((patients + moved) ** 2 / (patients**2 / df + moved**2 / 4))
     one = overall(spread_out, tuned=True)["specificity"]
-    assert one.method == "patient jackknife, Wilson, stretch 1.4, thresholds of folds"
-    assert one.notes == (
-        f"unstable: the folds' thresholds alone spread it by {math.sqrt(moved):.3f} (sd)",
+    assert (
+        one.method
+        == "patient jackknife, Wilson, standard error × 1.4, variance of fold thresholds added"
     )
-    assert overall(spread_out, tuned=True)["roc_auc"].method.endswith("stretch 1.4")
+    assert one.notes == (
+        f"unstable: standard deviation of {math.sqrt(moved):.3f} from the folds' thresholds alone",
+    )
+    assert overall(spread_out, tuned=True)["roc_auc"].method.endswith("standard error × 1.4")
 
 
 def test_learnt_thresholds_widen_the_metrics_of_a_class():

@@ -174,8 +174,8 @@ def test_images_stand_as_they_were_whatever_the_level_and_rule():
         (BINARY, "1 patient has images of several classes and counts as cancer."),
         (
             FOUR,
-            "1 patient has images of several classes, of which the last in the order Normal, "
-            "Actionable, Benign, Cancer counts.",
+            "1 patient has images of several classes; the last of these classes in the order "
+            "Normal, Actionable, Benign, Cancer counts.",
         ),
     ],
 )

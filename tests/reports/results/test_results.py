@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from outerfold.objectives.metrics import METRICS
-from outerfold.reports.results.results import gather_evidence, plain, results, results_text
+from outerfold.reports.results.results import gather_evidence, results, results_text, to_json_types
 from outerfold.storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
@@ -161,7 +161,7 @@ def test_the_same_run_gives_the_same_text():
 
 def test_json_types_only_and_no_nan():
     odd = {"a": np.float64("nan"), 2: np.arange(2), "s": {"y", "x"}, "b": np.bool_(True)}
-    assert plain(odd) == {"a": None, "2": [0, 1], "s": ["x", "y"], "b": True}
+    assert to_json_types(odd) == {"a": None, "2": [0, 1], "s": ["x", "y"], "b": True}
 
 
 def test_no_fold_finished_makes_an_empty_predictions_file():

@@ -20,7 +20,7 @@ from outerfold.reports.sections.comparison import (
     comparison_words,
     comparisons_csv,
 )
-from outerfold.reports.sections.comparison import sentence as said
+from outerfold.reports.sections.comparison import comparison_sentence as said
 from outerfold.reports.sections.terminal import comparison_lines
 from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.records import DataError, FoldResult, Run
@@ -67,15 +67,15 @@ def test_a_run_that_knows_less_is_told_apart_and_the_signs_turn_with_the_order(
 def test_runs_that_know_the_same_are_not_told_apart() -> None:
     run = make_run()
     found = compare_runs(blurred(run, 0.5), replace(blurred(run, 0.5, seed=6), name="other"))
-    assert comparison_words(found, "roc_auc") == "not told apart"
-    assert "do not tell the two apart" in said(found)
+    assert comparison_words(found, "roc_auc") == "no clear difference"
+    assert "show no clear difference between the two" in said(found)
 
 
 def test_a_run_against_itself_has_no_interval_and_says_why() -> None:
     run = make_run()
     found = compare_runs(run, replace(run, name="twin"))
     assert {each["difference"]["estimate"] for each in found.entries.values()} == {0.0}
-    assert comparison_words(found, "roc_auc").startswith("no interval: the two differ by the same")
+    assert comparison_words(found, "roc_auc").startswith("no interval: the difference is the same")
 
 
 def test_the_difference_in_accuracy_is_that_of_the_shares_decided_rightly() -> None:
@@ -107,7 +107,7 @@ def test_bias_synthetic_data_and_other_columns_are_said_first() -> None:
     assert [warning.split(".")[0] for warning in found.warnings] == [
         "SYNTHETIC DATA",
         "BIASED",
-        "The two read other images or columns of the same rows",
+        "The two runs have the same rows, but read different images or columns for them",
     ]
     assert compare_runs(make_run(synthetic=False), make_run(synthetic=False)).warnings == ()
 

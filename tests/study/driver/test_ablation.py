@@ -92,9 +92,9 @@ def test_a_non_nested_report_is_stamped_as_biased_and_claims_no_optimism(
     assert numbers["protocol"]["protocol"] == "non-nested"
     assert numbers["optimism"]["estimate"] is None
     words = " ".join(getattr(block, "text", "") for block in summary(numbers))
-    assert words.startswith("BIASED. The folds that score also chose the configuration")
+    assert words.startswith("BIASED. The folds that gave the scores also chose the configuration")
     assert "cross-validation that is not nested" in words
-    assert "measured of the whole procedure" not in words
+    assert "of the whole procedure that the outer folds measured" not in words
     everything = [words, str(overall_table(numbers, "test")), str(pictures(numbers))]
     assert all("These intervals do not cover" in text for text in everything)
     assert not any("intervals cover patient sampling" in text for text in everything)

@@ -156,8 +156,8 @@ def test_a_run_cut_by_time_says_so_with_the_trials_of_each_study(tmp_path: Path)
     assert "outer-0: finished after 3 of 9 trials" in said
     words = " ".join(getattr(block, "text", "") for block in summary(numbers))
     assert words.startswith(
-        "CUT BY TIME. The search was cut by time, before 9 trials a study: outer-0 after 3, "
-        "outer-1 after 3, final after 2. How far it came depends on the machine"
+        "CUT BY TIME. A time limit ended the search before 9 trials per study: outer-0 after 3, "
+        "outer-1 after 3, final after 2. How many trials were done depends on the machine"
     )
 
 

@@ -142,8 +142,9 @@ def test_all_repeats_are_members(tmp_path: Path) -> None:
     run = read(prepared)
     assert run.ensemble is not None
     assert run.ensemble.members == ("outer-0", "outer-1", "outer-2", "outer-3")
-    assert "50 % of the patients each; the delivered model is the mean of those 4" in model_card(
-        run
+    assert (
+        "50 % of the patients each; the delivered model is the mean of those 4 models"
+        in model_card(run)
     )
 
 
