@@ -1,4 +1,4 @@
-"""The parts a document is made of, whatever it is written as: DOCX, HTML, Markdown, picture."""
+"""Parts of a document, for every file format: DOCX, HTML, Markdown, picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Running text; ``strong`` for a stamp that nobody may overlook."""
+    """Running text; ``strong`` marks a warning that every reader must see."""
 
     text: str
     strong: bool = False
@@ -22,7 +22,10 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Table:
-    """A three-rule table: caption above, notes below; a newline in a cell breaks its line."""
+    """A table with three rules, its caption above and notes below it.
+
+    A newline in a cell starts a new line there.
+    """
 
     caption: str
     header: tuple[str, ...]
@@ -32,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report by name, its numbered caption and how it is read."""
+    """A figure of the report: its name, its numbered caption, and how to read it."""
 
     name: str
     caption: str

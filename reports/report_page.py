@@ -1,4 +1,4 @@
-"""``report.html``: the whole report as one file that opens without a network."""
+"""Page ``report.html``: the whole report as one file that opens without a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from outerfold.reports.render.html import (
     blocks_html,
     definitions_html,
     figure_html,
-    framed,
+    html_page,
 )
 from outerfold.reports.sections.level_tables import level_class_table
 from outerfold.reports.sections.summary import summary
@@ -23,7 +23,12 @@ from outerfold.reports.wording import Json
 
 
 def page(numbers: Json, images: dict[str, bytes]) -> str:
-    """The report as HTML; ``images`` holds the file contents of every figure by name."""
+    """HTML of the report.
+
+    Args:
+        numbers: contents of ``results.json``.
+        images: file contents of every figure, by figure name.
+    """
     name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
     body = "\n".join(
         [
@@ -32,7 +37,7 @@ def page(numbers: Json, images: dict[str, bytes]) -> str:
             *_sections(numbers, images),
         ]
     )
-    return framed(name, body, numbers)
+    return html_page(name, body, numbers)
 
 
 def _nav() -> str:
@@ -59,4 +64,4 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
         )
     yield block_html(Heading("Provenance"))
     yield definitions_html({**numbers["provenance"], "timing": numbers["timing"]})
-    yield '<p class="note">Every number on this page is in results.json beside it.</p>'
+    yield '<p class="note">Every number on this page is in the file results.json beside it.</p>'

@@ -1,4 +1,4 @@
-"""The whole report of a run, file by file."""
+"""Writer of all files of a run's report."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _KINDS = (".docx", ".jpg")
 
 
 def write_report(run: Run, out: Path) -> list[Path]:
-    """Write every file of the report into ``out`` and name them, in order of writing.
+    """Write all files of the report into ``out`` and return their paths in order of writing.
 
-    The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is last,
-    so that a page that opens belongs to files that are there.
+    The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is
+    written last, so the files of a page that opens are complete.
     """
     evidence = gather_evidence(run)
     for level in (level for level in UNIT_LEVELS if level not in evidence.levels):
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
-            (out / name).unlink(missing_ok=True)  # of an earlier report at other levels
+            (out / name).unlink(missing_ok=True)  # left by an earlier report at other levels
     inside = (out / INSIDE).exists()
     return [write_bytes(out / name, contents) for name, contents in _contents(evidence, inside)]
 

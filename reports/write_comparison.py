@@ -1,4 +1,4 @@
-"""The comparison of two runs as files: CSV, a document and a picture."""
+"""Writer of comparisons of two runs: CSV, a document and a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from outerfold.storage.cache.files import write_bytes
 
 
 def write_comparisons(found: Sequence[Comparison], out: Path) -> Path:
-    """``comparison.csv``, ``.docx`` and ``.jpg`` in ``out``; returns the document's path."""
+    """Write ``comparison.csv``, ``.jpg`` and ``.docx`` into ``out``; return the DOCX path."""
     blocks = [block for one in found for block in comparison_blocks(one)]
     write_bytes(out / "comparison.csv", comparisons_csv(found).encode())
     write_bytes(out / "comparison.jpg", draw_page(blocks, "Comparison"))

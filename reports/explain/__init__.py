@@ -1,1 +1,1 @@
-"""The pages of ``outerfold explain``."""
+"""Page and files of ``outerfold explain``."""

@@ -1,5 +1,8 @@
-"""Which outer test rows are looked at: the surest that are right, the surest that are wrong, the
-closest calls; read off the predictions alone."""
+"""Choice of the outer test rows to explain, from the predictions alone.
+
+They are the most confident right predictions, the most confident wrong ones, and the borderline
+ones.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ KINDS: tuple[Kind, ...] = ("right", "wrong", "borderline")
 
 @dataclass(frozen=True)
 class Case:
-    """One outer test row.
+    """One outer test row to explain.
 
     Attributes:
         kind: why it was chosen.
-        label, predicted: class indices; ``predicted`` is what its fold decided.
-        probabilities: (classes,) of the fold that did not train on it, calibrated.
-        threshold: of that fold, where there are two classes.
+        id, patient: the image and its patient.
+        fold: the outer fold that tested it.
+        label, predicted: class indices; ``predicted`` is the decision of its fold.
+        probabilities: (classes,) calibrated, from the fold's models, which did not train on it.
+        threshold: threshold of that fold; None where the largest probability decides.
     """
 
     kind: Kind
@@ -39,16 +44,16 @@ class Case:
 def choose_cases(
     rows: Predictions, thresholds: Mapping[str, float | None], count: int
 ) -> list[Case]:
-    """At most ``count`` cases a class and kind, by class, kind and rank.
+    """Choose at most ``count`` cases per class and kind, sorted by class, kind and rank.
 
-    *Right* and *wrong* have the largest probability of the class they were called. *Borderline*
-    are nearest to their fold's threshold or, of several classes, have the smallest gap between
-    the two largest probabilities; none is shown before as right or wrong. No kind shows a patient
-    twice. Equals come in order of their ids.
+    *Right* and *wrong* cases have the largest probability of their predicted class. *Borderline*
+    cases are nearest to their fold's threshold or, for several classes, have the smallest gap
+    between the two largest probabilities; they are none of the right or wrong cases. No kind shows
+    a patient twice. Ties are sorted by image id.
 
     Args:
-        rows: of one repeat, so that an image occurs once.
-        thresholds: of each fold; None where the largest probability decides.
+        rows: rows of one repeat, so that an image occurs once.
+        thresholds: threshold by fold; None where the largest probability decides.
     """
     called = rows.probabilities[np.arange(len(rows)), rows.predicted]
     margin = _margins(rows, thresholds)
@@ -62,14 +67,14 @@ def choose_cases(
             ("wrong", wrong, -called),
             ("borderline", own, margin),
         ):
-            at = _first(rows, np.flatnonzero(among & ~taken), key, count)
+            at = _pick_rows(rows, np.flatnonzero(among & ~taken), key, count)
             taken[at] = True
-            cases += [_case(rows, i, kind, thresholds) for i in at]  # type: ignore[arg-type]
+            cases += [_make_case(rows, i, kind, thresholds) for i in at]  # type: ignore[arg-type]
     return cases
 
 
 def by_kind(cases: list[Case], label: int) -> Iterator[tuple[Kind, list[Case]]]:
-    """The cases of one class, kind by kind; an empty list where there are none."""
+    """Yield each kind with its cases of one class; the list may be empty."""
     for kind in KINDS:
         yield kind, [case for case in cases if (case.label, case.kind) == (label, kind)]
 
@@ -82,7 +87,7 @@ def _margins(rows: Predictions, thresholds: Mapping[str, float | None]) -> Float
     return np.asarray(largest[:, -1] - largest[:, -2], dtype=np.float64)
 
 
-def _first(rows: Predictions, at: IntArray, key: FloatArray, count: int) -> list[int]:
+def _pick_rows(rows: Predictions, at: IntArray, key: FloatArray, count: int) -> list[int]:
     found: list[int] = []
     patients: set[str] = set()
     for i in at[np.lexsort((rows.ids[at], key[at]))].tolist():
@@ -92,7 +97,9 @@ def _first(rows: Predictions, at: IntArray, key: FloatArray, count: int) -> list
     return found
 
 
-def _case(rows: Predictions, at: int, kind: Kind, thresholds: Mapping[str, float | None]) -> Case:
+def _make_case(
+    rows: Predictions, at: int, kind: Kind, thresholds: Mapping[str, float | None]
+) -> Case:
     fold = str(rows.fold[at])
     return Case(
         kind,

@@ -1,4 +1,4 @@
-"""Cases of one class with their heat maps, a row a kind."""
+"""Figure of one class's cases with their heat maps, one row per kind."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from outerfold.reports.explain.cases import KINDS, Kind
-from outerfold.reports.explain.page import Inside, Shown, called, described
+from outerfold.reports.explain.page import PREDICTED, Inside, Shown, decision_text, heat_map_text
 from outerfold.reports.figures.style import FOOTER, HEADER
 from outerfold.reports.render.palette import INK, QUIET, WIDTH
-from outerfold.reports.render.picture import width as text_width
+from outerfold.reports.render.picture import text_width
 
 _LEFT, _RIGHT = 0.34, 0.62  # inches for the names of the rows and for the colour bar
 _BETWEEN, _WITHIN, _LARGEST = 0.14, 0.03, 1.45
@@ -28,14 +28,17 @@ _OPAQUE = 0.7
 
 
 def case_figure(inside: Inside, label: int, count: int) -> Figure:
-    """Kinds from top to bottom, ``count`` places a row; an empty place says that there is none."""
+    """Draw the cases of one class, one row per kind, with ``count`` places per row.
+
+    A row without a case shows the text "no such image".
+    """
     room = (WIDTH - _LEFT - _RIGHT) / count
     side = min((room - _BETWEEN - _WITHIN) / 2, _LARGEST)
     height = len(KINDS) * (side + _TEXT) + HEADER + FOOTER
     fig = Figure(figsize=(WIDTH, height))
     for row, kind in enumerate(KINDS):
         bottom = height - HEADER - row * (side + _TEXT) - side
-        cases = [one for one in inside.of(label) if one.case.kind == kind]
+        cases = [one for one in inside.cases_of(label) if one.case.kind == kind]
         fig.text(
             0.17 / WIDTH,
             (bottom + side / 2) / height,
@@ -57,22 +60,24 @@ def case_figure(inside: Inside, label: int, count: int) -> Figure:
             )
         for place, one in enumerate(cases):
             left = _LEFT + place * room
-            image, heat = (_place(fig, left + shift, bottom, side) for shift in (0, side + _WITHIN))
-            _draw(image, heat, one)
-            _tell(image, one, inside.run.classes, 2 * side + _WITHIN, side)
-    _colour_bar(fig, height, _heat_of(inside.of(label)))
+            image, heat = (
+                _add_axes(fig, left + shift, bottom, side) for shift in (0, side + _WITHIN)
+            )
+            _draw_case(image, heat, one)
+            _write_lines(image, one, inside.run.classes, 2 * side + _WITHIN, side)
+    _colour_bar(fig, height, _scale_label(inside.cases_of(label)))
     return fig
 
 
-def _place(fig: Figure, left: float, bottom: float, side: float) -> Axes:
+def _add_axes(fig: Figure, left: float, bottom: float, side: float) -> Axes:
     wide, high = fig.get_size_inches()
     axes = fig.add_axes((left / wide, bottom / high, side / wide, side / high))
     axes.set_axis_off()
     return axes
 
 
-def _draw(image: Axes, heat: Axes, one: Shown) -> None:
-    """The image, and the same in grey under its heat, more opaque where it is hotter."""
+def _draw_case(image: Axes, heat: Axes, one: Shown) -> None:
+    """Draw the image, and the grey image under its heat, which is more opaque where hotter."""
     image.imshow(one.image, interpolation="bilinear")
     grey = one.image.mean(axis=2)
     heat.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
@@ -80,11 +85,13 @@ def _draw(image: Axes, heat: Axes, one: Shown) -> None:
     heat.imshow(_COLOURS(shares), alpha=_OPAQUE * shares**0.5, interpolation="bilinear")
 
 
-def _tell(axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: float) -> None:
+def _write_lines(
+    axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: float
+) -> None:
     lines = (
-        fitted(one.case.id, room, end=True),
-        whole(called(one.case, classes), room),
-        fitted(f"{one.case.fold} · {described(one)}", room),
+        shorten_text(one.case.id, room, end=True),
+        shorten_decision(decision_text(one.case, classes), room),
+        shorten_text(f"{one.case.fold} · {heat_map_text(one)}", room),
     )
     for number, line in enumerate(lines):
         axes.text(
@@ -98,14 +105,16 @@ def _tell(axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: f
         )
 
 
-def whole(text: str, room: float) -> str:
-    """``called``, without its first words where they leave the numbers no room."""
-    shorter = (text, text.removeprefix("called "), text.rsplit(": ", 1)[-1])
-    return next((one for one in shorter if text_width(one, _SIZE) <= room), fitted(text, room))
+def shorten_decision(text: str, room: float) -> str:
+    """Text of a decision, without its first words if it is wider than ``room`` inches."""
+    shorter = (text, text.removeprefix(PREDICTED), text.rsplit(": ", 1)[-1])
+    return next(
+        (one for one in shorter if text_width(one, _SIZE) <= room), shorten_text(text, room)
+    )
 
 
-def fitted(text: str, room: float, *, end: bool = False) -> str:
-    """No wider than ``room`` inches: the beginning of the text, or its end, and an ellipsis."""
+def shorten_text(text: str, room: float, *, end: bool = False) -> str:
+    """Text cut to ``room`` inches, with an ellipsis; ``end`` keeps its end, not its beginning."""
     if text_width(text, _SIZE) <= room:
         return text
     cuts = range(1, len(text))
@@ -113,12 +122,12 @@ def fitted(text: str, room: float, *, end: bool = False) -> str:
     return next((one for one in shorter if text_width(one, _SIZE) <= room), "…")
 
 
-def _heat_of(shown: list[Shown]) -> str:
-    """What the colours mean, for the methods of a figure."""
+def _scale_label(shown: list[Shown]) -> str:
+    """Label of the colour bar, for the methods of a figure."""
     weights = {one.peak is not None for one in shown}
     if len(weights) > 1:
-        return "heat, scaled as the text says"
-    return "above an even share" if weights == {True} else "part of the map's own maximum"
+        return "heat (scale: see text)"
+    return "above an even share" if weights == {True} else "fraction of the map's maximum"
 
 
 def _colour_bar(fig: Figure, height: float, meaning: str) -> None:

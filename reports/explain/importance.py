@@ -1,4 +1,4 @@
-"""What image and columns are worth to the finished models, on outer test rows, in paired losses."""
+"""Contribution of the image and the columns to the finished models, on outer test rows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ IMAGE, COLUMNS = "image", "columns"
 
 @dataclass(frozen=True, eq=False)
 class Altered:
-    """The same outer test rows scored by the same models, with part of the input taken away.
+    """The same outer test rows scored by the same models, without a part of the input.
 
     Attributes:
-        what: ``IMAGE``, ``COLUMNS`` or a column's name.
+        what: the removed part: ``IMAGE``, ``COLUMNS`` or a column's name.
         how: ``mean`` or ``permuted``.
-        scored: one set of rows, or one a permutation.
+        scored: one set of rows, or one set per permutation.
     """
 
     what: str
@@ -39,16 +39,25 @@ class Altered:
 
 
 def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float = 0.95) -> Json:
-    """The whole model's ROC-AUC (macro one-vs-rest), and what each alteration takes from it.
+    """ROC-AUC (macro one-vs-rest) with the whole input, and the loss by each alteration.
 
-    A loss is the whole model minus the altered one, the mean over permutations, with the paired
-    patient jackknife: the same patient is left out of both.
+    A loss is the ROC-AUC with the whole input minus that with the altered input, averaged over
+    permutations. Its interval comes from the paired patient jackknife: the same patient is left out
+    of both.
+
+    Args:
+        whole: outer test rows of one repeat or more, scored with the whole input.
+        level: nominal coverage.
+
+    Raises:
+        DataError: no rows, or an image twice in one repeat.
+        LeakError: a patient in two folds of one repeat.
     """
     rows = code_rows(whole)
     full, basis = auc_leave_out(rows), overall_support(rows, "roc_auc")
     entries = []
     for one in altered:
-        without = _mean([auc_leave_out(code_rows(scored)) for scored in one.scored])
+        without = _mean_leave_out([auc_leave_out(code_rows(scored)) for scored in one.scored])
         loss = LeaveOut(
             full.estimate - without.estimate,
             full.without - without.without,
@@ -76,31 +85,41 @@ def contribution(whole: Predictions, altered: Sequence[Altered], *, level: float
 
 
 def contribution_table(found: Json, marks: Sequence[str] = ()) -> Table:
-    """A row an alteration: ROC-AUC that is left, the loss, and what it says."""
+    """Table with one row per alteration: remaining ROC-AUC, loss, verdict.
+
+    Args:
+        marks: stamps of the run, for the caption.
+    """
     rows = [
-        (_name(one), value(one["without"]), signed_difference(one["loss"]), loss_words(one["loss"]))
+        (
+            _removed_name(one),
+            value(one["without"]),
+            signed_difference(one["loss"]),
+            loss_words(one["loss"]),
+        )
         for one in found["losses"]
     ]
     name = metric_name(found["metric"], found["classes"])
     stamped = "".join(f" [{mark}]" for mark in marks)
     counts = f"{plural(found['patients'], 'patient')}, {plural(found['images'], 'image')}"
     return Table(
-        f"What image and columns are worth, on outer test rows{stamped}",
-        ("Taken away", f"{name} left (95 % CI)", "Loss (95 % CI)", "In words"),
+        f"Contribution of the image and the columns, on outer test rows{stamped}",
+        ("Removed", f"{name} without it (95 % CI)", "Loss (95 % CI)", "In words"),
         tuple(rows),
         (
-            f"n = {counts}. The whole model: {name} {value(found['whole'])}; "
+            f"n = {counts}. With the whole input: {name} {value(found['whole'])}; "
             f"{found['whole']['method']}.",
-            "Loss: the whole model minus the altered one, the same models and rows; no model was "
-            "trained again, so it says what these models use, not what could be done without.",
-            _how(found),
+            f"Loss: {name} with the whole input minus {name} with the altered input, for the same "
+            "models and rows. No model was trained again, so the loss shows what these models use, "
+            "not what new models could do without.",
+            _alteration_note(found),
             PAIRED,
         ),
     )
 
 
 def contribution_csv(found: Json, *, synthetic: bool) -> str:
-    """``taken_away,how,permutations,without,without_low,...,loss,low,high,method,words``."""
+    """CSV text with one row per alteration; its columns are in the header that it writes."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
@@ -147,15 +166,15 @@ def contribution_csv(found: Json, *, synthetic: bool) -> str:
 
 
 def loss_words(loss: Json) -> str:
-    """Whether the models lose by it."""
+    """Verdict on a loss: whether the models use the removed part."""
     if loss["low"] is None:
         return f"no interval: {loss['reason']}"
     if loss["low"] > 0:
         return "the models use it"
-    return "better without it" if loss["high"] < 0 else "not told apart from no loss"
+    return "the models are better without it" if loss["high"] < 0 else "no clear loss"
 
 
-def _mean(found: Sequence[LeaveOut]) -> LeaveOut:
+def _mean_leave_out(found: Sequence[LeaveOut]) -> LeaveOut:
     return LeaveOut(
         float(np.mean([one.estimate for one in found])),
         np.mean([one.without for one in found], axis=0),
@@ -176,17 +195,18 @@ def _permutations(one: Altered) -> int | None:
     return len(one.scored) if one.how == "permuted" else None
 
 
-def _name(one: Json) -> str:
+def _removed_name(one: Json) -> str:
     known: Mapping[str, str] = {IMAGE: "the image", COLUMNS: "all columns"}
     return f"{one['what']} (permuted)" if one["how"] == "permuted" else known[one["what"]]
 
 
-def _how(found: Json) -> str:
+def _alteration_note(found: Json) -> str:
     times = {one["permutations"] for one in found["losses"]} - {None}
     return (
-        "The image is replaced by the mean embedding of untouched images, each network's own where "
-        "it trained blocks of the encoder, all columns by their mean encoding, each of the fold's "
-        "training side. A column is permuted among the test rows of its own fold, "
-        f"{plural(max(times, default=0), 'time')}, and the mean taken; columns that tell the same "
-        "share what they are worth, so that each may seem dispensable."
+        "The image is replaced by the mean embedding of images without augmentation (each "
+        "network's own embeddings if it trained blocks of the encoder), and all columns are "
+        "replaced by their mean encoding; both are means over the fold's training rows. A column "
+        "is permuted among the test rows of its own fold, "
+        f"{plural(max(times, default=0), 'time')}, and the mean is taken. Columns with the same "
+        "information share their contribution, so each of them may seem unnecessary."
     )

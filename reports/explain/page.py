@@ -1,4 +1,4 @@
-"""What was seen inside a run's models: records, and the blocks of the page made of them."""
+"""Page of ``outerfold explain``: its records, and the blocks made from them."""
 
 from __future__ import annotations
 
@@ -29,39 +29,40 @@ SCHEMA = 1
 TABLE = "Table_Inside_Contribution"
 READING = (
     "A heat map shows where in the image the score is sensitive, for one image and one model. It "
-    "is not a cause, not an outline of a lesion, and no evidence that the model is right for the "
-    "right reason. Every image is explained by the models of the outer fold that did not train "
-    "on it or on its patient, and the score recomputed from its pixels is the one in "
+    "does not show a cause, it does not outline a lesion, and it is no evidence that the model is "
+    "right for the right reason. Every image is explained by the models of the outer fold that did "
+    "not train on it or on its patient, and the score recomputed from its pixels is the score in "
     "predictions.csv."
 )
+PREDICTED = "predicted "
+"""First word of a decision's text."""
 _SCALE = (
-    "Heat begins above an even share and ends at twice that or, where it is more, at the map's "
-    "peak: a map without heat weighs all places alike."
+    "Heat begins above an even share and ends at twice an even share, or at the map's peak if that "
+    "is higher: a map without heat gives all places the same weight."
 )
 METHODS = {
-    "Grad-CAM": "Grad-CAM: the encoder's last feature map, each channel weighted by how much the "
-    "log-odds of the class that was called rise with it; what speaks against that class is not "
-    "shown. Heat is the part of the map's own maximum, so that the hottest place of a map says "
-    "nothing of how hot it is. Maps are coarse, 7 x 7 cells for most encoders at 224 pixels "
-    "(Selvaraju et al. 2017).",
-    "attention roll-out": "Attention roll-out: which share of each patch reaches what the head "
-    "reads, through all layers of the transformer and, where the head pools patches, its own "
+    "Grad-CAM": "Grad-CAM: the encoder's last feature map, with each channel weighted by how much "
+    "it raises the log-odds of the predicted class; evidence against that class is not shown. Heat "
+    "is a fraction of the map's own maximum, so heat cannot be compared between maps. Maps are "
+    "coarse, 7 x 7 cells for most encoders at 224 pixels (Selvaraju et al. 2017).",
+    "attention roll-out": "Attention roll-out: the share of each patch in the input of the head, "
+    "through all layers of the transformer and, if the head pools patches, through the head's own "
     "weights. It does not depend on the class (Abnar & Zuidema 2020). " + _SCALE,
-    "attention pooling": "Attention pooling: the weights by which the head pools the image's 16 "
-    "spatial tokens, the mean over its heads. They do not depend on the class. " + _SCALE,
+    "attention pooling": "Attention pooling: the weights with which the head pools the image's 16 "
+    "spatial tokens, averaged over its attention heads. They do not depend on the class. " + _SCALE,
 }
-"""By what heat maps are called: how they come about, in a reader's words."""
+"""Explanation of each heat-map method for a reader, by name of the method."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A case with its pictures.
+    """A case with its image and its heat map.
 
     Attributes:
-        image: (s, s, 3) as the encoder sees it.
-        heat: (s, s) in [0, 1], of ``METHODS``' own scale.
+        image: (s, s, 3) in 0..255, as the encoder sees it.
+        heat: (s, s) in [0, 1], on the scale that ``METHODS`` explains.
         method: a key of ``METHODS``.
-        peak: of weights, the largest over an even share; None for Grad-CAM.
+        peak: largest weight divided by an even share; None for Grad-CAM, which has no weights.
     """
 
     case: Case
@@ -73,13 +74,15 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Inside:
-    """All that the page shows.
+    """Everything that the page shows.
 
     Attributes:
-        contribution: of ``outerfold.reports.explain.importance``; None where there is nothing to
-            take away.
-        networks: how many are averaged.
-        several_repeats: the run tested each row more than once; cases are of the first.
+        shown: the cases with their heat maps.
+        contribution: result of ``outerfold.reports.explain.importance``; None for models that read
+            only images.
+        networks: number of networks that are averaged.
+        several_repeats: whether the run tested each row more than once; the cases then come from
+            the first repeat.
     """
 
     run: Run
@@ -88,13 +91,13 @@ class Inside:
     networks: int
     several_repeats: bool = False
 
-    def of(self, label: int) -> list[Shown]:
-        """The cases of one class."""
+    def cases_of(self, label: int) -> list[Shown]:
+        """Cases of one class."""
         return [shown for shown in self.shown if shown.case.label == label]
 
 
 def figure_name(inside: Inside, label: int) -> str:
-    """``Figure_Inside_Cancer``; classes that would share a name are numbered."""
+    """Name of a class's figure, such as ``Figure_Inside_Cancer``; equal names are numbered."""
     slugs = [re.sub(r"\W+", "_", name).strip("_") for name in inside.run.classes]
     plain_name = slugs[label].title() if slugs[label].islower() else slugs[label]
     lowered = [slug.lower() for slug in slugs]
@@ -102,9 +105,9 @@ def figure_name(inside: Inside, label: int) -> str:
     return f"Figure_Inside_{plain_name}" + (f"_{label + 1}" if twice else "")
 
 
-def picture(inside: Inside, numbers: Json, label: int) -> Picture:
-    """Caption and reading of one class's figure."""
-    shown, classes = inside.of(label), inside.run.classes
+def case_picture(inside: Inside, numbers: Json, label: int) -> Picture:
+    """Caption and description of one class's figure."""
+    shown, classes = inside.cases_of(label), inside.run.classes
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     patients = len({one.case.patient for one in shown})
     images = len({one.case.id for one in shown})
@@ -117,20 +120,21 @@ def picture(inside: Inside, numbers: Json, label: int) -> Picture:
         figure_name(inside, label),
         f"Figure {label + 1}. Images of class {classes[label]} and where the score is "
         f"sensitive.{marks}",
-        f"Top: called {classes[label]} with the largest probability. Middle: called otherwise with "
-        f"the largest probability. Bottom: those left that are {borderline}. No row shows a "
-        "patient twice. Left the image at the size the encoder sees, right its heat map, brighter "
-        "where it is hotter. "
+        f"Top: images predicted as {classes[label]} with the largest probability. Middle: images "
+        f"predicted as another class with the largest probability. Bottom: of the other images, "
+        f"those {borderline}. No row shows a patient twice. Left: the image at the size that the "
+        "encoder sees. Right: its heat map, brighter where it is hotter. "
         f"Shown: {plural(patients, 'patient')}, {plural(images, 'image')}, chosen from outer test "
-        f"rows of {sample_size(numbers, 'tested')}; {finished_folds(numbers)}. Chosen cases are no "
-        "sample: nothing about how often the model looks where can be read off them.",
+        f"rows of {sample_size(numbers, 'tested')}; {finished_folds(numbers)}. The cases were "
+        "chosen and are not a random sample, so they do not show how often the model looks at a "
+        "place.",
     )
 
 
-def opening(inside: Inside, numbers: Json) -> list[Block]:
-    """What must be read before any picture."""
+def opening_blocks(inside: Inside, numbers: Json) -> list[Block]:
+    """Blocks to read before any picture: stamps, how to read the maps, methods."""
     used = dict.fromkeys(one.method for one in inside.shown)
-    first = " Of several repeats, the first is shown." if inside.several_repeats else ""
+    first = " The first of several repeats is shown." if inside.several_repeats else ""
     return [
         *(
             Paragraph(f"{mark}. {_STAMPS[mark]}" if mark in _STAMPS else mark, strong=True)
@@ -138,7 +142,7 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
         ),
         Paragraph(READING),
         Paragraph(
-            f"{explained(inside)}Outer test rows only: {sample_size(numbers, 'tested')}; "
+            f"{averaging_sentences(inside)}Outer test rows only: {sample_size(numbers, 'tested')}; "
             f"{finished_folds(numbers)}.{first}"
         ),
         *(Paragraph(METHODS[method]) for method in used),
@@ -146,8 +150,8 @@ def opening(inside: Inside, numbers: Json) -> list[Block]:
     ]
 
 
-def explained(inside: Inside) -> str:
-    """Sentences on what is averaged in the score and in its map; none where nothing is."""
+def averaging_sentences(inside: Inside) -> str:
+    """Sentences on what is averaged in the score and in the heat map; empty if nothing is."""
     networks, tta = inside.networks, int(str(inside.run.protocol.get("tta", 0)))
     found = ""
     if networks > 1:
@@ -155,37 +159,40 @@ def explained(inside: Inside) -> str:
     if networks > 1 and inside.run.protocol.get("trainable_blocks", 0):
         found += (
             "Each of them trained its own last blocks of the encoder: Grad-CAM adds up their last "
-            "maps, roll-out and pooling weights are means over them. "
+            "feature maps; roll-out and pooling weights are means over the networks. "
         )
     if tta:
         found += (
-            f"The score is the mean over the image and {plural(tta, 'augmented view')} of it, and "
-            "the heat map is of the untouched image. "
+            f"The score is the mean over the image and {plural(tta, 'augmented view')} of it; the "
+            "heat map is that of the image without augmentation. "
         )
     return found
 
 
-_STAMPS = {"SYNTHETIC DATA": "No image or number here is of people."}
+_STAMPS = {"SYNTHETIC DATA": "No image or number here is about people."}
 
 
 def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
-    """The table, or in words why there is none."""
-    heading = Heading("What image and columns are worth")
+    """Table of the contribution, or a sentence on why there is none."""
+    heading = Heading("Contribution of the image and the columns")
     if inside.contribution is None:
         return [
             heading,
             Paragraph(
-                "These models read images alone, without clinical columns: there is nothing to "
-                "weigh the image against, and without it no score is left."
+                "These models read only images and no clinical columns. So the contribution of the "
+                "image cannot be compared with anything: without the image there is no score."
             ),
         ]
     return [heading, contribution_table(inside.contribution, stamps(numbers))]
 
 
 def case_table(inside: Inside, numbers: Json) -> Table:
-    """Every case by its full id; a last column only where heat maps need a word each."""
+    """Table of all cases with their full ids.
+
+    It has a column on the heat maps only if they need a remark each.
+    """
     classes = inside.run.classes
-    alike = {described(one) for one in inside.shown} == {"Grad-CAM"}
+    alike = {heat_map_text(one) for one in inside.shown} == {"Grad-CAM"}
     rows = tuple(
         (
             classes[one.case.label],
@@ -193,26 +200,32 @@ def case_table(inside: Inside, numbers: Json) -> Table:
             one.case.id,
             one.case.patient,
             one.case.fold,
-            called(one.case, classes).removeprefix("called "),
-            *(() if alike else (described(one),)),
+            decision_text(one.case, classes).removeprefix(PREDICTED),
+            *(() if alike else (heat_map_text(one),)),
         )
         for one in inside.shown
     )
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return Table(
         f"The cases{marks}",
-        ("Class", "Kind", "Image", "Patient", "Fold", "Called", *(() if alike else ("Heat map",))),
+        (
+            *("Class", "Kind", "Image", "Patient", "Fold", "Predicted"),
+            *(() if alike else ("Heat map",)),
+        ),
         rows,
         (
-            "Fold: whose model tested the image and explains it. Probabilities are calibrated, of "
-            "one image each; they carry no interval.",
+            "Fold: the outer fold whose model tested and explains the image. Each probability is "
+            "calibrated and is for one image; it has no interval.",
         ),
     )
 
 
-def called(case: Case, classes: tuple[str, ...]) -> str:
-    """``called other: p(cancer) 0.21 < 0.41``, or the two largest of several classes."""
-    name = f"called {classes[case.predicted]}"
+def decision_text(case: Case, classes: tuple[str, ...]) -> str:
+    """Decision such as ``predicted other: p(cancer) 0.21 < 0.41``.
+
+    For several classes it gives the two largest probabilities.
+    """
+    name = f"{PREDICTED}{classes[case.predicted]}"
     if case.threshold is not None:
         digits = 3 if case.kind == "borderline" else 2
         share = f"p({classes[1]}) {number(case.probabilities[1], digits)}"
@@ -220,18 +233,18 @@ def called(case: Case, classes: tuple[str, ...]) -> str:
         return f"{name}: {share} {sign} {number(case.threshold, digits)}"
     order = sorted(range(len(classes)), key=lambda c: -case.probabilities[c])[:2]
     shares = ", ".join(f"{classes[c]} {number(case.probabilities[c])}" for c in order)
-    return f"called {shares}"
+    return f"{PREDICTED}{shares}"
 
 
-def described(one: Shown) -> str:
-    """``Grad-CAM``, or the method with its peak; says where nothing is hot."""
+def heat_map_text(one: Shown) -> str:
+    """Remark on a heat map: its method, with the peak of weights, or that nothing is hot."""
     if one.peak is not None:
         return f"{one.method}, peak {number(one.peak, 1)}× even"
-    return one.method if float(one.heat.max()) > 0 else f"{one.method}: nothing speaks for it"
+    return one.method if float(one.heat.max()) > 0 else f"{one.method}: no evidence for it"
 
 
 def inside_numbers(inside: Inside, numbers: Json) -> Json:
-    """The contents of ``inside.json`` (schema 1)."""
+    """Contents of ``inside.json`` (schema 1)."""
     found: Json = to_json_types(
         {
             "schema": SCHEMA,
@@ -265,6 +278,6 @@ def _case_entry(inside: Inside, one: Shown) -> dict[str, Any]:
     }
 
 
-def sections(inside: Inside) -> Iterator[int]:
-    """Classes that have a figure."""
-    return (label for label in range(len(inside.run.classes)) if inside.of(label))
+def classes_with_figure(inside: Inside) -> Iterator[int]:
+    """Indices of the classes that have a figure."""
+    return (label for label in range(len(inside.run.classes)) if inside.cases_of(label))

@@ -1,4 +1,4 @@
-"""The page of ``outerfold explain`` and the files beside it."""
+"""Writer of the page of ``outerfold explain`` and of the files beside it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from outerfold.reports.explain.importance import contribution_csv, contribution_
 from outerfold.reports.explain.page import (
     TABLE,
     Inside,
+    case_picture,
     case_table,
+    classes_with_figure,
     contribution_blocks,
     inside_numbers,
-    opening,
-    picture,
-    sections,
+    opening_blocks,
 )
 from outerfold.reports.figures.style import render
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, framed, with_inside
+from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, html_page, with_inside
 from outerfold.reports.render.picture import draw_page
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
@@ -33,16 +33,16 @@ from outerfold.storage.cache.files import write_bytes
 
 
 def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:
-    """Write every file into ``out`` and name them, in order of writing; the page comes last.
+    """Write all files into ``out`` and return their paths in order of writing; the page is last.
 
-    A report that is there gets a link to the page.
+    If ``out`` has a report, it gets a link to the page. Files of an earlier call are deleted.
 
     Args:
-        cases: places a row of each figure.
+        cases: number of places per row of each figure.
     """
     evidence = gather_evidence(inside.run)
     for old in out.glob("*_Inside_*"):
-        old.unlink()  # of an earlier call with other options
+        old.unlink()  # files of an earlier call with other options
     written = [
         write_bytes(out / name, contents) for name, contents in _contents(inside, evidence, cases)
     ]
@@ -56,15 +56,15 @@ def _contents(inside: Inside, evidence: Evidence, cases: int) -> Iterator[tuple[
     numbers = evidence.numbers
     yield "inside.json", results_text(inside_numbers(inside, numbers)).encode()
     figures: list[tuple[Picture, bytes]] = []
-    for label in sections(inside):
-        shown = picture(inside, numbers, label)
-        image = render(partial(_drawn, inside, label, cases), evidence, rows="tested")
+    for label in classes_with_figure(inside):
+        shown = case_picture(inside, numbers, label)
+        image = render(partial(_draw_cases, inside, label, cases), evidence, rows="tested")
         figures.append((shown, image))
         yield f"{shown.name}.jpg", image
         yield (
             f"{shown.name}.docx",
             document(
-                [*opening(inside, numbers), shown],
+                [*opening_blocks(inside, numbers), shown],
                 images={shown.name: image},
                 properties_title=shown.caption,
             ),
@@ -74,7 +74,7 @@ def _contents(inside: Inside, evidence: Evidence, cases: int) -> Iterator[tuple[
     yield INSIDE, _page(inside, numbers, figures).encode()
 
 
-def _drawn(inside: Inside, label: int, cases: int, evidence: Evidence) -> Figure:
+def _draw_cases(inside: Inside, label: int, cases: int, evidence: Evidence) -> Figure:
     return case_figure(inside, label, cases)
 
 
@@ -93,12 +93,12 @@ def _page(inside: Inside, numbers: Json, figures: list[tuple[Picture, bytes]]) -
     body = "\n".join(
         [
             f'<header><h1>{name}</h1><nav><a href="report.html">Report</a></nav></header>',
-            blocks_html(opening(inside, numbers)),
+            blocks_html(opening_blocks(inside, numbers)),
             blocks_html([Heading("Images")]),
             *(figure_html(shown, image) for shown, image in figures),
             blocks_html([*contribution_blocks(inside, numbers), Heading("Cases")]),
             blocks_html([case_table(inside, numbers)]),
-            '<p class="note">Every number on this page is in inside.json beside it.</p>',
+            '<p class="note">Every number on this page is in the file inside.json beside it.</p>',
         ]
     )
-    return framed(name, body, numbers)
+    return html_page(name, body, numbers)

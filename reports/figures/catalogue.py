@@ -1,4 +1,4 @@
-"""Every figure of a report: its name, what draws it, what its caption says."""
+"""List of all figures of a report: name, drawing function, caption."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ from outerfold.reports.wording import (
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """One figure.
+    """One figure of the report.
 
     Attributes:
+        name: file name without the ending.
+        draw: function that draws it.
         title: first sentence of the caption.
-        reading: how it is read, for someone who sees it for the first time.
-        closing: standing sentences on what its numbers are worth.
-        rows: whose patients and images stand behind it.
+        reading: explanation for a reader who sees such a figure for the first time.
+        closing: fixed sentences on its intervals and on the rows behind its numbers.
+        kind: file type, ``jpg`` or ``png``.
+        rows: the rows whose patients and images the caption counts.
     """
 
     name: str
@@ -62,22 +65,23 @@ _INTERVAL = (
     "formula with the effective number of images for recall)."
 )
 _CURVES = (
-    "Thin lines are single folds, the thick line is their mean: sensitivity averaged at equal "
-    "1 − specificity, precision averaged at equal recall. Folds are not pooled, since their models "
-    "differ in scale. The dotted line is what guessing reaches: the diagonal for ROC, the "
-    "prevalence among images for precision-recall. Above each panel stands the mean over folds of "
-    "the area under the curve (AUC) or of the average precision (AP); where a fold holds too few "
-    "patients of the class, average precision is of pooled folds, as the tables note. "
+    "Thin lines are single folds, and the thick line is their mean: sensitivity averaged at equal "
+    "1 − specificity, precision averaged at equal recall. The folds are not pooled, because the "
+    "probabilities of their models differ in scale. The dotted line shows the result of guessing: "
+    "the diagonal for ROC, the prevalence among images for precision-recall. The number above each "
+    "panel is the mean over folds of the area under the curve (AUC) or of the average precision "
+    "(AP); if a fold has too few patients of the class, the average precision is computed from "
+    "pooled folds, as the tables note. "
 )
 _MATRIX = (
-    "Each row is a true class; colour is the share of the row, and each cell counts images. The "
-    "diagonal also gives the recall of the class with its interval; the other cells show where "
-    "the errors go. "
+    "Each row is a true class; the colour is the share of the row, and each cell counts images. "
+    "The diagonal also gives the recall of the class with its interval; the other cells count the "
+    "errors. "
 )
-_MATRIX_COUNTS = "With several repeats of the outer folds an image is counted once in each."
+_MATRIX_COUNTS = "With several repeats of the outer folds, an image is counted once per repeat."
 _VALIDATION_COUNTS = (
-    "An image is counted once for every outer fold on whose training side it lies, scored there by "
-    "an inner fold that did not train on it. "
+    "An image is counted once for every outer fold that has it among its training rows; it was "
+    "scored there by the model of an inner fold that did not train on it. "
 )
 
 FIGURES = (
@@ -86,37 +90,41 @@ FIGURES = (
         class_distribution_all,
         "Class distribution of the whole data set.",
         "Left: images of each class and their share. Right: patients with at least one image of "
-        "the class. The number of patients, not of images, sets the width of the intervals.",
+        "the class. The number of patients, not the number of images, sets the width of the "
+        "intervals.",
     ),
     FigureSpec(
         "Figure_Class_Distribution_Train",
         class_distribution_train,
-        "Class distribution of the training sides.",
-        "Bars are means over the outer folds, dots are the single folds, and the figures above are "
-        "the smallest and the largest count. Near-equal dots mean that the folds are stratified.",
+        "Class distribution of the training rows.",
+        "Bars are means over the outer folds, dots are the single folds, and the numbers above the "
+        "bars are the smallest and the largest count. Dots at nearly equal heights mean that the "
+        "folds are stratified.",
     ),
     FigureSpec(
         "Figure_Train_Distribution_Original",
         train_distribution_original,
         "Training images of each study before resampling.",
-        "A bar is the training side of one outer fold, or all rows for the final model, divided by "
-        "class. Its scale is that of the figure after resampling, so the two can be compared.",
+        "Each bar shows the training rows of one outer fold, or all rows for the final model, "
+        "divided by class. The scale is the same as in the figure after resampling, so the two can "
+        "be compared.",
     ),
     FigureSpec(
         "Figure_Train_Distribution_Resampled",
         train_distribution_resampled,
         "Training images of each study after resampling.",
-        "What one epoch of the refit sees, with the sampler that the search chose in brackets. "
-        "Resampling touches training rows only; rows that score are never resampled.",
+        "Each bar shows the training images in one epoch of the refit; the sampler that the search "
+        "chose is in brackets. Only training rows are resampled; validation rows and test rows are "
+        "never resampled.",
     ),
     FigureSpec(
         "Figure_Training_Loss",
         training_loss,
         "Training and validation loss of the chosen configuration.",
-        "A panel is one study; both lines are means over its inner folds. The dotted line marks "
-        "the number of epochs the search chose by its score, which need not be where the loss is "
-        "lowest. Training loss is measured under dropout and resampling, so it may lie above "
-        "the validation loss. No outer test row is involved.",
+        "Each panel shows one study; both lines are means over its inner folds. The dotted line "
+        "marks the number of epochs that the search chose by its score; the loss need not be "
+        "lowest there. The training loss is measured under dropout and resampling, so it may be "
+        "higher than the validation loss. No outer test row is involved.",
     ),
     FigureSpec(
         "Figure_Validation_Confusion_Matrix",
@@ -154,10 +162,11 @@ FIGURES = (
         "comprehensive_results",
         comprehensive,
         "The run at a glance.",
-        "(a–c) By epoch, on the inner folds of the chosen configuration: thin lines are outer "
-        "folds, thick lines their mean up to the shortest, triangles the chosen epochs. "
-        "(d) Images of the outer test rows by true and predicted class; colour is the share of "
-        "the row. (e) The score that each search reported against the score of the same procedure "
+        "(a–c) Loss and scores by epoch, on the inner folds of the chosen configuration: thin "
+        "lines are outer folds, thick lines are their mean up to the end of the shortest line, and "
+        "triangles are the chosen epochs. "
+        "(d) Images of the outer test rows by true and predicted class; the colour is the share of "
+        "the row. (e) The score that each search reported and the score of the same procedure "
         "on its outer test rows; their mean difference is the optimism. (f) ROC curves of the "
         "outer test rows, one class against the rest.",
         f"{_INTERVAL} {COVERAGE}",
@@ -168,7 +177,7 @@ FIGURES = (
 
 
 def pictures(numbers: Json) -> dict[str, Picture]:
-    """Numbered captions and descriptions by figure name."""
+    """Numbered caption and description of each figure, by figure name."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return {
         plate.name: Picture(
@@ -181,7 +190,7 @@ def pictures(numbers: Json) -> dict[str, Picture]:
 
 
 def _label(plate: FigureSpec, index: int) -> str:
-    """The overview repeats what the figures show and takes no number of its own."""
+    """Label of a figure in its caption; the overview repeats other figures and has no number."""
     return f"Figure {index}" if plate.name.startswith("Figure_") else "Overview"
 
 

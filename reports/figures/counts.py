@@ -1,4 +1,4 @@
-"""Figures that count: who is in the data, what a training side holds, and resampled."""
+"""Figures of counts: classes of the data set and of the training rows, also resampled."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from outerfold.reports.figures.style import empty, panel, sheet, titled
+from outerfold.reports.figures.style import (
+    axes_grid,
+    blank_figure,
+    placeholder_figure,
+    set_panel_title,
+)
 from outerfold.reports.render.palette import CLASS_COLOURS, INK
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import Json, searched_studies
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:
-    """Images and patients of each class in the whole data set."""
+    """Draw the images and patients of each class in the whole data set."""
     data = evidence.numbers["dataset"]
-    fig = sheet(2.5)
+    fig = blank_figure(2.5)
     counts = (data["classes"], data["patients_by_class"])
     for index, (axes, noun) in enumerate(
-        zip(panel(fig, 1, 2), ("Images", "Patients"), strict=True)
+        zip(axes_grid(fig, 1, 2), ("Images", "Patients"), strict=True)
     ):
         bars = counts[index]
         total = sum(bars.values())
-        _class_bars(axes, list(bars), [[count] for count in bars.values()])
+        _draw_class_bars(axes, list(bars), [[count] for count in bars.values()])
         for at, count in enumerate(bars.values()):
             share = f"\n{100 * count / total:.0f} %" if total and noun == "Images" else ""
             axes.annotate(
@@ -37,23 +42,23 @@ def class_distribution_all(evidence: Evidence) -> Figure:
                 fontsize=7,
                 linespacing=1.15,
             )
-        titled(axes, f"{noun} per class", index=index)
+        set_panel_title(axes, f"{noun} per class", index=index)
         axes.set_ylabel(noun)
         axes.margins(y=0.22)
     return fig
 
 
 def class_distribution_train(evidence: Evidence) -> Figure:
-    """Images and patients of each class on the training sides; a dot is an outer fold."""
+    """Draw the images and patients of each class in the training rows; a dot is an outer fold."""
     outer = evidence.numbers["outer"]
     if not outer:
-        return empty(evidence)
-    fig = sheet(2.5)
+        return placeholder_figure(evidence)
+    fig = blank_figure(2.5)
     keys = ("original_by_class", "train_patients_by_class")
-    for index, (axes, key) in enumerate(zip(panel(fig, 1, 2), keys, strict=True)):
+    for index, (axes, key) in enumerate(zip(axes_grid(fig, 1, 2), keys, strict=True)):
         names = list(outer[0][key])
         values = [[fold[key][name] for fold in outer] for name in names]
-        _class_bars(axes, names, values)
+        _draw_class_bars(axes, names, values)
         for at, counts in enumerate(values):
             low, high = min(counts), max(counts)
             text = f"{low:,}" if low == high else f"{low:,}–{high:,}"
@@ -61,23 +66,23 @@ def class_distribution_train(evidence: Evidence) -> Figure:
                 text, (at, high), (0, 6), textcoords="offset points", ha="center", fontsize=7
             )
         noun = ("Images", "Patients")[index]
-        titled(axes, f"{noun} per class, training sides", index=index)
+        set_panel_title(axes, f"{noun} per class, training rows", index=index)
         axes.set_ylabel(f"{noun}, mean of {len(outer)} folds")
         axes.margins(y=0.15)
     return fig
 
 
 def train_distribution_original(evidence: Evidence) -> Figure:
-    """Images of each class on every training side, as the data have them."""
-    return _by_fold(evidence, "original_by_class", "Training images as they are")
+    """Draw the training images of each class in every study, before resampling."""
+    return _study_bars(evidence, "original_by_class", "Training images before resampling")
 
 
 def train_distribution_resampled(evidence: Evidence) -> Figure:
-    """Images of each class that one epoch of the refit sees, with the sampler that made them."""
-    return _by_fold(evidence, "resampled_by_class", "Training images a refit epoch sees")
+    """Draw the images of each class in one epoch of the refit, with the name of the sampler."""
+    return _study_bars(evidence, "resampled_by_class", "Training images in one epoch of the refit")
 
 
-def _class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
+def _draw_class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
     for at, counts in enumerate(values):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
         axes.bar(at, np.mean(counts), width=0.62, color=colour, alpha=0.9)
@@ -89,33 +94,33 @@ def _class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
     axes.grid(axis="y")
 
 
-def _by_fold(evidence: Evidence, key: str, title: str) -> Figure:
+def _study_bars(evidence: Evidence, key: str, title: str) -> Figure:
     sides = searched_studies(evidence.numbers)
     if not sides:
-        return empty(evidence)
-    fig = sheet(0.75 + 0.3 * len(sides))
-    axes = panel(fig, 1, 1)[0]
+        return placeholder_figure(evidence)
+    fig = blank_figure(0.75 + 0.3 * len(sides))
+    axes = axes_grid(fig, 1, 1)[0]
     widest = max(sum(side[k].values()) for _, side in sides for k in _KEYS)
     for row, (_, side) in enumerate(sides):
-        _stack(axes, row, side[key], widest)
+        _draw_stack(axes, row, side[key], widest)
     samplers = [str(side["params"].get("sampler", "")) for _, side in sides]
-    told = key == "resampled_by_class" and any(samplers)
+    named = key == "resampled_by_class" and any(samplers)
     names = [
-        f"{n} ({s or 'none'})" if told else n for (n, _), s in zip(sides, samplers, strict=True)
+        f"{n} ({s or 'none'})" if named else n for (n, _), s in zip(sides, samplers, strict=True)
     ]
     axes.set_yticks(range(len(sides)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, widest * 1.01)  # the same scale in both figures, so they can be compared
     axes.set_xlabel("Images")
-    titled(axes, title)
-    _legend(axes, list(sides[0][1][key]))
+    set_panel_title(axes, title)
+    _add_class_legend(axes, list(sides[0][1][key]))
     return fig
 
 
 _KEYS = ("original_by_class", "resampled_by_class")
 
 
-def _stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
+def _draw_stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
     left = 0
     for at, count in enumerate(counts.values()):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
@@ -134,7 +139,7 @@ def _stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
         left += count
 
 
-def _legend(axes: Axes, names: list[str]) -> None:
+def _add_class_legend(axes: Axes, names: list[str]) -> None:
     keys = [
         Patch(color=CLASS_COLOURS[at % len(CLASS_COLOURS)], label=name)
         for at, name in enumerate(names)

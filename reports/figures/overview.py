@@ -1,4 +1,4 @@
-"""The six-panel figure: a run at a glance."""
+"""Overview figure with six panels: a run at a glance."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from outerfold.reports.figures.scores import draw_confusion, draw_roc, shown_classes
-from outerfold.reports.figures.style import empty, panel, sheet, titled
+from outerfold.reports.figures.style import (
+    axes_grid,
+    blank_figure,
+    placeholder_figure,
+    set_panel_title,
+)
 from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET, TEST, TRAIN, VALIDATION
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import metric_name, value
@@ -22,42 +27,48 @@ _INNER = "mean over inner folds"
 
 
 def comprehensive(evidence: Evidence) -> Figure:
-    """Loss; accuracy; F1 and ROC-AUC by epoch; confusion; inner against outer score; ROC."""
+    """Draw the overview of a run.
+
+    The panels are loss, accuracy, and F1 with ROC-AUC by epoch; the confusion matrix; inner
+    against outer score; the ROC curves.
+    """
     if evidence.test is None:
-        return empty(evidence)
-    fig = sheet(4.75)
-    loss, accuracy, ranks, matrix, gap, roc = panel(fig, 2, 3)
-    _by_epoch(
+        return placeholder_figure(evidence)
+    fig = blank_figure(4.75)
+    loss, accuracy, ranks, matrix, gap, roc = axes_grid(fig, 2, 3)
+    _draw_epochs(
         loss, evidence, {"Training": (_fit_loss, TRAIN), "Validation": (_val_loss, VALIDATION)}
     )
-    _by_epoch(accuracy, evidence, {"Validation": (_accuracy, VALIDATION)})
-    _by_epoch(ranks, evidence, {"F1": (_f1, CLASS_COLOURS[1]), "ROC-AUC": (_auc, CLASS_COLOURS[0])})
+    _draw_epochs(accuracy, evidence, {"Validation": (_accuracy, VALIDATION)})
+    _draw_epochs(
+        ranks, evidence, {"F1": (_f1, CLASS_COLOURS[1]), "ROC-AUC": (_auc, CLASS_COLOURS[0])}
+    )
     draw_confusion(matrix, evidence, evidence.numbers, small=True)
-    _gap(gap, evidence)
-    _roc(roc, evidence)
+    _draw_optimism(gap, evidence)
+    _draw_test_roc(roc, evidence)
     heads = (
         ("Loss", _INNER),
         ("Accuracy", _INNER),
         ("F1 and ROC-AUC", _INNER),
-        ("Confusion matrix, test", _recall(evidence)),
+        ("Confusion matrix, test", _matrix_line(evidence)),
         ("Generalisation gap", f"optimism {value(evidence.numbers['optimism'])}"),
-        ("ROC, test", _area(evidence)),
+        ("ROC, test", _roc_line(evidence)),
     )
     axes = (loss, accuracy, ranks, matrix, gap, roc)
     for index, (one, (head, line)) in enumerate(zip(axes, heads, strict=True)):
-        titled(one, head, line, index=index)
+        set_panel_title(one, head, line, index=index)
     for one, label in ((loss, "Loss"), (accuracy, "Accuracy"), (ranks, "Score")):
         one.set_ylabel(label)
     return fig
 
 
-def _by_epoch(axes: Axes, evidence: Evidence, lines: dict[str, tuple[Height, str]]) -> None:
-    """Thin: an outer fold's inner mean. Thick: the mean of the folds that got that far."""
+def _draw_epochs(axes: Axes, evidence: Evidence, lines: dict[str, tuple[Height, str]]) -> None:
+    """Draw a thin line for each outer fold's inner mean, and a thick line for their mean."""
     for label, (height, colour) in lines.items():
         curves = [[height(row) for row in study.history] for study in evidence.run.outer]
         for curve in curves:
             axes.plot(range(1, len(curve) + 1), curve, color=colour, lw=0.5, alpha=0.35)
-        mean = _mean(curves)
+        mean = _mean_curve(curves)
         style = "--" if colour == TRAIN else "-"
         axes.plot(range(1, len(mean) + 1), mean, color=colour, ls=style, label=label)
     for study in evidence.run.outer:
@@ -73,13 +84,13 @@ def _by_epoch(axes: Axes, evidence: Evidence, lines: dict[str, tuple[Height, str
         axes.legend(loc="best")
 
 
-def _mean(curves: list[list[float]]) -> list[float]:
-    """Up to the shortest curve: beyond it the mean would jump as folds end."""
+def _mean_curve(curves: list[list[float]]) -> list[float]:
+    """Mean of the curves up to the end of the shortest; beyond it the mean would jump."""
     shortest = min((len(curve) for curve in curves), default=0)
     return [float(np.mean([curve[e] for curve in curves])) for e in range(shortest)]
 
 
-def _gap(axes: Axes, evidence: Evidence) -> None:
+def _draw_optimism(axes: Axes, evidence: Evidence) -> None:
     numbers = evidence.numbers
     metric = numbers["protocol"]["metric"]
     for fold in numbers["outer"]:
@@ -96,7 +107,7 @@ def _gap(axes: Axes, evidence: Evidence) -> None:
     axes.grid(axis="y")
 
 
-def _roc(axes: Axes, evidence: Evidence) -> None:
+def _draw_test_roc(axes: Axes, evidence: Evidence) -> None:
     rows = evidence.test
     if rows is None:
         return
@@ -106,13 +117,13 @@ def _roc(axes: Axes, evidence: Evidence) -> None:
     axes.legend(loc="lower right", fontsize=6.5, handlelength=0.9, borderaxespad=0.1)
 
 
-def _area(evidence: Evidence) -> str:
+def _roc_line(evidence: Evidence) -> str:
     name = metric_name("roc_auc", len(evidence.run.classes))
     return f"{name} {value(evidence.numbers['overall']['roc_auc'])}"
 
 
-def _recall(evidence: Evidence) -> str:
-    """Where the cells have no room for recall, the mean over classes stands above them."""
+def _matrix_line(evidence: Evidence) -> str:
+    """Line above the confusion matrix; for several classes, whose cells show no recall."""
     if len(evidence.run.classes) == 2:
         return "recall on the diagonal"
     return f"balanced accuracy {value(evidence.numbers['overall']['balanced_accuracy'])}"

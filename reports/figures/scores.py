@@ -10,46 +10,52 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 
-from outerfold.reports.figures.style import empty, keyed, panel, sheet, titled
+from outerfold.reports.figures.style import (
+    add_legend,
+    axes_grid,
+    blank_figure,
+    placeholder_figure,
+    set_panel_title,
+)
 from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import Json, interval_text, number, value
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 Curve = Callable[[IntArray, FloatArray], FloatArray]
-"""Height on ``GRID`` of one fold's curve, from (n,) membership and (n,) probability."""
+"""Function from class membership (n,) and probability (n,) to one curve's heights on ``GRID``."""
 
 GRID: FloatArray = np.linspace(0, 1, 401)
 
 
 def test_confusion(evidence: Evidence) -> Figure:
-    """Outer test rows by true and predicted class."""
-    return _confusion(evidence, evidence.numbers)
+    """Draw the confusion matrix of the outer test rows."""
+    return _confusion_figure(evidence, evidence.numbers)
 
 
 def validation_confusion(evidence: Evidence) -> Figure:
-    """Inner out-of-fold rows by true and predicted class."""
-    return _confusion(evidence, evidence.numbers["validation"])
+    """Draw the confusion matrix of the inner out-of-fold rows."""
+    return _confusion_figure(evidence, evidence.numbers["validation"])
 
 
 def test_curves(evidence: Evidence) -> Figure:
-    """One-vs-rest ROC and precision-recall curves of the outer test rows."""
-    return _curves(evidence, evidence.test, evidence.numbers)
+    """Draw one-vs-rest ROC and precision-recall curves of the outer test rows."""
+    return _curve_figure(evidence, evidence.test, evidence.numbers)
 
 
 def validation_curves(evidence: Evidence) -> Figure:
-    """The same curves of the inner out-of-fold rows."""
-    return _curves(evidence, evidence.validation, evidence.numbers["validation"])
+    """Draw one-vs-rest ROC and precision-recall curves of the inner out-of-fold rows."""
+    return _curve_figure(evidence, evidence.validation, evidence.numbers["validation"])
 
 
 def shown_classes(classes: tuple[str, ...]) -> list[int]:
-    """Two classes have one curve, the positive one's; several have one each."""
+    """Indices of the classes with a curve: the positive one of two, or each of several."""
     return [1] if len(classes) == 2 else list(range(len(classes)))
 
 
 def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool = False) -> None:
-    """Row-normalised colours, counts, and the recall of each class with its interval."""
-    import seaborn  # seconds, and pyplot with its globals: only when something is drawn
+    """Draw a confusion matrix: row-normalised colours, counts, recall with its interval."""
+    import seaborn  # takes seconds and loads pyplot with its globals, so only for drawing
 
     classes = evidence.run.classes
     counts = np.array(numbers["confusion"], dtype=np.float64)
@@ -57,8 +63,10 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
     texts = np.empty(counts.shape, dtype=object)
     for row, column in np.ndindex(counts.shape):
         texts[row, column] = f"{counts[row, column]:,.0f}"
-        if not (small and len(classes) > 2):  # no room there for a share with its interval
-            texts[row, column] = _cell(numbers, classes[row], counts[row], column, row == column)
+        if not (small and len(classes) > 2):  # small cells have no room for an interval
+            texts[row, column] = _cell_text(
+                numbers, classes[row], counts[row], column, row == column
+            )
     seaborn.heatmap(
         share,
         ax=axes,
@@ -74,8 +82,8 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
     _name_cells(axes, classes, small=small)
 
 
-def _cell(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -> str:
-    """``22 of 114``; on the diagonal below the class's recall and its interval."""
+def _cell_text(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -> str:
+    """Text of a cell: ``22 of 114``; on the diagonal, recall and its interval come first."""
     count = f"{row[column]:,.0f} of {row.sum():,.0f}"
     if not right:
         return count
@@ -100,36 +108,36 @@ def _name_cells(axes: Axes, classes: tuple[str, ...], *, small: bool) -> None:
 
 
 def draw_roc(axes: Axes, rows: Predictions, at: int, colour: str, label: str = "") -> None:
-    """Thin line a fold, thick line their mean."""
-    _draw(axes, rows, at, roc_height, colour, label)
+    """Draw a thin ROC curve for each fold and a thick one for their mean."""
+    _draw_curves(axes, rows, at, roc_height, colour, label)
     axes.plot([0, 1], [0, 1], color=QUIET, lw=0.8, ls=":")
-    _unit(axes, "1 − specificity", "Sensitivity")
+    _set_unit_axes(axes, "1 − specificity", "Sensitivity")
 
 
 def draw_pr(axes: Axes, rows: Predictions, at: int, colour: str, label: str = "") -> None:
-    """Thin line a fold, thick line their mean, and the height a coin would reach."""
-    _draw(axes, rows, at, precision_height, colour, label)
+    """Draw a thin precision-recall curve for each fold, a thick mean, and the prevalence."""
+    _draw_curves(axes, rows, at, precision_height, colour, label)
     axes.axhline(float(np.mean(rows.labels == at)), color=QUIET, lw=0.8, ls=":")
-    _unit(axes, "Recall", "Precision")
+    _set_unit_axes(axes, "Recall", "Precision")
 
 
 def roc_height(member: IntArray, probability: FloatArray) -> FloatArray:
-    """Sensitivity on ``GRID`` of 1 - specificity, straight between thresholds."""
-    hits, alarms = _steps(member, probability)
+    """Sensitivity on ``GRID`` of 1 - specificity, interpolated linearly between thresholds."""
+    hits, alarms = _threshold_counts(member, probability)
     height = np.interp(GRID, alarms / alarms[-1], hits / hits[-1])
     height[0] = 0.0
     return np.asarray(height, dtype=np.float64)
 
 
 def precision_height(member: IntArray, probability: FloatArray) -> FloatArray:
-    """Precision on ``GRID`` of recall, in steps: its mean height is the average precision."""
-    hits, alarms = (counts[1:] for counts in _steps(member, probability))
+    """Precision on ``GRID`` of recall, as a step curve whose mean is the average precision."""
+    hits, alarms = (counts[1:] for counts in _threshold_counts(member, probability))
     first = np.searchsorted(hits / hits[-1], np.maximum(GRID, GRID[1] / 2), side="left")
     return np.asarray((hits / (hits + alarms))[first], dtype=np.float64)
 
 
-def _steps(member: IntArray, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """True and false positives at each distinct threshold, from none to all."""
+def _threshold_counts(member: IntArray, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Counts of true and of false positives at each distinct threshold, both beginning at 0."""
     order = np.argsort(-probability, kind="stable")
     ranked = probability[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
@@ -137,11 +145,11 @@ def _steps(member: IntArray, probability: FloatArray) -> tuple[FloatArray, Float
     return np.insert(hits, 0, 0.0), np.insert(last + 1 - hits, 0, 0.0)
 
 
-def _confusion(evidence: Evidence, numbers: Json) -> Figure:
+def _confusion_figure(evidence: Evidence, numbers: Json) -> Figure:
     if not numbers["overall"]:
-        return empty(evidence)
+        return placeholder_figure(evidence)
     two = len(evidence.run.classes) == 2
-    fig = sheet(2.7 if two else 3.9, width=4.2 if two else 5.6)
+    fig = blank_figure(2.7 if two else 3.9, width=4.2 if two else 5.6)
     axes = fig.subplots()
     draw_confusion(axes, evidence, numbers)
     bar = fig.colorbar(axes.collections[0], ax=axes, shrink=0.8, pad=0.02, aspect=24)
@@ -150,32 +158,32 @@ def _confusion(evidence: Evidence, numbers: Json) -> Figure:
     return fig
 
 
-def _curves(evidence: Evidence, rows: Predictions | None, numbers: Json) -> Figure:
+def _curve_figure(evidence: Evidence, rows: Predictions | None, numbers: Json) -> Figure:
     if rows is None:
-        return empty(evidence)
+        return placeholder_figure(evidence)
     shown = shown_classes(rows.classes)
     if len(shown) == 1:
-        fig = sheet(3.35)
-        pairs = [panel(fig, 1, 2)]
+        fig = blank_figure(3.35)
+        pairs = [axes_grid(fig, 1, 2)]
     else:
-        fig, pairs = _grid(len(shown))
+        fig, pairs = _curve_grid(len(shown))
     for index, (at, (roc, pr)) in enumerate(zip(shown, pairs, strict=True)):
         name, entries = rows.classes[at], numbers["per_class"][rows.classes[at]]
         colour = CLASS_COLOURS[0 if len(shown) == 1 else at % len(CLASS_COLOURS)]
         draw_roc(roc, rows, at, colour)
         draw_pr(pr, rows, at, colour)
         heads = ("ROC: " + name, "Precision-recall: " + name) if len(shown) == 1 else (name, name)
-        titled(roc, heads[0], f"AUC {value(entries['roc_auc'])}")
-        titled(pr, heads[1], f"AP {value(entries['average_precision'])}")
+        set_panel_title(roc, heads[0], f"AUC {value(entries['roc_auc'])}")
+        set_panel_title(pr, heads[1], f"AP {value(entries['average_precision'])}")
         if index and 1 < len(shown) <= _ACROSS:
             roc.set_ylabel("")
             pr.set_ylabel("")
-    keyed(fig, list(_LINES))
+    add_legend(fig, list(_LINES))
     return fig
 
 
 _ACROSS = 4
-"""So many classes fit side by side; more are set below one another."""
+"""Most classes that fit side by side; more are placed below each other."""
 
 _LINES = (
     Line2D([], [], color=QUIET, lw=0.7, label="Single fold"),
@@ -184,18 +192,20 @@ _LINES = (
 )
 
 
-def _grid(classes: int) -> tuple[Figure, list[list[Axes]]]:
-    """A (ROC, precision-recall) pair of axes for each class."""
+def _curve_grid(classes: int) -> tuple[Figure, list[list[Axes]]]:
+    """Figure with a (ROC, precision-recall) pair of axes for each class."""
     if classes > _ACROSS:
-        fig = sheet(3.0 * classes)
-        grid = panel(fig, classes, 2)
+        fig = blank_figure(3.0 * classes)
+        grid = axes_grid(fig, classes, 2)
         return fig, [grid[2 * at : 2 * at + 2] for at in range(classes)]
-    fig = sheet(2 * (0.85 + 4.7 / classes))
-    grid = panel(fig, 2, classes)
+    fig = blank_figure(2 * (0.85 + 4.7 / classes))
+    grid = axes_grid(fig, 2, classes)
     return fig, [[grid[at], grid[at + classes]] for at in range(classes)]
 
 
-def _draw(axes: Axes, rows: Predictions, at: int, height: Curve, colour: str, label: str) -> None:
+def _draw_curves(
+    axes: Axes, rows: Predictions, at: int, height: Curve, colour: str, label: str
+) -> None:
     heights = []
     for fold in dict.fromkeys(zip(rows.repeat.tolist(), rows.fold.tolist(), strict=True)):
         mine = (rows.repeat == fold[0]) & (rows.fold == fold[1])
@@ -208,7 +218,7 @@ def _draw(axes: Axes, rows: Predictions, at: int, height: Curve, colour: str, la
         axes.plot(GRID, np.mean(heights, axis=0), color=colour, lw=1.8, label=label)
 
 
-def _unit(axes: Axes, x: str, y: str) -> None:
+def _set_unit_axes(axes: Axes, x: str, y: str) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
     axes.set_aspect("equal")
     axes.xaxis.set_major_locator(MultipleLocator(0.25))

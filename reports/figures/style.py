@@ -1,4 +1,4 @@
-"""How every figure looks: palette, sizes, stamps, and the way to bytes."""
+"""Style of every figure: sizes, fonts, stamps, and conversion to bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROWS: dict[RowSet, str] = {
     "validation": "inner out-of-fold rows, optimistic",
 }
 HEADER, FOOTER = 0.30, 0.24
-"""Inches kept free of axes."""
+"""Inches at the top and the bottom without axes."""
 
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
@@ -60,41 +60,46 @@ _RC: dict[Any, Any] = {
 
 
 def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = "dataset") -> bytes:
-    """The figure as a ``kind`` file of 300 dots an inch, stamped and footed."""
+    """File contents of the figure at 300 dots per inch, with stamps and a footer.
+
+    Args:
+        kind: ``jpg`` or ``png``.
+        rows: the rows that the footer counts.
+    """
     with rc_context(_RC):
-        return encode(_framed(draw(evidence), evidence, rows), kind)
+        return encode(_stamp_figure(draw(evidence), evidence, rows), kind)
 
 
 def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:
-    """The stamped figure itself, in the report's style."""
+    """Draw the figure in the report's style, with stamps and a footer."""
     with rc_context(_RC):
-        return _framed(draw(evidence), evidence, rows)
+        return _stamp_figure(draw(evidence), evidence, rows)
 
 
-def sheet(height: float, *, width: float = WIDTH) -> Figure:
-    """An empty figure with ``height`` inches between header and footer."""
+def blank_figure(height: float, *, width: float = WIDTH) -> Figure:
+    """Empty figure of ``width`` inches, with ``height`` inches between header and footer."""
     fig = Figure(figsize=(width, height + HEADER + FOOTER), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]
     return fig
 
 
-def panel(fig: Figure, rows: int, columns: int, *, share_y: bool = False) -> list[Axes]:
-    """A grid of axes, row by row."""
+def axes_grid(fig: Figure, rows: int, columns: int, *, share_y: bool = False) -> list[Axes]:
+    """Axes of a grid in the figure, row by row."""
     grid = fig.subplots(rows, columns, squeeze=False, sharey=share_y)
     return [axes for line in grid for axes in line]
 
 
-def empty(evidence: Evidence) -> Figure:
-    """Stands where a figure needs an outer fold and none has finished."""
-    fig = sheet(2.0)
+def placeholder_figure(evidence: Evidence) -> Figure:
+    """Placeholder for a figure that needs an outer fold while none has finished."""
+    fig = blank_figure(2.0)
     axes = fig.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, "No outer fold has finished yet.", ha="center", va="center", color=QUIET)
     return fig
 
 
-def titled(axes: Axes, title: str, line: str = "", *, index: int | None = None) -> None:
-    """A panel's title, lettered as journals ask, with one quiet line of numbers below it."""
+def set_panel_title(axes: Axes, title: str, line: str = "", *, index: int | None = None) -> None:
+    """Set a panel's title, with a letter if ``index`` is given and a small line below it."""
     lettered = title if index is None else f"{chr(ord('a') + index)}  {title}"
     axes.set_title(lettered, pad=15 if line else 6)
     if line:
@@ -109,12 +114,12 @@ def titled(axes: Axes, title: str, line: str = "", *, index: int | None = None) 
         )
 
 
-def keyed(fig: Figure, keys: list[Line2D]) -> None:
-    """A legend for all panels, in the header beside the stamps."""
+def add_legend(fig: Figure, keys: list[Line2D]) -> None:
+    """Add a legend for all panels in the header, to the left of the stamps."""
     fig.legend(handles=keys, loc="upper left", ncols=len(keys), borderaxespad=0.3)
 
 
-def _framed(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:
+def _stamp_figure(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:
     height = fig.get_figheight()
     marks = stamps(evidence.numbers)
     top = HEADER if marks or fig.legends else 0.04

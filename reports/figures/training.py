@@ -1,4 +1,4 @@
-"""Figures of the search: loss by epoch of the chosen configuration."""
+"""Figure of the search: loss by epoch of the chosen configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from outerfold.reports.figures.style import empty, keyed, panel, sheet, titled
+from outerfold.reports.figures.style import (
+    add_legend,
+    axes_grid,
+    blank_figure,
+    placeholder_figure,
+    set_panel_title,
+)
 from outerfold.reports.render.palette import INK, QUIET, TRAIN, VALIDATION
 from outerfold.reports.results.predictions import Evidence
 from outerfold.storage.records import FoldResult
@@ -22,30 +28,30 @@ _KEYS = (
 
 
 def training_loss(evidence: Evidence) -> Figure:
-    """Training and validation loss of every study, a panel each, on one scale."""
+    """Draw training and validation loss of every study, one panel each, on the same scale."""
     studies = [s for s in (*evidence.run.outer, evidence.run.final) if s is not None]
     if not studies:
-        return empty(evidence)
+        return placeholder_figure(evidence)
     columns = min(3 if len(studies) <= 9 else 5, len(studies))
     rows = math.ceil(len(studies) / columns)
-    fig = sheet(1.55 * rows + 0.3)
-    grid = panel(fig, rows, columns, share_y=True)
+    fig = blank_figure(1.55 * rows + 0.3)
+    grid = axes_grid(fig, rows, columns, share_y=True)
     for index, axes in enumerate(grid):
         if index >= len(studies):
             axes.set_axis_off()
             continue
         loss_lines(axes, studies[index])
-        titled(axes, _title(studies[index]))
+        set_panel_title(axes, _title(studies[index]))
         if index + columns >= len(studies):
             axes.set_xlabel("Epoch")
         if index % columns == 0:
             axes.set_ylabel("Loss")
-    keyed(fig, list(_KEYS))
+    add_legend(fig, list(_KEYS))
     return fig
 
 
 def loss_lines(axes: Axes, study: FoldResult) -> None:
-    """Both losses of one study with its chosen epoch."""
+    """Draw both losses of one study, and mark its chosen epoch."""
     epochs = [row.epoch for row in study.history]
     axes.plot(epochs, [row.fit_loss for row in study.history], color=TRAIN, ls="--", lw=1.2)
     axes.plot(epochs, [row.val_loss for row in study.history], color=VALIDATION, lw=1.3)

@@ -1,4 +1,4 @@
-"""Blocks and figures as DOCX files in journal style."""
+"""DOCX files made of blocks and figures, in journal style."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ def document(
     properties_title: str = "",
     images: dict[str, bytes] | None = None,
 ) -> bytes:
-    """A DOCX of these blocks; equal blocks give equal bytes.
+    """Bytes of a DOCX file with these blocks; equal blocks give equal bytes.
 
     Args:
-        title: printed above the blocks; empty for none.
-        properties_title: what the file calls itself where nothing is printed.
+        title: title printed above the blocks; empty for none.
+        properties_title: title in the file's properties if no title is printed.
         images: file contents of every ``Picture`` among the blocks, by name.
     """
-    sheet = _blank(title, title or properties_title)
+    sheet = _new_document(title, title or properties_title)
     for block in blocks:
         match block:
             case Heading(text):
-                _styled(sheet.add_heading(text, level=1), 13)
+                _style_heading(sheet.add_heading(text, level=1), 13)
             case Paragraph(text, strong):
-                _paragraph(sheet, text, strong=strong)
+                _add_paragraph(sheet, text, strong=strong)
             case Table():
-                _table(sheet, block)
+                _add_table(sheet, block)
             case Picture():
-                _picture(sheet, block, (images or {})[block.name])
+                _add_picture(sheet, block, (images or {})[block.name])
     target = BytesIO()
     sheet.save(target)
-    return _undated(target.getvalue())
+    return _remove_dates(target.getvalue())
 
 
-def _blank(title: str, called: str) -> Document:
+def _new_document(title: str, called: str) -> Document:
     sheet = docx.Document()
     for section in sheet.sections:
         section.page_width, section.page_height = Inches(8.27), Inches(11.69)
@@ -68,22 +68,22 @@ def _blank(title: str, called: str) -> Document:
     properties = sheet.core_properties
     properties.author, properties.title, properties.comments = "outerfold", called, ""
     if title:
-        _styled(sheet.add_heading(title, level=1), 16)
+        _style_heading(sheet.add_heading(title, level=1), 16)
     return sheet
 
 
-def _styled(heading: DocxParagraph, size: int) -> None:
-    """Black Arial in place of Word's blue headings."""
+def _style_heading(heading: DocxParagraph, size: int) -> None:
+    """Set a heading in black Arial, since Word's headings are blue; ``size`` is in points."""
     heading.paragraph_format.space_before = Pt(10)
     for run in heading.runs:
         run.font.name, run.font.size = "Arial", Pt(size)
         run.font.color.rgb = RGBColor(0, 0, 0)
         fonts = run._element.get_or_add_rPr().get_or_add_rFonts()
-        for theme in ("asciiTheme", "hAnsiTheme"):  # a theme font would win over the name
+        for theme in ("asciiTheme", "hAnsiTheme"):  # a theme font would override the name
             fonts.attrib.pop(qn(f"w:{theme}"), None)
 
 
-def _paragraph(
+def _add_paragraph(
     sheet: Document, text: str, *, size: int = _BODY, strong: bool = False, bold: bool = False
 ) -> DocxParagraph:
     paragraph = sheet.add_paragraph()
@@ -94,36 +94,36 @@ def _paragraph(
     return paragraph
 
 
-def _picture(sheet: Document, picture: Picture, image: bytes) -> None:
+def _add_picture(sheet: Document, picture: Picture, image: bytes) -> None:
     with Image.open(BytesIO(image)) as opened:
         shape = opened.height / opened.width
     wide = min(_PAGE_WIDTH, _PAGE_HEIGHT / shape)
     sheet.add_picture(BytesIO(image), width=Inches(wide))
     sheet.paragraphs[-1].paragraph_format.keep_with_next = True
-    _paragraph(sheet, picture.caption, bold=True)
+    _add_paragraph(sheet, picture.caption, bold=True)
     if picture.description:
-        _paragraph(sheet, picture.description)
+        _add_paragraph(sheet, picture.description)
 
 
-def _table(sheet: Document, table: Table) -> None:
-    caption = _paragraph(sheet, table.caption, bold=True)
+def _add_table(sheet: Document, table: Table) -> None:
+    caption = _add_paragraph(sheet, table.caption, bold=True)
     caption.paragraph_format.keep_with_next = True
     made = sheet.add_table(rows=1 + len(table.rows), cols=len(table.header))
     made.alignment = WD_TABLE_ALIGNMENT.LEFT
     size = _SMALL if len(table.header) > 4 else 9
     for index, texts in enumerate((table.header, *table.rows)):
-        _row(made, index, texts, size)
-    _rules(made)
+        _fill_row(made, index, texts, size)
+    _add_rules(made)
     _repeat_header(made)
     for number, note in enumerate(table.notes):
-        paragraph = _paragraph(sheet, note, size=_SMALL)
+        paragraph = _add_paragraph(sheet, note, size=_SMALL)
         paragraph.paragraph_format.space_after = Pt(1)
         paragraph.paragraph_format.space_before = Pt(4 if number == 0 else 0)
     if not table.notes:
-        _paragraph(sheet, "", size=4)
+        _add_paragraph(sheet, "", size=4)
 
 
-def _row(made: DocxTable, index: int, texts: tuple[str, ...], size: int) -> None:
+def _fill_row(made: DocxTable, index: int, texts: tuple[str, ...], size: int) -> None:
     for cell, text in zip(made.rows[index].cells, texts, strict=True):
         paragraph = cell.paragraphs[0]
         paragraph.paragraph_format.space_after = Pt(1)
@@ -132,16 +132,16 @@ def _row(made: DocxTable, index: int, texts: tuple[str, ...], size: int) -> None
         run.font.size, run.bold = Pt(size), index == 0
 
 
-def _rules(made: DocxTable) -> None:
-    """Above and below the header and below the last row; no vertical lines."""
+def _add_rules(made: DocxTable) -> None:
+    """Draw lines above and below the header and below the last row; no vertical lines."""
     for cell in made.rows[0].cells:
-        _border(cell, top=12, bottom=6)
+        _set_border(cell, top=12, bottom=6)
     for cell in made.rows[-1].cells:
-        _border(cell, top=6 if len(made.rows) == 2 else None, bottom=12)
+        _set_border(cell, top=6 if len(made.rows) == 2 else None, bottom=12)
 
 
-def _border(cell: _Cell, **eighths: int | None) -> None:
-    """Cell borders; thickness in eighths of a point, as Word counts."""
+def _set_border(cell: _Cell, **eighths: int | None) -> None:
+    """Set a cell's borders; Word's unit for their thickness is an eighth of a point."""
     borders = OxmlElement("w:tcBorders")
     for edge, thickness in eighths.items():
         if thickness is None:
@@ -154,15 +154,15 @@ def _border(cell: _Cell, **eighths: int | None) -> None:
 
 
 def _repeat_header(made: DocxTable) -> None:
-    """The header row again on each page the table runs over; no row is torn between pages."""
+    """Repeat the header row on every page of the table; no row is split between pages."""
     mark = OxmlElement("w:tblHeader")
     made.rows[0]._tr.get_or_add_trPr().append(mark)
     for row in made.rows:
         row._tr.get_or_add_trPr().append(OxmlElement("w:cantSplit"))
 
 
-def _undated(archive: bytes) -> bytes:
-    """The same zip (a DOCX is one) without the hour at which it was packed."""
+def _remove_dates(archive: bytes) -> bytes:
+    """Copy of a zip archive (a DOCX is one) without the times of its entries."""
     target = BytesIO()
     with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(target, "w") as new:
         for entry in old.infolist():

@@ -1,4 +1,4 @@
-"""Blocks and figures as HTML: a page is one file that opens without a network."""
+"""HTML pages made of blocks and figures; each is one file that opens without a network."""
 
 from __future__ import annotations
 
@@ -53,18 +53,23 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 
 
 INSIDE = "inside.html"
-"""The page beside this one that ``outerfold explain`` makes."""
+"""File name of the page that ``outerfold explain`` writes beside the report."""
 INSIDE_PLACE = "<!-- inside -->"
-"""What ``with_inside`` puts a link in place of."""
+"""Text in the report that ``with_inside`` replaces with a link to that page."""
 
 
 def with_inside(report: str) -> str:
-    """The report with a link to the page of ``outerfold explain``; once, however often asked."""
+    """Report with one link to the page of ``outerfold explain``; a second call adds no other."""
     return report.replace(INSIDE_PLACE, f'<a href="{INSIDE}">Looking inside</a>')
 
 
-def framed(name: str, body: str, numbers: Json) -> str:
-    """A whole page, stamped; ``name`` and ``body`` are HTML."""
+def html_page(name: str, body: str, numbers: Json) -> str:
+    """Whole HTML page with its stamps.
+
+    Args:
+        name: title of the page, as HTML.
+        body: contents of the page, as HTML.
+    """
     marks = "  ·  ".join(stamps(numbers))
     banner = f'<div class="banner">{escape(marks)}</div>' if marks else ""
     return (
@@ -76,24 +81,24 @@ def framed(name: str, body: str, numbers: Json) -> str:
 
 
 def blocks_html(blocks: Iterable[Block]) -> str:
-    """Blocks from top to bottom."""
+    """HTML of the blocks, from top to bottom."""
     return "\n".join(block_html(block) for block in blocks)
 
 
 def block_html(block: Block) -> str:
-    """One block."""
+    """HTML of one block."""
     match block:
         case Heading(text):
             return f'<h2 id="{anchor(text)}">{escape(text)}</h2>'
         case Paragraph(text, strong):
             return f'<p class="stamp">{escape(text)}</p>' if strong else f"<p>{escape(text)}</p>"
         case Table():
-            return _table(block)
+            return _table_html(block)
         case Picture(_, caption):
             return f"<p>{escape(caption)}</p>"
 
 
-def _table(table: Table) -> str:
+def _table_html(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
@@ -106,8 +111,12 @@ def _table(table: Table) -> str:
 
 
 def figure_html(picture: Picture, image: bytes) -> str:
-    """A figure with its caption, its image inside the page."""
-    source = base64.b64encode(_for_screen(image)).decode()
+    """HTML of a figure with its caption; the image data are inside the page.
+
+    Args:
+        image: file contents of the figure.
+    """
+    source = base64.b64encode(_screen_jpeg(image)).decode()
     return (
         f'<figure id="{picture.name}"><img alt="{escape(picture.caption)}" '
         f'style="max-width: {_css_width(image):.0f}px" '
@@ -116,7 +125,7 @@ def figure_html(picture: Picture, image: bytes) -> str:
     )
 
 
-def _for_screen(image: bytes) -> bytes:
+def _screen_jpeg(image: bytes) -> bytes:
     target = BytesIO()
     with Image.open(BytesIO(image)) as opened:
         picture = opened.convert("RGB")
@@ -126,13 +135,13 @@ def _for_screen(image: bytes) -> bytes:
 
 
 def _css_width(image: bytes) -> float:
-    """A figure of the full print width is 750 CSS pixels wide, a narrower one in proportion."""
+    """Width in CSS pixels: 750 for the full print width, less for a narrower figure."""
     with Image.open(BytesIO(image)) as opened:
         return 750 * opened.width / (WIDTH * DPI)
 
 
 def definitions_html(things: Json) -> str:
-    """A list of names, each with its value."""
+    """HTML list of names, each with its value."""
     lines = (
         f"<dt>{escape(key)}</dt><dd>{_definition(value)}</dd>" for key, value in things.items()
     )
@@ -154,5 +163,5 @@ def _short(value: object) -> str:
 
 
 def anchor(text: str) -> str:
-    """The name that a link to a heading uses."""
+    """Name of a heading for links to it."""
     return text.lower().replace(" ", "-")

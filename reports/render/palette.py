@@ -1,4 +1,4 @@
-"""Colours and sizes of every figure and page, and the way from a figure to bytes."""
+"""Colours and sizes of all figures and pages, and conversion of a figure to bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from io import BytesIO
 from matplotlib.figure import Figure
 
 WIDTH = 7.2
-"""Inches: the two-column width of most journals."""
+"""Width in inches: the two-column width of most journals."""
 
 
 DPI = 300
@@ -24,10 +24,13 @@ INK, QUIET, ALARM = "#1A1A1A", "#6B6B6B", "#B3261E"
 
 
 def encode(fig: Figure, kind: str) -> bytes:
-    """File contents; free of any date, so that equal figures are equal files."""
+    """File contents of a figure at 300 dots per inch; they hold no date.
+
+    So equal figures give equal files.
+    """
     target = BytesIO()
     if kind == "jpg":
-        # 4:4:4 chroma and quality 95: coloured hairlines stay crisp.
+        # 4:4:4 chroma and quality 95 keep thin coloured lines sharp.
         options = {"quality": 95, "subsampling": 0}
         fig.savefig(target, format="jpg", dpi=DPI, pil_kwargs=options)
     else:

@@ -1,4 +1,4 @@
-"""Blocks drawn as a picture: three-rule tables and whole pages of text."""
+"""Pictures made of blocks: tables with three rules and whole pages of text."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _GAP = 0.22  # inches between columns
 
 @dataclass
 class _Page:
-    """A column of text being filled from the top; ``y`` is inches used so far."""
+    """A column of text, filled from the top; ``y`` is the height used so far, in inches."""
 
     texts: list[tuple[float, float, str, dict[str, object]]] = field(default_factory=list)
     rules: list[tuple[float, float, float]] = field(default_factory=list)
     y: float = _MARGIN
 
     def write(self, text: str, size: float, **look: object) -> None:
-        """Wrapped lines of the page's full width."""
+        """Add the text, wrapped to the page's full width; ``size`` is in points."""
         bold = look.get("fontweight") == "bold"
-        for line in wrapped(text, _INNER, size, bold=bold):
+        for line in wrap_lines(text, _INNER, size, bold=bold):
             self.texts.append((_MARGIN, self.y, line, {"fontsize": size, **look}))
             self.y += size * _LEADING / 72
 
     def rule(self, thickness: float, length: float) -> None:
-        """A line from the left margin, ``thickness`` in points and ``length`` in inches."""
+        """Add a line from the left margin, ``thickness`` in points and ``length`` in inches."""
         self.rules.append((self.y, thickness, length))
 
     def figure(self) -> Figure:
@@ -52,13 +52,13 @@ class _Page:
 
 
 def draw_page(blocks: Sequence[Block], title: str = "") -> bytes:
-    """The blocks from top to bottom as one JPG, as high as they need."""
+    """JPG of the blocks from top to bottom; its height is the height they need."""
     with rc_context({"font.family": "DejaVu Sans", "text.color": INK, "text.parse_math": False}):
         return encode(compose_page(blocks, title), "jpg")
 
 
 def compose_page(blocks: Sequence[Block], title: str = "") -> Figure:
-    """The page as a figure; pictures among the blocks are left out."""
+    """Figure of the page; pictures among the blocks are left out."""
     page = _Page()
     if title:
         page.write(title, 12, fontweight="bold")
@@ -74,20 +74,20 @@ def compose_page(blocks: Sequence[Block], title: str = "") -> Figure:
                 page.write(text, 8, **look)
                 page.y += 0.07
             case Table():
-                _table(page, block)
+                _write_table(page, block)
     return page.figure()
 
 
-def _table(page: _Page, table: Table) -> None:
+def _write_table(page: _Page, table: Table) -> None:
     page.write(table.caption, 8.5, fontweight="bold")
     page.y += 0.05
-    size = _size(table)
-    left, length = _columns(table, size)
+    size = _font_size(table)
+    left, length = _column_edges(table, size)
     page.rule(1.2, length)
-    _row(page, table.header, left, size, bold=True)
+    _write_row(page, table.header, left, size, bold=True)
     page.rule(0.6, length)
     for row in table.rows:
-        _row(page, row, left, size, bold=False)
+        _write_row(page, row, left, size, bold=False)
     page.rule(1.2, length)
     page.y += 0.07
     for note in table.notes:
@@ -95,7 +95,7 @@ def _table(page: _Page, table: Table) -> None:
     page.y += 0.1
 
 
-def _row(
+def _write_row(
     page: _Page, cells: tuple[str, ...], left: list[float], size: float, *, bold: bool
 ) -> None:
     page.y += 0.045
@@ -109,40 +109,40 @@ def _row(
     page.y += lines * size * 1.3 / 72 + 0.035
 
 
-def _widths(table: Table, size: float) -> list[float]:
+def _column_widths(table: Table, size: float) -> list[float]:
     def widest(cells: tuple[str, ...], bold: bool) -> float:
         lines = [line for cell in cells for line in cell.split("\n")]
-        return max(width(line, size, bold=bold) for line in lines)
+        return max(text_width(line, size, bold=bold) for line in lines)
 
     columns = list(zip(*table.rows, strict=True)) or [("",)] * len(table.header)
     heads = [(head,) for head in table.header]
     return [max(widest(h, True), widest(c, False)) for h, c in zip(heads, columns, strict=True)]
 
 
-def _size(table: Table) -> float:
-    """The largest of a few sizes at which the columns fit the page."""
+def _font_size(table: Table) -> float:
+    """Largest font size, in points, at which the columns fit on the page."""
     for size in (8.0, 7.5, 7.0, 6.5, 6.0, 5.5, 5.0):
         gaps = (len(table.header) - 1) * (_GAP if size > 6.5 else 0.12)
-        if sum(_widths(table, size)) + gaps <= _INNER:
+        if sum(_column_widths(table, size)) + gaps <= _INNER:
             return size
     return 4.5
 
 
-def _columns(table: Table, size: float) -> tuple[list[float], float]:
-    """Left edge of each column and the width of all, in inches."""
-    widths = _widths(table, size)
+def _column_edges(table: Table, size: float) -> tuple[list[float], float]:
+    """Left edge of each column, and the width of the table, in inches."""
+    widths = _column_widths(table, size)
     spare = (_INNER - sum(widths)) / max(len(widths) - 1, 1)
-    gap = max(0.05, min(spare, 0.8))  # a wider gap loses the eye between columns
+    gap = max(0.05, min(spare, 0.8))  # a row is hard to follow across wider gaps
     edges = [sum(widths[:at]) + at * gap for at in range(len(widths))]
     return edges, min(_INNER, edges[-1] + widths[-1])
 
 
-def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> Iterator[str]:
-    """Lines no wider than ``room`` inches."""
+def wrap_lines(text: str, room: float, size: float, *, bold: bool = False) -> Iterator[str]:
+    """Yield the text in lines that are no wider than ``room`` inches; ``size`` is in points."""
     line = ""
     for word in text.split():
         longer = f"{line} {word}".strip()
-        if line and width(longer, size, bold=bold) > room:
+        if line and text_width(longer, size, bold=bold) > room:
             yield line
             line = word
         else:
@@ -150,17 +150,20 @@ def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> Itera
     yield line
 
 
-def width(text: str, size: float, *, bold: bool = False) -> float:
-    """Inches of one line of text."""
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Width of one line of text in inches; ``size`` is in points."""
     return (
-        sum(_word(word, bold) for word in text.split(" ")) * size
-        + text.count(" ") * (_word("a a", bold) - 2 * _word("a", bold)) * size
+        sum(_word_width(word, bold) for word in text.split(" ")) * size
+        + text.count(" ") * (_word_width("a a", bold) - 2 * _word_width("a", bold)) * size
     )
 
 
 @lru_cache(maxsize=4096)
-def _word(text: str, bold: bool) -> float:
-    """Inches at one point of size; measured large, since hinting rounds small glyphs."""
+def _word_width(text: str, bold: bool) -> float:
+    """Width of a word in inches at a font size of one point.
+
+    It is measured at 100 points, because hinting rounds small glyphs.
+    """
     if not text:
         return 0.0
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")

@@ -21,7 +21,7 @@ from outerfold.reports.intervals.bootstrap import ece_without_bias, weighted_auc
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
-from outerfold.reports.intervals.overall import Interval, nadeau_bengio
+from outerfold.reports.intervals.overall import ConfidenceInterval, nadeau_bengio
 from outerfold.reports.intervals.support import class_support, overall_support
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
@@ -210,7 +210,7 @@ def _predictions(
     )
 
 
-def _printed(cell: Cell, predictions: Predictions) -> dict[str, Interval]:
+def _printed(cell: Cell, predictions: Predictions) -> dict[str, ConfidenceInterval]:
     """What the report prints, and precision and F1 of the last class; a leak is let through."""
     rows = code_rows(predictions, grouped=cell.split == "patients")
     tuned, last = cell.choice != "nothing", cell.classes - 1
@@ -266,6 +266,6 @@ def _bootstrap(
     return np.nanpercentile(weighted_auc(up, scores, drawn * 1.0), [2.5, 97.5])
 
 
-def _three(one: Interval) -> tuple[float, float, float]:
+def _three(one: ConfidenceInterval) -> tuple[float, float, float]:
     low, high = (np.nan if end is None else end for end in (one.low, one.high))
     return one.estimate, low, high

@@ -72,7 +72,7 @@ def test_table_and_csv_are_stamped_and_say_n_and_method() -> None:
     assert "[SYNTHETIC DATA]" in table.caption
     text = " ".join(table.notes)
     assert "n = 110 patients" in text
-    assert "Paired patient jackknife" in text
+    assert "paired patient jackknife" in text
     header, line = contribution_csv(found, synthetic=True).splitlines()
     assert header.endswith("synthetic_data")
     assert line.endswith("true")

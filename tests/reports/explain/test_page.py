@@ -10,19 +10,19 @@ import pytest
 
 from outerfold.pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
 from outerfold.reports.explain.cases import Case, choose_cases
-from outerfold.reports.explain.figures import fitted, whole
+from outerfold.reports.explain.figures import shorten_decision, shorten_text
 from outerfold.reports.explain.page import (
     METHODS,
     Inside,
     Shown,
-    called,
     case_table,
-    described,
+    decision_text,
     figure_name,
+    heat_map_text,
 )
 from outerfold.reports.explain.write import write_inside
 from outerfold.reports.render.html import with_inside
-from outerfold.reports.render.picture import width
+from outerfold.reports.render.picture import text_width
 from outerfold.reports.report_page import page
 from outerfold.reports.results.predictions import test_rows as joined_rows
 from outerfold.reports.results.results import results
@@ -61,7 +61,7 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
     }
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written}
     text = (tmp_path / "inside.html").read_text(encoding="utf-8")
-    assert "These models read images alone" in text
+    assert "These models read only images" in text
     assert "16 spatial tokens" in text
     assert "Grad-CAM" not in text
     assert text.count("SYNTHETIC DATA") >= 6
@@ -74,7 +74,7 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
 def test_the_cases_tell_of_heat_only_where_there_is_something_to_tell() -> None:
     numbers = results(make_run(FOUR))
     plain = case_table(inside_of(make_run(FOUR), method=GRAD_CAM, peak=None), numbers)
-    assert plain.header[-1] == "Called"
+    assert plain.header[-1] == "Predicted"
     weights = case_table(inside_of(make_run(FOUR)), numbers)
     assert weights.header[-1] == "Heat map"
     assert weights.rows[0][-1] == "attention pooling, peak 1.4× even"
@@ -95,32 +95,37 @@ def test_class_names_make_file_names_that_differ() -> None:
 
 def test_a_decision_is_told_with_its_threshold_or_the_runner_up() -> None:
     case = Case("right", "a", "p", "outer-0", 0, 0, (0.79, 0.21), 0.41)
-    assert called(case, ("other", "cancer")) == "called other: p(cancer) 0.21 < 0.41"
+    assert decision_text(case, ("other", "cancer")) == "predicted other: p(cancer) 0.21 < 0.41"
     three = replace(case, probabilities=(0.1, 0.3, 0.6), predicted=2, threshold=None)
-    assert called(three, ("a", "b", "c")) == "called c 0.60, b 0.30"
+    assert decision_text(three, ("a", "b", "c")) == "predicted c 0.60, b 0.30"
 
 
 def test_a_map_without_heat_says_so() -> None:
     cold = np.zeros((4, 4), np.float32)
     case = Case("right", "a", "p", "outer-0", 0, 0, (0.7, 0.3), 0.4)
     image = np.zeros((4, 4, 3), np.uint8)
-    assert described(Shown(case, image, cold, GRAD_CAM, None)) == "Grad-CAM: nothing speaks for it"
-    assert described(Shown(case, image, cold, POOLING, 1.0)) == "attention pooling, peak 1.0× even"
+    assert heat_map_text(Shown(case, image, cold, GRAD_CAM, None)) == "Grad-CAM: no evidence for it"
+    assert (
+        heat_map_text(Shown(case, image, cold, POOLING, 1.0)) == "attention pooling, peak 1.0× even"
+    )
 
 
 def test_a_decision_loses_words_before_it_loses_numbers() -> None:
-    told = "called malignant: p(malignant) 0.447 ≥ 0.446"
-    assert whole(told, 3.0) == told
-    assert whole(told, width(told, 6.0) - 0.01) == "malignant: p(malignant) 0.447 ≥ 0.446"
-    assert whole(told, 1.3) == "p(malignant) 0.447 ≥ 0.446"
-    assert whole(told, 0.8).endswith("…")
+    told = "predicted malignant: p(malignant) 0.447 ≥ 0.446"
+    assert shorten_decision(told, 3.0) == told
+    assert (
+        shorten_decision(told, text_width(told, 6.0) - 0.01)
+        == "malignant: p(malignant) 0.447 ≥ 0.446"
+    )
+    assert shorten_decision(told, 1.3) == "p(malignant) 0.447 ≥ 0.446"
+    assert shorten_decision(told, 0.8).endswith("…")
 
 
 @pytest.mark.parametrize("end", [True, False])
 def test_long_names_are_cut_to_the_room_there_is(end: bool) -> None:
     name = "Cancer/0123/C_0123_1.RIGHT_MLO_with_a_long_name.png"
-    short = fitted(name, 1.0, end=end)
-    assert width(short, 6.0) <= 1.0
+    short = shorten_text(name, 1.0, end=end)
+    assert text_width(short, 6.0) <= 1.0
     kept = short.replace("…", "")
     assert name.endswith(kept) if end else name.startswith(kept)
-    assert fitted("short", 1.0) == "short"
+    assert shorten_text("short", 1.0) == "short"

@@ -16,7 +16,7 @@ from rich.console import Console
 from outerfold.reports.blocks import Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.picture import draw_page, width, wrapped
+from outerfold.reports.render.picture import draw_page, text_width, wrap_lines
 from outerfold.reports.report_page import page
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import markdown, model_card
@@ -195,9 +195,9 @@ def test_unknown_patients_are_confessed():
 
 
 def test_lines_are_wrapped_to_the_room_there_is():
-    lines = list(wrapped("word " * 60, 3.0, 8))
+    lines = list(wrap_lines("word " * 60, 3.0, 8))
     assert len(lines) > 3
-    assert max(width(line, 8) for line in lines) <= 3.0
+    assert max(text_width(line, 8) for line in lines) <= 3.0
 
 
 def test_many_columns_shrink_rather_than_leave_the_page():
