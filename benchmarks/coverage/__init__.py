@@ -1,1 +1,1 @@
-"""Whether the intervals cover."""
+"""Benchmarks of the coverage of the confidence intervals."""

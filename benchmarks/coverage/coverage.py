@@ -1,13 +1,13 @@
-"""Do the intervals cover? Simulated studies with known truth, by the thousand.
+"""Coverage of the intervals in thousands of simulated studies with known truth.
 
     python -m benchmarks.coverage.coverage --replicates 1000 --workers 2
 
 Every cell is a setting (patients, prevalence, intra-patient correlation, learner). Each replicate
-draws a study, runs five patient-grouped folds and the refit, prints its intervals with the code
-of the report, and asks whether they hold the true performance of that refit and of the procedure
-(the mean truth over replicates). Controls that are known to be wrong are judged by the same code
-and must fail. Finished chunks are kept under --out and reused while the code that made them is
-unchanged. Writes coverage.md and coverage.png beside this file.
+draws a study, runs five patient-grouped folds and the refit, computes its intervals with the code
+of the report, and checks whether they contain the true performance of that refit and of the
+procedure (the mean truth over replicates). Control methods that are known to be wrong are judged
+by the same code and must fail. Finished chunks are kept under --out and reused while the code that
+made them is unchanged. The script writes coverage.md and coverage.png beside this file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks, source_hash
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks, source_hash
 from benchmarks.shared.places import BENCHMARKS, ROOT
 from benchmarks.shared.simulation.cohorts import Cell, population
 from benchmarks.shared.simulation.coverage_report import Outcome, write_report
@@ -74,20 +74,22 @@ def main() -> None:
         for cells in groups.values()
         for cell in cells
     }
-    run_chunks([chunk for parts in chunks.values() for chunk in parts], simulated, options.workers)
+    run_chunks(
+        [chunk for parts in chunks.values() for chunk in parts], simulate_chunk, options.workers
+    )
     outcomes = {
-        group: [outcome(cell.name, gathered(chunks[cell])) for cell in cells]
+        group: [outcome(cell.name, join_chunks(chunks[cell])) for cell in cells]
         for group, cells in groups.items()
     }
     minutes = (time.perf_counter() - start) / 60
     print(f"{minutes:.1f} min with {options.workers} workers")
-    facts = f"{replicates} replicates a cell, seed {options.seed}"
+    facts = f"{replicates} replicates per cell, seed {options.seed}"
     context = options.report or (options.out if options.quick else HERE)
     write_report(outcomes, f"{facts}{' (quick)' if options.quick else ''}", context)
 
 
-def simulated(chunk: Chunk) -> Arrays:
-    """Every replicate of a chunk, replicates first."""
+def simulate_chunk(chunk: Chunk) -> Arrays:
+    """Simulate every replicate of a chunk; the first axis of each array is the replicate."""
     everyone = population(chunk.setting)
     numbers = range(chunk.first, chunk.first + chunk.count)
     studies = [simulate(chunk.setting, chunk.seed, number, everyone) for number in numbers]
@@ -96,7 +98,7 @@ def simulated(chunk: Chunk) -> Arrays:
 
 
 def outcome(name: str, arrays: Arrays) -> Outcome:
-    """All replicates of a cell; every chunk names the same metrics."""
+    """All replicates of a cell as one outcome; every chunk has the same metrics."""
     metrics = tuple(dict.fromkeys(arrays["metrics"].tolist()))
     return Outcome(name, metrics, *(arrays[each] for each in KEPT))
 
@@ -111,11 +113,13 @@ def _sources() -> list[Path]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=1000, help="a cell (default 1000)")
+    parser.add_argument("--replicates", type=int, default=1000, help="per cell (default 1000)")
     parser.add_argument("--quick", action="store_true", help="two cells, 60 replicates")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/coverage"), help="finished chunks")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/coverage"), help="folder of finished chunks"
+    )
     parser.add_argument(
         "--report", type=Path, help="folder of coverage.md and .png (default: here, --out if quick)"
     )

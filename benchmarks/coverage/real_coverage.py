@@ -1,11 +1,11 @@
-"""Do the intervals hold what the shipped model then does to real patients it never saw?
+"""Coverage of the performance that the delivered model then has on other real patients.
 
     python -m benchmarks.coverage.real_coverage --data DATA/bus-bra --workers 2
 
 Each replicate draws patients of BUS-BRA (breast ultrasound, benign or malignant by pathology), runs
-the whole protocol on them and lets the shipped model score all other patients: the truth. Finished
-chunks are kept under --out and reused while the code that made them is unchanged. Writes
-real_coverage.md beside this file.
+the whole protocol on them and scores the delivered model on all other patients: this is the truth.
+Finished chunks are kept under --out and reused while the code that made them is unchanged. The
+script writes real_coverage.md beside this file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.shared.chunks import Arrays
 from benchmarks.shared.markdown import markdown
-from benchmarks.shared.small_studies import Setting, drawn, pathology_pool, small_config
+from benchmarks.shared.small_studies import Setting, draw_patients, pathology_pool, small_config
 from benchmarks.shared.study_pages import at, facts, finished_studies, options, write_page
 from outerfold.storage.records import FloatArray
 from outerfold.study.config.gather import cache_folder
@@ -26,7 +26,7 @@ PATIENTS = 150
 SHORT = small_config("multimodal")
 SETTINGS = (
     ("pathology", SHORT, 1.0),
-    # Twice the time a study, so fewer of them.
+    # A study takes twice the time, so there are fewer of them.
     ("longer training", replace(SHORT, epochs=12, batch_size=32), 0.4),
 )
 """Name, configuration, and the share of ``--replicates`` that is run."""
@@ -48,13 +48,13 @@ def main() -> None:
     for name, config, part in SETTINGS:
         setting = Setting(name, config, PATIENTS, pool.data.fingerprint)
         count = max(2, round(part * chosen.replicates))
-        found += finished_studies([(setting, pool)], drawn, chosen, replicates=count)
+        found += finished_studies([(setting, pool)], draw_patients, chosen, replicates=count)
     write_page(chosen, NAME, page(found, chosen.seed))
 
 
 def page(found: list[tuple[Setting, Arrays]], seed: int) -> str:
-    """real_coverage.md."""
-    parts = ["# Do the intervals hold for the shipped model, on real patients?", _text(found)]
+    """Text of real_coverage.md."""
+    parts = ["# Coverage for the delivered model, on real patients", _text(found)]
     for setting, arrays in found:
         config = setting.config
         parts += [
@@ -68,33 +68,35 @@ def page(found: list[tuple[Setting, Arrays]], seed: int) -> str:
     return "\n\n".join([*parts, facts(NAME, found, seed)])
 
 
-FOUND = """## What was found when the misses were looked into
+FOUND = """## Causes of the misses
 
-Of the run with seed 0 and 100 studies (40 of the longer ones):
+These causes were found for the run with seed 0 and 100 studies (40 of the longer ones):
 
-- **ROC-AUC** falls short: 91 of 100 (Monte-Carlo standard error 2.9) and 35 of 40 (5.2). Models
-  of a search this small differ from outerfold.study to study by about 0.04, not much less than the
-  estimates do, and the one that ships is a single draw, where an estimate is a mean over five. A
-  stretch of 1.4 is too little for that.
-- The longer studies miss on one side, since their estimates are 0.036 too low. When the outer
-  folds' own models were tried on the same other patients they were 0.022 (standard error 0.005)
-  worse than the shipped one, having 80 % of the patients and of the steps; the estimates were
-  0.014 (0.008) below what those models truly do, which chance can bring about. So most of it is
-  the pessimism of cross-validation on a steep learning curve.
-- **Sensitivity, specificity, accuracy** after 6 epochs: in the three studies that were looked at,
-  models that have made a dozen steps put all their probabilities at a place of their own. The
-  temperature and the threshold, learnt from the inner folds' pooled rows, fit those folds' places
-  and not the refit's, and some refits call every image by one class. The intervals are 0.8 wide
-  for it, but a refit all on one side is outside. Training twice the epochs, of more than twice
-  the steps, mends most of it (37 and 36 of 40).
-- **Brier score** falls short in both settings. The likely cause, not taken further apart: what
-  the search happens to choose (sampler, class weights, focal loss) shifts the shipped model's
-  probabilities, a temperature cannot shift them back, and pooling five folds averages it away."""
+- **ROC-AUC** has too little coverage: 91 of 100 (Monte-Carlo standard error 2.9) and 35 of 40
+  (5.2). Models of a search this small differ from study to study by about 0.04, not much less than
+  the estimates do, and the delivered model is a single draw, while an estimate is a mean over five
+  models. A standard error multiplied by 1.4 is too small for that.
+- The longer studies miss on one side, because their estimates are 0.036 too low. The outer folds'
+  own models were tested on the same other patients: they were 0.022 (standard error 0.005) worse
+  than the delivered model, since they had 80 % of the patients and of the steps. The estimates
+  were 0.014 (0.008) below the true performance of those models, which may be chance. So most of
+  the difference is the pessimism of cross-validation on a steep learning curve.
+- **Sensitivity, specificity, accuracy** after 6 epochs: in the three studies that were examined,
+  all probabilities of a model that has made a dozen steps lie around a value that differs from
+  model to model. The temperature and the threshold, learnt from the inner folds' pooled rows, fit
+  the values of those folds and not that of the refit, and some refits predict one class for every
+  image. The intervals are therefore 0.8 wide, but a refit with only one predicted class is outside
+  them. Twice the epochs, with more than twice the steps, solve most of the problem (37 and 36 of
+  40).
+- **Brier score** has too little coverage in both settings. The likely cause, not examined further:
+  the choice of the search (sampler, class weights, focal loss) shifts the probabilities of the
+  delivered model, a temperature cannot shift them back, and the shifts of five pooled folds
+  average out."""
 
 HEADER = [
     "metric",
     "covered",
-    "covered, truth's own error taken out",
+    "covered, error of the truth removed",
     "procedure covered",
     "truth below / above",
     "mean width",
@@ -103,15 +105,16 @@ HEADER = [
     "mean error (standard error)",
     "sd of the error",
     "sd of the truth",
-    "error of a truth",
+    "standard error of a truth",
 ]
 
 
 def without_noise(error: FloatArray, noise: FloatArray) -> FloatArray:
-    """Errors (studies,) drawn towards their mean by what the truths' own ``noise`` adds.
+    """Errors (studies,) moved towards their mean, so that the variance of ``noise`` is removed.
 
-    ``noise`` is each truth's standard error, (studies,); variances are subtracted, as of
-    independent normal errors.
+    Args:
+        noise: standard error of each truth (studies,). Its variance is subtracted, as for
+            independent normal errors.
     """
     kept = max(0.0, 1 - float((noise**2).mean()) / float(error.var(ddof=1)))
     return np.asarray(error.mean() + (error - error.mean()) * np.sqrt(kept))
@@ -146,9 +149,9 @@ def _optimism(arrays: Arrays) -> str:
     inner, estimate = arrays["inner"].mean(), at(arrays["intervals"], "roc_auc")[:, 0].mean()
     truth = at(arrays["truth"], "roc_auc").mean()
     return (
-        f"The score that the search chose by is a ROC-AUC of {inner:.3f} on average, "
-        f"{inner - estimate:+.3f} from what the outer folds measured and {inner - truth:+.3f} from "
-        "the truth."
+        f"The score by which the search chose is a ROC-AUC of {inner:.3f} on average. It differs "
+        f"by {inner - estimate:+.3f} from the score of the outer folds and by "
+        f"{inner - truth:+.3f} from the truth."
     )
 
 
@@ -156,16 +159,17 @@ def _text(found: list[tuple[Setting, Arrays]]) -> str:
     return (
         f"Each study draws {found[0][0].patients} patients of BUS-BRA (breast ultrasound, benign "
         "or malignant by pathology; 1064 patients), runs the whole protocol on them, threshold "
-        "included, and ships a model. The truth is what that model scores on all patients that "
+        "included, and delivers a model. The truth is the score of that model on all patients that "
         "were not drawn. So the truth is itself estimated: its standard error (patient jackknife, "
-        "last column) adds to every error, and an interval that covers just 95 % of the time holds "
-        "fewer of these truths. The column with that error taken out draws the errors towards "
-        "their mean by just its variance; the one before it, which counts against the target of "
-        "93 %, does not. *Procedure covered*: the mean truth over studies is held, which is what "
-        "the procedure can be expected to ship. *sd of the truth*: how much the shipped models of "
-        "different studies differ, which no jackknife over fixed models can see. Studies share "
-        "patients, so they are less than independent. Models of the outer folds train on 80 % of "
-        "the patients and the shipped model on all, so a small pessimism is expected."
+        "last column) adds to every error, and an interval that covers in exactly 95 % of cases "
+        "contains fewer of these truths. In the column *error of the truth removed*, the errors "
+        "are moved towards their mean by exactly that variance; in the column before it, which "
+        "counts for the target of 93 %, they are not. *Procedure covered*: the interval contains "
+        "the mean truth over studies, that is the expected performance of the procedure's models. "
+        "*sd of the truth*: how much the delivered models of different studies differ, which no "
+        "jackknife over fixed models can measure. Studies share patients, so they are not fully "
+        "independent. Models of the outer folds train on 80 % of the patients and the delivered "
+        "model on all, so a small pessimism is expected."
     )
 
 

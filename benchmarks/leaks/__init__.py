@@ -1,1 +1,1 @@
-"""What leaks gain, and what it costs to find them."""
+"""Benchmarks of leaks: how much they raise scores, and the time to find them."""

@@ -1,11 +1,11 @@
-"""How long the audit's search for near-duplicates takes.
+"""Time of the audit's search for near-duplicate images.
 
     python -m benchmarks.leaks.lookalike_search
 
-Synthetic scans of one organ (a shared outline, speckle of their own) are written to a temporary
-folder, one in a hundred again as a recompressed or mirrored copy. A process of its own for each
-number of images then does what the audit does: decode, hash, find pairs. Its time is wall time
-and its memory the peak of the whole process over what its imports took.
+Synthetic scans of one organ (the same outline, different speckle) are written to a temporary
+folder; one in a hundred is written again as a recompressed or mirrored copy. For each number of
+images, a new process then decodes the images, hashes them and finds pairs, as the audit does. Its
+time is wall time, and its memory is the peak of the process minus the memory after its imports.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KIB = 1 if sys.platform == "darwin" else 1024
 
 
 def scan(rng: np.random.Generator) -> np.ndarray:
-    """(SIDE, SIDE) grey: a bright half disc on black, with structure at three scales."""
+    """Grey image (SIDE, SIDE): a bright half disc on black, with structure at three scales."""
     across, down = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(0, 2, SIDE))
     breast = np.clip((1.6 - np.hypot(across, down)) * 6, 0, 1)
     texture = np.zeros((SIDE, SIDE))
@@ -40,7 +40,7 @@ def scan(rng: np.random.Generator) -> np.ndarray:
 
 
 def write(folder: Path, count: int) -> list[str]:
-    """``count`` JPEG files; the last hundredth are copies of the first ones."""
+    """Write ``count`` JPEG files and return their paths; the last 1 % are copies of the first."""
     rng = np.random.default_rng(count)
     copies = count // EVERY
     paths = [str(folder / f"{i:06d}.jpg") for i in range(count)]
@@ -54,7 +54,7 @@ def write(folder: Path, count: int) -> list[str]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds and MiB of one search; in a process of its own, since a peak never falls."""
+    """Seconds and MiB of one search; it needs a new process, because a peak never falls."""
     import imagehash  # noqa: F401 - loaded before the clock starts
     import joblib  # noqa: F401
     import scipy.ndimage  # noqa: F401

@@ -1,13 +1,15 @@
-"""How much of a score is copies, and patients on both sides of the split? Two real data sets.
+"""Part of a score that comes from copies, and from patients on both sides of the split.
 
     python -m benchmarks.leaks.published_recipe
+
+There are two real data sets:
 
 1. BUS-BRA, four BI-RADS classes, frozen EfficientNet-Lite0 features, the dbt task's own head in
    one fixed configuration. Only the order of resampling and splitting differs.
 2. The sheet of Mini-DDSM: cancer or not by a decision tree on age and density alone, split by
    image and by patient.
 
-Nothing is searched or chosen on a score. Reads bus-bra/ and mini-ddsm/ below --data (or
+Nothing is searched or chosen on a score. The script reads bus-bra/ and mini-ddsm/ below --data (or
 $OUTERFOLD_DATA) and writes published_recipe.md beside this file.
 """
 
@@ -63,9 +65,10 @@ def main() -> None:
     minutes = (time.perf_counter() - start) / 60
     command = f"python -m benchmarks.leaks.published_recipe --repeats {options.repeats}"
     parts = [
-        "# What the order of resampling and splitting is worth",
+        "# Effect of the order of resampling and splitting",
         f"`{command} --seed {options.seed}`: {options.repeats} repeats of {FOLDS} folds, each with "
-        f"other folds and other starts; {minutes:.1f} min on one thread, features already cached.",
+        f"other folds and other initial weights; {minutes:.1f} min on one thread, with features "
+        "already in the cache.",
         image_section(images, by_image),
         sheet_section(sheet, by_sheet),
         "Versions: " + ", ".join(f"{name} {versions()[name]}" for name in SHOWN_VERSIONS) + ".",
@@ -75,7 +78,7 @@ def main() -> None:
 
 
 def read_images(folder: Path, cache: Path) -> Table:
-    """BUS-BRA with its frozen features."""
+    """Read BUS-BRA with its frozen features."""
     data = read_dataset(folder, task="dbt")
     found = embed(data.features, build(ENCODER), cache=cache, tokens=False)
     inputs = found.pooled(data.ids.tolist())
@@ -83,14 +86,14 @@ def read_images(folder: Path, cache: Path) -> Table:
 
 
 def read_sheet(folder: Path) -> Table:
-    """Age and density of every view that Mini-DDSM's sheet lists, cancer or not."""
+    """Read age and density of every view in Mini-DDSM's sheet, labelled cancer or not."""
     data = read_sheet_only(folder, columns=("age", "density"))
     inputs = data.features.tabular.astype(np.float32)
     return Table(inputs, data.labels, data.ids, data.patients, data.classes)
 
 
 def image_section(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """The table of images, and what it takes to read it."""
+    """Section with the table of images and its explanation."""
     classes = len(table.classes)
     largest = np.bincount(table.labels).max() / len(table.labels)
     chosen = {name: getattr(HEAD, name) for name in STATED}
@@ -99,22 +102,24 @@ def image_section(table: Table, outcomes: Sequence[Outcome]) -> str:
         [
             "## Images: BUS-BRA, BI-RADS 2 to 5",
             f"{_size(table)}, {classes} classes. Frozen EfficientNet-Lite0 features and the dbt "
-            f"task's head: {EPOCHS} epochs, {settings}, no search. Classes are evened by repeating "
-            "rows at random. ROC-AUC is the mean over classes, one against the rest.",
+            f"task's head: {EPOCHS} epochs, {settings}, no search. Rows of smaller classes are "
+            "repeated at random until all classes have the same size. ROC-AUC is the mean over "
+            "classes, one against the rest.",
             comparison(outcomes, tuple(METRICS)),
-            f"Calling every image the largest class has accuracy {largest:.3f}, balanced accuracy "
-            f"{1 / classes:.3f}. In (a) the test rows are resampled as well, so its classes are "
-            "even and its accuracy is to be compared with the balanced accuracy of the others.",
+            f"The prediction of the largest class for every image has accuracy {largest:.3f} and "
+            f"balanced accuracy {1 / classes:.3f}. In (a) the test rows are resampled as well, so "
+            "its classes have the same size, and its accuracy must be compared with the balanced "
+            "accuracy of the others.",
             _how_read(outcomes),
         ]
     )
 
 
 def sheet_section(table: Table, outcomes: Sequence[Outcome]) -> str:
-    """The table of the sheet, and what it takes to read it."""
+    """Section with the table of the sheet and its explanation."""
     return "\n\n".join(
         [
-            "## No images at all: Mini-DDSM, cancer or not from age and density",
+            "## Without images: Mini-DDSM, cancer or not from age and density",
             f"{_size(table)}. scikit-learn's decision tree with its defaults. The four views "
             "of a patient have one age, one density and one label.",
             comparison(outcomes, ("roc_auc",)),
@@ -124,7 +129,7 @@ def sheet_section(table: Table, outcomes: Sequence[Outcome]) -> str:
 
 
 def comparison(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> str:
-    """A row a way; the last, which keeps patients together, is what the others are held against."""
+    """Table with one row per way; all are compared with the last, which keeps patients together."""
     honest = {name: float(np.mean(score_each_repeat(outcomes[-1], name))) for name in metrics}
     heads = [
         "",
@@ -157,14 +162,14 @@ def _above(outcome: Outcome, metric: str, honest: float) -> str:
 
 
 def _how_read(outcomes: Sequence[Outcome]) -> str:
-    """What the brackets hold, and how far the gap in ROC-AUC moves between repeats."""
+    """Explanation of the brackets, and the range over repeats of the difference in ROC-AUC."""
     *leaky, honest = (np.array(score_each_repeat(outcome, "roc_auc")) for outcome in outcomes)
     gaps = [f"{(scores - honest).min():+.3f} to {(scores - honest).max():+.3f}" for scores in leaky]
     return (
-        "In brackets: for patients kept together the patient jackknife's interval (stretch 1.25, "
-        "nothing was searched); for the others the difference from that row. They have no "
-        "interval, since none repairs a patient on both sides. From repeat to repeat the "
-        f"difference in ROC-AUC was {'; '.join(gaps)}."
+        "In brackets: for patients kept together, the interval of the patient jackknife (standard "
+        "error × 1.25, because nothing was searched); for the others, the difference from that "
+        "row. They have no interval, since no interval is valid with a patient on both sides. From "
+        f"repeat to repeat the difference in ROC-AUC was {'; '.join(gaps)}."
     )
 
 
@@ -176,7 +181,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     data = real_data()
     parser.add_argument("--data", type=Path, default=data, help="holds bus-bra/ and mini-ddsm/")
-    parser.add_argument("--repeats", type=int, default=3, help="of the folds (default 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of the folds (default 3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of published_recipe.md")
     return parser.parse_args()

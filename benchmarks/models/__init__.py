@@ -1,1 +1,1 @@
-"""What parts of the models are worth."""
+"""Benchmarks of parts of the models: calibration, fine-tuning, framing of images."""

@@ -1,11 +1,11 @@
-"""What a shift beside the temperature is worth, on finished runs or on small studies of BUS-BRA.
+"""Gain from a shift in addition to the temperature, on finished runs or small studies of BUS-BRA.
 
     python -m benchmarks.models.calibration RUN...
     python -m benchmarks.models.calibration --data DATA/bus-bra --studies 4
 
-Of every outer fold of finished runs of two classes, the probabilities before calibration are taken
-back from what was kept, both calibrations are fitted on the inner out-of-fold rows, and the fold's
-own test rows are scored. Nothing is trained, so the comparison is paired to the row.
+For every outer fold of finished two-class runs, the script recovers the uncalibrated probabilities
+from the stored ones, fits both calibrations on the inner out-of-fold rows, and scores the fold's
+own test rows. Nothing is trained, so the comparison is paired row by row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.shared.small_studies import Pool, carried_out, drawn, pathology_pool, small_config
+from benchmarks.shared.small_studies import (
+    Pool,
+    draw_patients,
+    pathology_pool,
+    run_all_studies,
+    small_config,
+)
 from outerfold.objectives.metrics import brier, ece
 from outerfold.pipelines.fitted.calibration import Decision, fit_temperature
 from outerfold.storage.records import DataError, FloatArray, FoldResult, Run
@@ -29,14 +35,17 @@ from outerfold.study.engines.local import quiet_optuna
 
 
 def uncalibrated(probabilities: FloatArray, kept: FoldResult) -> FloatArray:
-    """What the networks said, to the rounding of what was kept."""
+    """Probabilities of the networks before calibration, up to rounding of the stored ones."""
     back = Decision(1 / kept.temperature, None, -kept.shift * kept.temperature)
     return back.calibrate(probabilities)
 
 
-def compared(kept: FoldResult) -> tuple[FloatArray, float]:
-    """Brier score and calibration error (2, 2) by the temperature alone, then with the shift;
-    and that shift."""
+def compare_calibrations(kept: FoldResult) -> tuple[FloatArray, float]:
+    """Scores (2, 2) of both calibrations, and the shift.
+
+    Rows are the temperature alone and the temperature with the shift; columns are the Brier score
+    and the calibration error.
+    """
     assert kept.test is not None
     inner, test = (uncalibrated(rows.probabilities, kept) for rows in (kept.validation, kept.test))
     labels = kept.validation.labels
@@ -54,8 +63,8 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=4, help="of 150 patients each")
     options = parser.parse_args()
     print(
-        "| Run | Outer folds | Mean shift | Brier, temperature | and shift | Difference (SE) | "
-        "ECE, temperature | and shift |\n" + "|" + " --- |" * 8
+        "| Run | Outer folds | Mean shift | Brier, temperature | Brier, with shift | "
+        "Difference (SE) | ECE, temperature | ECE, with shift |\n" + "|" + " --- |" * 8
     )
     for path in options.runs:
         row(read_run(RunFolder(path)))
@@ -66,13 +75,13 @@ def main() -> None:
 
 
 def small_study(pool: Pool, number: int) -> Run:
-    """The outer folds of one study of ``real_coverage``'s short setting."""
+    """Run the outer folds of one study in ``real_coverage``'s short setting."""
     quiet_optuna()
     seed = derive(0, "cal", number)
-    data, _ = drawn(pool.data, 150, seed)
+    data, _ = draw_patients(pool.data, 150, seed)
     config = replace(small_config("multimodal"), seed=seed)
     with TemporaryDirectory(prefix="calibration-") as place:
-        return carried_out(
+        return run_all_studies(
             RunFolder(Path(place) / "run"), replace(pool, data=data), config, ship=False
         )
 
@@ -80,8 +89,10 @@ def small_study(pool: Pool, number: int) -> Run:
 def row(run: Run) -> None:
     """Print one line of the table."""
     if len(run.classes) != 2:
-        raise DataError(f"{run.name}: has {len(run.classes)} classes; only two are shifted")
-    found = [compared(fold) for fold in run.outer]
+        raise DataError(
+            f"{run.name}: has {len(run.classes)} classes; a shift needs exactly two classes"
+        )
+    found = [compare_calibrations(fold) for fold in run.outer]
     scores, shifts = np.stack([one for one, _ in found]), [shift for _, shift in found]
     gain = scores[:, 1, 0] - scores[:, 0, 0]
     (before, ece_before), (after, ece_after) = scores.mean(axis=0)

@@ -1,9 +1,10 @@
-"""Two trainable blocks against a frozen encoder, on the same splits of real images.
+"""Two trainable blocks compared with a frozen encoder, on the same splits of real images.
 
     python -m benchmarks.models.fine_tuning --data DATA --out RUNS
 
-runs the four studies (again: goes on where it was stopped), measures the epoch with and without
-kept activations, and writes fine_tuning.md beside this file. DATA holds breast-usg/ and bus-bra/.
+The script runs the four studies (a second call continues where it stopped), measures the time of
+an epoch with and without cached activations, and writes fine_tuning.md beside this file. DATA
+contains breast-usg/ and bus-bra/.
 """
 
 from __future__ import annotations
@@ -59,13 +60,14 @@ BLOCKS = (0, 2)
 BATCH = 32
 
 
-ABOUT = f"""{ENCODER}; the last two blocks and the layers behind them (2.7 million weights)
-trained with the head, against the head alone. Same splits, same number of trials. Reduced for a
-machine of two shared cores without a GPU: 3 outer and 2 inner folds, 3 trials, at most 6 epochs,
-one network, batches of {BATCH}; bus-bra cut to {PATIENTS} of 1,064 patients. With a search this
-small no difference shows what either way can reach."""
-KEPT = """Kept activations: 14 x 14 x 112 in float16 and their mean, 43.3 KiB an image and view; the
-rest of the cache are images as squares and embeddings."""
+ABOUT = f"""{ENCODER}; the last two blocks and the layers behind them (2.7 million weights) are
+trained with the head, and compared with training the head alone. The splits and the number of
+trials are the same. The studies are reduced for a machine with two shared cores and no GPU: 3
+outer and 2 inner folds, 3 trials, at most 6 epochs, one network, batches of {BATCH}; bus-bra is
+reduced to {PATIENTS} of 1,064 patients. A search this small does not show the best performance of
+either way."""
+KEPT = """Cached activations: 14 x 14 x 112 in float16 and their mean, 43.3 KiB per image and view;
+the rest of the cache are images as squares and embeddings."""
 
 
 def main() -> None:
@@ -83,12 +85,12 @@ def main() -> None:
         for name, words in studies.items():
             for blocks in BLOCKS:
                 carry_out(name, words, blocks, chosen.out, chosen.workers)
-    speed = measured(chosen.data / "breast-usg", chosen.out)
+    speed = measure_speed(chosen.data / "breast-usg", chosen.out)
     (Path(__file__).parent / "fine_tuning.md").write_text(page(chosen.out, studies, speed))
 
 
 def study_words(name: str, data: Path, out: Path) -> list[str]:
-    """The options of a study that say which data and which task."""
+    """Command-line options of a study for its data and its task."""
     if name == "breast-usg":
         columns = "age,tissue_composition,family_history"
         return ["--task", "multimodal", "--data", str(data / name), "--columns", columns]
@@ -96,7 +98,7 @@ def study_words(name: str, data: Path, out: Path) -> list[str]:
 
 
 def subset(data: Path, out: Path) -> Path:
-    """A manifest of ``PATIENTS`` patients of BUS-BRA, drawn once for all."""
+    """Write a manifest of ``PATIENTS`` patients of BUS-BRA, always the same; return its path."""
     with (data / "metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     patients = sorted({row["patient_id"] for row in rows})
@@ -112,7 +114,7 @@ def subset(data: Path, out: Path) -> Path:
 
 
 def carry_out(name: str, words: list[str], blocks: int, out: Path, workers: str) -> None:
-    """One study, unless it is finished; its largest process and its cache are measured."""
+    """Run one study unless it is finished, and measure its largest process and its cache."""
     run = out / f"{name}-{blocks}"
     if finished(name, blocks, out):
         return
@@ -122,19 +124,20 @@ def carry_out(name: str, words: list[str], blocks: int, out: Path, workers: str)
     process = subprocess.Popen([*command, "--quiet"], env={**os.environ, CACHE_VARIABLE: str(kept)})
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{shlex.join(command)}: ended with {os.waitstatus_to_exitcode(status)}")
+        code = os.waitstatus_to_exitcode(status)
+        raise RuntimeError(f"{shlex.join(command)}: ended with exit code {code}")
     disk = sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
     cost = {"peak_gib": used.ru_maxrss / 2**20, "disk_mib": disk / 2**20}
     (out / f"{name}-{blocks}.json").write_text(json.dumps(cost))
 
 
 def finished(name: str, blocks: int, out: Path) -> bool:
-    """Whether the study was carried out to its report."""
+    """Whether the study has finished."""
     return (out / f"{name}-{blocks}.json").exists()
 
 
-def measured(data: Path, out: Path) -> dict[str, float]:
-    """Images/s of CPU time: an epoch's training of one fold from kept activations and without."""
+def measure_speed(data: Path, out: Path) -> dict[str, float]:
+    """Images per CPU second in one fold's training epoch, with and without cached activations."""
     kept = out / "speed.json"
     if not kept.exists():
         torch.set_num_threads(1)
@@ -144,8 +147,10 @@ def measured(data: Path, out: Path) -> dict[str, float]:
 
 
 def _rates(data: Path, images: int = 96) -> dict[str, float]:
-    """Trains the last two blocks alone, under a square in place of a loss; the first round of
-    three only warms up."""
+    """Images per CPU second; only the last two blocks are trained.
+
+    The mean square of their output replaces a loss. The first of three rounds is not counted.
+    """
     encoder = build(ENCODER)
     paths = np.array([str(path.resolve()) for path in sorted(data.rglob("*.jpg"))[:images]])
     ids, chosen = paths.tolist(), Features(paths, paths, np.zeros((images, 0)), ())
@@ -171,7 +176,7 @@ def _rates(data: Path, images: int = 96) -> dict[str, float]:
 
 
 def page(out: Path, studies: dict[str, list[str]], speed: dict[str, float]) -> str:
-    """fine_tuning.md."""
+    """Text of fine_tuning.md."""
     commands = [
         "python run_study.py " + shlex.join([*short(words), *SMALL, "--trainable-blocks", "N"])
         for words in studies.values()
@@ -186,10 +191,10 @@ def page(out: Path, studies: dict[str, list[str]], speed: dict[str, float]) -> s
         if finished(name, blocks, out)
     ]
     parts = [
-        "# Two trainable blocks against a frozen encoder",
+        "# Two trainable blocks compared with a frozen encoder",
         ABOUT,
-        *(found for name in studies for found in compared(name, out)),
-        "## What it costs",
+        *(found for name in studies for found in difference_parts(name, out)),
+        "## Costs",
         *(
             [
                 table(
@@ -201,8 +206,8 @@ def page(out: Path, studies: dict[str, list[str]], speed: dict[str, float]) -> s
             else []
         ),
         KEPT,
-        f"An epoch of training the two blocks: {speed['with']:.0f} images/s with kept activations, "
-        f"{speed['without']:.0f} with the trunk computed each time, "
+        f"Training the two blocks for an epoch: {speed['with']:.0f} images/s with cached "
+        f"activations, {speed['without']:.0f} with the trunk computed each time, "
         f"{speed['with'] / speed['without']:.1f} times as fast (one core, CPU time, both in one "
         "run; reading from disk included).",
         "## Made by",
@@ -212,12 +217,13 @@ def page(out: Path, studies: dict[str, list[str]], speed: dict[str, float]) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def compared(name: str, out: Path) -> list[str]:
-    """The paired difference of the two runs of one data set."""
+def difference_parts(name: str, out: Path) -> list[str]:
+    """Parts of the page on the paired difference of the two runs of one data set."""
     if not all(finished(name, blocks, out) for blocks in BLOCKS):
         return [
             f"## {name}",
-            "Not run to its end here: the machine was too busy. The command is below.",
+            "This study was not run to its end, because the machine was too busy. The command is "
+            "below.",
         ]
     frozen, tuned = (read_run(RunFolder(out / f"{name}-{blocks}")) for blocks in BLOCKS)
     found = compare_runs(tuned, frozen, ("2 blocks", "0 blocks"))
@@ -243,7 +249,7 @@ def costs(name: str, blocks: int, out: Path) -> list[str]:
 
 
 def short(words: list[str]) -> list[str]:
-    """Without this machine's folders."""
+    """Options in which DATA replaces the folders of this machine."""
     return [
         f"DATA/{Path(word).name}" if "/" in word and ":" not in word else word for word in words
     ]

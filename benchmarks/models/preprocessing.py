@@ -1,12 +1,12 @@
-"""What the framing of images is worth: a linear probe of frozen features, patients kept together.
+"""Effect of the framing of images on a linear probe of frozen features, with folds by patient.
 
     python -m benchmarks.models.preprocessing
 
 Frozen EfficientNet-Lite0 features of BUS-BRA (pathology, and four BI-RADS classes) and of
 BrEaST-Lesions-USG, from images stretched to a square, padded with black, and padded with the
-encoder's mean colour; logistic regression with one fixed penalty on standardised features, trained
-and tested on the same folds. Nothing is searched. Reads bus-bra/, breast-usg/ and mini-ddsm/ below
---data (or $OUTERFOLD_DATA) and writes preprocessing.md beside this file.
+encoder's mean colour. A logistic regression with one fixed penalty on standardised features is
+trained and tested on the same folds. Nothing is searched. The script reads bus-bra/, breast-usg/
+and mini-ddsm/ below --data (or $OUTERFOLD_DATA) and writes preprocessing.md beside this file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from outerfold.study.splits import split
 HERE = Path(__file__).parent
 ENCODER = "bundled:efficientnet_lite0"
 PENALTY = 0.003
-"""C of the logistic regression: 1280 features of a few hundred rows want a strong one."""
+"""C of the logistic regression: 1280 features with a few hundred rows need a strong penalty."""
 FOLDS, REPEATS, BATCH = 5, 1, 16
 SHOWN_VERSIONS = ("python", "numpy", "scikit-learn", "timm", "torch")
 WAYS = ("stretch", "pad, black", "pad, mean colour")
@@ -52,7 +52,7 @@ WAYS = ("stretch", "pad, black", "pad, mean colour")
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """One question to one data set, answered from images framed in each way."""
+    """Predictions for one classification of one data set, by way of framing."""
 
     name: str
     data: Dataset
@@ -69,12 +69,13 @@ def main() -> None:
         probed += [_probe(name, data, found) for name, data in rows]
     chosen = f" --patients {options.patients}" if options.patients else ""
     parts = [
-        "# What the framing of images is worth",
+        "# Effect of the framing of images",
         f"`python -m benchmarks.models.preprocessing{chosen}`: {FOLDS} patient-grouped folds, "
         "the same for every way.",
         "\n\n".join(section(one) for one in probed),
-        "Differences: the paired patient jackknife (stretch 1.25, nothing was searched), the same "
-        "patient left out of both. ROC-AUC of four classes is the mean of one against the rest.",
+        "Differences: the paired patient jackknife (standard error × 1.25, because nothing was "
+        "searched), with the same patient left out of both. For four classes, ROC-AUC is the mean "
+        "over classes, one against the rest.",
         cropping(options.data),
         "Versions: " + ", ".join(f"{name} {versions()[name]}" for name in SHOWN_VERSIONS) + ".",
     ]
@@ -83,7 +84,10 @@ def main() -> None:
 
 
 def features(data: Dataset, encoder: Encoder, way: str) -> np.ndarray:
-    """(n, dim) of images framed one way; kept batch by batch, so that a killed run goes on."""
+    """Features (n, dim) of images framed one way.
+
+    They are kept batch by batch, so that a killed run can continue.
+    """
     store = store_of(encoder, way)
     paths = {content_hash(path): path for path in data.features.images.tolist()}
     names = [content_hash(path) for path in data.features.images.tolist()]
@@ -92,19 +96,19 @@ def features(data: Dataset, encoder: Encoder, way: str) -> np.ndarray:
         missing = writer.store.missing(list(paths))
         for at in range(0, len(missing), BATCH):
             batch = missing[at : at + BATCH]
-            images = [framed(read_image(paths[name]), side, way, fill) for name in batch]
+            images = [frame_image(read_image(paths[name]), side, way, fill) for name in batch]
             writer.append(batch, encoder.encode(np.stack(images)).pooled)
     return store.refreshed().read(names)
 
 
 def store_of(encoder: Encoder, way: str) -> RowCache:
-    """Where features of images framed one way are kept."""
+    """Cache for features of images framed one way."""
     key = {**recipe(encoder), "way": way}
     return RowCache.open(cache_folder() / "framing-probe", key, (encoder.dim,), np.float32)
 
 
-def framed(image: ByteArray, side: int, way: str, fill: np.ndarray) -> ByteArray:
-    """(side, side, 3); a padded frame of another colour than black is made by padding first."""
+def frame_image(image: ByteArray, side: int, way: str, fill: np.ndarray) -> ByteArray:
+    """Image framed to (side, side, 3); black padding is replaced if the way has another colour."""
     if way == "stretch":
         return Framing("stretch").square(image, side)
     square = Framing("pad").square(image, side)
@@ -115,7 +119,7 @@ def framed(image: ByteArray, side: int, way: str, fill: np.ndarray) -> ByteArray
 
 
 def section(one: Probed) -> str:
-    """A row a way, each held against the stretched images."""
+    """Section with one row per way of framing, each compared with the stretched images."""
     patients = len(set(one.data.patients.tolist()))
     images = [read_size(path) for path in one.data.features.images]
     ratio = np.percentile([width / height for height, width in images], (5, 50, 95))
@@ -131,7 +135,10 @@ def section(one: Probed) -> str:
 
 
 def cropping(folder: Path) -> str:
-    """What ``--crop breast`` leaves of films, and of ultrasounds, which it should leave alone."""
+    """Section on the part of an image that ``--crop breast`` keeps.
+
+    It should crop films, and leave ultrasound images whole.
+    """
     rows = []
     for name, pattern in (
         ("Mini-DDSM, films", "mini-ddsm/Benign/*/*.jpg"),
@@ -147,8 +154,8 @@ def cropping(folder: Path) -> str:
         cropped = np.array(shares)[np.array(shares) < 1]
         kept = f"{np.median(cropped):.0%}" if len(cropped) else "–"
         rows.append([name, str(len(paths)), str(len(cropped)), kept])
-    table = markdown(["", "images", "cropped", "of a cropped image is kept (median)"], rows)
-    return f"## What --crop breast cuts\n\n{table}"
+    table = markdown(["", "images", "cropped", "part of a cropped image kept (median)"], rows)
+    return f"## Effect of --crop breast\n\n{table}"
 
 
 def read_size(path: str) -> tuple[int, int]:
@@ -208,7 +215,7 @@ def _breast_usg(folder: Path) -> list[tuple[str, Dataset]]:
 
 
 def _some(data: Dataset, patients: int) -> Dataset:
-    """Rows of that many patients drawn by chance; all for 0."""
+    """Rows of that many patients, drawn at random; all rows for 0."""
     if not patients:
         return data
     drawn = np.random.default_rng(0).permutation(np.unique(data.patients))[:patients]
@@ -224,9 +231,11 @@ def _spelt(found: ConfidenceInterval, sign: str = "") -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     data = real_data()
-    parser.add_argument("--data", type=Path, default=data, help="holds the three folders")
     parser.add_argument(
-        "--patients", type=int, default=0, help="of BUS-BRA, drawn by chance (default 0: all)"
+        "--data", type=Path, default=data, help="folder that contains the three data sets"
+    )
+    parser.add_argument(
+        "--patients", type=int, default=0, help="of BUS-BRA, drawn at random (default 0: all)"
     )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of preprocessing.md")
     return parser.parse_args()

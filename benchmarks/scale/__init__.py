@@ -1,1 +1,1 @@
-"""How time and memory grow."""
+"""Benchmarks of the growth of time and memory."""

@@ -1,8 +1,8 @@
-"""How time and memory grow with images and with trials: `python -m benchmarks.scale.scaling`.
+"""Growth of time and memory with images and with trials: `python -m benchmarks.scale.scaling`.
 
-Every stage runs in a process of its own (`benchmarks.scale.scaling_stages`). CPU seconds are told,
-since they do not depend on what else the machine does; memory is anonymous memory, that is without
-files that are mapped. An exponent is the slope of a line through the logarithms.
+Every stage runs in a new process (`benchmarks.scale.scaling_stages`). Times are CPU seconds, since
+they do not depend on other work of the machine. Memory is anonymous memory, that is without mapped
+files. An exponent is the slope of a line through the logarithms.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ PARTS = {
     "smote": ("prepare", "epoch"),
     "report": ("read_run", "report"),
 }
-"""What each process of a stage tells of."""
+"""Parts that each stage's process measures."""
 EPOCHS, KEPT = 20, 5
-"""Epochs of a trial in the journals that are opened; trials that its lines are copied from."""
+"""Epochs per trial in the journals that are opened, and real trials whose lines are copied."""
 
 Found = dict[int, dict[str, float]]
 
@@ -57,12 +57,12 @@ def stage(name: str, images: int, folder: Path) -> dict[str, float]:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """Slope of the line of least squares through the logarithms."""
+    """Slope of the least-squares line through the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])
 
 
-def tell_stages(found: dict[str, Found]) -> None:
-    """One line a part: CPU seconds and MB by number of images, with exponents."""
+def print_stages(found: dict[str, Found]) -> None:
+    """Print one line per part: CPU seconds and MB by number of images, with exponents."""
     for name, parts in PARTS.items():
         sizes = sorted(found.get(name, {}))
         for part in parts if sizes else ():
@@ -78,10 +78,10 @@ def tell_stages(found: dict[str, Found]) -> None:
 
 
 def journals(run: Path, counts: Sequence[int]) -> None:
-    """Seconds to open a journal, and to ask and tell one trial, by its number of trials.
+    """Print the seconds to open a journal, and to ask and tell one trial, by number of trials.
 
     Args:
-        run: a run directory that `split` and `cache` have left.
+        run: a run directory that `split` and `cache` have written.
     """
     print("| trials | lines | MB | open | suggest and tell, sampler `TPE` |\n|---|---|---|---|---|")
     name = (run.parent / "embeddings").read_text()
@@ -97,7 +97,10 @@ def journals(run: Path, counts: Sequence[int]) -> None:
 
 
 def _write_journal(context: WorkerContext, count: int) -> int:
-    """A journal of ``count`` trials of one study; lines are those of real trials, repeated."""
+    """Write a journal of ``count`` trials of one study; return its number of lines.
+
+    The lines are copies of the lines of real trials.
+    """
     journal = context.run / "trials.journal"
     _replace(journal, "")
     session = Session(context)
@@ -122,7 +125,7 @@ def _write_journal(context: WorkerContext, count: int) -> int:
 
 
 def _replace(journal: Path, text: str) -> None:
-    """Put another file in its place, as a journal that is open is told by its file."""
+    """Replace the journal by a new file, since an open journal is recognised by its file."""
     aside = journal.with_name("aside")
     aside.write_text(text)
     aside.replace(journal)
@@ -142,7 +145,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 100, 1000, 10_000])
     parser.add_argument("--stages", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--sheet", type=Path, help="folder of Mini-DDSM's sheet, read besides")
+    parser.add_argument("--sheet", type=Path, help="folder of Mini-DDSM's sheet, also read")
     parser.add_argument("--out", type=Path, default=Path("runs") / "scaling", help="work folder")
     chosen = parser.parse_args()
     quiet_optuna()
@@ -160,7 +163,7 @@ def main() -> None:
             found[name][images] = json.loads(known.read_text())
     print("| stage | " + " | ".join(f"{n:,}" for n in chosen.images) + " | exponent | of last |")
     print("|---" * (len(chosen.images) + 3) + "|")
-    tell_stages(found)
+    print_stages(found)
     if chosen.trials:
         journals((chosen.out / str(chosen.images[0])).resolve() / "run", chosen.trials)
     if chosen.sheet:

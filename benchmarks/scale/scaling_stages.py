@@ -1,7 +1,7 @@
-"""The stages of a run, each in a process of its own: time and memory told as one line of JSON.
+"""Stages of a run, one per process; each prints its time and memory as one line of JSON.
 
-`python -m benchmarks.scale.scaling` starts these. Images are tiny files where a stage reads images,
-and random embeddings, written into the real cache, where it does not.
+`python -m benchmarks.scale.scaling` starts these processes. A stage that reads images gets tiny
+files; any other stage gets random embeddings in the real cache.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ PARAMS = {
 
 
 class Watch:
-    """Time and memory of parts of a stage."""
+    """Meter for time and memory of the parts of a stage."""
 
     def __init__(self) -> None:
         self.found: dict[str, float] = {}
@@ -70,7 +70,7 @@ class Watch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Seconds and CPU seconds of a part; its peak of anonymous memory over what was, in MB."""
+        """Measure a part: wall and CPU seconds, and the rise of anonymous memory in MB."""
         before, self._peak = anonymous(), 0
         over = threading.Event()
         watcher = threading.Thread(target=self._look, args=(over,), daemon=True)
@@ -83,8 +83,8 @@ class Watch:
         watcher.join()
         self.found[f"{name}_anon_mb"] = max(self._peak, anonymous()) / 2**20 - before / 2**20
 
-    def told(self) -> dict[str, float]:
-        """With the highest resident memory of the process, memory maps included."""
+    def measurements(self) -> dict[str, float]:
+        """All measurements, with the process's highest resident memory (mapped files included)."""
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {**self.found, "peak_rss_mb": most, "anon_mb": anonymous() / 2**20}
 
@@ -94,16 +94,18 @@ class Watch:
 
 
 def anonymous(process: int | str = "self") -> int:
-    """Bytes of anonymous resident memory: what is held, without files that are mapped."""
+    """Bytes of anonymous resident memory of a process, that is without mapped files."""
     status = Path(f"/proc/{process}/status")
     for line in status.read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
-    raise ProcessLookupError(f"{status} has no RssAnon; the process has ended, or no Linux is here")
+    raise ProcessLookupError(
+        f"{status} has no RssAnon; the process has ended, or this is not Linux"
+    )
 
 
 def rows(n: int) -> Dataset:
-    """``n`` rows, four a patient, a quarter of them cancer, with age and density."""
+    """Data set of ``n`` rows, four per patient, with age and density; a quarter are cancer."""
     rng = np.random.default_rng(0)
     patient = np.arange(n) // IMAGES
     label = (patient % 4 == 0).astype(np.int64)
@@ -120,7 +122,7 @@ def rows(n: int) -> Dataset:
 
 
 def write_images(n: int, root: Path) -> Path:
-    """The same rows as a manifest and tiny files, whose grey values are smooth noise."""
+    """Write the rows as a manifest and tiny images of coarse noise; return the manifest's path."""
     data, rng = rows(n), np.random.default_rng(1)
     lines = ["file,label,patient_id,age,density"]
     for row, name in enumerate(data.ids.tolist()):
@@ -136,12 +138,12 @@ def write_images(n: int, root: Path) -> Path:
 
 
 def config(trials: int = 10) -> StudyConfig:
-    """The usual folds of the multimodal task."""
+    """Configuration of the multimodal task with the default folds."""
     return StudyConfig(task="multimodal", encoder="random:1280", trials=trials, epochs=1)
 
 
 def read_and_audit(n: int, folder: Path, watch: Watch) -> None:
-    """The manifest and its files."""
+    """Measure reading and auditing the manifest and its files."""
     sheet = write_images(n, folder / "images")
     with watch.part("read"):
         data = read_dataset(sheet, task="multimodal")
@@ -150,7 +152,7 @@ def read_and_audit(n: int, folder: Path, watch: Watch) -> None:
 
 
 def split_and_keep(n: int, folder: Path, watch: Watch) -> None:
-    """The folds, and what a run directory begins with."""
+    """Measure making the folds and writing the first files of a run directory."""
     data, chosen = rows(n), config()
     with watch.part("split"):
         splits = make_splits(chosen, data)
@@ -162,15 +164,15 @@ def split_and_keep(n: int, folder: Path, watch: Watch) -> None:
 
 
 def fill_cache(n: int, folder: Path, watch: Watch) -> None:
-    """Random embeddings in the cache's own format, a chunk at a time, and their table."""
+    """Measure writing random embeddings in the cache's own format, and their table."""
     data = rows(n)
     with watch.part("cache"):
-        made = embedded(data, folder / "cache", DIM)
+        made = write_embeddings(data, folder / "cache", DIM)
     write_text(folder / "embeddings", made)
 
 
-def embedded(data: Dataset, cache: Path, dim: int) -> str:
-    """Keep ``dim`` random numbers a row; the name of their table."""
+def write_embeddings(data: Dataset, cache: Path, dim: int) -> str:
+    """Write ``dim`` random numbers per row into the cache; return the name of their table."""
     rng = np.random.default_rng(2)
     store = RowCache.open(cache / "pooled", {"of": "noise"}, (dim,), np.float32)
     contents = {name: digest({"of": name}) for name in data.ids.tolist()}
@@ -184,7 +186,7 @@ def embedded(data: Dataset, cache: Path, dim: int) -> str:
 
 
 def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
-    """What a worker does in its first trial: open the run, prepare the folds, train an epoch."""
+    """Measure a worker's first trial: open the run, prepare the folds, train an epoch."""
     from outerfold.pipelines.images.embeddings import Embeddings
 
     name = (folder / "embeddings").read_text()
@@ -202,12 +204,12 @@ def train(n: int, folder: Path, watch: Watch, sampler: str = "none") -> None:
 
 
 def smote(n: int, folder: Path, watch: Watch) -> None:
-    """The same with rows made by SMOTE."""
+    """Measure a worker's first trial with rows made by SMOTE."""
     train(n, folder, watch, "smote")
 
 
 def report(n: int, folder: Path, watch: Watch) -> None:
-    """Predictions of every row, kept as a run keeps them, then read and reported."""
+    """Measure reading a run with predictions for every row, and writing its report."""
     run, rng = RunFolder(folder / "run"), np.random.default_rng(3)
     data = run.read_dataset()
     for fold in run.read_splits(data):
@@ -280,7 +282,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     watch = Watch()
     STAGES[chosen.stage](chosen.images, chosen.folder, watch)
-    print(json.dumps(watch.told()))
+    print(json.dumps(watch.measurements()))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Whole runs by number of images and of trials: `python -m benchmarks.scale.scaling_whole`.
 
-From the folds to the report, by the driver and its workers, each run in a process of its own. What
-grows is what is asked for here, so all else is small: random embeddings of 64 numbers in the
-cache's own format, 2 x 2 folds, the mean of the two outer models as the model that ships, epochs
-and batches as given. Told are wall seconds, CPU seconds of driver and workers, and the peak of
-anonymous memory of the driver and of the larger worker. Finished runs are kept under --out.
+Each run goes from the folds to the report, with the driver and its workers, in a new process. Only
+the growth is of interest, so everything else is small: random embeddings of 64 numbers in the
+cache's own format, 2 x 2 folds, the mean of the two outer models as the delivered model, epochs
+and batches as given. The table shows wall seconds, CPU seconds of driver and workers, and the peak
+of anonymous memory of the driver and of the larger worker. Finished runs are kept under --out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.scale.scaling_stages import anonymous, embedded, rows
+from benchmarks.scale.scaling_stages import anonymous, rows, write_embeddings
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.own_study import cpu_with_children
 from benchmarks.shared.places import ROOT
@@ -43,11 +43,11 @@ from outerfold.study.worker.session import WorkerContext
 
 DIM = 64
 LOOK_SECONDS = 0.1
-"""Between two looks at how much memory is held."""
+"""Time between two samples of the memory."""
 
 
 class Peaks:
-    """Highest anonymous memory of this process, and of any that it started, in bytes."""
+    """Highest anonymous memory, in bytes, of this process and of any process that it started."""
 
     def __init__(self) -> None:
         self.driver = self.worker = 0
@@ -66,7 +66,7 @@ class Peaks:
         while not self._over.wait(LOOK_SECONDS):
             self.driver = max(self.driver, anonymous())
             for child in _children():
-                with suppress(OSError):  # it has ended
+                with suppress(OSError):  # the process has ended
                     self.worker = max(self.worker, anonymous(child))
 
 
@@ -76,7 +76,7 @@ def _children() -> list[int]:
 
 
 def config(trials: int, epochs: int, batch_size: int) -> StudyConfig:
-    """Two outer and two inner folds, one network, nothing that makes rows anew."""
+    """Configuration: two outer and two inner folds, one network, no augmentation, no resampling."""
     return StudyConfig(
         task="multimodal",
         encoder=f"random:{DIM}",
@@ -96,12 +96,12 @@ def config(trials: int, epochs: int, batch_size: int) -> StudyConfig:
 
 
 def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> dict[str, float]:
-    """One run in ``folder``, which is emptied before."""
+    """Carry out one run in ``folder``, which is emptied first, and measure it."""
     quiet_optuna()
     os.environ.update(ONE_THREAD)
     shutil.rmtree(folder, ignore_errors=True)
     data = rows(images)
-    embeddings = Embeddings.load(folder / "cache", embedded(data, folder / "cache", DIM))
+    embeddings = Embeddings.load(folder / "cache", write_embeddings(data, folder / "cache", DIM))
     run = RunFolder(folder / "run")
     run.path.mkdir(parents=True)
     wall, cpu = time.perf_counter(), cpu_with_children()
@@ -145,7 +145,7 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
 
 
 def table(found: dict[tuple[int, int], dict[str, float]]) -> str:
-    """One line a run."""
+    """Table with one line per run."""
     lines = [
         [
             f"{images:,}",
@@ -162,7 +162,7 @@ def table(found: dict[tuple[int, int], dict[str, float]]) -> str:
     return markdown(
         [
             "images",
-            "trials a study",
+            "trials per study",
             "trials ended",
             "wall s",
             "CPU s",
@@ -226,7 +226,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--one", action="store_true", help="one run in --out, told as JSON")
+    parser.add_argument("--one", action="store_true", help="one run in --out, printed as JSON")
     parser.add_argument("--out", type=Path, default=Path("runs") / "scaling-whole")
     return parser.parse_args()
 

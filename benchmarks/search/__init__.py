@@ -1,1 +1,1 @@
-"""What pruning and scheduling cost a search."""
+"""Benchmarks of pruning and scheduling: their effect on a search."""

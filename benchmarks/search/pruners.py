@@ -1,13 +1,13 @@
-"""Which pruner, and set up how: epochs spent against the outer score of what is then chosen.
+"""Comparison of pruners and their settings: epochs trained and outer score of the chosen trial.
 
     python -m benchmarks.search.pruners --data DATA --workers 2
 
-Random configurations are trained to their last epoch, the inner folds in step and beside them the
-outer fold's whole training side, whose network is scored on the test side after every epoch. From
-these curves any pruner's search is told afterwards, without training: which trials it gives up
-when, what it then chooses, and what that scores. So all settings are compared on the same trials,
-in many orders. Reads bus-bra/ and breast-usg/ below --data; finished seeds are kept under --out.
-Writes pruners.md beside this file.
+Random configurations are trained to their last epoch, on the inner folds and at the same time on
+all training rows of the outer fold; that network is scored on the test rows after every epoch.
+From these curves the search of any pruner is replayed later, without training: which trials it
+prunes and when, which trial it then chooses, and the score of that trial. So all settings are
+compared on the same trials, in many orders. The script reads bus-bra/ and breast-usg/ below
+--data, keeps finished seeds under --out, and writes pruners.md beside this file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import optuna
 import torch
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import real_data
 from benchmarks.shared.small_studies import (
@@ -50,16 +50,16 @@ from outerfold.study.setup.run_directory import make_splits
 
 HERE = Path(__file__).parent
 FOLDS = 1
-"""Of five outer folds, a seed; every seed has folds of its own."""
+"""Outer folds used per seed, of five; every seed has different folds."""
 ORDERS = 5
-"""In which the trials of a seed are told again."""
+"""Number of orders in which the trials of a seed are replayed."""
 PATIENCE = 20
 CONFIG = small_config("multimodal", trials=12, epochs=20)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides the curves of one data set, but for the seed."""
+    """Everything that determines the curves of one data set, except the seed."""
 
     name: str
     config: StudyConfig
@@ -67,15 +67,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One search as a pruner would have had it: epochs trained, and the outer score chosen."""
+class Replay:
+    """A search replayed with one pruner: epochs trained, and outer score of the chosen trial."""
 
     epochs: int
     score: float
 
 
 def halving(share: int, factor: int) -> Callable[[int], BasePruner]:
-    """Successive halving whose first rung is one ``share``-th of the epochs."""
+    """Successive halving whose first rung is at one ``share``-th of the epochs."""
     return lambda epochs: SuccessiveHalvingPruner(
         min_resource=max(1, epochs // share), reduction_factor=factor
     )
@@ -102,21 +102,22 @@ WAYS: Mapping[str, Callable[[int], BasePruner]] = {
 
 
 FOUND = """**The default**: halving, first rung at a twentieth of the epochs, factor 3. It trains a
-quarter of the epochs (26 % and 25 %), and what it chooses scores -0.003 (0.003) and +0.004 (0.008)
-beside a search without pruning. A rung at a tenth trains a third (32 %) and scores 0.002 more on
-bus-bra and 0.002 less on breast-usg, which is within the errors. Hyperband and the median train
-more than twice as many epochs and score no better. The longer a search, the more the early rung
-saves: of the throughput study's 300 trials 15 and 19 % of the epochs instead of 27 and 26 %.
+quarter of the epochs (26 % and 25 %), and the score of its choice differs by -0.003 (0.003) and
++0.004 (0.008) from that of a search without pruning. A rung at a tenth trains a third (32 %) and
+scores 0.002 more on bus-bra and 0.002 less on breast-usg, which is within the errors. Hyperband
+and the median train more than twice as many epochs and score no better. The longer a search, the
+more the early rung saves: for the throughput study's 300 trials, 15 and 19 % of the epochs are
+trained instead of 27 and 26 %.
 
-In whole searches, with TPE (`python -m benchmarks.search.searches pruners`; 250 patients drawn for
-each of five seeds, five outer folds, 40 trials, 20 epochs, 3 inner folds, one network), beside a
-rung at a tenth:
+Whole searches with TPE (`python -m benchmarks.search.searches pruners`; 250 patients drawn for
+each of five seeds, five outer folds, 40 trials, 20 epochs, 3 inner folds, one network), compared
+with a rung at a tenth:
 
 | | epochs, rung at 1/10 | at 1/20 | outer ROC-AUC | | difference (standard error over seeds) |
 | --- | --- | --- | --- | --- | --- |
 | bus-bra | 1339 | 1038 | 0.7569 | 0.7558 | -0.0011 (0.0044) |
 | breast-usg | 1334 | 1023 | 0.7591 | 0.7579 | -0.0012 (0.0072) |"""
-"""Of the run with twenty seeds."""
+"""Findings of the run with twenty seeds."""
 
 
 def main() -> None:
@@ -134,18 +135,18 @@ def main() -> None:
     }
     in_turn = [chunk for pair in zip(*chunks.values(), strict=True) for chunk in pair]
     run_chunks(in_turn, partial(_of_its_pool, pools), options.workers)
-    found = {name: gathered(parts) for name, parts in chunks.items()}
+    found = {name: join_chunks(parts) for name, parts in chunks.items()}
     text = page(found, options.seeds)
     (HERE / "pruners.md").write_text(text + "\n", encoding="utf-8")
     print(text, f"\n{(time.perf_counter() - start) / 60:.1f} min")
 
 
 def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Arrays:
-    """Every trial of one outer fold to its last epoch.
+    """Train every trial of one outer fold to its last epoch.
 
     Returns:
-        inner (1, trials, epochs) fold means, outer (1, trials, epochs) scores of the test side,
-        seconds (1,) of CPU time.
+        inner (1, trials, epochs) means over folds, outer (1, trials, epochs) scores of the test
+        rows, seconds (1,) of CPU time.
     """
     began = time.process_time()
     everything = Fold("outer", fold.train, fold.test, fold.train_patients, fold.test_patients)
@@ -175,10 +176,16 @@ def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Array
     }
 
 
-def told(inner: FloatArray, outer: FloatArray, order: IntArray, pruner: BasePruner) -> Told:
-    """A search over ``inner (trials, epochs)``, trials in ``order``, as ``InnerObjective`` has it.
+def replay_search(
+    inner: FloatArray, outer: FloatArray, order: IntArray, pruner: BasePruner
+) -> Replay:
+    """Replay a search with a pruner by the rules of ``InnerObjective``.
 
-    A search that completes no trial scores NaN; its first trial is never pruned, so none does.
+    A search without a complete trial would score NaN, but the first trial is never pruned.
+
+    Args:
+        inner, outer: (trials, epochs) scores.
+        order: (trials,) order of the trials.
     """
     study = optuna.create_study(direction="maximize", pruner=pruner, study_name="outer-0")
     spent, best, score = 0, -np.inf, float("nan")
@@ -202,16 +209,16 @@ def told(inner: FloatArray, outer: FloatArray, order: IntArray, pruner: BasePrun
         )
         if not pruned and smooth.max() > best:
             best, score = float(smooth.max()), float(outer[number, smooth.argmax()])
-    return Told(spent, score)
+    return Replay(spent, score)
 
 
-def told_in_orders(arrays: Arrays, way: str, epochs: int) -> tuple[FloatArray, FloatArray]:
-    """Epochs (replicates,) and outer scores (replicates,), each the mean over ``ORDERS``."""
+def replay_in_orders(arrays: Arrays, way: str, epochs: int) -> tuple[FloatArray, FloatArray]:
+    """Epochs (replicates,) and outer scores (replicates,), each a mean over ``ORDERS`` orders."""
     means = []
     for inner, outer in zip(arrays["inner"], arrays["outer"], strict=True):
         rng = np.random.default_rng(0)
         each = [
-            told(inner, outer, rng.permutation(len(inner)), WAYS[way](epochs))
+            replay_search(inner, outer, rng.permutation(len(inner)), WAYS[way](epochs))
             for _ in range(ORDERS)
         ]
         means.append([np.mean([one.epochs for one in each]), np.mean([one.score for one in each])])
@@ -220,23 +227,23 @@ def told_in_orders(arrays: Arrays, way: str, epochs: int) -> tuple[FloatArray, F
 
 
 def page(found: Mapping[str, Arrays], seeds: int) -> str:
-    """pruners.md."""
+    """Text of pruners.md."""
     quiet_optuna()
-    parts = ["# Which pruner", *([FOUND] if seeds == 20 else []), _text(seeds)]
+    parts = ["# Comparison of pruners", *([FOUND] if seeds == 20 else []), _text(seeds)]
     for name, arrays in found.items():
         parts += [f"## {name}", _table(arrays)]
     spent = sum(float(arrays["seconds"].sum()) for arrays in found.values())
     known = versions()
     facts = ", ".join(f"{one} {known[one]}" for one in ("python", "numpy", "optuna", "torch"))
-    command = f"Made by `python -m benchmarks.search.pruners --data DATA --seeds {seeds}` in "
+    command = f"Made with `python -m benchmarks.search.pruners --data DATA --seeds {seeds}` in "
     return "\n\n".join([*parts, f"{command}{spent / 60:.0f} CPU minutes; {facts}."])
 
 
 def _table(arrays: Arrays) -> str:
-    all_epochs, whole = told_in_orders(arrays, "none", CONFIG.epochs)
+    all_epochs, whole = replay_in_orders(arrays, "none", CONFIG.epochs)
     rows = []
     for way in WAYS:
-        spent, score = told_in_orders(arrays, way, CONFIG.epochs)
+        spent, score = replay_in_orders(arrays, way, CONFIG.epochs)
         apart = (score - whole).reshape(-1, FOLDS).mean(1)  # of each seed
         error = apart.std(ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else float("nan")
         rows.append(
@@ -261,13 +268,15 @@ def _table(arrays: Arrays) -> str:
 def _text(seeds: int) -> str:
     of = CONFIG
     return (
-        f"Per data set {seeds} seeds, each {FOLDS} of 5 outer folds with {of.inner_folds} inner "
-        f"folds, {of.trials} random configurations of the multimodal ranges, {of.epochs} epochs at "
-        "most (the default is 100), batches of 128, no augmented views and no attention, one "
-        "network, ready-made embeddings of EfficientNet-Lite0: reduced so that it takes minutes. "
-        f"Each number is a mean over {ORDERS} orders of the trials. The sampler is random search, "
-        "which the default sampler also is for its first ten trials; what pruning does to later "
-        "suggestions is not in these numbers. *none* ends trials by patience as all do."
+        f"For each data set there are {seeds} seeds, each with {FOLDS} of 5 outer folds, "
+        f"{of.inner_folds} inner folds, {of.trials} random configurations of the multimodal "
+        f"ranges, at most {of.epochs} epochs (the default is 100), batches of 128, no augmented "
+        "views and no attention, one network, and cached embeddings of EfficientNet-Lite0: the "
+        "sizes are reduced so that it takes minutes. "
+        f"Each number is a mean over {ORDERS} orders of the trials. The sampler is random search; "
+        "so is the default sampler for its first ten trials. The effect of pruning on later "
+        "suggestions is not in these numbers. With *none*, trials end by patience, as they do with "
+        "all pruners."
     )
 
 

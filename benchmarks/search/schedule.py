@@ -1,10 +1,10 @@
-"""How busy the schedule keeps a cluster, and what several trials at once cost the search.
+"""Use of a cluster by the schedule, and the effect on a search of several trials at a time.
 
 Both parts replay ``schedule_trials.csv``: 180 trials of a real study (breast-usg, 2 classes, 5 x 4
-folds, successive halving), with the seconds each took and the inner score it had early on.
+folds, successive halving), with the seconds of each trial and its inner score in early epochs.
 
     python -m benchmarks.search.schedule busy     # a minute of the real Schedule, no training
-    python -m benchmarks.search.schedule search   # TPE and halving on a surrogate, by in-flight
+    python -m benchmarks.search.schedule search   # TPE, halving and a surrogate, by in-flight
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def replayed() -> list[Row]:
 
 @dataclass
 class Busy:
-    """Share of the workers' time that was work: of the search, and with the refits."""
+    """Share of the workers' time that was work: in the search alone, and with the refits."""
 
     search: float
     whole: float
 
 
 def busy(studies: int, in_flight: int, seed: int, workers: int = WORKERS) -> Busy:
-    """A run of ``studies`` under a clock of its own, by the real ``Schedule``."""
+    """Simulate a run of ``studies`` studies with the real ``Schedule`` and a simulated clock."""
     rng = np.random.default_rng(seed)
     seconds = np.array([float(row["seconds"]) for row in replayed()])
     names = [f"outer-{i}" for i in range(studies)]
@@ -112,10 +112,11 @@ def busy_table(seeds: Sequence[int] = range(5)) -> str:
 
 
 class Surrogate:
-    """What a configuration scores: a forest of the real trials' early scores.
+    """Model of a configuration's score: a random forest of the real trials' early scores.
 
-    Early, since every trial has epochs 8 to 10, the pruned ones too; each study's own mean is
-    taken off. ``noise`` is the spread that the forest does not explain, out of bag.
+    The scores are early ones, since every trial has epochs 8 to 10, also the pruned ones. The mean
+    of each study is subtracted. ``noise`` is the standard deviation that the forest does not
+    explain, out of bag.
     """
 
     def __init__(self) -> None:
@@ -176,7 +177,12 @@ def draw(trial: optuna.Trial) -> dict[str, object]:
 
 
 def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list[tuple[float, int]]:
-    """One search; for each trial what its configuration truly scores, 0 if pruned, and epochs."""
+    """Simulate one search.
+
+    Returns:
+        For each trial, the true score of the trial that the search would choose after it, and the
+        epochs so far; see ``chosen``.
+    """
     ended: list[FrozenTrial] = []
     found = []
     for number in range(trials):
@@ -190,7 +196,7 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
         trial = study.ask()
         true = surrogate.score(draw(trial))
         shown = true + surrogate.noise * np.random.default_rng((seed, number)).normal()
-        for epoch in (10, 30, 50):  # the rungs, and where patience ended the longest real trials
+        for epoch in (10, 30, 50):  # two rungs, and the epoch at which the longest real trials end
             trial.report(shown, epoch)
             if epoch < 50 and trial.should_prune():
                 ended.append(study.tell(trial, state=optuna.trial.TrialState.PRUNED))
@@ -203,7 +209,11 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
 
 
 def chosen(found: Sequence[tuple[float, float, int]]) -> list[tuple[float, int]]:
-    """After each trial: what the one that would be chosen truly scores, and epochs so far."""
+    """After each trial: the true score of the trial chosen so far, and the epochs so far.
+
+    Args:
+        found: true score (0 if pruned), observed score and epochs of each trial.
+    """
     best, epochs, curve = (0.0, -1.0), 0, []
     for true, shown, trained in found:
         epochs += trained
@@ -216,9 +226,10 @@ def chosen(found: Sequence[tuple[float, float, int]]) -> list[tuple[float, int]]
 def search_table(seeds: Sequence[int], trials: int, counts: Sequence[int]) -> str:
     surrogate = Surrogate()
     lines = [
-        f"Surrogate: {surrogate.explained:.0%} of the variance out of bag, noise sd "
-        f"{surrogate.noise:.4f}; {len(seeds)} seeds, the same for each row; in brackets the "
-        "mean difference from one trial at a time, with its standard error.",
+        f"The surrogate explains {surrogate.explained:.0%} of the variance out of bag; the "
+        f"standard deviation of the noise is {surrogate.noise:.4f}. There are {len(seeds)} seeds, "
+        "the same for each row. In brackets: the mean difference from one trial at a time, with "
+        "its standard error.",
         "",
         f"| In flight | after {trials // 2} trials | after {trials} | epochs of {trials} trials |",
         "| --- | --- | --- | --- |",

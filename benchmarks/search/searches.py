@@ -1,12 +1,13 @@
-"""What pruning, and several trials of a study at once, cost real searches.
+"""Effect on real searches of pruning, and of several trials of a study at a time.
 
     python -m benchmarks.search.searches pruners --data DATA --workers 2
     python -m benchmarks.search.searches in-flight --data DATA --workers 2
 
-Whole nested studies of real images with ready-made embeddings: TPE, refit and the outer score,
-trial after trial in one process, each seeing the trials that it would see with so many under way.
-The rows of a seed are the same for every way. Reads bus-bra/ and breast-usg/ below --data; finished
-studies are kept under --out. Prints the tables of pruners.md and schedule.md.
+The script runs whole nested studies of real images with cached embeddings: TPE, refit and the outer
+score. Trials run one after the other in one process, but each learns only from the trials that
+would have ended with so many in flight. The data rows of a seed are the same for every table row.
+The script reads bus-bra/ and breast-usg/ below --data, keeps finished studies under --out, and
+prints the tables of pruners.md and schedule.md.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ import numpy as np
 import torch
 
 from benchmarks.search import pruners
-from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks
 from benchmarks.shared.markdown import markdown
-from benchmarks.shared.own_study import laid_out, outer_scores
+from benchmarks.shared.own_study import outer_scores, write_run
 from benchmarks.shared.places import real_data
 from benchmarks.shared.small_studies import (
     Pool,
-    drawn,
+    draw_patients,
     pathology_pool,
     small_config,
     sources,
@@ -48,12 +49,12 @@ PARTS = {
     "pruners": {LATER: (LATER, 1), DEFAULT: (DEFAULT, 1), "none": ("none", 1)},
     "in-flight": {str(count): (DEFAULT, count) for count in (1, 4, 8, 16)},
 }
-"""The rows of a table: a pruner of ``benchmarks.search.pruners`` and trials in flight."""
+"""Rows of each table: a pruner of ``benchmarks.search.pruners`` and the trials in flight."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides the studies of one row of a table, but for the seed."""
+    """Everything that determines the studies of one table row, except the seed."""
 
     name: str
     config: StudyConfig
@@ -80,19 +81,19 @@ def main() -> None:
     in_turn = [chunk for same in zip(*chunks.values(), strict=True) for chunk in same]
     run_chunks(in_turn, partial(_of_its_pool, pools), options.workers)
     for name in pools:
-        found = {row: gathered(chunks[name, row]) for row in PARTS[options.part]}
+        found = {row: join_chunks(chunks[name, row]) for row in PARTS[options.part]}
         print(f"\n{name}\n\n{table(found)}")
     print(f"\n{(time.perf_counter() - began) / 60:.1f} min")
 
 
-def searched(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
-    """One nested study, its trials one after the other.
+def run_search(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
+    """Run one nested study, its trials one after the other.
 
     Returns:
-        epochs (1,) trained by all trials, complete (1,) trials that were not pruned, score (1,)
-        mean over outer folds of the score of what was chosen.
+        epochs (1,) of all trials, complete (1,) number of trials that were not pruned, score (1,)
+        of the chosen configurations, a mean over outer folds.
     """
-    ready, at = laid_out(context, pool, config)
+    ready, at = write_run(context, pool, config)
     epochs = complete = 0
     for fold in ready.studies:
         for number in (*range(config.trials), None):
@@ -111,7 +112,7 @@ def searched(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
 
 
 def table(found: Mapping[str, Arrays]) -> str:
-    """One line a way: epochs, complete trials, score, and its paired difference from the first."""
+    """Table with one line per way: epochs, complete trials, score, difference from the first."""
     first, *_ = found.values()
     rows = [
         [
@@ -144,15 +145,15 @@ def _of_its_pool(pools: Mapping[str, Pool], chunk: Chunk) -> Arrays:
     quiet_optuna()
     torch.set_num_threads(1)
     setting: Setting = chunk.setting
-    # A run takes its pruner by name; in this process the name shall mean this one. (By way of its
-    # module, since a worker is handed copies of this file's own names.)
+    # A run selects its pruner by name, so this name must give this pruner in this process. It is
+    # set through the module, since a worker process gets copies of this file's own names.
     pruning.PRUNERS[setting.config.pruner] = pruners.WAYS[setting.pruner]
     seed = derive(chunk.seed, "searches", setting.name, chunk.first)
     pool = pools[setting.name]
     if setting.patients < len(set(pool.data.patients.tolist())):
-        pool = replace(pool, data=drawn(pool.data, setting.patients, seed)[0])
+        pool = replace(pool, data=draw_patients(pool.data, setting.patients, seed)[0])
     with TemporaryDirectory(prefix="searches-") as folder:
-        return searched(Path(folder) / "run", pool, replace(setting.config, seed=seed))
+        return run_search(Path(folder) / "run", pool, replace(setting.config, seed=seed))
 
 
 def _options() -> argparse.Namespace:
@@ -161,9 +162,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--data", type=Path, default=data, help="holds bus-bra/ and breast-usg/")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=40, help="a study")
+    parser.add_argument("--trials", type=int, default=40, help="per study")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--patients", type=int, default=250, help="drawn anew for each seed")
+    parser.add_argument("--patients", type=int, default=250, help="drawn again for each seed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs") / "searches")
     return parser.parse_args()

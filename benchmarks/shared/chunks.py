@@ -1,4 +1,4 @@
-"""Replicates in chunks: run in parallel, kept on disk, reused while the code is unchanged."""
+"""Chunks of replicates: run in parallel, kept on disk, reused while the code is unchanged."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Chunk:
     """Replicates ``first`` ... ``first + count - 1`` of one setting.
 
     Attributes:
-        setting: decides, with the seed, what every replicate is; its ``repr`` names the folder.
-        folder: of all chunks that the same code made.
+        setting: determines every replicate, together with the seed; its ``repr`` names the folder.
+        folder: folder of all chunks that the same code made.
     """
 
     setting: Any
@@ -36,19 +36,19 @@ class Chunk:
 
     @property
     def context(self) -> Path:
-        """The file that holds it once it is finished."""
+        """File of the chunk; it exists once the chunk is finished."""
         key = hashlib.sha256(repr(self.setting).encode()).hexdigest()[:8]
         return self.folder / key / f"seed{self.seed}-{self.first:05d}+{self.count}.npz"
 
 
 def chunks_of(setting: Any, replicates: int, *, size: int, seed: int, folder: Path) -> list[Chunk]:
-    """All replicates of a setting."""
+    """Divide all replicates of a setting into chunks of ``size``; the last may be smaller."""
     starts = range(0, replicates, size)
     return [Chunk(setting, at, min(size, replicates - at), seed, folder) for at in starts]
 
 
 def run_chunks(chunks: Sequence[Chunk], work: Callable[[Chunk], Arrays], workers: int) -> None:
-    """Every chunk that is not on disk yet, and a line of progress as each ends."""
+    """Run every chunk that is not on disk yet; print a line of progress when one ends."""
     waiting = [chunk for chunk in chunks if not chunk.context.exists()]
     print(f"{len(chunks) - len(waiting)} of {len(chunks)} chunks are done already", flush=True)
     os.environ.update(ONE_THREAD)  # workers inherit it
@@ -62,19 +62,19 @@ def run_chunks(chunks: Sequence[Chunk], work: Callable[[Chunk], Arrays], workers
             print(f"{count}/{len(waiting)} chunks, {left:.0f} min left, last: {name}", flush=True)
 
 
-def gathered(chunks: Sequence[Chunk]) -> Arrays:
-    """Arrays of finished chunks of one setting, replicates first."""
+def join_chunks(chunks: Sequence[Chunk]) -> Arrays:
+    """Arrays of one setting's finished chunks, joined on their first axis, the replicates."""
     parts = [np.load(chunk.context) for chunk in chunks]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
 
 
 def source_hash(files: Iterable[Path]) -> str:
-    """Of all code whose change makes kept chunks stale."""
+    """Hash of the source files; kept chunks are valid only for the same hash."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _run(chunk: Chunk, work: Callable[[Chunk], Arrays]) -> str:
-    """Kept in one file; a killed chunk leaves none."""
+    """Run a chunk and keep it in one file; a killed chunk leaves no file."""
     arrays = work(chunk)
     context = chunk.context
     context.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Ways to resample, split and score the same rows; the leaky ones live here, never in the package.
+"""Ways to resample, split and score the same rows; leaky ways are here, never in the package.
 
-The package's folds refuse a patient on two sides. A leaky way gets past that by lying: each of its
-rows claims to be a patient of its own.
+The package's folds refuse a patient on two sides. A leaky way avoids this check with false
+patients: each of its rows has a patient of its own.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ from outerfold.study.splits import inner_fold, partition
 
 FOLDS = 5
 SAMPLER = "over"
-"""Repeats rows of the smaller classes at random; no row is made up, so a copy can be counted."""
+"""Repeats rows of the smaller classes at random; it makes no new row, so copies can be counted."""
 
 EPOCHS = 30
 HEAD = DbtPipeline(
     learning_rate=1e-3, dropout=0.35, focal_gamma=2.0, sampler="none", attention=False
 )
-"""Middle of the ranges that a study searches; focal gamma of Lin et al. (2017)."""
+"""Middle of the ranges that a study searches; the focal gamma is that of Lin et al. (2017)."""
 
 Learn = Callable[["Table", Dataset, Sequence[Fold], str, int], Sequence[FloatArray]]
-"""(rows, the same rows as split, folds, sampler, seed) -> each fold's (test rows, classes)."""
+"""(rows, the same rows as the splitter sees them, folds, sampler, seed) -> each fold's
+probabilities (test rows, classes)."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ class Way:
     """An order of resampling and splitting.
 
     Attributes:
-        sampler: answers class imbalance, or ``none``.
-        resample_first: resample all rows before the split, instead of training rows after it.
-        grouped: keep a patient on one side.
+        sampler: name of the sampler against class imbalance, or ``none``.
+        resample_first: whether all rows are resampled before the split, instead of training rows
+            after it.
+        grouped: whether a patient is kept on one side.
     """
 
     name: str
@@ -77,11 +79,11 @@ SHEET_WAYS = (
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows before any split; a repeated row keeps its image's and its patient's name.
+    """Rows before any split; a repeated row keeps the names of its image and its patient.
 
     Attributes:
         inputs: (n, width).
-        labels, images, patients: (n,).
+        labels, images, patients: (n,) class indices, image names, patient names.
     """
 
     inputs: NDArray[np.float32]
@@ -91,13 +93,13 @@ class Table:
     classes: tuple[str, ...]
 
     def take(self, at: IntArray) -> Table:
-        """Rows at these positions, repeats allowed."""
+        """Rows at these positions, which may be repeated."""
         return Table(
             self.inputs[at], self.labels[at], self.images[at], self.patients[at], self.classes
         )
 
     def as_split(self, *, grouped: bool) -> Dataset:
-        """What the splitter is told; ungrouped, every row claims to be a patient of its own."""
+        """Data set for the splitter; if not ``grouped``, every row has a patient of its own."""
         rows = np.array([f"row-{at:06d}" for at in range(len(self.labels))])
         features = Features(rows, rows, np.empty((len(rows), 0)))
         patients = self.patients if grouped else rows
@@ -106,7 +108,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Inputs of rows by id, in memory."""
+    """Image source that holds the inputs of rows in memory, by id."""
 
     features: Features
     inputs: NDArray[np.float32]
@@ -118,22 +120,22 @@ class Source:
         return int(self.inputs.shape[1])
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
-        """(len(ids), dim)."""
+        """Inputs (len(ids), dim) of these rows."""
         return self.inputs[self.features.positions(ids)]
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float16]:
-        """(len(ids), 1, dim)."""
+        """Inputs (len(ids), 1, dim) of these rows as one token each."""
         return self.pooled(ids)[:, None].astype(np.float16)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One way over all repeats.
+    """Result of one way over all repeats.
 
     Attributes:
-        predictions: of every test row, with the true patients.
-        copies: share of test rows of which a copy is in training.
-        acquainted: share of test rows whose patient is in training.
+        predictions: predictions for every test row, with the true patients.
+        copies: share of test rows with a copy among the training rows.
+        acquainted: share of test rows whose patient has training rows.
     """
 
     way: Way
@@ -145,7 +147,7 @@ class Outcome:
 def compare(
     ways: Sequence[Way], table: Table, learn: Learn, *, repeats: int, seed: int
 ) -> list[Outcome]:
-    """Every way on the same rows, ``repeats`` times with other folds and other starts."""
+    """Run every way on the same rows, ``repeats`` times with other folds and initial weights."""
     outcomes = []
     for way in ways:
         start = time.perf_counter()
@@ -156,7 +158,7 @@ def compare(
 
 
 def run_once(way: Way, table: Table, learn: Learn, *, repeat: int, seed: int) -> Outcome:
-    """One repeat: resample and split as ``way`` says, train five times, test every row once."""
+    """Run one repeat of a way: resample, split, train on five folds, test every row once."""
     own = derive(seed, "repeat", repeat)
     if way.resample_first:
         drawn = resample(way.sampler, table.inputs, table.labels, seed=derive(own, "resample"))
@@ -189,7 +191,7 @@ def head(
     *,
     epochs: int = EPOCHS,
 ) -> Sequence[FloatArray]:
-    """The dbt task's MLP after the last of ``epochs``."""
+    """Probabilities of the dbt task's MLP after the last epoch, one array per fold."""
     rows = TrainingRows(data, folds, Source(data.features, table.inputs), tokens=False, seed=seed)
     *_, last = replace(HEAD, sampler=sampler).start(rows, budget=epochs, seed=seed, device="cpu")
     return last.probabilities
@@ -198,7 +200,7 @@ def head(
 def tree(
     table: Table, data: Dataset, folds: Sequence[Fold], sampler: str, seed: int
 ) -> Sequence[FloatArray]:
-    """scikit-learn's decision tree with its defaults; it reads missing values as they are."""
+    """Probabilities of scikit-learn's default decision tree, which accepts missing values."""
     found = []
     for fold in folds:
         fit, val = data.features.positions(fold.fit), data.features.positions(fold.val)
@@ -210,7 +212,7 @@ def tree(
 
 
 def score_each_repeat(outcome: Outcome, metric: str) -> list[float]:
-    """An overall metric of each repeat by the report's own code, which a leak is let through."""
+    """An overall metric of each repeat by the report's own code, which here accepts a leak."""
     found, p = [], outcome.predictions
     for repeat in np.unique(p.repeat).tolist():
         one = code_rows(p.take(p.repeat == repeat), grouped=False)
@@ -219,7 +221,12 @@ def score_each_repeat(outcome: Outcome, metric: str) -> list[float]:
 
 
 def shared(names: StrArray, tests: Sequence[IntArray]) -> float:
-    """Share of test rows whose name (n,) is a training row's as well."""
+    """Share of test rows whose name also occurs among the training rows.
+
+    Args:
+        names: (n,) image or patient of each row.
+        tests: positions of each fold's test rows.
+    """
     known = [np.isin(names[test], np.delete(names, test)) for test in tests]
     return float(np.concatenate(known).mean())
 

@@ -1,4 +1,4 @@
-"""The nested study by outerfold: as users run it, and trial by trial with a stop-watch."""
+"""Nested study by outerfold: as users run it, and trial by trial with a stop-watch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from outerfold.study.worker.session import WorkerContext, open_session
 
 @dataclass
 class Watched:
-    """An engine, and how long each trial was away and at work."""
+    """An engine that records for each trial the seconds away from the driver and at work."""
 
     engine: Engine
     away: list[float] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Watched:
 
 @dataclass
 class StopWatch:
-    """CPU and wall seconds between the start of a training and its end, over all trials."""
+    """Sum of CPU and wall seconds of all trainings, measured as a context manager."""
 
     cpu: float = 0.0
     wall: float = 0.0
@@ -78,7 +78,7 @@ class StopWatch:
 
 @dataclass(frozen=True)
 class Timed:
-    """A pipeline whose training runs under the watch; all else is the pipeline's own."""
+    """A pipeline whose training is timed; everything else is passed to the pipeline."""
 
     pipeline: Any
     watch: StopWatch
@@ -93,7 +93,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class TimedTraining:
-    """A training whose epochs run under the watch; all else is the training's own."""
+    """A training whose epochs are timed; everything else is passed to the training."""
 
     training: Training
     watch: StopWatch
@@ -112,15 +112,15 @@ class TimedTraining:
 
 
 def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
-    """The studies of the outer folds by the driver and its worker processes.
+    """Run the studies of the outer folds with the driver and its worker processes.
 
     Returns:
-        ``wall`` and ``cpu`` seconds with the start of the workers, ``worked`` seconds of all
-        trials on their worker's one thread, ``trials``, ``epochs``, ``scores`` and ``tested`` of
-        each outer fold, ``waited``: median share of a trial's time that its job was away from the
-        driver but not at work.
+        ``wall`` and ``cpu`` seconds, including the start of the workers; ``worked``: seconds of
+        all trials on their worker's one thread; ``trials`` and ``epochs``; ``scores`` and
+        ``tested`` rows of each outer fold; ``waited``: median share of a trial's time for which
+        its job was away from the driver but not at work.
     """
-    prepared, at = laid_out(context, pool, config)
+    prepared, at = write_run(context, pool, config)
     watched: list[Watched] = []
 
     def start() -> Watched:
@@ -147,13 +147,13 @@ def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) ->
 
 
 def trial_by_trial(context: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
-    """Every trial to its last epoch in this process, on one thread.
+    """Run every trial to its last epoch in this process, on one thread.
 
     Returns:
-        ``cpu`` and ``wall`` seconds of all trials, ``training_cpu`` and ``training_wall`` of the
-        training in them, ``trials`` and ``epochs``.
+        ``cpu`` and ``wall`` seconds of all trials, ``training_cpu`` and ``training_wall`` seconds
+        of the training in them, ``trials`` and ``epochs``.
     """
-    prepared, at = laid_out(context, pool, replace(config, pruner="none"))
+    prepared, at = write_run(context, pool, replace(config, pruner="none"))
     session, watch = open_session(at), StopWatch()
     jobs = [Job(at, fold.name, n, "cpu") for fold in prepared.studies for n in range(config.trials)]
     for fold in prepared.studies:
@@ -177,8 +177,8 @@ def trial_by_trial(context: Path, pool: Pool, config: StudyConfig) -> dict[str, 
     }
 
 
-def laid_out(context: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
-    """A run directory with the studies of the outer folds; no model of all rows is made."""
+def write_run(context: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
+    """Write a run directory with the studies of the outer folds; it makes no model of all rows."""
     folder = RunFolder(context)
     context.mkdir(parents=True)
     prepared = write_run_directory(folder, config, pool.data, make_splits(config, pool.data))
@@ -190,7 +190,7 @@ def laid_out(context: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRu
 
 
 def outer_scores(prepared: PreparedRun) -> dict[str, Any]:
-    """The score of each outer fold, and which rows it was of."""
+    """Score, tested rows and number of inner folds of each outer fold."""
     scores, tested = [], []
     for fold in prepared.studies:
         test = read_result(prepared.folder, fold.name, prepared.data.classes).test

@@ -1,9 +1,9 @@
-"""Whole nested studies, small and many: the project's own folds, search, refit and report.
+"""Many small nested studies with the project's own folds, search, refit and report.
 
-Nothing is simulated but the number of patients: every study goes through a run directory, its
-trials through Optuna's journal, its end through ``outerfold.study.worker.finish``, its intervals
-through ``outerfold.reports``. Images are embedded once; a study reads the rows of its patients. The
-audit of the images is left out, since every study would repeat it and it changes no number.
+Only the number of patients is artificial: every study uses a run directory, Optuna's journal for
+its trials, ``outerfold.study.worker.finish`` for its end and ``outerfold.reports`` for its
+intervals. Images are embedded once; a study reads the rows of its patients. The audit of the
+images is left out, since every study would repeat it and it changes no number.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Patients that studies are made of, and what every image is to a model."""
+    """Patients from which studies are drawn, with the embeddings of their images."""
 
     data: Dataset
     embeddings: ImageSource
@@ -63,12 +63,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the replicates of one row of a table have in common.
+    """Common properties of the replicates in one row of a table.
 
     Attributes:
-        config: of each study, but for its seed.
-        patients: drawn for each study.
-        fingerprint: of the pool they are drawn from.
+        config: configuration of each study, except its seed.
+        patients: number of patients drawn for each study.
+        fingerprint: fingerprint of the pool that they are drawn from.
     """
 
     name: str
@@ -79,16 +79,16 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What one study reported and what was true.
+    """Results of one study, and the truth.
 
     Attributes:
         intervals: (metrics, 3) estimate, low, high, in the order of ``METRICS``; NaN where the
-            task has no such metric or no interval was given.
-        truth, truth_error: (metrics,) the shipped model's score on the other patients and that
-            score's own standard error over them; NaN where there are none.
-        inner: mean over outer folds of the score that the search chose by.
-        pruned: share of all trials.
-        seconds: of CPU time.
+            task has no such metric or there is no interval.
+        truth, truth_error: (metrics,) score of the delivered model on the other patients, and the
+            standard error of that score; NaN if there are no other patients.
+        inner: mean over outer folds of the score by which the search chose.
+        pruned: share of all trials that were pruned.
+        seconds: CPU seconds.
     """
 
     intervals: FloatArray
@@ -100,11 +100,14 @@ class Found:
 
 
 Draw = Callable[[Dataset, int, int], tuple[Dataset, Dataset | None]]
-"""(data, patients, seed) to the rows of one study and the rows its model is tried on."""
+"""(data, patients, seed) -> rows of one study, and other rows to test its model on, or None."""
 
 
 def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig:
-    """Five outer and three inner folds; the ranges of the task without what takes most time."""
+    """Configuration of five outer and three inner folds, without views and attention.
+
+    These two take most of the time.
+    """
     space: dict[str, dict[str, object]] = {
         "augmented_views": {"values": [0]},
         "attention": {"values": [False]},
@@ -123,7 +126,7 @@ def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig
 
 
 def demo_pool(task: Task, cache: Path) -> Pool:
-    """The phantoms of a task."""
+    """Pool of the synthetic phantoms of a task."""
     root = cache / f"demo-{task}"
     if not root.exists():
         write_demo(root, task=task)
@@ -131,7 +134,7 @@ def demo_pool(task: Task, cache: Path) -> Pool:
 
 
 def pathology_pool(root: Path, cache: Path) -> Pool:
-    """BUS-BRA with pathology as the label, its patients and images as its sheet names them."""
+    """Pool of BUS-BRA with pathology as the label, and patients and images from its sheet."""
     with (root / "metadata.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     with TemporaryDirectory() as folder:
@@ -147,12 +150,12 @@ def pathology_pool(root: Path, cache: Path) -> Pool:
 
 
 def ultrasound_pool(root: Path, cache: Path) -> Pool:
-    """BrEaST-Lesions-USG with its clinical columns, benign and normal against malignant."""
+    """Pool of BrEaST-Lesions-USG with clinical columns, benign and normal against malignant."""
     return _pool(read_dataset(root, task="multimodal"), cache)
 
 
-def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
-    """Rows of ``patients`` patients at random, and the rows of all others."""
+def draw_patients(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
+    """Rows of ``patients`` patients drawn at random, and the rows of all others."""
     names = np.unique(data.patients)
     rng = np.random.default_rng(derive(seed, "draw"))
     mine = np.isin(data.patients, rng.choice(names, patients, replace=False))
@@ -161,9 +164,9 @@ def drawn(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def shuffled_by_patient(data: Dataset, seed: int) -> Dataset:
-    """The same rows, each patient with the label of a patient at random: no signal is left.
+    """The same rows with labels shuffled among patients, so that no signal is left.
 
-    A patient's images keep one label among them, and each class keeps its number of patients.
+    All images of a patient have the same label, and each class keeps its number of patients.
 
     Raises:
         DataError: a patient has images of two classes.
@@ -178,12 +181,12 @@ def shuffled_by_patient(data: Dataset, seed: int) -> Dataset:
 
 
 def without_signal(data: Dataset, patients: int, seed: int) -> tuple[Dataset, None]:
-    """``patients`` patients at random, their labels shuffled; no model is tried on others."""
-    return shuffled_by_patient(drawn(data, patients, seed)[0], seed), None
+    """Rows of ``patients`` random patients with shuffled labels; no model is tested on others."""
+    return shuffled_by_patient(draw_patients(data, patients, seed)[0], seed), None
 
 
 def studies(pool: Pool, draw: Draw, chunk: Chunk) -> Arrays:
-    """Every study of a chunk, replicates first."""
+    """Run every study of a chunk; the first axis of each array is the replicate."""
     quiet_optuna()
     torch.set_num_threads(1)
     setting: Setting = chunk.setting
@@ -192,16 +195,20 @@ def studies(pool: Pool, draw: Draw, chunk: Chunk) -> Arrays:
         seed = derive(chunk.seed, setting.name, number)
         data, others = draw(pool.data, setting.patients, seed)
         config = replace(setting.config, seed=seed)
-        found.append(studied(replace(pool, data=data), config, others))
+        found.append(run_study(replace(pool, data=data), config, others))
     return {name: np.array([getattr(one, name) for one in found]) for name in FIELDS}
 
 
-def studied(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> Found:
-    """One study of all rows of ``pool``, from its folds to its report."""
+def run_study(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> Found:
+    """Run one study of all rows of ``pool``, from its folds to its report.
+
+    Args:
+        others: patients to test the delivered model on; None to make no such model.
+    """
     start = time.process_time()
     with TemporaryDirectory(prefix="small-study-") as context:
         folder = RunFolder(Path(context) / "run")
-        run = carried_out(folder, pool, config, ship=others is not None)
+        run = run_all_studies(folder, pool, config, ship=others is not None)
         tested = test_rows(run)
         assert tested is not None
         shown = overall(tested, tuned=TUNED)
@@ -224,11 +231,12 @@ def studied(pool: Pool, config: StudyConfig, others: Dataset | None = None) -> F
     )
 
 
-def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: bool) -> Run:
-    """Every study of a run in this process, and what a report may read of it.
+def run_all_studies(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: bool) -> Run:
+    """Carry out every study of a run in this process, and read the finished run.
 
     Args:
-        ship: make the model of all rows too; no number of the outer folds depends on it.
+        ship: whether to make the model of all rows too; no number of the outer folds depends on
+            it.
     """
     splits = make_splits(config, pool.data)
     folder.path.mkdir(parents=True)
@@ -249,7 +257,11 @@ def carried_out(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship: boo
 def truth_of(
     folder: RunFolder, embeddings: ImageSource, others: Dataset
 ) -> dict[str, tuple[float, float]]:
-    """The shipped model's score on patients it never saw, and its patient-jackknife error."""
+    """Score of the delivered model on other patients, with its patient-jackknife error.
+
+    Returns:
+        (score, standard error) by metric.
+    """
     shipped = read_shipped(folder)
     calibrated, decided = shipped.score_from(others.features, embeddings)
     n = len(others)

@@ -1,4 +1,4 @@
-"""What benchmarks of whole studies share: their options, their work, and their page."""
+"""Common options, work and page of the benchmarks of whole studies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks
 from benchmarks.shared.places import BENCHMARKS
 from benchmarks.shared.small_studies import Draw, Pool, Setting, sources, studies
 from outerfold.objectives.metrics import METRICS
@@ -23,9 +23,16 @@ TOLD = ("python", "numpy", "scikit-learn", "optuna", "torch")
 
 
 def options(about: str | None, name: str, *, data: bool = False) -> argparse.Namespace:
-    """The command line of the benchmark ``name``; ``data`` where it reads a real data set."""
+    """Parse the command line of the benchmark ``name``.
+
+    Args:
+        about: module docstring; its first line is the description.
+        data: whether the benchmark reads a real data set and needs ``--data``.
+    """
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=100, help="studies (default 100)")
+    parser.add_argument(
+        "--replicates", type=int, default=100, help="number of studies (default 100)"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} studies, page under --out")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -45,7 +52,10 @@ def finished_studies(
     *,
     replicates: int,
 ) -> list[tuple[Setting, Arrays]]:
-    """Run what is not on disk yet, settings in turn so that all get on alike; then all of it."""
+    """Run the studies that are not on disk yet, and return all, with their settings.
+
+    The settings take turns, so that all of them progress equally.
+    """
     start = time.perf_counter()
     folder = chosen.out / sources()
     each = [
@@ -56,11 +66,11 @@ def finished_studies(
     pools = {setting.name: pool for setting, pool in work}
     run_chunks(in_turn, partial(_of_its_pool, pools, draw), chosen.workers)
     print(f"{(time.perf_counter() - start) / 60:.1f} min with {chosen.workers} workers")
-    return [(setting, gathered(parts)) for (setting, _), parts in zip(work, each, strict=True)]
+    return [(setting, join_chunks(parts)) for (setting, _), parts in zip(work, each, strict=True)]
 
 
 def write_page(chosen: argparse.Namespace, name: str, text: str) -> None:
-    """Beside the code, or under ``--out`` where the run was but a quick one."""
+    """Write the page beside the code, or under ``--out`` after a quick run."""
     context = (chosen.out if chosen.quick else PAGES) / f"{name}.md"
     context.parent.mkdir(parents=True, exist_ok=True)
     context.write_text(text + "\n", encoding="utf-8")
@@ -68,7 +78,7 @@ def write_page(chosen: argparse.Namespace, name: str, text: str) -> None:
 
 
 def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
-    """How the numbers came about."""
+    """Section on how the numbers were made."""
     seconds = " and ".join(f"{arrays['seconds'].mean():.0f}" for _, arrays in found)
     known = versions()
     most = max(len(arrays["inner"]) for _, arrays in found)
@@ -76,14 +86,14 @@ def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
     lines = [
         "## Facts",
         "",
-        f"- Made by `python -m benchmarks.{name} --replicates {most} --seed {seed}`.",
+        f"- Made with `python -m benchmarks.{name} --replicates {most} --seed {seed}`.",
         f"- A study: {config.outer_folds} outer and {config.inner_folds} inner folds, "
-        f"{config.trials} trials each of at most {_each(found, 'epochs')} epochs, batches of "
+        f"{config.trials} trials of at most {_each(found, 'epochs')} epochs each, batches of "
         f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "
         f"{config.networks} network of the chosen configuration; "
         "without augmented views and attention, which take most of the time. Optuna's sampler "
-        "draws its first ten trials at random, so these searches are random ones.",
-        f"- {seconds} CPU seconds a study, on a machine busy with other work.",
+        "draws its first ten trials at random, so these searches are random searches.",
+        f"- {seconds} CPU seconds per study, on a machine that also did other work.",
         f"- {', '.join(f'{package} {known[package]}' for package in TOLD)}.",
     ]
     return "\n".join(lines)
@@ -95,12 +105,12 @@ def _each(found: Sequence[tuple[Setting, Arrays]], option: str) -> str:
 
 
 def at(values: FloatArray, metric: str) -> FloatArray:
-    """(studies, ...) of one metric."""
+    """Values (studies, ...) of one metric, from values (studies, metrics, ...)."""
     return values[:, list(METRICS).index(metric)]
 
 
 def share(true: Iterable[bool]) -> str:
-    """``96 of 100``."""
+    """Count of true values, such as ``96 of 100``."""
     found = list(true)
     return f"{sum(found)} of {len(found)}"
 

@@ -1,1 +1,1 @@
-"""How long a user waits, and for what."""
+"""Benchmarks of speed: how long a user waits, and for what."""

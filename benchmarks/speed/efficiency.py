@@ -1,11 +1,11 @@
-"""Parallel efficiency: the same small run by one worker and by two, local or of a Dask cluster.
+"""Parallel efficiency: the same small run with one worker and with two, local or on Dask.
 
     python -m benchmarks.speed.efficiency local
     python -m benchmarks.speed.efficiency dask     # starts a scheduler and two workers on loopback
 
-Workers have loaded all they need before the clock starts. On a machine that others use, wall time
-says more of them than of us; the share of its time that a worker works is the same quotient with
-the trials' own times cancelled: (busy share of two) / (busy share of one).
+Workers have loaded everything before the clock starts. On a machine with other users, wall time
+depends mostly on their work. The ratio (busy share of two workers) / (busy share of one) is the
+same quotient, but the times of the trials themselves cancel in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.study.engines.servers import Cluster
 
 @dataclass
 class Kept:
-    """An engine that outlives a run, lends some of its workers and adds up their work."""
+    """An engine that stays open after a run, offers some of its workers and sums their work."""
 
     engine: Engine
     devices: Sequence[str]
@@ -47,11 +47,11 @@ class Kept:
         self.seconds += future.result().seconds
 
     def close(self, *, kill: bool) -> None:
-        """Not yet."""
+        """Do nothing; the engine is closed after the last run."""
 
 
 def timed(engine: Engine, workers: int, trials: int) -> tuple[float, float]:
-    """Wall seconds of a run, and the share of them that its workers worked."""
+    """Wall seconds of a run, and the share of them in which its workers worked."""
     data, source = make_rows(patients=60, signal=0.3)
     config = make_config(
         trials=trials, outer_folds=5, epochs=80, patience_epochs=80, networks=1, pruner="halving"

@@ -1,13 +1,13 @@
-"""The two studies on a GPU at 224 px: how fast it encodes and searches, and how busy it is.
+"""Speed of encoding and search of the two tasks on a GPU at 224 px, and how busy the GPU is.
 
     python -m benchmarks.speed.gpu                            # minutes to hours; one GPU
-    python -m benchmarks.speed.gpu --device cpu --images 60 --trials 1     # tries this file's code
+    python -m benchmarks.speed.gpu --device cpu --images 60 --trials 1     # tests this file's code
 
-Synthetic images in the numbers of the public sets (dbt 22,000, multimodal 7,800) are written as
-JPEG files of 224 px, so that decoding is part of what is timed. The encoders have RANDOM weights,
-saved to a file and read from there: speed does not depend on their values, and nothing else of
-these runs means anything. Tables of a GPU are appended to ``benchmarks/RESULTS.md``; those of a
-CPU are printed alone, since they measure nothing but that the code runs.
+Synthetic images, as many as in the public data sets (dbt 22,000, multimodal 7,800), are written as
+JPEG files of 224 px, so that decoding is part of the measured time. The encoders have RANDOM
+weights, saved to a file and read from there: speed does not depend on their values, and no other
+result of these runs has a meaning. Tables of a GPU are appended to ``benchmarks/RESULTS.md``; those
+of a CPU are only printed, since they only show that the code runs.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from outerfold.pipelines.images.embed import BATCH, embed
 from outerfold.storage.readers.read import read_dataset
 
 SIDE, VIEWS, PER_PATIENT = 224, 3, 4
-"""Pixels of an image, views a search reads of it (the image and two augmented), images a patient
-(one where ``--images`` makes a study so small that its folds would lack patients)."""
+"""Pixels of an image's side, views per image in a search (the image and two augmented ones), and
+images per patient (one if ``--images`` makes a study too small for its folds)."""
 WIDE = 256
-"""Images at once for the encoder's best rate."""
+"""Images per batch for the encoder's best rate."""
 PATIENT = "(P[0-9]+)_"
 SMALL = ["--outer-folds", "2", "--inner-folds", "2", "--epochs", "2", "--networks", "1"]
-"""Of a study on a CPU, which only tries this file's code."""
+"""Options of a study on a CPU, which only tests this file's code."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ SUBJECTS = (
 
 @dataclass(frozen=True)
 class Watched:
-    """What a GPU did: mean share of the time it was busy, and most memory in use (GiB)."""
+    """Use of a GPU: mean share of the time in which it was busy, and peak memory in GiB."""
 
     busy: float | None
     memory: float
@@ -72,7 +72,7 @@ class Watched:
 
 @dataclass(frozen=True)
 class Measured:
-    """One row of the table; rates are images (or views) a second."""
+    """One row of the table; rates are images (or views) per second."""
 
     task: str
     encoder: str
@@ -88,7 +88,7 @@ class Measured:
 
 
 class Watch:
-    """Samples a GPU five times a second while it is open; without one, this machine's memory."""
+    """Sampler of a GPU, five times per second while it is open; on a CPU, of memory alone."""
 
     def __init__(self, device: str) -> None:
         self.on_gpu = device != "cpu"
@@ -117,7 +117,7 @@ class Watch:
 
 
 def watched(text: str) -> Watched:
-    """From lines ``busy %, MiB``; of none, the largest process of this program's."""
+    """Use of the GPU from lines ``busy %, MiB``; without lines, memory of the largest process."""
     rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
     if not rows:
         kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -127,7 +127,7 @@ def watched(text: str) -> Watched:
 
 
 def write_images(root: Path, subject: Subject, images: int) -> Path:
-    """Class folders of smooth random JPEGs and, for columns, a ``metadata.csv``."""
+    """Write class folders of smooth random JPEGs and, for a task with columns, ``metadata.csv``."""
     rng = np.random.default_rng(0)
     each = PER_PATIENT if images >= 1000 else 1
     patients = -(-images // each)
@@ -147,12 +147,12 @@ def write_images(root: Path, subject: Subject, images: int) -> Path:
 
 
 def random_weights(path: Path, encoder: str) -> Path:
-    """A file of random weights that this encoder reads; good for its speed and nothing else."""
+    """Write a file of random weights that this encoder can read, for measuring speed only."""
     torch.manual_seed(0)
     if encoder == "clip:ViT-B/32":
         from clip.model import CLIP
 
-        # The text tower is as small as it can be: no image passes it.
+        # The text tower is as small as possible, since images do not pass through it.
         state = CLIP(512, SIDE, 12, 768, 32, 4, 8, 64, 1, 1).state_dict()
     else:
         import timm
@@ -163,26 +163,26 @@ def random_weights(path: Path, encoder: str) -> Path:
 
 
 def bare_rate(encoder: Encoder, batch: int, seconds: float) -> float:
-    """Images a second of the encoder alone, on images that lie in memory."""
+    """Images per second of the encoder alone, on images in memory."""
     side = encoder.image_size
     images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     encoder.encode(images)
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        encoder.encode(images)  # returns arrays of the CPU, so the device is done when it is
+        encoder.encode(images)  # returns arrays in CPU memory, so the device has then finished
         done += batch
     return done / (time.perf_counter() - started)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that ``work`` took."""
+    """Wall seconds of a call of ``work``."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def study(words: Sequence[str], run: Path, cache: Path, device: str) -> tuple[float, int]:
-    """Carry out a study; its trials a minute, refits included, and its number of workers."""
+    """Carry out a study; return its trials per minute (refits included) and its workers."""
     environment = {**os.environ, "OUTERFOLD_CACHE": str(cache)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     environment["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else visible
@@ -195,7 +195,7 @@ def study(words: Sequence[str], run: Path, cache: Path, device: str) -> tuple[fl
 
 
 def measure(subject: Subject, folder: Path, options: argparse.Namespace) -> Measured:
-    """Everything of one task, in an empty folder."""
+    """Measure encoding and search of one task, in an empty folder."""
     images, device = options.images or subject.images, options.device
     data = write_images(folder / "data", subject, images)
     weights = random_weights(folder / "random-weights.pt", subject.encoder)
@@ -251,7 +251,7 @@ def measure(subject: Subject, folder: Path, options: argparse.Namespace) -> Meas
 
 
 def section(found: Sequence[Measured], device: str, today: date, wide: int = WIDE) -> str:
-    """A heading, what it is, and a row a task; ``wide`` is the larger of two batches."""
+    """Section of the page with one row per task; ``wide`` is the larger of two batch sizes."""
     lines = [
         f"### {device}, {today.isoformat()}",
         "",
@@ -277,7 +277,7 @@ def section(found: Sequence[Measured], device: str, today: date, wide: int = WID
 
 
 def appended(text: str, new: str) -> str:
-    """``text`` with ``new`` at the end of its section ``## GPU``, which is made if need be."""
+    """``text`` with ``new`` at the end of its section ``## GPU``, which is added if missing."""
     before, heading, after = text.partition("## GPU\n")
     if not heading:
         return f"{text.rstrip()}\n\n## GPU\n\n{new}"
@@ -289,15 +289,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--images", type=int, help="of each task, instead of 22,000 and 7,800")
     parser.add_argument("--trials", type=int, default=10, help="of each of the six studies")
-    parser.add_argument("--task", choices=[s.task for s in SUBJECTS], help="one of them alone")
+    parser.add_argument("--task", choices=[s.task for s in SUBJECTS], help="only one of the tasks")
     parser.add_argument("--workers-per-gpu", type=int, default=1)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     options = parser.parse_args(argv)
     options.wide = WIDE if options.device == "cuda" else BATCH
     if options.device == "cuda" and not torch.cuda.is_available():
-        print(
-            "benchmarks.speed.gpu was not run: PyTorch finds no CUDA device here.", file=sys.stderr
-        )
+        print("benchmarks.speed.gpu was not run: PyTorch found no CUDA device.", file=sys.stderr)
         return 2
     found = []
     for subject in SUBJECTS:
@@ -305,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with TemporaryDirectory() as folder:
                 found.append(measure(subject, Path(folder), options))
     if options.device == "cpu":
-        print("TRIED ON A CPU AT A SMALL SIZE: no result.\n")
+        print("TEST ON A CPU AT A SMALL SIZE: these numbers are no result.\n")
         print(section(found, "CPU", date.today(), options.wide))
         return 0
     table = section(found, torch.cuda.get_device_name(), date.today())

@@ -1,4 +1,4 @@
-"""How long the intervals of a large study take: `python -m benchmarks.speed.interval_time`."""
+"""Time and memory of a large study's intervals: `python -m benchmarks.speed.interval_time`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from outerfold.storage.records import Predictions
 
 
 def predictions(images: int, patients: int, classes: int) -> Predictions:
-    """Seeded rows of five folds."""
+    """Random predictions in five folds, with a fixed seed."""
     rng = np.random.default_rng(0)
     patient = np.concatenate([np.arange(patients), rng.integers(0, patients, images - patients)])
     labels = rng.integers(0, classes, patients)[patient]
@@ -32,7 +32,7 @@ def predictions(images: int, patients: int, classes: int) -> Predictions:
 
 
 def timed(name: str, work: Callable[[], object]) -> None:
-    """One line: seconds alone, then peak memory in a second call that traces it."""
+    """Print seconds of one call, and peak memory of a second call that is traced."""
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start

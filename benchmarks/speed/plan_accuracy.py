@@ -1,4 +1,4 @@
-"""What the plan expects and what a run takes: `python -m benchmarks.speed.plan_accuracy`."""
+"""Time that the plan expects and time of the run: `python -m benchmarks.speed.plan_accuracy`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ STUDIES = {
 
 
 def timing(words: list[str], run: Path) -> dict[str, float]:
-    """Carry out a study; its ``timing`` of ``results.json``."""
+    """Carry out a study and return the ``timing`` of its ``results.json``."""
     command = [sys.executable, str(ROOT / "run_study.py"), *words, *FOLDS, "--run", str(run)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     found: dict[str, float] = json.loads((run / "report" / "results.json").read_text())["timing"]

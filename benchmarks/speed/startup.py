@@ -1,7 +1,8 @@
-"""How long a user waits: for `--help`, and for the first trial of a run whose data are cached.
+"""Waiting time for `--help`, and for the first trial of a run whose data are cached.
 
-`python -m benchmarks.speed.startup --data demo`: the same run is begun twice in new directories,
-the first time to fill the cache. A trial's line, written once it has ended, says when it began.
+`python -m benchmarks.speed.startup --data demo` begins the same run twice in new directories, the
+first time to fill the cache. A trial's line in the journal, written when the trial has ended,
+contains the time of its beginning.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from benchmarks.shared.places import ROOT
 
 PATIENCE_SECONDS = 600
 TRIAL = 4
-"""Code of Optuna's journal for a trial."""
+"""Code in Optuna's journal for the creation of a trial."""
 
 
 def wait_for_help(times: int = 5) -> tuple[float, float, bool]:
-    """Least seconds and CPU seconds of ``--help``, and whether it loads torch."""
+    """Shortest wall and CPU seconds of ``--help``, and whether it loads torch."""
     words = [sys.executable, str(ROOT / "run_study.py"), "--help"]
     seconds, cpu = [], []
     for _ in range(times):
@@ -39,14 +40,14 @@ def wait_for_help(times: int = 5) -> tuple[float, float, bool]:
 
 
 def first_trial(words: list[str], run: Path) -> tuple[float, float]:
-    """Seconds from the command to the first trial's beginning, and CPU seconds of the driver."""
+    """Seconds from the command to the start of the first trial, and CPU seconds of the driver."""
     command = [sys.executable, str(ROOT / "run_study.py"), *words, "--quiet", "--run", str(run)]
     started = time.time()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             while (begun := _begun(run / "trials.journal")) is None:
                 if process.poll() is not None or time.time() > started + PATIENCE_SECONDS:
-                    raise RuntimeError(f"no trial began; {' '.join(command)} says why")
+                    raise RuntimeError(f"no trial began; run {' '.join(command)} to see the reason")
                 time.sleep(0.05)
             cpu = _cpu(process.pid)
         finally:
@@ -85,7 +86,7 @@ def main() -> None:
         for name in ("first", "warm"):
             words = ["--task", chosen.task, "--data", chosen.data, "--trials", "2"]
             seconds, cpu = first_trial(words, Path(folder) / name)
-            print(f"{name}: first trial after {seconds:.1f} s; driver used {cpu:.1f} s of CPU")
+            print(f"{name}: first trial after {seconds:.1f} s; the driver used {cpu:.1f} s of CPU")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How fast a study is beside what a user would write, and what a trial costs beside its steps.
+"""Speed of a study compared with OptunaSearchCV over skorch, and of a trial with its bare steps.
 
     python -m benchmarks.speed.throughput --data DATA/bus-bra
 
-One call, the same cores: a nested study by outerfold and the same one (splits, search space, number
-of trials and epochs, embeddings) by OptunaSearchCV over a skorch network; an image loop that
-decodes, flips and encodes anew; the optimiser steps of a trial in a loop without anything around
-them. Finished studies are kept under --out, one file a seed, and not run again. Writes the section
-*Throughput* of RESULTS.md beside this file. Needs the extra `benchmarks`.
+One call measures on the same cores: a nested study by outerfold, and the same study (splits,
+search space, number of trials and epochs, embeddings) by OptunaSearchCV over a skorch network; an
+image loop that decodes, flips and encodes the images again; the bare optimiser steps of a trial in
+a loop. Finished studies are kept under --out, one file per seed, and not run again. The script
+writes the section *Throughput* of RESULTS.md with --page. It needs the extra `benchmarks`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.shared.own_study import trial_by_trial, whole_study
 from benchmarks.shared.places import RESULTS
-from benchmarks.shared.small_studies import Pool, drawn, pathology_pool
+from benchmarks.shared.small_studies import Pool, draw_patients, pathology_pool
 from benchmarks.shared.speed.step_cost import matrix_rate, seconds_an_image, trial_cost
 from benchmarks.shared.speed.throughput_page import section
 from outerfold.pipelines.encoders.registry import build
@@ -45,14 +45,17 @@ FIXED: dict[str, dict[str, object]] = {
     "focal_gamma": {"values": [0.0]},
     "ens_beta": {"values": [0.0]},
 }
-"""What the other study cannot draw; left are rate, dropout, weight decay, batch and smoothing."""
+"""Settings that skorch's study cannot search.
+
+Learning rate, dropout, weight decay, batch size and label smoothing remain.
+"""
 CONFIGURATION = {
     "learning_rate": 1e-3,
     "dropout": 0.3,
     "weight_decay": 1e-4,
     "label_smoothing": 0.1,
 }
-"""Of the trials that both carry out alike."""
+"""Configuration of the trials that both programs carry out."""
 
 
 def main() -> None:
@@ -68,7 +71,7 @@ def main() -> None:
 
 
 def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
-    """As users have it by default, but for ranges, epochs, patience and encoder."""
+    """Default configuration, except for ranges, epochs, patience and encoder."""
     return StudyConfig(
         task="dbt",
         trials=options.trials,
@@ -82,8 +85,8 @@ def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
     )
 
 
-def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
-    """Both studies of the same rows."""
+def run_both(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
+    """Run both studies on the same rows."""
     from benchmarks.shared.speed.rival_study import quicker_threads, rival_study
 
     folds = list(make_splits(config, pool.data).outer)
@@ -95,15 +98,15 @@ def compared(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     rival = rival_study(pool.data, inputs, folds, config, build_ranges(config, pool.data))
     torch.set_num_threads(1)
     if own["tested"] != rival["tested"] or own["inner"] != rival["inner"]:
-        raise RuntimeError("the two studies were not of the same splits")
+        raise RuntimeError("the two studies did not use the same splits")
     size = {"images": len(pool.data), "patients": len(set(pool.data.patients.tolist()))}
     for one in (own, rival):
         del one["tested"]
     return {**size, "workers": workers, "threads": threads, "own": own, "rival": rival}
 
 
-def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
-    """CPU seconds of trials of one configuration, by batch size, by both on one thread."""
+def same_trials(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
+    """CPU seconds per trial of one configuration by both programs, one thread, by batch size."""
     from benchmarks.shared.speed.rival_study import seconds_a_trial
 
     torch.set_num_threads(1)
@@ -121,11 +124,12 @@ def alike(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
 
 
 def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
-    """What is told of the first seed alone.
+    """Measure the costs that are reported for the first seed alone.
 
     Returns:
-        The machine's matrix rate, a trial's steps bare and not, an image's way to its vector,
-        ``each``: all trials without pruning, ``alike``: see there.
+        ``rate``: the machine's matrix rate; ``costs``: a trial and its bare steps, by batch size;
+        ``image_seconds``: CPU seconds per image, from file to embedding; ``each``: all trials
+        without pruning; ``same_trials``: result of ``same_trials``; and the sizes behind them.
     """
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="throughput-") as context:
@@ -135,7 +139,7 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)
     before = matrix_rate()
     found = [asdict(trial_cost(rows, size, config.epochs)) for size in BATCHES]
-    # A training side knows no image files.
+    # The training rows alone hold no paths of image files.
     paths = pool.data.features.select(list(fold.train)[:images]).images.tolist()
     return {
         "rate": max(before, matrix_rate()),
@@ -146,12 +150,12 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
         "inner_folds": len(fold.inner),
         "epochs": config.epochs,
         "each": each,
-        "alike": alike(pool, config),
+        "alike": same_trials(pool, config),
     }
 
 
 def put_section(page: Path, heading: str, text: str) -> None:
-    """Put ``text`` in the place of the section under ``heading``, or at the end of the page."""
+    """Replace the section under ``heading`` by ``text``, or append it to the page."""
     old = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
     before, found, rest = old.partition(f"{heading}\n")
     after = rest[rest.index("\n## ") :] if found and "\n## " in rest else ""
@@ -167,8 +171,8 @@ def _of_seed(options: argparse.Namespace, pool: Pool, seed: int) -> dict[str, An
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     config = study_config(options, seed)
-    mine = Pool(drawn(pool.data, options.patients, seed)[0], pool.embeddings, pool.encoder)
-    found = compared(mine, config, options.workers)
+    mine = Pool(draw_patients(pool.data, options.patients, seed)[0], pool.embeddings, pool.encoder)
+    found = run_both(mine, config, options.workers)
     if seed == options.seeds[0]:
         found |= costs(mine, config, options.images)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -179,14 +183,16 @@ def _of_seed(options: argparse.Namespace, pool: Pool, seed: int) -> dict[str, An
 def _options(typed: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of BUS-BRA")
-    parser.add_argument("--patients", type=int, default=500, help="drawn of 1,064")
+    parser.add_argument("--patients", type=int, default=500, help="drawn from 1,064")
     parser.add_argument("--outer-folds", type=int, default=3)
     parser.add_argument("--inner-folds", type=int, default=4)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one study each")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--images", type=int, default=64, help="of the image loop, extrapolated")
+    parser.add_argument(
+        "--images", type=int, default=64, help="images in the image loop, which is extrapolated"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs") / "throughput")
     parser.add_argument("--page", action="store_true", help="write RESULTS.md, not only print")
     return parser.parse_args(typed)

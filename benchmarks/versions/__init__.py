@@ -1,1 +1,1 @@
-"""Two versions of the code, run side by side and compared file by file."""
+"""Comparison of the runs of two versions of the code, file by file."""

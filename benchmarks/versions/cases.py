@@ -1,4 +1,4 @@
-"""The runs that two versions of the code make: what is typed, and what is asked of a run."""
+"""Runs that both versions of the code carry out, and the commands for each run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ SMALL = (
     "2",
     "--quiet",
 )
-"""Options of a run that takes some ten seconds once its embeddings are kept."""
+"""Options of a run that takes about ten seconds once its embeddings are cached."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run and what is asked of it afterwards.
+    """One run, and the commands that follow it.
 
     Attributes:
-        name: of the case, and of its run directory.
-        task: of the run.
+        name: name of the case and of its run directory.
+        task: task of the run.
         data: ``demo``, or the name of a folder of real images.
-        options: of the run, beside the task, the data and the directory.
-        explain: whether ``explain`` is asked of it.
-        killed: whether the old version begins it, is killed, and the new version finishes it.
+        options: options of the run, except task, data and directory.
+        explain: whether ``explain`` is called for the run.
+        killed: whether the old version begins the run and is killed, and the new version finishes
+            it.
     """
 
     name: str
@@ -49,7 +50,7 @@ QUICK = (
     ),
     Case("dbt", "dbt", (*ENCODER, *SMALL)),
 )
-"""A minute; ``compare`` is asked of the first two."""
+"""Cases that take a minute; ``compare`` is called for the first two."""
 
 FULL = (
     *QUICK,

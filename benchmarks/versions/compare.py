@@ -1,15 +1,15 @@
-"""Whether this version of the code makes the same runs as another one.
+"""Check whether this version of the code makes the same runs as another version.
 
     git worktree add /tmp/before REVISION
     python -m benchmarks.versions.compare --before /tmp/before --out /tmp/compared
     python -m benchmarks.versions.compare --before /tmp/before --out /tmp/compared \
         --full --data DATA
 
-Both versions carry out the same runs on the same data and the same kept embeddings, one after the
-other; what the earlier version made is kept in ``--out`` and made once. Then every file of a run
-is compared by what it says: `results.json`, tables, splits, trials of the journal, tensors of the
-models, documents and pictures, and what `predict`, `explain` and `compare` printed. Exit code 0
-means that nothing differs.
+Both versions carry out the same runs on the same data and the same cached embeddings, one after the
+other; the runs of the earlier version are kept in ``--out`` and made only once. Then the contents
+of every file of a run are compared: `results.json`, tables, splits, trials of the journal, tensors
+of the models, documents and pictures, and the output of `predict`, `explain` and `compare`. Exit
+code 0 means that nothing differs.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.versions.cases import FULL, QUICK, Case
-from benchmarks.versions.contents import differences, is_compared, said
+from benchmarks.versions.contents import differences, is_compared, read_contents
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED_BEFORE_THE_KILL = 6
-"""Trials of the first study that the killed run keeps."""
+"""Ended trials of a run after which the earlier version is killed."""
 PAIR, COMPARED = "pair", ("runs/multimodal", "runs/other")
-"""Name of the comparison of two runs, and those."""
+"""Name of the comparison of two runs, and the two runs."""
 SHOWN = 20
-"""Differences of one file that are printed."""
+"""Largest number of differences that are printed for one file."""
 
 
 class Version:
     """One version of the code, and the folder in which its runs are made.
 
     Attributes:
-        tree: a checkout.
-        home: folder of its runs and of what its commands printed.
+        tree: folder of the checkout.
+        home: folder of its runs and of the output of its commands.
     """
 
     def __init__(self, tree: Path, home: Path, cache: Path) -> None:
@@ -50,11 +50,11 @@ class Version:
         self.home.mkdir(parents=True, exist_ok=True)
 
     def words(self, *typed: str) -> list[str]:
-        """The command line of this version."""
+        """Command line that calls this version with the arguments ``typed``."""
         return [sys.executable, str(self.tree / "run_study.py"), *typed]
 
     def call(self, name: str, *typed: str) -> None:
-        """Carry out a command and keep what it prints under ``name``."""
+        """Carry out a command and write its output to ``name``.txt."""
         done = subprocess.run(
             self.words(*typed), cwd=self.home, env=self.environment, capture_output=True, text=True
         )
@@ -64,7 +64,7 @@ class Version:
 
 
 def options_of(case: Case, data: dict[str, Path]) -> list[str]:
-    """What is typed to carry out a case."""
+    """Command-line options of a case."""
     source = data["demo-" + case.task if case.data == "demo" else case.data]
     return [
         "--task",
@@ -78,10 +78,11 @@ def options_of(case: Case, data: dict[str, Path]) -> list[str]:
 
 
 def make(version: Version, case: Case, data: dict[str, Path], other: Version | None) -> None:
-    """Carry out one case by one version.
+    """Carry out one case with one version.
 
     Args:
-        other: the earlier version, which begins a case that is to be killed; None for itself.
+        other: the earlier version, which begins a case that will be killed; None if ``version`` is
+            the earlier one.
     """
     if case.killed and other is not None:
         _begin_and_kill(other, version, case, data)
@@ -108,7 +109,7 @@ def _begin_and_kill(other: Version, version: Version, case: Case, data: dict[str
                 raise SystemExit(f"{case.name} ended before it could be killed")
             time.sleep(0.05)
         process.kill()
-    time.sleep(2)  # its workers end themselves
+    time.sleep(2)  # its workers end by themselves
     ended = _ended_trials(run / "run.log")
     print(f"{case.name}: the earlier version was killed after {ended} trials")
 
@@ -119,8 +120,8 @@ def _ended_trials(log: Path) -> int:
     return sum(": complete" in line or ": pruned" in line for line in log.read_text().splitlines())
 
 
-def made(home: Path, names: list[str]) -> Iterator[Path]:
-    """Files that the cases ``names`` made, and what was printed."""
+def files_made(home: Path, names: list[str]) -> Iterator[Path]:
+    """Yield the files of the cases ``names``, with the output of their commands."""
     for name in names:
         yield from home.glob(f"{name}-*.txt")
         for folder in (home / "runs").glob(f"{name}*"):
@@ -128,22 +129,26 @@ def made(home: Path, names: list[str]) -> Iterator[Path]:
 
 
 def compare(before: Version, after: Version, names: list[str]) -> int:
-    """Print what differs between the files of the cases ``names``; returns how many files do."""
+    """Print the differences between the files of the cases; return how many files differ."""
     files = {
         path.relative_to(version.home)
         for version in (before, after)
-        for path in made(version.home, names)
+        for path in files_made(version.home, names)
         if path.is_file() and is_compared(path)
     }
     differing = 0
     for name in sorted(files):
         paths = before.home / name, after.home / name
         if not all(path.exists() for path in paths):
-            found = [f"only the {'later' if paths[1].exists() else 'earlier'} version made it"]
+            found = [
+                f"only the {'later' if paths[1].exists() else 'earlier'} version has this file"
+            ]
         else:
             found = list(
                 differences(
-                    said(paths[0], str(before.home)), said(paths[1], str(after.home)), name.name
+                    read_contents(paths[0], str(before.home)),
+                    read_contents(paths[1], str(after.home)),
+                    name.name,
                 )
             )
         if found:
@@ -157,7 +162,7 @@ def compare(before: Version, after: Version, names: list[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier code")
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, kept")
+    parser.add_argument("--out", type=Path, required=True, help="folder in which runs are kept")
     parser.add_argument("--full", action="store_true", help="also the slow cases")
     parser.add_argument("--data", type=Path, help="folder that holds breast-usg (with --full)")
     options = parser.parse_args()

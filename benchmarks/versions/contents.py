@@ -1,4 +1,4 @@
-"""What the files of a run say, without what differs between two runs of the same code."""
+"""Contents of a run's files, without the parts that differ between two runs of the same code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from optuna.storages.journal import JournalFileBackend
 from PIL import Image
 
 LEFT_OUT = ("timing", "provenance", "numerics")
-"""Keys of JSON files that tell how long a run took, and by what it was made."""
+"""Keys of JSON files with the duration of a run and the software and machine that made it."""
 NOT_COMPARED = ("run.log", ".lock", "driver", "storage.json", "provenance.json", "numerics.json")
-"""Files that tell when a run was made, and by which process."""
+"""Files with the time of a run and the process that made it."""
 TIMES = re.compile(
     r"\d+(\.\d+)? ?(s|min|h|seconds|minutes|hours)\b"  # durations
     r"|until about \w{3} \d\d:\d\d|[\d.]+ GiB of it new; [\d.]+ GiB are free"  # the plan
@@ -32,11 +32,11 @@ TIMES = re.compile(
 """Parts of texts that differ between two runs of the same code."""
 
 
-def said(path: Path, root: str) -> Any:
-    """What one file says, in values that compare equal where the file says the same.
+def read_contents(path: Path, root: str) -> Any:
+    """Contents of one file, as values that are equal if the contents are the same.
 
     Args:
-        root: folder of the version's runs, which paths in texts begin with.
+        root: folder of the version's runs, with which paths in texts begin.
 
     Returns:
         Text, a nested list or dictionary, or a hash of pixels.
@@ -46,7 +46,7 @@ def said(path: Path, root: str) -> Any:
 
 
 def is_compared(path: Path) -> bool:
-    """Whether a file of a run has to say the same in both versions."""
+    """Whether a file of a run must have the same contents in both versions."""
     return path.name not in NOT_COMPARED and not path.name.endswith(".backup")
 
 
@@ -130,7 +130,7 @@ def _digest(data: bytes) -> str:
 
 
 PROVENANCE = re.compile(r'<h2 id="provenance">.*?</dl>', re.DOTALL)
-"""That section of a page."""
+"""Provenance section of a page."""
 
 READERS: dict[str, Callable[[Path, str], Any]] = {
     ".json": _json,
@@ -144,11 +144,11 @@ READERS: dict[str, Callable[[Path, str], Any]] = {
     ".md": _page,
     ".txt": _page,
 }
-"""By the ending of a file's name; any other file is compared as text."""
+"""Readers by the ending of a file's name; any other file is compared as text."""
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Each place where two values differ, with both, in the words of a JSON path."""
+    """Yield each place where two values differ, as a JSON path with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}, key=str):
             if name not in old or name not in new:

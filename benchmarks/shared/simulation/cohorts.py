@@ -1,4 +1,4 @@
-"""Simulated patients whose truth is known: what a model would score on everyone."""
+"""Simulated patients, for whom a model's true score on the whole population is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from outerfold.storage.records import FloatArray, IntArray
 
 POPULATION = 40_000
 MEMBERS = {"images": 4, "spread": 3}
-"""A patient has 1-4 images; the signal lies along the first three features."""
+"""A patient has 1-4 images; the signal is in the first three features."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,16 @@ class Cell:
     """One setting of the simulation.
 
     Attributes:
-        prevalence: share of patients (with ``image_labels`` of images) of each class but class 0.
+        patients: number of patients in a study.
+        prevalence: share of patients of each class except class 0 (with ``image_labels``, share of
+            images).
         icc: share of a feature's variance that the images of a patient have in common.
-        separation: distance between class means in standard deviations; 1.19 is an AUC of 0.80.
+        separation: distance between class means in standard deviations; 1.19 gives an AUC of 0.80.
+        features: number of features.
+        image_labels: whether each image, and not each patient, has its own label.
         learner: ``logistic``, ``head`` (a shallow network) or ``tree`` (one deep tree).
-        choice: what inner folds decide: ``nothing``, the ``threshold``, or ``configuration``
-            and threshold.
+        choice: choice of the inner folds: ``nothing``, the ``threshold``, or the
+            ``configuration`` and the threshold.
         split: ``patients`` or, to show a leak, ``images``.
     """
 
@@ -46,13 +50,13 @@ class Cell:
         return len(self.prevalence) + 1
 
     def rng(self, seed: int, replicate: int) -> np.random.Generator:
-        """A generator of its own for this cell and replicate, whatever else runs."""
+        """Random generator for this cell and replicate, independent of anything else that runs."""
         return np.random.default_rng([crc32(self.name.encode()), seed, replicate])
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    """Images of one simulated study: x (n, features), labels (n,), patients (n,) codes."""
+    """Images of one simulated study: x (n, features), labels (n,), patient codes (n,)."""
 
     x: FloatArray
     labels: IntArray
@@ -60,9 +64,9 @@ class Cohort:
 
 
 def draw(cell: Cell, rng: np.random.Generator, fewest: int = 5) -> tuple[Cohort, int]:
-    """A study whose every class has ``fewest`` patients, and how many draws were refused.
+    """Draw a study with at least ``fewest`` patients in each class, and count refused draws.
 
-    The study refuses smaller classes before any training, so no interval would be printed.
+    outerfold refuses smaller classes before any training, so there would be no interval.
     """
     refused = 0
     while True:
@@ -74,9 +78,9 @@ def draw(cell: Cell, rng: np.random.Generator, fewest: int = 5) -> tuple[Cohort,
 
 
 def population(cell: Cell) -> Cohort:
-    """Independent images, one a patient, at the exact prevalence; the same for every replicate.
+    """Independent images, one per patient, at the exact prevalence; the same for every replicate.
 
-    Two classes and a linear model need no features: standard normal quantiles, see ``project``.
+    Two classes and a linear model need no features but normal quantiles, see ``project``.
     """
     shares = np.array([1 - sum(cell.prevalence), *cell.prevalence])
     labels = np.repeat(np.arange(cell.classes), np.round(shares * POPULATION).astype(int))
@@ -86,7 +90,13 @@ def population(cell: Cell) -> Cohort:
 
 
 def project(cell: Cell, slopes: FloatArray, intercept: float) -> tuple[IntArray, FloatArray]:
-    """Labels and linear scores of the exact two-class population: normal quantiles, no chance."""
+    """Labels (n,) and linear scores (n,) of the exact two-class population.
+
+    The scores are normal quantiles, so nothing is random.
+
+    Args:
+        slopes: (features,) coefficients of the linear model.
+    """
     counts = np.round(np.array([1 - cell.prevalence[0], cell.prevalence[0]]) * POPULATION)
     labels = np.repeat([0, 1], counts.astype(int))
     z = np.concatenate([ndtri((np.arange(n) + 0.5) / n) for n in counts])

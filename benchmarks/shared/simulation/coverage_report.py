@@ -1,4 +1,4 @@
-"""Finished replicates to coverage.md and coverage.png."""
+"""Writer of coverage.md and coverage.png from finished replicates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN = {
     "brier": "Brier",
     "ece": "ECE",
 }
-"""Macro recall is balanced accuracy; ECE has a target of its own."""
+"""Macro recall equals balanced accuracy and is left out; ECE has its own target."""
 MEASURED = tuple(name for name in SHOWN if name != "ece")
 FLOORS = {
     "A": dict.fromkeys(MEASURED, 93.0),
@@ -43,20 +43,21 @@ TITLES = {
 }
 
 WHY = {
-    "three classes": "the rarest class has about 22 patients. The largest probability seldom names "
-    "it, so macro decisions hang on the class shares of the sample, which every fold shares: the "
-    "refit model is covered, the mean over samples less so. With three classes of one size all are "
-    "covered (96-97 % in 400 replicates). The jackknife of a pooled macro AP is about a fifth too "
-    "small for so few patients; macro precision is pulled down by folds that never predict it.",
-    "tuned: best of 50, 20 features": "each fold's model is off in its own direction, and pooling "
-    "five of them hides part of what one refit model is off by.",
+    "three classes": "the rarest class has about 22 patients. It seldom has the largest "
+    "probability, so macro metrics of decisions depend on the class shares of the sample, which "
+    "are the same in every fold: the refit model is covered, the mean over samples less so. With "
+    "three classes of the same size all are covered (96-97 % in 400 replicates). The jackknife of "
+    "a pooled macro AP is about a fifth too small for so few patients; folds that never predict "
+    "the rarest class lower macro precision.",
+    "tuned: best of 50, 20 features": "each fold's model is miscalibrated in its own direction, "
+    "and pooling five of them hides a part of the calibration error of one refit model.",
 }
-"""What was found when a miss was looked into."""
+"""Reason of a miss, by cell, where it was examined."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """All replicates of one cell; arrays as in ``Study`` with replicates first."""
+    """All replicates of one cell; arrays are as in ``Study``, with the replicates first."""
 
     cell: str
     metrics: tuple[str, ...]
@@ -67,7 +68,7 @@ class Outcome:
     refused: FloatArray
 
     def coverage(self, name: str, *, of_procedure: bool = False) -> float:
-        """Per cent of the printed intervals that hold the truth; NaN where the metric is not."""
+        """Per cent of the printed intervals that contain the truth; NaN if the metric is absent."""
         if name not in self.metrics:
             return float("nan")
         at = self.metrics.index(name)
@@ -86,7 +87,7 @@ class Outcome:
         return float(np.nanmedian(self.intervals[:, at, 2] - self.intervals[:, at, 1]))
 
     def control(self, at: int) -> float:
-        """Per cent of a control's ROC-AUC intervals that hold the refit's truth."""
+        """Per cent of a control's ROC-AUC intervals that contain the refit's truth."""
         low, high = self.controls[:, at, 0], self.controls[:, at, 1]
         truth, given = self.truth[:, self.metrics.index("roc_auc")], np.isfinite(low)
         if not given.any():
@@ -107,15 +108,15 @@ def write_report(groups: dict[str, list[Outcome]], facts: str, folder: Path) -> 
 
 
 def text(groups: dict[str, list[Outcome]], facts: str) -> str:
-    """The whole page."""
+    """Text of coverage.md."""
     fixed, tuned = groups["fixed"], groups.get("tuned", [])
     size = len(fixed[0].truth)
     error = 100 * np.sqrt(0.05 * 0.95 / size)
     parts = [
-        "# Do the intervals cover?",
+        "# Coverage of the intervals",
         f"{facts}; nominal 95 %. One Monte-Carlo standard error is {error:.1f} points, so a cell "
-        f"that truly covers 95 % shows {95 - 1.96 * error:.0f}-{95 + 1.96 * error:.0f} % in 19 "
-        "cases of 20. Made by `python -m benchmarks.coverage.coverage`.",
+        f"with a true coverage of 95 % shows {95 - 1.96 * error:.0f}-{95 + 1.96 * error:.0f} % in "
+        "19 of 20 cases. Made with `python -m benchmarks.coverage.coverage`.",
         "![coverage of ROC-AUC by method](coverage.png)",
         _verdicts(fixed, tuned),
         _coverage_table("A", fixed),
@@ -129,7 +130,7 @@ def text(groups: dict[str, list[Outcome]], facts: str) -> str:
 
 
 def misses(target: str, outcomes: Sequence[Outcome]) -> list[tuple[str, str, float]]:
-    """(cell, metric, coverage) below the target's floor."""
+    """Cells and metrics whose coverage is below the target: (cell, metric, coverage)."""
     return [
         (one.cell, name, one.coverage(name, of_procedure=target == "B"))
         for one in outcomes
@@ -183,7 +184,10 @@ def _coverage_table(target: str, outcomes: list[Outcome], *, of_procedure: bool 
         ]
         for one in outcomes
     ]
-    note = "Bold is below target. *redrawn*: studies refused before each, a class had < 5 patients."
+    note = (
+        "Bold: below the target. *redrawn*: mean number of studies that were refused before each "
+        "study, because a class had < 5 patients."
+    )
     return f"## {TITLES[target]}\n\n{markdown(header, rows)}\n\n{note}"
 
 
@@ -199,7 +203,7 @@ def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> st
         ]
         for one in shown
     ]
-    note = "Coverage of the refit's ROC-AUC. Nothing repairs the leak of the last row."
+    note = "Coverage of the refit's ROC-AUC. No interval corrects the leak of the last row."
     return f"## Controls: methods that are wrong must fail\n\n{markdown(header, rows)}\n\n{note}"
 
 
@@ -218,8 +222,8 @@ def _failure_table(outcomes: list[Outcome]) -> str:
     ]
     header = ["setting", "metric", "refit covered %", "procedure covered %", "warned %"]
     note = (
-        "One unstable model decides by a learnt threshold; *warned* is how often the report says "
-        "that the folds' thresholds alone move the metric by more than patients do."
+        "One unstable model decides by a learnt threshold; *warned* is how often the report warns "
+        "that the folds' thresholds alone change the metric by more than patients do."
     )
     return f"## Known failure: an unstable model\n\n{note}\n\n{markdown(header, rows)}"
 
@@ -231,7 +235,7 @@ def _mark(value: float, floor: float) -> str:
 
 
 def draw(groups: dict[str, list[Outcome]], place: Path) -> None:
-    """Coverage of ROC-AUC by cell, one mark a method."""
+    """Draw the coverage of ROC-AUC by cell, with one marker per method."""
     import matplotlib as mpl
 
     mpl.use("Agg")

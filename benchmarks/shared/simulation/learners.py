@@ -1,4 +1,4 @@
-"""Models of the simulation, fitted for all folds at once."""
+"""Models of the simulation; each is fitted for all folds at once."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from scipy.special import expit
 from outerfold.storage.records import FloatArray, IntArray
 
 OUT = 1e6
-"""A penalty that takes a feature out of a model."""
+"""A penalty so large that it removes a feature from a model."""
 Predict = Callable[[FloatArray], FloatArray]
 
 
 def fit_logistic(
     x: FloatArray, positive: FloatArray, rows: FloatArray, penalty: FloatArray
 ) -> FloatArray:
-    """L2 logistic regressions by Newton's method.
+    """Fit logistic regressions with L2 penalties by Newton's method.
 
     Args:
-        x: (n, d); positive: (n,) 0 or 1.
-        rows: (fits, n) 1 where a fit may see the row; penalty: (fits, d) a coefficient.
+        x: (n, d) features.
+        positive: (n,) 0 or 1.
+        rows: (fits, n) 1 where a fit may see the row, else 0.
+        penalty: (fits, d) penalty of each coefficient.
 
     Returns:
-        (fits, d + 1) coefficients, the intercept last and all but free.
+        (fits, d + 1) coefficients; the intercept is last and has a penalty close to zero.
     """
     design = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     ridge = np.concatenate([penalty, np.full((len(rows), 1), 1e-4)], axis=1)
@@ -44,7 +46,10 @@ def fit_logistic(
 
 
 def logistic_probabilities(x: FloatArray, betas: FloatArray) -> FloatArray:
-    """(fits, n, classes) from (classes or 1, fits, d + 1): one against the rest, normalised."""
+    """Probabilities (fits, n, classes) from coefficients (classes or 1, fits, d + 1).
+
+    For several classes they are one against the rest, normalised to sum to one.
+    """
     p = expit(betas[..., :-1] @ x.T + betas[..., -1:])
     if len(betas) == 1:
         return np.stack([1 - p[0], p[0]], axis=-1)
@@ -54,7 +59,7 @@ def logistic_probabilities(x: FloatArray, betas: FloatArray) -> FloatArray:
 def fit_all_logistic(
     x: FloatArray, labels: IntArray, rows: FloatArray, penalty: FloatArray, classes: int
 ) -> FloatArray:
-    """(classes or 1, fits, d + 1) coefficients."""
+    """Fit coefficients (classes or 1, fits, d + 1), one against the rest; 1 for two classes."""
     shown = (1,) if classes == 2 else range(classes)
     return np.stack([fit_logistic(x, (labels == c) * 1.0, rows, penalty) for c in shown])
 
@@ -62,7 +67,7 @@ def fit_all_logistic(
 def fit_head(
     x: FloatArray, labels: IntArray, rows: FloatArray, classes: int, seed: int
 ) -> list[Predict]:
-    """Heads of 32 hidden units, 20 full-batch AdamW steps, all fits in one batched network."""
+    """Train heads of 32 hidden units in 20 full-batch AdamW steps, all fits in one batch."""
     import torch  # only this cell needs it
 
     torch.set_num_threads(1)
@@ -100,7 +105,7 @@ def fit_head(
 
 
 def fit_trees(x: FloatArray, labels: IntArray, rows: FloatArray, seed: int) -> list[Predict]:
-    """One tree a fit, leaves of five rows: the unstable model intervals are known to fail on."""
+    """Fit one tree per fit, with leaves of five rows: intervals are known to fail for it."""
     from sklearn.tree import DecisionTreeClassifier
 
     found = []

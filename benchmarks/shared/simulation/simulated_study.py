@@ -1,4 +1,4 @@
-"""One simulated study: folds, models, decisions, intervals, controls, the truth of its refit."""
+"""Simulated study: folds, models, decisions, intervals, controls, and the truth of its refit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from outerfold.storage.records import FloatArray, IntArray, Predictions
 FOLDS, INNER = 5, 4
 STRENGTHS = np.geomspace(0.03, 300, 10)
 KEPT = (2, 4, 6, 8, 10)
-"""Fifty configurations: ten penalties by five numbers of features kept."""
+"""Numbers of features kept; with ten penalties they make fifty configurations."""
 CONTROLS = (
     "image bootstrap",
     "mean +/- 1.96 sd/sqrt(5)",
@@ -40,14 +40,16 @@ CONTROLS = (
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What one study printed and what was true.
+    """Results of one study, and the truth.
 
     Attributes:
-        intervals: (metrics, 3) estimate, low, high; NaN where none was given.
-        truth: (metrics,) of the refit on all rows.
-        controls: (controls, 2) low, high of two-class ROC-AUC by worse methods, else NaN.
-        unstable: (metrics,) 1 where the report warns of unstable thresholds.
-        refused: draws before this one with too few patients of a class.
+        metrics: names of the metrics.
+        intervals: (metrics, 3) estimate, low, high; NaN where there is no interval.
+        truth: (metrics,) true performance of the refit on all rows.
+        controls: (controls, 2) low and high of two-class ROC-AUC by worse methods; NaN for
+            several classes.
+        unstable: (metrics,) 1 where the report warns of unstable thresholds, else 0.
+        refused: number of earlier draws with too few patients of a class.
     """
 
     metrics: tuple[str, ...]
@@ -60,7 +62,10 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class _Models:
-    """Out-of-fold probabilities (n, classes), thresholds (folds + 1,), the refit's truth."""
+    """Out-of-fold probabilities (n, classes), thresholds (folds + 1,) and the refit's truth.
+
+    The last threshold is that of the refit.
+    """
 
     probabilities: FloatArray
     thresholds: FloatArray
@@ -69,7 +74,7 @@ class _Models:
 
 
 def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
-    """One replicate; ``everyone`` is ``population(cell)``."""
+    """Simulate one replicate; ``everyone`` is ``population(cell)``."""
     rng = cell.rng(seed, replicate)
     cohort, refused = draw(cell, rng)
     fold = deal(cohort, cell, FOLDS, rng)
@@ -90,7 +95,10 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
 
 
 def deal(cohort: Cohort, cell: Cell, folds: int, rng: np.random.Generator) -> IntArray:
-    """Fold (n,) of each row: patients dealt round within their class; images if it shall leak."""
+    """Fold (n,) of each row.
+
+    Patients are distributed over the folds within their class; images are, if the cell leaks.
+    """
     unit = cohort.patients if cell.split == "patients" else np.arange(len(cohort.labels))
     names, at = np.unique(unit, return_inverse=True)
     worst = np.zeros(len(names), dtype=np.int64)
@@ -102,14 +110,14 @@ def deal(cohort: Cohort, cell: Cell, folds: int, rng: np.random.Generator) -> In
 
 
 def decide(probabilities: FloatArray, threshold: FloatArray | float) -> IntArray:
-    """Class (n,): by threshold of two classes, the largest probability of several."""
+    """Predicted class (n,): by the threshold for two classes, else the largest probability."""
     if probabilities.shape[1] > 2:
         return probabilities.argmax(axis=1)
     return (probabilities[:, 1] >= threshold).astype(np.int64)
 
 
 def youden(labels: IntArray, scores: FloatArray) -> float:
-    """Threshold of the largest sensitivity + specificity, halfway to the next lower score."""
+    """Threshold with the largest sensitivity + specificity, halfway to the next lower score."""
     order = np.argsort(-scores)
     ranked, up = scores[order], labels[order] == 1
     gain = np.cumsum(up) / max(up.sum(), 1) - np.cumsum(~up) / max((~up).sum(), 1)
@@ -163,7 +171,7 @@ def _logistic(
 
 
 def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> tuple[FloatArray, float]:
-    """Penalty and threshold from inner folds alone."""
+    """Choose penalty and threshold from the inner folds alone."""
     seen = (inner != np.arange(INNER)[:, None]) * 1.0
     at = np.arange(len(inner))
     if cell.learner != "logistic":
@@ -211,7 +219,7 @@ def _predictions(
 
 
 def _printed(cell: Cell, predictions: Predictions) -> dict[str, ConfidenceInterval]:
-    """What the report prints, and precision and F1 of the last class; a leak is let through."""
+    """Intervals of the report, and of precision and F1 of the last class; a leak is accepted."""
     rows = code_rows(predictions, grouped=cell.split == "patients")
     tuned, last = cell.choice != "nothing", cell.classes - 1
     found = {}
@@ -237,7 +245,7 @@ def _truth(models: _Models) -> dict[str, float]:
 
 
 def _controls(predictions: Predictions, patients: IntArray, rng: np.random.Generator) -> FloatArray:
-    """Two-class ROC-AUC by methods that are not printed, or not as confidence intervals."""
+    """Intervals (controls, 2) of two-class ROC-AUC by methods that the report does not use."""
     if len(predictions.classes) > 2:
         return np.full((len(CONTROLS), 2), np.nan)
     up, p = predictions.labels == 1, predictions.probabilities[:, 1]
@@ -260,7 +268,7 @@ def _controls(predictions: Predictions, patients: IntArray, rng: np.random.Gener
 def _bootstrap(
     up: IntArray, scores: FloatArray, unit: IntArray, rng: np.random.Generator
 ) -> FloatArray:
-    """Percentile interval of pooled predictions when ``unit`` (n,) is what is drawn."""
+    """Percentile interval of pooled predictions if the units (n,) are drawn at random."""
     units = int(unit.max()) + 1
     drawn = rng.multinomial(units, np.full(units, 1 / units), 200)[:, unit]
     return np.nanpercentile(weighted_auc(up, scores, drawn * 1.0), [2.5, 97.5])

@@ -1,1 +1,1 @@
-"""The other side of the speed comparison, and its page."""
+"""Study of the speed comparison with other libraries, costs of a trial, and their page."""

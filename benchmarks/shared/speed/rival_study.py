@@ -1,4 +1,4 @@
-"""The nested study as a user would write it today: OptunaSearchCV over a skorch network."""
+"""Nested study as a user would write it with other libraries: OptunaSearchCV over skorch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = {
     "batch_size": "net__batch_size",
     "label_smoothing": "net__criterion__label_smoothing",
 }
-"""What outerfold calls a hyper-parameter, and what the search calls it here."""
+"""Name of each hyper-parameter in outerfold, and its name in this search."""
 
 
 def rival_study(
@@ -39,8 +39,8 @@ def rival_study(
     """Search, refit and score each outer fold, one after the other.
 
     Args:
-        inputs: (n, width) the same ready-made embeddings.
-        folds: the very splits of the other study; its inner folds keep patients whole.
+        inputs: (n, width) the same embeddings as in outerfold's study.
+        folds: the same splits as in outerfold's study; their inner folds keep patients together.
 
     Returns:
         ``wall`` and ``cpu`` seconds, ``trials``, ``scores`` (of each outer fold), ``inner`` (the
@@ -68,7 +68,7 @@ def rival_study(
 def seconds_a_trial(
     data: Dataset, inputs: FloatArray, folds: list[OuterFold], config: StudyConfig, ranges: Ranges
 ) -> float:
-    """CPU seconds of a trial of the same search, without its refit."""
+    """CPU seconds per trial of the same search, without its refit."""
     before = time.process_time()
     for fold in folds:
         _searched(data, inputs, fold, config, ranges, refit=False)
@@ -76,7 +76,7 @@ def seconds_a_trial(
 
 
 def quicker_threads(width: int, rows: int = 512) -> int:
-    """One thread or two: which trains a network of this width sooner, here and now."""
+    """Number of threads, one or two, that trains a network of this width faster here."""
     seconds = {}
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(rows, width)).astype(np.float32)
@@ -91,7 +91,7 @@ def quicker_threads(width: int, rows: int = 512) -> int:
 
 
 def network(width: int, classes: int, *, epochs: int) -> NeuralNetClassifier:
-    """The classifier of the pipeline; Adam and one cosine descent, as outerfold's."""
+    """Classifier of the pipeline, with Adam and one cosine schedule as in outerfold."""
     return NeuralNetClassifier(
         Mlp,
         module__width=width,
@@ -141,7 +141,7 @@ def _searched(
 
 
 def inner_fold_of(fold: OuterFold) -> IntArray:
-    """(training rows,) the inner fold that each validates in, in the order of ``fold.train``."""
+    """Inner fold (training rows,) in which each row validates, in the order of ``fold.train``."""
     of = {name: k for k, inner in enumerate(fold.inner) for name in inner.val}
     return np.array([of[name] for name in fold.train])
 

@@ -1,4 +1,4 @@
-"""What a trial costs beside the bare optimiser steps in it, and the machine's own matrix rate."""
+"""Cost of a trial compared with its bare optimiser steps, and the machine's matrix rate."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from outerfold.pipelines.training.heads import StackedTraining
 from outerfold.storage.images.read import read_image
 
 REPEATS = 3
-"""Of each measurement; the quickest counts, since other work on the machine only adds."""
+"""Repeats of each measurement; the fastest counts, since other work only adds time."""
 LAYERS = (256, 128)
 """Widths of the hidden layers."""
 
 
 class Mlp(nn.Module):
-    """The layers of the dbt task, as torch has them."""
+    """The layers of the dbt task as torch's own modules."""
 
     def __init__(self, width: int, classes: int, dropout: float = 0.3) -> None:
         super().__init__()
@@ -52,10 +52,11 @@ class Cost:
     """CPU seconds of the steps of one trial, and the arithmetic of their matrix products.
 
     Attributes:
-        training: the trial as outerfold trains it, with validation.
-        bare, plain: its steps on batches that lie ready, by the code of the trial, and in torch's
-            own layers.
-        step_flops, trial_flops: of the steps, and with the validation.
+        training: seconds of the trial as outerfold trains it, with validation.
+        bare, plain: seconds of its steps on prepared batches, by the code of the trial and with
+            torch's own layers.
+        step_flops, trial_flops: floating-point operations of the steps, and of the steps with the
+            validation.
     """
 
     batch_size: int
@@ -67,14 +68,14 @@ class Cost:
 
 
 def matrix_rate(side: int = 1024, products: int = 10) -> float:
-    """FLOP a second of a large fp32 product, one thread."""
+    """Floating-point operations per second of a large fp32 matrix product."""
     a, b = torch.randn(side, side), torch.randn(side, side)
     best = min(_cpu(lambda: [a @ b for _ in range(products)]) for _ in range(REPEATS))
     return 2 * side**3 * products / best
 
 
 def trial_cost(rows: TrainingRows, batch_size: int, epochs: int) -> Cost:
-    """Of one configuration of the dbt task."""
+    """Measure the cost of a trial of one configuration of the dbt task."""
     pipeline = DbtPipeline(
         learning_rate=1e-3,
         dropout=0.3,
@@ -102,14 +103,17 @@ def trial_cost(rows: TrainingRows, batch_size: int, epochs: int) -> Cost:
 
 
 def _flops_a_row(width: int, logits: int, *, backward: bool) -> float:
-    """Of the matrix products alone; training has two more of each, but one of the first."""
+    """Operations per row of the matrix products alone.
+
+    Training has two more products per layer, but only one more in the first layer.
+    """
     sizes = [width, *LAYERS, logits]
     products = [2.0 * a * b for a, b in pairwise(sizes)]
     return 3 * sum(products) - products[0] if backward else sum(products)
 
 
 def _kept(batches: Sequence[Batch]) -> list[BatchRun]:
-    """Each fold's batches, without the rows that only pad."""
+    """Batches of each fold, without padding rows."""
     runs = []
     for k in range(len(batches[0].images)):
         masks = [batch.mask[k, :, 0].bool() for batch in batches]
@@ -152,7 +156,7 @@ def _plain_steps(kept: Sequence[BatchRun], epochs: int) -> float:
 
 
 def seconds_an_image(paths: Sequence[str], encoder: Encoder, batch: int = 16) -> float:
-    """CPU seconds to decode, flip, frame and encode one image, as a naive loop does every time."""
+    """CPU seconds to decode, flip, frame and encode one image, as in a loop without a cache."""
 
     def run() -> None:
         for at in range(0, len(paths), batch):

@@ -1,4 +1,4 @@
-"""The section *Throughput* of RESULTS.md."""
+"""Section *Throughput* of RESULTS.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KNOWN = ("python", "numpy", "scikit-learn", "optuna", "torch")
 
 
 def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
-    """All tables; the first of ``found`` holds the costs besides."""
+    """Text of the section with all tables; only the first of ``found`` has the costs."""
     known = versions()
     seeds = " ".join(str(seed) for seed in options["seeds"])
     size = " ".join(f"--{name.replace('_', '-')} {options[name]}" for name in SIZES)
@@ -34,51 +34,56 @@ def section(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
 
 
 def aims(found: Sequence[Mapping[str, Any]]) -> str:
-    """What was aimed at beside what was found."""
+    """Table of the targets and the results."""
     apart, wall = _apart(found).mean(), _ratio(found, "wall")
     quicker, each = _quicker(found[0]), _each(found[0])
     loop = (_anew(found[0]) + each) / each
     outside = _outside(found[0], "cpu")
     shares = [
         (
-            f"a step's share of the matrix rate at least half, batches of {one['batch_size']}",
+            f"a step reaches at least half of the matrix rate, batches of {one['batch_size']}",
             one["step_flops"] / one["bare"] / found[0]["rate"],
             0.5,
         )
         for one in found[0]["costs"]
     ] + [
         (
-            f"a trial's at least 40 %, batches of {one['batch_size']}",
+            f"a trial reaches at least 40 % of the matrix rate, batches of {one['batch_size']}",
             one["trial_flops"] / one["training"] / found[0]["rate"],
             0.4,
         )
         for one in found[0]["costs"]
     ]
     rows = [
-        ["the skorch study's wall clock over outerfold's at least 10", f"{wall:.1f}", wall >= 10],
+        [
+            "wall-clock time of the skorch study at least 10 times that of outerfold",
+            f"{wall:.1f}",
+            wall >= 10,
+        ],
         ["outer ROC-AUC not lower by more than 0.01", f"{apart:+.3f}", apart >= -0.01],
         [
-            "a trial of one configuration, pruning off, one thread: a third of skorch's CPU time",
+            "a trial of one configuration, pruning off, one thread: at most a third of skorch's "
+            "CPU time",
             f"1 / {quicker:.1f}",
             quicker >= 3,
         ],
         [
-            "at least 50 times the image loop, from the second trial on (extrapolated)",
+            "at least 50 times as fast as the image loop, from the second trial on (extrapolated)",
             f"{loop:.0f}",
             loop >= 50,
         ],
         ["study, storage and scheduling under 5 % of a trial", f"{outside:.1%}", outside < 0.05],
         *([text, f"{share:.0%}", share >= least] for text, share, least in shares),
     ]
-    told = [[text, value, "met" if met else "**missed**"] for text, value, met in rows]
-    return "\n\n".join(["### Against what was aimed at", markdown(["aim", "found", ""], told)])
+    cells = [[text, value, "met" if met else "**missed**"] for text, value, met in rows]
+    return "\n\n".join(["### Targets", markdown(["target", "result", ""], cells)])
 
 
 def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
-    """The nested study by both."""
+    """Part on the nested study by both programs."""
     own, rival = ([one[name] for one in found] for name in ("own", "rival"))
     apart = _apart(found)
-    error = " (one seed: no error can be told)"
+    error = " (one seed, so there is no standard error)"
     if len(apart) > 1:
         error = f" (standard error over seeds {apart.std(ddof=1) / len(apart) ** 0.5:.4f})"
     rows = [_study("outerfold", own), _study("OptunaSearchCV + skorch", rival)]
@@ -91,19 +96,20 @@ def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
             "### The same nested study",
             f"BUS-BRA pathology, {found[0]['images']} images of {found[0]['patients']} patients "
             f"drawn for each seed; {options['outer_folds']} outer and {options['inner_folds']} "
-            f"inner folds, {options['trials']} trials a study, at most {options['epochs']} epochs; "
-            "learning rate, dropout, weight decay, batch size (32, 64, 128) and label smoothing "
-            f"searched. outerfold: {found[0]['workers']} workers, whose start is counted, pruner "
-            f"`halving` ({epochs:.1f} epochs a trial), five networks refitted and averaged, as is "
-            "its default. skorch: "
-            f"{_threads(found)}, whichever was quicker, no pruning, as is its default. The first "
-            "ten trials of both samplers are random, and differ.",
+            f"inner folds, {options['trials']} trials per study, at most {options['epochs']} "
+            "epochs. The search covers learning rate, dropout, weight decay, batch size (32, 64, "
+            f"128) and label smoothing. outerfold: {found[0]['workers']} workers (their start is "
+            f"counted), pruner `halving` ({epochs:.1f} epochs per trial), five networks refitted "
+            "and averaged, which is its default. skorch: "
+            f"{_threads(found)}, the faster of one and two, and no pruning, which is its default. "
+            "The first ten trials of both samplers are random, and differ.",
             markdown(head, rows),
-            f"outerfold's outer ROC-AUC minus the other's: {apart.mean():+.4f}{error}. Of its CPU "
-            f"time {np.mean([one['cpu'] - one['worked'] for one in own]):.0f} s are the start of "
-            "the workers, replays and refits, which more trials do not add to. By seed: "
+            f"Outer ROC-AUC of outerfold minus that of skorch: {apart.mean():+.4f}{error}. Of "
+            f"outerfold's CPU time, {np.mean([one['cpu'] - one['worked'] for one in own]):.0f} s "
+            "are the start of the workers, replays and refits; more trials do not add to these. "
+            "By seed, outerfold and skorch: "
             + "; ".join(
-                f"{o['wall']:.0f} s against {r['wall']:.0f} s, {np.mean(o['scores']):.4f} against "
+                f"{o['wall']:.0f} s and {r['wall']:.0f} s, {np.mean(o['scores']):.4f} and "
                 f"{np.mean(r['scores']):.4f}"
                 for o, r in zip(own, rival, strict=True)
             )
@@ -113,11 +119,11 @@ def studies(found: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> s
 
 
 def trials(found: Sequence[Mapping[str, Any]]) -> str:
-    """A trial by both: of one configuration to its last epoch, and as the searches had them."""
+    """Part on a trial by both programs: of one configuration, and as in the searches."""
     first = found[0]
     rows = [
         [
-            f"of one configuration to its last epoch, batches of {one['batch_size']}, one thread",
+            f"one configuration to its last epoch, batches of {one['batch_size']}, one thread",
             f"{one['rival']:.2f}",
             f"{one['own']:.2f}",
             f"{one['rival'] / one['own']:.1f}",
@@ -130,7 +136,7 @@ def trials(found: Sequence[Mapping[str, Any]]) -> str:
     )
     rows.append(
         [
-            "of the searches, outerfold's with pruning",
+            "trials of the searches, in outerfold with pruning",
             f"{rival.mean():.2f}",
             f"{own.mean():.2f}",
             f"{np.mean(rival / own):.1f}",
@@ -138,11 +144,11 @@ def trials(found: Sequence[Mapping[str, Any]]) -> str:
     )
     outside = [
         [
-            "of a trial's CPU time outside training (Optuna, journal, scores, once a study: rows)",
+            "of a trial's CPU time outside training (Optuna, journal, scores; rows once per study)",
             f"{_outside(first, 'cpu'):.1%}",
         ],
         [
-            "of its wall time outside training (the same, and the disk)",
+            "of its wall time outside training (the same and the disk)",
             f"{_outside(first, 'wall'):.1%}",
         ],
         [
@@ -153,43 +159,51 @@ def trials(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(
         [
             "### A trial",
-            markdown(["CPU s a trial", "skorch", "outerfold", "ratio"], rows),
-            "In a search the batch size is drawn, the two samplers settle on different ones, and "
-            "skorch's threads wait for each other; the first rows are free of that. The matrix "
-            "products of such a trial alone, at the machine's matrix rate, would take "
-            f"{first['costs'][0]['trial_flops'] / first['rate']:.2f} s. Of outerfold's trials "
-            "without pruning:",
+            markdown(["CPU s per trial", "skorch", "outerfold", "ratio"], rows),
+            "In a search the batch size is drawn, the two samplers prefer different batch sizes, "
+            "and skorch's threads wait for each other; the first rows do not have these effects. "
+            "The matrix products of such a trial alone would take "
+            f"{first['costs'][0]['trial_flops'] / first['rate']:.2f} s at the machine's matrix "
+            "rate. Shares for outerfold's trials without pruning:",
             markdown(["share", ""], outside),
         ]
     )
 
 
 def image_loop(costs: Mapping[str, Any]) -> str:
-    """Images encoded anew against the cache."""
+    """Part on encoding the images again, compared with the cache."""
     trial = _each(costs)
     once, anew = costs["image_seconds"] * costs["train_images"], _anew(costs)
     epochs = anew * costs["epochs"]
     rows = [
         ["cached, from the second trial on", f"{trial:.2f}", ""],
         ["cached, the first trial, which encodes", f"{once + trial:.0f}", ""],
-        ["anew in every fold and trial", f"{anew + trial:.0f}", f"{(anew + trial) / trial:.0f}"],
-        ["anew in every epoch besides", f"{epochs + trial:.0f}", f"{(epochs + trial) / trial:.0f}"],
+        [
+            "encoded again in every fold and trial",
+            f"{anew + trial:.0f}",
+            f"{(anew + trial) / trial:.0f}",
+        ],
+        [
+            "encoded again in every fold, trial and epoch",
+            f"{epochs + trial:.0f}",
+            f"{(epochs + trial) / trial:.0f}",
+        ],
     ]
     return "\n\n".join(
         [
             "### The image loop",
             f"An image takes {1000 * costs['image_seconds']:.0f} ms of CPU to decode, flip, frame "
-            f"and encode (EfficientNet-Lite0), measured on {costs['encoded']} images in batches of "
-            f"16 and **extrapolated** to the {costs['train_images']} training images of an outer "
-            f"fold in {costs['inner_folds']} inner folds, each of which reads all of them, to fit "
-            "or to validate; training is added to each.",
-            markdown(["", "CPU s a trial", "against the cache"], rows),
+            f"and encode (EfficientNet-Lite0). This was measured on {costs['encoded']} images in "
+            f"batches of 16 and **extrapolated** to the {costs['train_images']} training images of "
+            f"an outer fold in {costs['inner_folds']} inner folds; each of these reads all images, "
+            "to fit or to validate. The time of training is added to each row.",
+            markdown(["", "CPU s per trial", "times the cached trial"], rows),
         ]
     )
 
 
 def steps(costs: Mapping[str, Any]) -> str:
-    """A trial beside its bare optimiser steps and the machine's matrix rate."""
+    """Part on a trial compared with its bare optimiser steps and with the matrix rate."""
     rate, rows = costs["rate"], []
     for one in costs["costs"]:
         rows.append(
@@ -216,37 +230,36 @@ def steps(costs: Mapping[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            "### A trial beside its bare steps",
-            "The same optimiser steps (all inner folds and epochs, no pruning) on batches that lie "
-            "ready in memory, without order, gathering, validation, scores or Optuna: by the code "
-            "of the trial, or in torch's own layers and fused Adam. The matrix rate "
-            f"is that of a 1024 x 1024 fp32 product on one thread in the same call, "
-            f"{rate / 1e9:.0f} "
-            "GFLOP/s; counted are the matrix products of rows that are no padding. The quickest of "
-            "three is taken of each.",
+            "### A trial compared with its bare steps",
+            "Bare steps are the same optimiser steps (all inner folds and epochs, no pruning) on "
+            "batches that are already in memory, without ordering or gathering rows, validation, "
+            "scores or Optuna: by the code of the trial, or with torch's own layers and fused "
+            "Adam. The matrix rate is that of a 1024 x 1024 fp32 product on one thread in the same "
+            f"call, {rate / 1e9:.0f} GFLOP/s; only matrix products of rows without padding are "
+            "counted. Each time is the fastest of three.",
             markdown(head, rows),
         ]
     )
 
 
 def _ratio(found: Sequence[Mapping[str, Any]], key: str) -> float:
-    """The other study's ``wall`` or ``cpu`` seconds over outerfold's, mean over seeds."""
+    """Ratio of skorch's ``wall`` or ``cpu`` seconds to outerfold's, a mean over seeds."""
     return float(np.mean([one["rival"][key] / one["own"][key] for one in found]))
 
 
 def _apart(found: Sequence[Mapping[str, Any]]) -> FloatArray:
-    """(seeds,) outerfold's outer ROC-AUC minus the other's."""
+    """Outer ROC-AUC of outerfold minus that of skorch (seeds,)."""
     means = ([np.mean(one[key]["scores"]) for one in found] for key in ("own", "rival"))
     return np.subtract(*means)
 
 
 def _each(costs: Mapping[str, Any]) -> float:
-    """CPU seconds of outerfold's trial without pruning, as its sampler draws them."""
+    """CPU seconds of an outerfold trial without pruning, with drawn configurations."""
     return float(costs["each"]["cpu"] / costs["each"]["trials"])
 
 
 def _quicker(costs: Mapping[str, Any]) -> float:
-    """The other's CPU seconds of a trial over outerfold's, mean over batch sizes."""
+    """Ratio of skorch's CPU seconds per trial to outerfold's, a mean over batch sizes."""
     return float(np.mean([one["rival"] / one["own"] for one in costs["alike"]]))
 
 
@@ -257,7 +270,7 @@ def _outside(costs: Mapping[str, Any], key: str) -> float:
 
 
 def _anew(costs: Mapping[str, Any]) -> float:
-    """CPU seconds of encoding the images anew in every inner fold."""
+    """CPU seconds of encoding the images again in every inner fold of a trial."""
     return float(costs["image_seconds"] * costs["train_images"] * costs["inner_folds"])
 
 

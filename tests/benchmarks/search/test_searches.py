@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.search.searches import searched, table
+from benchmarks.search.searches import run_search, table
 from benchmarks.shared.small_studies import Pool, small_config
 from tests.factories import make_rows
 
@@ -24,8 +24,8 @@ def pool() -> Pool:
 
 
 def test_trials_that_see_no_other_are_never_pruned(pool: Pool, tmp_path: Path) -> None:
-    all_at_once = searched(tmp_path / "four", pool, replace(CONFIG, in_flight=CONFIG.trials))
-    one_at_a_time = searched(tmp_path / "one", pool, CONFIG)
+    all_at_once = run_search(tmp_path / "four", pool, replace(CONFIG, in_flight=CONFIG.trials))
+    one_at_a_time = run_search(tmp_path / "one", pool, CONFIG)
     trials = CONFIG.outer_folds * CONFIG.trials
     assert all_at_once["complete"].tolist() == [trials]
     assert all_at_once["epochs"].tolist() == [trials * CONFIG.epochs]

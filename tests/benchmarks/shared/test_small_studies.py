@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import null_runs, real_coverage
-from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, gathered, run_chunks
+from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks
 from benchmarks.shared.small_studies import (
     Pool,
     Setting,
-    drawn,
+    draw_patients,
     shuffled_by_patient,
     small_config,
     studies,
@@ -61,7 +61,7 @@ def chunk(folder: Path, first: int = 0, count: int = 1) -> Chunk:
 def test_a_study_is_run_to_its_report_and_its_model_tried_on_the_other_patients(
     pool: Pool, tmp_path: Path
 ) -> None:
-    found = studies(pool, drawn, chunk(tmp_path))
+    found = studies(pool, draw_patients, chunk(tmp_path))
     estimate, low, high = found["intervals"][0].T
     assert found["intervals"].shape == (1, len(METRICS), 3)
     assert np.all((low <= estimate) & (estimate <= high))
@@ -81,7 +81,7 @@ def test_a_study_of_noise_ships_nothing_and_depends_on_its_number_alone(
 
 
 def test_a_draw_parts_patients_and_loses_no_row(pool: Pool) -> None:
-    mine, others = drawn(pool.data, 30, seed=1)
+    mine, others = draw_patients(pool.data, 30, seed=1)
     assert len(set(mine.patients.tolist())) == 30
     assert not set(mine.patients.tolist()) & set(others.patients.tolist())
     assert sorted([*mine.ids, *others.ids]) == sorted(pool.data.ids)
@@ -116,7 +116,7 @@ def test_finished_chunks_are_not_run_again(tmp_path: Path) -> None:
     run_chunks(chunks[:2], _numbers, workers=1)
     np.savez(chunks[0].context, number=np.array([7, 7]))
     run_chunks(chunks, _numbers, workers=1)
-    assert gathered(chunks)["number"].tolist() == [7, 7, 2, 3, 4]
+    assert join_chunks(chunks)["number"].tolist() == [7, 7, 2, 3, 4]
 
 
 def test_the_pages_count_which_intervals_hold_the_truth() -> None:
@@ -124,7 +124,7 @@ def test_the_pages_count_which_intervals_hold_the_truth() -> None:
         estimates=[0.5, 0.6, 0.7, 0.4], half=0.15, truths=[0.5, 0.5, 0.5, 0.2], noise=0.0
     )
     null = null_runs.page([(SETTING, arrays)], seed=0)
-    assert "| 95 % intervals of ROC-AUC that hold 0.5 | 3 of 4 |" in null
+    assert "| 95 % intervals of ROC-AUC that contain 0.5 | 3 of 4 |" in null
     assert "| wholly above 0.5 / wholly below | 1 / 0 |" in null
     real = real_coverage.page([(SETTING, arrays)], seed=0)
     assert "| ROC-AUC | 2 of 4 | 2 of 4 | 2 of 4 | 2 / 0 |" in real

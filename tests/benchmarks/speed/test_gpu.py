@@ -91,7 +91,7 @@ def test_without_a_gpu_it_says_in_one_sentence_that_it_was_not_run(
 ) -> None:
     assert gpu.main([]) == 2
     assert capsys.readouterr().err == (
-        "benchmarks.speed.gpu was not run: PyTorch finds no CUDA device here.\n"
+        "benchmarks.speed.gpu was not run: PyTorch found no CUDA device.\n"
     )
 
 
@@ -103,6 +103,6 @@ def test_a_trial_on_a_cpu_runs_all_its_code_and_keeps_no_number(
     words = ["--device", "cpu", "--images", "12", "--trials", "1", "--task", "multimodal"]
     assert gpu.main(words) == 0
     said = capsys.readouterr().out
-    assert said.startswith("TRIED ON A CPU AT A SMALL SIZE: no result.")
+    assert said.startswith("TEST ON A CPU AT A SMALL SIZE: these numbers are no result.")
     assert "| multimodal | timm:efficientnet_b0 | 12 |" in said
     assert gpu.RESULTS.read_text() == before
