@@ -49,11 +49,12 @@ def ap_without(
     by = np.lexsort((tie, patient[order]))  # rows of a patient together, best rank first
     who, rank, up = patient[order][by], tie[by], positive[order][by]
     first = np.searchsorted(who, np.arange(patients))
-    a = np.arange(len(by)) - first[who] + 1
-    t: IntArray = np.cumsum(up) - (np.cumsum(up) - up)[first][who]
+    a = np.arange(len(by)) - first[who] + 1  # images of the patient down to and with this one
+    t: IntArray = np.cumsum(up) - (np.cumsum(up) - up)[first][who]  # positives among them
     stretch = _stretches(who, rank, len(above))
     total = np.bincount(who, _sum_stretches(stretch, a, t, hits, above, caught), patients)
     best = _prefix_sum(hits * caught, above)[rank[first]]  # above the patient's best image
+    # The sums so far also count the patient's own positives, which must not count.
     own = np.bincount(who, _own_terms(who, rank, up, a, t, above, caught), patients)
     left = _ratio(total + best - own, caught[-1] - np.bincount(who, up, patients))
     return float(_ratio(np.sum(hits * caught / above), caught[-1])), left

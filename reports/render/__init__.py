@@ -1,1 +1,1 @@
-"""Blocks to DOCX, HTML and pictures."""
+"""Conversion of blocks to DOCX, HTML and pictures."""

@@ -22,7 +22,7 @@ from outerfold.reports.results.predictions import (
 from outerfold.reports.wording import Json
 from outerfold.storage.records import DataError, Predictions, Run
 
-ONE_IMAGE = "each patient has one image, so that images and patients are the same rows"
+ONE_IMAGE = "each patient has one image, so images and patients are the same rows"
 
 
 def leading_level(protocol: Mapping[str, object]) -> Level:
