@@ -53,6 +53,10 @@ def roc_auc(positive: BoolArray, scores: FloatArray) -> float:
     Args:
         positive: (n,) True for rows of the positive class.
         scores: (n,) higher for rows that are more likely positive.
+
+    Example:
+        >>> roc_auc(np.array([True, False, True]), np.array([0.9, 0.5, 0.5]))
+        0.75
     """
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     pairs = above.size * below.size
@@ -69,6 +73,10 @@ def average_precision(positive: BoolArray, scores: FloatArray) -> float:
     Args:
         positive: (n,) True for rows of the positive class.
         scores: (n,) higher for rows that are more likely positive.
+
+    Example:
+        >>> average_precision(np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1]))
+        0.8333333333333333
     """
     if not positive.any():
         return float("nan")
@@ -188,7 +196,12 @@ def ece(labels: IntArray, probabilities: FloatArray) -> float:
 
 
 def brier(labels: IntArray, probabilities: FloatArray) -> float:
-    """Brier score: mean of ``squared_errors``, 0 is best; NaN without rows."""
+    """Brier score: mean of ``squared_errors``, 0 is best; NaN without rows.
+
+    Example:
+        >>> brier(np.array([0, 1]), np.array([[1.0, 0.0], [0.5, 0.5]]))
+        0.125
+    """
     return float(squared_errors(labels, probabilities).mean()) if len(labels) else float("nan")
 
 

@@ -27,6 +27,12 @@ class Range:
     """Range of numbers from ``low`` to ``high``, both included.
 
     ``log`` draws on a logarithmic scale; a ``step`` allows only ``low``, ``low + step`` and so on.
+
+    Example:
+        >>> import optuna
+        >>> trial = optuna.trial.FixedTrial({"dropout": 0.25})
+        >>> Range(0.1, 0.6).draw(trial, "dropout")
+        0.25
     """
 
     low: float

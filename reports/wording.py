@@ -96,7 +96,12 @@ def class_metric_name(metric: str) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    """Number with fixed decimals and a true minus sign; it is never a negative zero."""
+    """Number with fixed decimals and a true minus sign; it is never a negative zero.
+
+    Example:
+        >>> number(-0.041)
+        '−0.04'
+    """
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
@@ -142,7 +147,12 @@ def sentence_estimate(entry: Json) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Count with its noun, such as ``1 patient`` or ``12,345 images``."""
+    """Count with its noun, such as ``1 patient`` or ``12,345 images``.
+
+    Example:
+        >>> plural(12345, "image"), plural(2, "class")
+        ('12,345 images', '2 classes')
+    """
     return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 

@@ -22,6 +22,10 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
         what: kind of thing, such as ``key`` or ``encoder``.
         name: the unknown name.
         known: valid names; all are listed where none resembles ``name``.
+
+    Example:
+        >>> unknown("key", "trails", ["trials", "epochs"])
+        "unknown key 'trails'; did you mean 'trials'?"
     """
     names = list(known)
     near = get_close_matches(name, names, 1)

@@ -6,5 +6,10 @@ import re
 
 
 def normalise(name: str) -> str:
-    """Column name for comparison: lower case, each run of other characters replaced by ``_``."""
+    """Column name for comparison: lower case, each run of other characters replaced by ``_``.
+
+    Example:
+        >>> normalise(" Patient-ID ")
+        'patient_id'
+    """
     return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")

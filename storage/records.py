@@ -46,6 +46,12 @@ class Features:
 
     Raises:
         DataError: the shapes do not fit, or an id occurs twice.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = Features(np.array(["a", "b"]), np.array(["/a.png", "/b.png"]), np.zeros((2, 0)))
+        >>> rows.select(["b"]).images.tolist()
+        ['/b.png']
     """
 
     ids: StrArray
@@ -181,6 +187,13 @@ class Fold:
 
     Raises:
         LeakError: a row or a patient is in both.
+
+    Example:
+        >>> one = frozenset({"P1"})
+        >>> Fold("k", ("a", "b"), ("c",), one, one)
+        Traceback (most recent call last):
+            ...
+        outerfold.storage.errors.LeakError: k: patients ['P1'] are in both fit and val (1 in all)
     """
 
     name: str

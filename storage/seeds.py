@@ -9,6 +9,12 @@ def derive(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed that depends only on ``seed`` and on ``names``, which name its use.
 
     The hash gives unrelated seeds to similar uses (trial 7 and trial 8); a sum would not.
+
+    Example:
+        >>> derive(0, "outer-0", "refit") == derive(0, "outer-0", "refit")
+        True
+        >>> derive(0, "outer-0", "refit") == derive(0, "outer-1", "refit")
+        False
     """
     text = "/".join([str(seed), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

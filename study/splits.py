@@ -70,6 +70,19 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
     Raises:
         DataError: a class has too few patients; the message names the class and numbers of folds
             that would work.
+
+    Example:
+        >>> from outerfold.storage.records import Features
+        >>> ids = np.array([f"{row:02}" for row in range(48)])
+        >>> patients = np.array([f"P{row // 2:02}" for row in range(48)])  # two images a patient
+        >>> rows = Features(ids, ids, np.zeros((48, 0)))
+        >>> labels = np.arange(48) // 2 % 2
+        >>> data = Dataset(rows, labels, patients, ("benign", "malignant"), "fingerprint")
+        >>> folds = split(data, outer_folds=3, inner_folds=2, repeats=1, seed=0)
+        >>> [(len(fold.train), len(fold.test)) for fold in folds.outer]
+        [(32, 16), (32, 16), (32, 16)]
+        >>> folds.outer[0].train_patients & folds.outer[0].test_patients
+        frozenset()
     """
     _require_enough_patients(data, outer_folds, inner_folds)
     attempts: dict[str, int] = {}

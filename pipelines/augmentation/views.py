@@ -47,6 +47,10 @@ def view_number(strength: str, nth: int) -> int:
     """Return the number, from 1, of the ``nth`` view (from 1) of a strength.
 
     The strengths alternate, so that a view keeps its number whatever the count of views.
+
+    Example:
+        >>> [view_number(strength, nth) for nth in (1, 2) for strength in ("light", "strong")]
+        [1, 2, 3, 4]
     """
     return (nth - 1) * len(STRENGTHS) + STRENGTHS.index(strength) + 1
 

@@ -42,6 +42,11 @@ class Decision:
             for it; None for several classes, where the largest probability decides.
         shift: with two classes, addend to the log-odds of the second class after that division; 0
             with several classes.
+
+    Example:
+        >>> rule = Decision(temperature=1.0, threshold=0.4)
+        >>> rule.decide(np.array([[0.7, 0.3], [0.6, 0.4]])).tolist()
+        [0, 1]
     """
 
     temperature: float

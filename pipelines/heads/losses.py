@@ -84,6 +84,10 @@ def effective_number_alpha(counts: FloatArray, beta: float) -> FloatArray:
         beta: in [0, 1); 0 gives equal weights, a value near 1 weights by inverse frequency.
 
     Reference: Cui et al. (2019), Class-Balanced Loss Based on Effective Number of Samples.
+
+    Example:
+        >>> effective_number_alpha(np.array([10.0, 90.0]), 0.99).round(2).tolist()
+        [1.72, 0.28]
     """
     present = counts > 0
     weight = np.zeros_like(counts)

@@ -80,6 +80,12 @@ def resample(sampler: str, inputs: Float32, labels: IntArray, *, seed: int) -> R
     synthetic row contains data of a validation patient. A class with too few rows for all
     neighbours uses as many as it has. If a class has one row, rows are repeated instead of
     interpolated. ``note`` reports both cases.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 1])
+        >>> inputs = np.zeros((4, 2), dtype=np.float32)
+        >>> resample("over", inputs, labels, seed=0).seen(2).tolist()
+        [3.0, 3.0]
     """
     every = np.arange(len(labels), dtype=np.int64)
     nothing = inputs[:0]

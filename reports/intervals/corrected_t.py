@@ -43,6 +43,11 @@ def nadeau_bengio(
         ValueError: ``test_share`` is not positive.
 
     Reference: Nadeau & Bengio (2003), Machine Learning 52, section 4.
+
+    Example:
+        >>> found = nadeau_bengio([0.80, 0.84, 0.78, 0.82, 0.81], test_share=0.25)
+        >>> round(found.estimate, 2), round(found.low, 2), round(found.high, 2)
+        (0.81, 0.76, 0.85)
     """
     method = "Nadeau-Bengio corrected t, logit"
     notes = (REPEATS_NOTE,) if repeats > 1 else ()

@@ -61,6 +61,25 @@ def overall(
     Raises:
         DataError: no rows, or an image twice in one repeat.
         LeakError: a patient in two folds of one repeat.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> labels = np.arange(60) % 2
+        >>> score = np.clip(0.5 + 0.25 * (labels - 0.5) + rng.normal(0, 0.2, 60), 0.01, 0.99)
+        >>> names = np.array([f"P{row:02}" for row in range(60)])
+        >>> rows = Predictions(
+        ...     ids=names,
+        ...     patients=names,
+        ...     fold=np.array(["a", "b"])[np.arange(60) // 30],
+        ...     repeat=np.zeros(60, dtype=int),
+        ...     labels=labels,
+        ...     probabilities=np.stack([1 - score, score], axis=1),
+        ...     predicted=(score > 0.5).astype(int),
+        ...     classes=("other", "cancer"),
+        ... )
+        >>> auc = overall(rows, tuned=True)["roc_auc"]
+        >>> auc.low < auc.estimate < auc.high
+        True
     """
     rows = code_rows(predictions)
     found = overall_leave_outs(rows)

@@ -14,6 +14,10 @@ def parse_seconds(text: str, *, option: str) -> int:
 
     Raises:
         DataError: the text is no duration, or is zero; the message names ``option``.
+
+    Example:
+        >>> parse_seconds("1h30m", option="max-time")
+        5400
     """
     found = _FORM.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)

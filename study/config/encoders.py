@@ -14,6 +14,10 @@ def encoder_names(text: str) -> tuple[str, ...]:
 
     Raises:
         DataError: a name is empty or occurs twice.
+
+    Example:
+        >>> encoder_names("timm:resnet50, clip:RN50")
+        ('timm:resnet50', 'clip:RN50')
     """
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):

@@ -156,6 +156,10 @@ def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -
 
     Raises:
         DataError: ``per_gpu`` without a GPU.
+
+    Example:
+        >>> device_names(gpus=2, cores=16, workers=3)
+        ['cuda:0', 'cuda:1', 'cuda:0']
     """
     if per_gpu and not gpus:
         raise DataError(
