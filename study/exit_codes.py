@@ -1,4 +1,4 @@
-"""Exit codes of the command line."""
+"""Exit codes of the command line; success is 0."""
 
 from __future__ import annotations
 

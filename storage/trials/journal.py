@@ -167,9 +167,9 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
     """Remove trials of this run that never ended from the storage; return their number by study.
 
     An interrupted trial has no result, but its epochs would affect the pruner, and its number the
-    seeds. Without it the study continues exactly as if it had not been interrupted. A trial that
-    is there twice is also removed once: a server that restarted before it could confirm the first
-    addition was sent the trial again. A second interruption loses nothing: a new journal is
+    seeds. Without it the study continues exactly as if it had not been interrupted. Of a trial
+    that was added twice, the second copy is also removed: if a server restarts before it confirms
+    an addition, the trial is sent again. A second interruption loses nothing: a new journal is
     written beside the old one and then renamed; in a database the study is first copied under
     another name.
     """

@@ -1,4 +1,4 @@
-"""`--encoder list`: the encoders that are known to work, as a table."""
+"""Table of the encoders that are known to work, for `--encoder list`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from outerfold.pipelines.encoders._base import TOKEN_GRID
 from outerfold.pipelines.encoders.catalogue import KNOWN, whereabouts
 
 REMARKS = (
-    f"Width: numbers of an image's embedding. Tokens: its map averaged to {TOKEN_GRID} x "
-    f"{TOKEN_GRID}, times the numbers of each. Size: side of the image, in pixels. Any timm model "
-    "that has a last feature map or square patches goes as timm:NAME; --weights FILE stands in for "
-    "the hub. Of several, as in --encoder A,B, the search chooses."
+    f"Width: length of an image's embedding. Tokens: number of tokens (the feature map averaged to "
+    f"{TOKEN_GRID} x {TOKEN_GRID}), times the length of each. Size: side of the image, in pixels. "
+    "Any timm model that has a last feature map or square patches can be named as timm:NAME; "
+    "--weights FILE replaces the download. With several, as in --encoder A,B, the search chooses "
+    "one."
 )
 
 
 def show_encoders(console: Console) -> int:
-    """Print the table; returns the exit code."""
+    """Print the table of encoders; return the exit code."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for head in ("Encoder", "Family", "Width", "Tokens", "Size", "Weights"):
         table.add_column(head, no_wrap=True)

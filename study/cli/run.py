@@ -1,4 +1,4 @@
-"""`outerfold run`: what was typed, workers that load meanwhile, then the run itself."""
+"""Command `outerfold run`: reads the options, starts the workers and carries out the run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from rich.panel import Panel
 
 from outerfold.storage.errors import DataError
 from outerfold.study.config.gather import cache_folder, execution, gather_options, study_config
-from outerfold.study.engines.choose import starter_of
+from outerfold.study.engines.choose import make_starter
 from outerfold.study.engines.local import local_devices, quiet_optuna
 from outerfold.study.setup.data_source import find_source
 
 
 def run(options: argparse.Namespace) -> int:
-    """Search, refit, score once, report; returns the exit code."""
+    """Search, refit, score once and write the report; return the exit code.
+
+    Raises:
+        DataError: the data or options break a rule.
+    """
     started = time.monotonic()
     console = Console(highlight=False)
     quiet_optuna()
@@ -25,18 +29,19 @@ def run(options: argparse.Namespace) -> int:
     how = execution(merged)
     if how.max_time and factors:
         raise DataError(
-            "--max-time would end the searches that --ablate compares at different trials; leave "
-            "one of them out"
+            "--max-time would end the searches that --ablate compares after different numbers of "
+            "trials; leave one of them out"
         )
-    devices = local_devices(how.workers, how.workers_per_gpu)  # refuses before any download,
-    study_config(merged, merged.get("data") or "")  # as this does
+    # These two refuse wrong options before any download.
+    devices = local_devices(how.workers, how.workers_per_gpu)
+    study_config(merged, merged.get("data") or "")
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
     config = study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
-    workers = starter_of(how, devices, lambda text: console.print(text, soft_wrap=True))
+    workers = make_starter(how, devices, lambda text: console.print(text, soft_wrap=True))
     try:
-        # Loaded only now: the workers load what they need at the same time.
+        # Imported only here, so that the workers import their packages at the same time.
         from outerfold.study.driver.one_run import carry_out_command
 
         return carry_out_command(config, source, factors, workers, how, console, started)

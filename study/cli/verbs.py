@@ -1,4 +1,4 @@
-"""The smaller verbs: report, compare, explain, audit, predict, dashboard, doctor, data."""
+"""Verbs besides `run`: report, compare, explain, audit, predict, dashboard, doctor, data."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from outerfold.study.setup.run_directory import repair
 from outerfold.study.splits import patients_by_class
 
 MOST_CASES = 6
-"""In a row of a figure; more would be too small to be seen."""
+"""Largest number of cases in a row of a figure; more would be too small to see."""
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write a run's report again from what the run left."""
+    """Write a run's report again from the files of the run; return the exit code."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
-    run = _at_level(read_run(folder), options)
+    run = _change_level(read_run(folder), options)
     if run.ships:
         folder.write_card(model_card(run))
     write_report(run, folder.report)
@@ -51,10 +51,10 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _at_level(run: Run, options: argparse.Namespace) -> Run:
-    """The run with the level and rule that were typed in place of its own."""
+def _change_level(run: Run, options: argparse.Namespace) -> Run:
+    """The run with the level and aggregation that the user typed, if any, in place of its own."""
     typed = {"level": options.level, "aggregate": options.aggregate}
-    protocol = {**run.protocol, **{name: said for name, said in typed.items() if said}}
+    protocol = {**run.protocol, **{name: value for name, value in typed.items() if value}}
     rows = unique_rows(run)
     patients = [] if rows is None else rows.patients.tolist()
     refuse_inert(protocol, run.classes, patients, sides=bool(run.sides))
@@ -62,7 +62,7 @@ def _at_level(run: Run, options: argparse.Namespace) -> Run:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """The paired difference of two finished runs, metric by metric."""
+    """Print the paired difference of two finished runs for each metric; return the exit code."""
     console = Console(highlight=False)
     one, other = RunFolder(options.run_a), RunFolder(options.run_b)
     if one.path.resolve() == other.path.resolve():
@@ -76,7 +76,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Write the page of what a finished run's outer models look at."""
+    """Write the page that explains the outer models of a finished run; return the exit code."""
     from outerfold.reports.explain.write import write_inside
     from outerfold.study.engines.local import local_devices
     from outerfold.study.explain.explain import explain_run
@@ -100,7 +100,7 @@ def explain(options: argparse.Namespace) -> int:
 
 
 def audit(options: argparse.Namespace) -> int:
-    """Check data and train nothing; errors give exit code 2."""
+    """Check data without any training; return the exit code, which is 2 if there are errors."""
     console = Console(highlight=False)
     source = find_source(options.task, options.data, cache=cache_folder())
     data = read_dataset(
@@ -128,13 +128,17 @@ def audit(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Score images with the shipped model: one CSV line an image on standard output."""
+    """Predict images with the shipped model; return the exit code.
+
+    Standard output gets one CSV line for each image: its path, probabilities and predicted class.
+    """
     from outerfold.pipelines.saved.predictor import new_features, read_shipped
 
     shipped = read_shipped(RunFolder(options.run))
     for path in options.images:
         if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-            raise DataError(f"{path}: no image file; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
         read_image(path)
     features = new_features(shipped, options.images, options.columns)
     missing = [c.name for c in shipped.columns if c.name not in options.columns]
@@ -142,7 +146,7 @@ def predict(options: argparse.Namespace) -> int:
         names = ", ".join(missing)
         print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201
     if shipped.synthetic:
-        print("outerfold: SYNTHETIC: this model was trained on phantoms", file=sys.stderr)  # noqa: T201
+        print("outerfold: SYNTHETIC: this model was trained on synthetic images", file=sys.stderr)  # noqa: T201
     probabilities, decided = shipped.score(features, cache_folder())
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["image", *(f"p_{name}" for name in shipped.classes), "predicted"])
@@ -152,35 +156,37 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def dashboard(options: argparse.Namespace) -> int:
-    """Serve optuna-dashboard on this machine only, until Ctrl-C."""
+    """Serve optuna-dashboard on this machine only, until Ctrl-C; return the exit code."""
     folder = RunFolder(options.run)
     folder.read_config()
     url = options.storage
     if url is None and not folder.journal.exists():
-        raise DataError(f"{folder.journal}: no trials yet; start the run, or name its --storage")
+        raise DataError(
+            f"{folder.journal}: there are no trials yet; start the run, or name its --storage"
+        )
     print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
     run_server(open_trials(folder, url), host="127.0.0.1", port=options.port)
     return 0
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Mend what a crash left, and say what is there."""
+    """Repair what a crash left, and print the number of finished studies; return the exit code."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
     with lock_run(folder.path):
         found: list[str] = []
         repair(folder, found.append)
-    for text in found or ["nothing to mend"]:
+    for text in found or ["nothing to repair"]:
         console.print(text, soft_wrap=True)
     studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
     done = [name for name in studies if is_finished(folder, name)]
-    go_on = "" if is_finished(folder, FINAL) else "; give the run's command again to go on"
-    console.print(f"{len(done)} of {len(studies)} studies are finished{go_on}")
+    advice = "" if is_finished(folder, FINAL) else "; give the run's command again to continue"
+    console.print(f"{len(done)} of {len(studies)} studies are finished{advice}")
     return 0
 
 
 def data(options: argparse.Namespace) -> int:
-    """Write the demo, or fetch the task's public data set."""
+    """Write the demo, or download the task's public data set; return the exit code."""
     if options.what == "demo":
         root = options.to or Path(f"demo-{options.task}")
         write_demo(root, task=options.task, seed=options.seed, patients=options.patients)

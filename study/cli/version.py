@@ -1,10 +1,10 @@
-"""The version of outerfold itself."""
+"""Version of outerfold."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 
 def own_version() -> str:
-    """Of outerfold as installed; a plain checkout has none."""
+    """Version of the installed outerfold; ``(checkout)`` if it is not installed."""
     try:
         return version("outerfold")
     except PackageNotFoundError:

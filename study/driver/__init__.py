@@ -1,1 +1,1 @@
-"""A run from its first trial to its report."""
+"""Execution of a run, from its first trial to its report."""

@@ -1,4 +1,7 @@
-"""`--ablate`: one study a level of a factor, on the same splits, and their paired differences."""
+"""Ablation (`--ablate`): one run for each level of a factor, on the same folds, and a comparison.
+
+A factor is a search range with a list of values; its levels are these values.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ FactorLevel = bool | int | float | str
 
 
 def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[FactorLevel, ...]:
-    """Every level that the search may draw of a factor, the first being the reference.
+    """All levels of a factor that the search may draw; the first one is the reference.
 
     Raises:
-        DataError: no such factor, or it has no levels or one only.
+        DataError: the factor does not exist, or has fewer than two levels.
     """
     ranges = build_ranges(config, data)
     if factor == "encoder" and factor not in ranges:
@@ -43,7 +46,7 @@ def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Fact
             f"--ablate {factor}: {factor} is a range without levels; list some with "
             f"[space.{factor}] values = [...] in --config"
         )
-    held = [ranges[name] for name in _held_together(config, ranges, factor)]
+    held = [ranges[name] for name in _linked_factors(config, ranges, factor)]
     found = tuple(
         level
         for level in chosen.values
@@ -57,10 +60,10 @@ def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Fact
 
 
 def with_level(config: StudyConfig, data: Dataset, factor: str, level: FactorLevel) -> StudyConfig:
-    """The same study with one factor held at one level."""
+    """The same options with one factor fixed at one level."""
     if factor == "encoder":
         return config.with_encoder(str(level))
-    names = _held_together(config, build_ranges(config, data), factor)
+    names = _linked_factors(config, build_ranges(config, data), factor)
     held = {name: {"values": [level]} for name in names}
     return replace(config, space={**config.space, **held})
 
@@ -73,11 +76,21 @@ def ablate(
     study: Callable[[StudyConfig, Path], int],
     console: Console,
 ) -> int:
-    """Run ``study`` for every level of every factor, then compare each with the factor's first.
+    """Run every level of every factor, then compare each level with the factor's first one.
 
     Args:
+        factors: names of the factors.
+        config: options that all runs share.
+        data: rows of the runs.
         root: folder of the runs and of the comparison.
         study: carries out one configuration in one run directory; returns the exit code.
+        console: terminal.
+
+    Returns:
+        The exit code: that of the first run that did not succeed, else 0.
+
+    Raises:
+        DataError: the factors cannot be compared.
     """
     _refuse_factors(factors, config, root)
     plan = {factor: factor_levels(config, data, factor) for factor in factors}
@@ -94,20 +107,20 @@ def ablate(
             run = read_run(RunFolder(root / folder_name(factor, level)))
             names = f"{factor} {level_text(level)}", f"{factor} {level_text(first)}"
             comparisons.append(compare_runs(run, reference, names))
-    for found_one in comparisons:
-        for part in comparison_lines(found_one):
+    for comparison in comparisons:
+        for part in comparison_lines(comparison):
             console.print(part)
     console.print(f"comparison: {write_comparisons(comparisons, root)}", soft_wrap=True)
     return 0
 
 
 def folder_name(factor: str, level: FactorLevel) -> str:
-    """``attention-off``, ``sampler-smote_tomek``."""
+    """Folder name of a level, such as ``attention-off`` or ``sampler-smote_tomek``."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{factor}-{level_text(level)}")
 
 
 def level_text(level: FactorLevel) -> str:
-    """A level as tables print it."""
+    """Text of a level in tables; a truth value is ``on`` or ``off``."""
     return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
 
 
@@ -115,12 +128,12 @@ def _refuse_factors(factors: Sequence[str], config: StudyConfig, root: Path) -> 
     if config.protocol != "nested":
         raise DataError("--ablate compares honest estimates; leave out --protocol non-nested")
     if len(set(factors)) != len(factors):
-        raise DataError(f"--ablate names a factor twice: {list(factors)}")
+        raise DataError(f"--ablate names a factor twice: {list(factors)}; name each factor once")
     if RunFolder(root).started():
         raise DataError(f"--run {root}: holds a single run; name another folder for --ablate")
 
 
-def _held_together(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[str, ...]:
-    """The factor and, where attention may read tokens, the range that stands in for it then."""
-    stands_in = factor == "sampler" and needs_tokens(config, ranges)
-    return (factor, "token_sampler") if stands_in else (factor,)
+def _linked_factors(config: StudyConfig, ranges: Ranges, factor: str) -> tuple[str, ...]:
+    """The factor, with the range that replaces it where attention reads tokens, if there is one."""
+    replaced = factor == "sampler" and needs_tokens(config, ranges)
+    return (factor, "token_sampler") if replaced else (factor,)

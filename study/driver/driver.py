@@ -1,4 +1,4 @@
-"""The driver: hands out work, hears what became of it, and closes with the report."""
+"""Driver of a run: submits jobs to the workers and records their outcomes until none is left."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from outerfold.study.worker.session import WorkerContext, create_studies
 _log = logging.getLogger("outerfold")
 
 RETRIES = 3
-"""Times a job is submitted again after its worker was lost."""
+"""Number of times that a job is submitted again after its worker was lost."""
 
 LOOK_SECONDS = 1.0
-"""Between two looks at which workers there are."""
+"""Seconds between two checks of the present workers."""
 
 
 def carry_out_run(
@@ -42,21 +42,28 @@ def carry_out_run(
     progress: StudyProgress,
     deadline: Deadline | None = None,
 ) -> dict[str, str]:
-    """Run every study to its end; returns the reasons of those that failed, by study.
+    """Run every study to its end; return the reasons of failed studies, by study name.
 
-    A worker that dies (out of memory, say) takes its job with it, and the job is run again.
+    If a worker dies, for example for lack of memory, its job is run again.
+
+    Args:
+        prepared: the run.
+        context: locations of its files for the workers.
+        start: makes the engine.
+        progress: live progress of the studies.
+        deadline: time by which the run must be finished; None for no deadline.
 
     Raises:
-        KeyboardInterrupt: stopped; workers are gone, ended trials are kept.
-        WorkerLost: workers died with one and the same job, ``RETRIES`` times and once more.
+        KeyboardInterrupt: the user stopped the run; workers are stopped, ended trials are kept.
+        WorkerLost: workers died during the same job more than ``RETRIES`` times.
     """
     engine = start()
     try:
         studies = open_studies(prepared, context)
-        schedule = schedule_of(prepared, studies, deadline)
-        _show(studies, progress)
-        with terminating():
-            failures = _Drive(schedule, studies, context, engine, progress).run()
+        schedule = build_schedule(prepared, studies, deadline)
+        _show_studies(studies, progress)
+        with sigterm_as_interrupt():
+            failures = _JobLoop(schedule, studies, context, engine, progress).run()
     except BaseException:
         engine.close(kill=True)
         raise
@@ -69,7 +76,14 @@ def carry_out_run(
 def measure(
     context: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
 ) -> tuple[float, float]:
-    """Seconds of one epoch of a study's inner folds, and of a worker's start, on one device."""
+    """Seconds of one epoch of a study's inner folds on one device, and seconds of a worker's start.
+
+    Args:
+        context: locations of the run's files.
+        study: name of the study.
+        engine: engine whose first device is used.
+        clock: returns seconds since a fixed moment.
+    """
     started = clock()
     job = Job(context, study, None, engine.devices[0], measure=True)
     outcome = engine.submit(job).result()
@@ -77,14 +91,14 @@ def measure(
 
 
 def open_studies(prepared: PreparedRun, context: WorkerContext) -> dict[str, optuna.Study]:
-    """Every study of the run, made if need be."""
+    """Studies of the run in the trial storage, by name; they are made where they do not exist."""
     return create_studies(context, prepared.config, [fold.name for fold in prepared.studies])
 
 
-def schedule_of(
+def build_schedule(
     prepared: PreparedRun, studies: Mapping[str, optuna.Study], deadline: Deadline | None = None
 ) -> Schedule:
-    """What is left of the run, told from what its trial storage and directory hold."""
+    """Schedule of the work that is left, read from the run's trial storage and directory."""
     return Schedule(
         {name: read_history(study) for name, study in studies.items()},
         ended=frozenset(name for name in studies if is_finished(prepared.folder, name)),
@@ -93,14 +107,14 @@ def schedule_of(
     )
 
 
-def _show(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
+def _show_studies(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
     for name, study in studies.items():
         counts = count_trials(study)
         progress.add(name, counts, study.best_value if counts["complete"] else None)
 
 
-class _Drive:
-    """What is under way: jobs by device, and ended trials that wait for one before them."""
+class _JobLoop:
+    """Loop that runs jobs, and keeps ended trials until all trials before them have ended."""
 
     def __init__(
         self,
@@ -116,13 +130,13 @@ class _Drive:
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[tuple[str, int | None]] = Counter()
         self._next = {name: len(read_history(study)) for name, study in studies.items()}
-        self._ahead: dict[tuple[str, int], Outcome] = {}
+        self._early: dict[tuple[str, int], Outcome] = {}
 
     def run(self) -> dict[str, str]:
-        """Until nothing is left."""
+        """Run jobs until none is left; return the reasons of failed studies."""
         while not self.schedule.finished:
-            self._submit()
-            if not self._running:  # a cluster without a worker for a while
+            self._submit_jobs()
+            if not self._running:  # a cluster may have no worker for some time
                 time.sleep(LOOK_SECONDS)
             done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
@@ -130,39 +144,39 @@ class _Drive:
                 try:
                     outcome = future.result()
                 except WorkerLost as error:
-                    self._again(job, error)
+                    self._retry_job(job, error)
                 else:
-                    self._take_in(outcome)
+                    self._record_outcome(outcome)
         return self.failures
 
-    def _submit(self) -> None:
+    def _submit_jobs(self) -> None:
         busy = Counter(job.device for job in self._running.values())
         free = list((Counter(self.engine.devices) - busy).elements())
         while free and (task := _take_task(self.schedule, self.progress)) is not None:
             job = Job(self.context, *task, device=free.pop(0))
             self._running[self.engine.submit(job)] = job
 
-    def _again(self, job: Job, error: WorkerLost) -> None:
-        _log.warning("%s %s: its worker was lost (%s)", job.study, _name_of_job(job.number), error)
+    def _retry_job(self, job: Job, error: WorkerLost) -> None:
+        _log.warning("%s %s: its worker was lost (%s)", job.study, _job_name(job.number), error)
         self._lost[job.study, job.number] += 1
         if self._lost[job.study, job.number] > RETRIES:
             raise error
         self.schedule.lost(job.study, job.number)
 
-    def _take_in(self, outcome: Outcome) -> None:
-        """Keep a trial, and those that waited for it, in order of their number."""
+    def _record_outcome(self, outcome: Outcome) -> None:
+        """Add a trial to the storage, then those that waited for it, in order of their number."""
         if outcome.number is None:
-            self._tell(outcome)
+            self._report_outcome(outcome)
             return
-        self._ahead[outcome.study, outcome.number] = outcome
+        self._early[outcome.study, outcome.number] = outcome
         study = outcome.study
-        while (ended := self._ahead.pop((study, self._next[study]), None)) is not None:
+        while (ended := self._early.pop((study, self._next[study]), None)) is not None:
             assert ended.trial is not None
             keep_trial(self.studies[study], ended.trial)
             self._next[study] += 1
-            self._tell(ended)
+            self._report_outcome(ended)
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _report_outcome(self, outcome: Outcome) -> None:
         self.schedule.done(outcome.study, _ended_trial(outcome))
         self.progress.update(outcome)
         _log_outcome(outcome, self.failures)
@@ -183,31 +197,31 @@ def _ended_trial(outcome: Outcome) -> EndedTrial | None:
     return EndedTrial(outcome.state, outcome.value, outcome.seconds)
 
 
-def _name_of_job(number: int | None) -> str:
+def _job_name(number: int | None) -> str:
     return "end" if number is None else f"trial {number}"
 
 
 def _log_outcome(outcome: Outcome, failures: dict[str, str]) -> None:
-    what = _name_of_job(outcome.number)
+    job_name = _job_name(outcome.number)
     value = "" if outcome.value is None else f", inner score {outcome.value:.6f}"
     _log.info(
         "%s %s: %s after %d epochs%s, %.1f s",
         outcome.study,
-        what,
+        job_name,
         outcome.state,
         outcome.epochs,
         value,
         outcome.seconds,
     )
     if outcome.reason:
-        _log.error("%s %s: %s\n%s", outcome.study, what, outcome.reason, outcome.trace)
+        _log.error("%s %s: %s\n%s", outcome.study, job_name, outcome.reason, outcome.trace)
     if outcome.state == "failed" and outcome.number is None:
         failures[outcome.study] = outcome.reason
 
 
 @contextmanager
-def terminating() -> Iterator[None]:
-    """Hear SIGTERM (a cluster's time limit, say) as Ctrl-C is heard."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` on SIGTERM, for example at a cluster's time limit."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

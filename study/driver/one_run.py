@@ -1,4 +1,4 @@
-"""One run, or one a level of each factor: from the data to the report."""
+"""Steps of the command `run`: one run, or one for each level of a factor, from data to report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from outerfold.storage.trials.ownership import become_driver, claim_run
 from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
-from outerfold.study.driver.driver import carry_out_run, measure, open_studies, schedule_of
+from outerfold.study.driver.driver import build_schedule, carry_out_run, measure, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
@@ -66,14 +66,27 @@ def carry_out_command(
     console: Console,
     started: float,
 ) -> int:
-    """One run, or one a level of each factor; returns the exit code."""
+    """Carry out one run, or one for each level of each factor; return the exit code.
+
+    Args:
+        config: options that determine the results.
+        source: source of the data.
+        factors: factors of an ablation; empty for a single run.
+        workers: makes the engine.
+        how: options of how the run is carried out.
+        console: terminal.
+        started: time at which the command started, by ``time.monotonic``.
+
+    Raises:
+        DataError: the data or options break a rule.
+    """
     data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
     encoders = build_encoders(config)
     study = partial(
-        _study,
+        _carry_out_one,
         data=data,
         encoders=encoders,
         workers=workers,
@@ -83,13 +96,13 @@ def carry_out_command(
     )
     if not factors:
         return study(config, path)
-    from outerfold.study.driver.ablation import ablate  # with all that draws
+    from outerfold.study.driver.ablation import ablate  # it imports the plotting packages
 
     root = path if how.run else path.with_name(f"{path.name}-ablation")
     return ablate(factors, config, data, root, study, console)
 
 
-def _study(
+def _carry_out_one(
     config: StudyConfig,
     path: Path,
     *,
@@ -100,25 +113,25 @@ def _study(
     console: Console,
     started: float,
 ) -> int:
-    """One run in one directory, from the audit to the report; returns the exit code."""
+    """Carry out one run in one directory, from the audit to the report; return the exit code."""
     folder = RunFolder(path)
     with lock_run(folder.path):
         device = workers.own
-        config, why = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
-        if why:
-            console.print(f"- {why}")
+        config, note = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
+        if note:
+            console.print(f"- {note}")
         prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
-        _say_assumptions(console, prepared)
+        _print_assumptions(console, prepared)
         try:
-            failures = _work(prepared, encoders, workers, how, console, started)
+            failures = _run_studies(prepared, encoders, workers, how, console, started)
         except KeyboardInterrupt:
-            _say_resume(console, folder)
+            _print_resume_command(console, folder)
             return EXIT_INTERRUPTED
-        return _write_and_tell(prepared, console, failures)
+        return _report_run(prepared, console, failures)
 
 
-def _work(
+def _run_studies(
     prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
     workers: EngineStarter,
@@ -127,15 +140,15 @@ def _work(
     started: float,
 ) -> dict[str, str]:
     devices = workers.devices
-    # A bad --storage is refused before the long part.
+    # A wrong --storage is refused here, before the images are embedded.
     claim_run(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )
     repair(prepared.folder, lambda text: console.print(text), how.storage or None)
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _represent(prepared, encoders, workers.own, None if how.quiet else console)
-    _say_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
+    embeddings = _embed_images(prepared, encoders, workers.own, None if how.quiet else console)
+    _print_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
     context = WorkerContext(
         prepared.folder.path,
         embeddings,
@@ -147,14 +160,14 @@ def _work(
     trials = prepared.config.trials
     expected, planned = 0.0, time.monotonic()
     try:
-        cost = _plan(prepared, context, workers, console)
+        cost = _print_plan(prepared, context, workers, console)
         expected = cost.seconds(prepared.config, len(devices)) if cost else 0.0
         planned = time.monotonic()
-        deadline = _deadline(prepared, how, cost, started, len(devices))
+        deadline = _make_deadline(prepared, how, cost, started, len(devices))
         with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
             return carry_out_run(prepared, context, workers.take, progress, deadline)
     except WorkerLost as error:
-        return {"workers": f"died again and again; {error}"}
+        return {"workers": f"died repeatedly during the same job; {error}"}
     finally:
         write_provenance(
             prepared.folder,
@@ -168,7 +181,7 @@ def _work(
         )
 
 
-def _represent(
+def _embed_images(
     prepared: PreparedRun, encoders: Mapping[str, Encoder], device: str, console: Console | None
 ) -> Sources:
     columns = (
@@ -188,10 +201,11 @@ def _represent(
         )
 
 
-def _plan(
+def _print_plan(
     prepared: PreparedRun, context: WorkerContext, workers: EngineStarter, console: Console
 ) -> Cost | None:
-    schedule = schedule_of(prepared, open_studies(prepared, context))
+    """Measure an epoch and print the plan; return the cost, or None if no work is left."""
+    schedule = build_schedule(prepared, open_studies(prepared, context))
     if schedule.finished:
         return None
     fold = prepared.studies[-1]
@@ -201,11 +215,11 @@ def _plan(
     console.print(
         describe_plan(prepared.config, prepared.data, cost, workers.devices, datetime.now())
     )
-    console.print(f"watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
+    console.print(f"to watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
     return cost
 
 
-def _deadline(
+def _make_deadline(
     prepared: PreparedRun, how: Execution, cost: Cost | None, started: float, workers: int
 ) -> Deadline | None:
     if not how.max_time or cost is None:
@@ -220,27 +234,28 @@ def _deadline(
     )
 
 
-def _say_assumptions(console: Console, prepared: PreparedRun) -> None:
+def _print_assumptions(console: Console, prepared: PreparedRun) -> None:
     for text in prepared.data.assumptions:
         console.print(f"- {text}")
-    _say_warnings(console, prepared.folder.read_audit())
+    _print_warnings(console, prepared.folder.read_audit())
 
 
-def _say_warnings(console: Console, texts: Iterable[str]) -> None:
+def _print_warnings(console: Console, texts: Iterable[str]) -> None:
     for text in texts:
         console.print(f"- [yellow]warning:[/yellow] {text}")
 
 
-def _say_resume(console: Console, folder: RunFolder) -> None:
+def _print_resume_command(console: Console, folder: RunFolder) -> None:
     command = shlex.join(["python", *command_line()])
     console.print(
-        f"interrupted; finished trials are kept in {folder.path}.\nTo go on: {command}",
+        f"interrupted; finished trials are kept in {folder.path}.\nTo continue: {command}",
         soft_wrap=True,
     )
 
 
-def _write_and_tell(prepared: PreparedRun, console: Console, failures: dict[str, str]) -> int:
-    # What draws and writes is loaded only now: the first trial need not wait for it.
+def _report_run(prepared: PreparedRun, console: Console, failures: dict[str, str]) -> int:
+    """Write the report, print the results and failures; return the exit code."""
+    # These imports take time; made only here, they do not delay the first trial.
     from outerfold.reports.sections.model_card import model_card
     from outerfold.reports.sections.terminal import closing_table
     from outerfold.reports.write import write_report

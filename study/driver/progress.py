@@ -1,4 +1,4 @@
-"""Live progress: a bar a study on a terminal, a line now and then elsewhere."""
+"""Live progress: one bar for each study on a terminal, a line at times elsewhere."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from rich.progress import (
 from outerfold.study.worker.jobs import Outcome
 
 LINES_A_STUDY = 4
-"""Reports a study where there is no terminal to draw bars on."""
+"""Number of progress lines for each study where the output is no terminal."""
 
 
 class StudyProgress:
-    """Trials done, pruned and failed, and the best inner score, of every study.
+    """Numbers of ended, pruned and failed trials, and the best inner score, of every study.
 
-    The inner score steers the search and is no performance figure; the bar says ``inner``.
+    The inner score guides the search and is no measure of performance; so it is shown as ``inner``.
+
+    Args:
+        console: terminal or other output.
+        trials: number of trials of each study.
+        quiet: whether to print nothing.
+        maximise: whether a higher inner score is better.
     """
 
     def __init__(self, console: Console, *, trials: int, quiet: bool, maximise: bool) -> None:
@@ -56,7 +62,13 @@ class StudyProgress:
         self._bars.stop()
 
     def add(self, study: str, counts: dict[str, int], best: float | None) -> None:
-        """A study as a run finds it."""
+        """Add a study with the trials that it has at the start of the command.
+
+        Args:
+            study: name of the study.
+            counts: numbers of its ended trials by state.
+            best: its best inner score; None if no trial is complete.
+        """
         self._counts[study] = Counter(counts)
         if best is not None:
             self._best[study] = best
@@ -65,14 +77,15 @@ class StudyProgress:
         self._draw(study)
 
     def update(self, outcome: Outcome) -> None:
-        """A job has ended."""
+        """Show the outcome of an ended job."""
         study = outcome.study
         if outcome.number is None:
             done = self._counts[study].total()
             early = f" after {done} of {self.trials} trials" if done < self.trials else ""
-            why = f", {outcome.reason}" if outcome.reason else ""
-            self._say(f"{study}: {outcome.state}{early}{why}")
-            self._bars.update(self._tasks[study], note=self._note(study) + f", {outcome.state}")
+            reason = f", {outcome.reason}" if outcome.reason else ""
+            self._print_line(f"{study}: {outcome.state}{early}{reason}")
+            note = self._summary(study) + f", {outcome.state}"
+            self._bars.update(self._tasks[study], note=note)
             return
         self._counts[study][outcome.state] += 1
         if outcome.value is not None:
@@ -81,23 +94,23 @@ class StudyProgress:
         self._draw(study)
         done = self._counts[study].total()
         if done % max(1, self.trials // LINES_A_STUDY) == 0:
-            self._say(f"{study}: {done}/{self.trials} trials, {self._note(study)}")
+            self._print_line(f"{study}: {done}/{self.trials} trials, {self._summary(study)}")
 
     def tell(self, text: str) -> None:
-        """A sentence above the bars."""
+        """Print a sentence above the bars."""
         if not self.quiet:
             self.console.print(text)
 
     def _draw(self, study: str) -> None:
         done = self._counts[study].total()
-        self._bars.update(self._tasks[study], completed=done, note=self._note(study))
+        self._bars.update(self._tasks[study], completed=done, note=self._summary(study))
 
-    def _note(self, study: str) -> str:
+    def _summary(self, study: str) -> str:
         counts = self._counts[study]
         best = self._best.get(study)
         inner = "-" if best is None else f"{best:.3f}"
         return f"{counts['pruned']} pruned, {counts['failed']} failed, best inner {inner}"
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         if not self.quiet and not self.console.is_terminal:
             self.console.print(text)

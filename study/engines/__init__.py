@@ -1,1 +1,1 @@
-"""How jobs reach worker processes."""
+"""Engines, which run jobs in worker processes of this machine or of a Dask cluster."""

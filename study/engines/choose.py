@@ -1,4 +1,4 @@
-"""Which workers a run has, by its options."""
+"""Choice of a run's engine by its options."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from outerfold.study.config.record import Execution
 from outerfold.study.engines.local import Engine, EngineStarter, LocalEngine
 
 
-def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -> EngineStarter:
-    """This machine's workers, or those of a cluster.
+def make_starter(how: Execution, devices: list[str], say: Callable[[str], None]) -> EngineStarter:
+    """Starter of engines with the workers of this machine, or with those of a cluster.
 
     Args:
-        devices: of this machine.
-        say: is told what is waited for.
+        how: options of how the run is carried out.
+        devices: device tokens of this machine.
+        say: prints a sentence for the user, for example that a worker is awaited.
 
     Raises:
-        DataError: the cluster does not answer, or the package to ask it is missing.
+        DataError: the cluster does not answer, or the package of the engine is not installed.
     """
     if how.engine == "dask":
-        return EngineStarter(_cluster(how, say), devices[0])
+        return EngineStarter(_make_dask_engine(how, say), devices[0])
 
     def make() -> Engine:
         engine = LocalEngine(devices)
@@ -30,11 +31,14 @@ def starter_of(how: Execution, devices: list[str], say: Callable[[str], None]) -
     return EngineStarter(make, devices[0])
 
 
-def _cluster(how: Execution, say: Callable[[str], None]) -> Callable[[], Engine]:
+def _make_dask_engine(how: Execution, say: Callable[[str], None]) -> Callable[[], Engine]:
     try:
-        from outerfold.study.engines.dask import DaskEngine  # an extra, and slow to load
+        from outerfold.study.engines.dask import (
+            DaskEngine,  # an optional package that is slow to load
+        )
     except ModuleNotFoundError as error:
         raise DataError(
-            f"--engine dask needs the package {error.name}; pip install 'outerfold[dask]'"
+            f"--engine dask needs the package {error.name}; install it with: "
+            "pip install 'outerfold[dask]'"
         ) from None
     return lambda: DaskEngine(how.engine_address, how.workers, say)

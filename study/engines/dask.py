@@ -1,4 +1,4 @@
-"""Workers of other machines: the same jobs through a Dask scheduler."""
+"""Engine with the workers of a Dask cluster, which may be on other machines."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from threadpoolctl import threadpool_limits
 
 from outerfold.storage.errors import DataError, first_line
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.engines.local import WorkerLost, quiet_optuna, with_worker_lost
+from outerfold.study.engines.local import WorkerLost, quiet_optuna, translate_lost_worker
 from outerfold.study.worker.jobs import Job, Outcome, work
 from outerfold.study.worker.remote_embeddings import with_local_embeddings
 
 _log = logging.getLogger("outerfold")
 
 GPU = "GPU"
-"""The resource by which a worker says that it has one."""
+"""Name of the resource that a Dask worker with a GPU declares."""
 
 CONNECT_SECONDS = 10.0
-"""For a scheduler's first answer."""
+"""Seconds to wait for a scheduler's first answer."""
 
 AWAY_SECONDS = 600.0
-"""How long a scheduler may be away, and a run wait for its first worker."""
+"""Seconds that a scheduler may be unreachable, and that a run waits for its first worker."""
 
 WORKERS_LOOK_SECONDS = 1.0
-"""Between two looks at the scheduler: is it there, and which workers has it?"""
+"""Seconds between two checks of the scheduler: whether it answers, and which workers it has."""
 
 
 class DaskEngine:
-    """Workers of a Dask cluster, as many as it has from moment to moment.
+    """Engine with all workers of a Dask cluster; their number may change during the run.
 
-    A worker that declares the resource ``GPU`` gets the token ``cuda:0``, the first of those it
-    may see; where there is one such worker, those without a GPU get no work, since a GPU and a CPU
-    round differently. Dask itself gives a job to another worker when its own has died; after
-    several deaths, or when the scheduler is gone, the job counts as lost and is submitted anew.
+    A worker that declares the resource ``GPU`` gets the token ``cuda:0``, the first GPU that it
+    can use. If there is such a worker, workers without a GPU get no jobs, since a GPU and a CPU
+    round differently. If a worker dies, Dask gives its job to another. After several deaths, or
+    when the scheduler is gone, the job counts as lost and is submitted again.
 
     Args:
-        address: of the scheduler, ``tcp://HOST:PORT``.
-        most: jobs at once; 0 for one a worker.
-        say: is told what is waited for.
+        address: address of the scheduler, ``tcp://HOST:PORT``.
+        most: largest number of jobs at once; 0 means one for each worker.
+        say: prints a sentence for the user, for example that a worker is awaited.
 
     Raises:
-        DataError: no scheduler answers, no worker comes, or a worker has several threads.
+        DataError: no scheduler answers, no worker appears, or a worker has several threads.
     """
 
     def __init__(
@@ -72,23 +72,23 @@ class DaskEngine:
 
     @property
     def devices(self) -> Sequence[str]:
-        """See ``Engine.devices``; may raise ``DataError`` as on construction."""
+        """See ``Engine.devices``; raises ``DataError`` in the same cases as the constructor."""
         if time.monotonic() - self._looked > WORKERS_LOOK_SECONDS:
-            self._look()
+            self._update_workers()
         return self._tokens
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See ``Engine.submit``."""
         wants = {GPU: 1} if job.device.startswith("cuda") else None
         pool = self._client.get_executor(pure=False, retries=0, resources=wants)
-        future = with_worker_lost(
-            pool.submit(work_here, job), KilledWorker, CancelledError, CommClosedError
+        future = translate_lost_worker(
+            pool.submit(run_on_worker, job), KilledWorker, CancelledError, CommClosedError
         )
         self._running = [*(f for f in self._running if not f.done()), future]
         return future
 
     def close(self, *, kill: bool) -> None:
-        """See ``Engine.close``; what a worker has begun it ends, and no one listens."""
+        """See ``Engine.close``; workers finish their jobs, but the results are not used."""
         self._client.close(timeout=CONNECT_SECONDS)
 
     def _connect(self, seconds: float) -> Client:
@@ -96,7 +96,7 @@ class DaskEngine:
 
     def _wait_for_workers(self) -> None:
         until = time.monotonic() + AWAY_SECONDS
-        self._look()
+        self._update_workers()
         if not self._tokens:
             self._say(f"waiting for a worker at {self.address}")
         while not self._tokens:
@@ -107,24 +107,24 @@ class DaskEngine:
                     "--nthreads 1`"
                 )
             time.sleep(WORKERS_LOOK_SECONDS)
-            self._look()
+            self._update_workers()
 
-    def _look(self) -> None:
-        """Read the workers there are; after an absence of the scheduler, all jobs are lost."""
+    def _update_workers(self) -> None:
+        """Read the present workers; if the scheduler does not answer, connect to it again."""
         try:
             if self._client.status != "running":
                 raise ConnectionError("connection lost")
             workers = self._client.scheduler_info()["workers"].values()
         except (OSError, CancelledError, ValueError, KeyError) as error:
-            self._return(error)
+            self._reconnect(error)
             return
         self._looked = time.monotonic()
         threads = [str(worker["host"]) for worker in workers if worker["nthreads"] != 1]
         if threads:
             raise DataError(
                 f"--engine-address {self.address}: {len(threads)} workers have several threads, "
-                f"such as one on {threads[0]}; a trial needs a process, so start them with "
-                "--nthreads 1"
+                f"such as one on {threads[0]}; each trial needs its own process, so start them "
+                "with --nthreads 1"
             )
         counts = [int(worker["resources"].get(GPU, 0)) for worker in workers]
         self._gpus = self._gpus or any(counts)
@@ -134,13 +134,19 @@ class DaskEngine:
         if self._most:
             self._tokens = self._tokens[: self._most]
 
-    def _return(self, error: BaseException) -> None:
-        """Find the scheduler again; what it was given is lost."""
-        self._say(f"{self.address}: the scheduler is away ({first_line(error)}); trying on")
+    def _reconnect(self, error: BaseException) -> None:
+        """Connect to the scheduler again; all jobs that it had are lost.
+
+        Raises:
+            DataError: it did not answer for ``AWAY_SECONDS``.
+        """
+        self._say(
+            f"{self.address}: the scheduler does not answer ({first_line(error)}); trying again"
+        )
         self._client.close(timeout=WORKERS_LOOK_SECONDS)
         for future in self._running:
-            with suppress(InvalidStateError):  # its client may have told it meanwhile
-                future.set_exception(WorkerLost("the scheduler is away"))
+            with suppress(InvalidStateError):  # the client may have set a result meanwhile
+                future.set_exception(WorkerLost("the scheduler does not answer"))
         self._running, self._tokens = [], ()
         until = time.monotonic() + AWAY_SECONDS
         while time.monotonic() < until:
@@ -151,17 +157,18 @@ class DaskEngine:
             else:
                 return
         raise DataError(
-            f"--engine-address {self.address}: the scheduler has been away for "
-            f"{AWAY_SECONDS:.0f} s; ended trials are kept: start it, and give the same command "
-            "again"
+            f"--engine-address {self.address}: the scheduler has not answered for "
+            f"{AWAY_SECONDS:.0f} s; ended trials are kept: start the scheduler, and give the same "
+            "command again"
         )
 
 
-def work_here(job: Job) -> Outcome:
-    """Run a job on a Dask worker; this is what is sent there.
+def run_on_worker(job: Job) -> Outcome:
+    """Run a job on a Dask worker; the engine sends this function there.
 
     Raises:
-        DataError: the worker lacks what the job needs; its host is named.
+        DataError: the worker does not see the run directory, lacks the GPU that it declares, or
+            cannot make the embeddings; the message names its host.
     """
     import torch
 
@@ -174,10 +181,10 @@ def work_here(job: Job) -> Outcome:
     if job.device.startswith("cuda") and not torch.cuda.is_available():
         raise DataError(
             f"the worker on {host} declares the resource {GPU}, and torch finds none there; start "
-            f"it without --resources, or mend its driver"
+            f"it without --resources, or repair its GPU driver"
         )
     torch.set_num_threads(1)
     quiet_optuna()
-    with threadpool_limits(1):  # as local workers are started
+    with threadpool_limits(1):  # local workers are started with one thread too
         context, device = with_local_embeddings(job.context), job.device
         return work(Job(context, job.study, job.number, device, job.measure))

@@ -1,4 +1,7 @@
-"""How work reaches processes: an executor and the device tokens it may hand out."""
+"""Engine with worker processes of this machine, and the protocol that every engine follows.
+
+A device token, such as ``cpu`` or ``cuda:0``, is the name of the device that a job uses.
+"""
 
 from __future__ import annotations
 
@@ -23,39 +26,40 @@ if TYPE_CHECKING:
     from outerfold.study.worker.jobs import Job, Outcome
 
 WATCH_SECONDS = 0.5
-"""How long a worker may outlive the driver."""
+"""Seconds between two checks of a worker whether its driver still runs."""
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "NUMEXPR_NUM_THREADS": "1",
-    # Sets of names are walked in one order in every process.
+    # Gives sets of names the same order in every process.
     "PYTHONHASHSEED": "0",
 }
-"""Small heads: two threads on a shared two-core machine were 25 times slower than one."""
+"""Environment of a worker, with one thread: for small heads, two threads on a shared two-core
+machine were 25 times slower than one."""
 
 
 class WorkerLost(RuntimeError):
-    """A worker died, or was lost sight of, with the job it had; the job may be submitted again."""
+    """A worker died or became unreachable during a job; the job may be submitted again."""
 
 
 class Engine(Protocol):
-    """Runs jobs elsewhere."""
+    """Runs jobs in worker processes."""
 
     @property
     def devices(self) -> Sequence[str]:
-        """One token a worker there is now; a token is lent to one job at a time."""
+        """Device tokens, one for each present worker; a token is used by one job at a time."""
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Start a job that holds one of ``devices``; its future may raise ``WorkerLost``."""
+        """Start a job, which uses one of ``devices``; its future may raise ``WorkerLost``."""
 
     def close(self, *, kill: bool) -> None:
-        """Let go of the workers, at once if ``kill``."""
+        """Release the workers: at once if ``kill``, else after their jobs."""
 
 
 class LocalEngine:
-    """Processes of this machine (joblib's loky)."""
+    """Engine with processes of this machine (joblib's loky), one for each of ``devices``."""
 
     def __init__(self, devices: Sequence[str]) -> None:
         self.devices = tuple(devices)
@@ -66,16 +70,16 @@ class LocalEngine:
             max_workers=len(self.devices),
             timeout=None,
             env=ONE_THREAD,
-            initializer=begin_worker,
+            initializer=set_up_worker,
             initargs=(os.getpid(),),
         )
 
     def warm(self) -> None:
-        """Start the processes, which take seconds to load what they need, and do not wait."""
+        """Start the processes without waiting; they take seconds to load their packages."""
         self._pool.submit(os.getpid)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """See ``Engine.submit``; a worker that dies takes the others with it, all start anew."""
+        """See ``Engine.submit``; if a worker dies, all workers stop and are started again."""
         from outerfold.study.worker.jobs import work
 
         try:
@@ -84,7 +88,7 @@ class LocalEngine:
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = self._start()
             future = self._pool.submit(work, job)
-        return with_worker_lost(future, BrokenProcessPool)
+        return translate_lost_worker(future, BrokenProcessPool)
 
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``."""
@@ -92,12 +96,12 @@ class LocalEngine:
 
 
 class EngineStarter:
-    """Engines of one kind, the first of which loads while the data are read.
+    """Makes engines of one kind; the first one loads while the data are read.
 
     Attributes:
         make: makes an engine.
-        devices: of the first.
-        own: device of this process, which computes the representations.
+        devices: device tokens of the first engine.
+        own: device of this process, which computes the embeddings.
     """
 
     def __init__(self, make: Callable[[], Engine], own: str) -> None:
@@ -106,41 +110,41 @@ class EngineStarter:
         self.devices = tuple(self._waiting.devices)
 
     def waiting(self) -> Engine:
-        """The engine that the next ``take`` hands over; to measure on."""
+        """Engine that the next ``take`` will return; measurements may use it before."""
         self._waiting = self._waiting or self.make()
         return self._waiting
 
     def take(self) -> Engine:
-        """An engine, which its taker closes."""
+        """Return an engine, which the caller must close."""
         engine, self._waiting = self.waiting(), None
         return engine
 
     def close(self) -> None:
-        """End the engine that no one took."""
+        """Close the engine that no caller has taken, if there is one."""
         if self._waiting is not None:
             self._waiting.close(kill=True)
 
 
-def with_worker_lost(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:
-    """The same future, but raising ``WorkerLost`` in place of an engine's own words for it."""
-    told: Future[Outcome] = Future()
+def translate_lost_worker(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:
+    """Future with the same result, which raises ``WorkerLost`` in place of the errors ``lost``."""
+    translated: Future[Outcome] = Future()
 
-    def tell(done: Future[Outcome]) -> None:
+    def copy_result(done: Future[Outcome]) -> None:
         error = CancelledError() if done.cancelled() else done.exception()
         if isinstance(error, lost):
             error = WorkerLost(first_line(error))
-        with suppress(InvalidStateError):  # an engine may have given the job up meanwhile
+        with suppress(InvalidStateError):  # the engine may have set an exception meanwhile
             if error is None:
-                told.set_result(done.result())
+                translated.set_result(done.result())
             else:
-                told.set_exception(error)
+                translated.set_exception(error)
 
-    future.add_done_callback(tell)
-    return told
+    future.add_done_callback(copy_result)
+    return translated
 
 
 def local_devices(workers: int, per_gpu: int = 0) -> list[str]:
-    """Device tokens of this machine, see ``device_names``."""
+    """Device tokens of this machine, one for each worker; see ``device_names``."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -148,14 +152,16 @@ def local_devices(workers: int, per_gpu: int = 0) -> list[str]:
 
 
 def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -> list[str]:
-    """One token a worker, going round the GPUs so that few jobs spread over all of them.
+    """Device tokens, one for each worker; the GPUs take turns, so that few jobs use all GPUs.
 
     Args:
-        workers: in all; 0 for one a GPU, or one a core without.
-        per_gpu: workers on each GPU instead; 0 leaves it to ``workers``.
+        gpus: number of GPUs.
+        cores: number of CPU cores.
+        workers: number of workers; 0 means one for each GPU, or for each core without a GPU.
+        per_gpu: number of workers on each GPU; 0 means that ``workers`` decides.
 
     Raises:
-        DataError: ``per_gpu`` without a GPU.
+        DataError: ``per_gpu`` is given without a GPU.
 
     Example:
         >>> device_names(gpus=2, cores=16, workers=3)
@@ -164,7 +170,7 @@ def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -
     if per_gpu and not gpus:
         raise DataError(
             f"--workers-per-gpu {per_gpu} has no effect: this machine has no GPU that PyTorch can "
-            "use; leave it out, or say --workers"
+            "use; leave it out, or give --workers"
         )
     if not gpus:
         return ["cpu"] * (workers or cores)
@@ -172,15 +178,19 @@ def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -
 
 
 def quiet_optuna() -> None:
-    """Warnings only, and none about the grouped sampler being experimental: it is meant."""
+    """Let Optuna log warnings only, and none about the grouped sampler, which is experimental."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-def begin_worker(driver: int) -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C (the driver hears it), gone with the driver.
+def set_up_worker(driver: int) -> None:
+    """Set up a worker process: one thread, no reaction to Ctrl-C, and an end with its driver.
 
-    What its jobs need is loaded here, while the driver loads the same and reads the data.
+    The driver handles Ctrl-C for all workers. The packages that jobs need are imported here,
+    while the driver imports the same and reads the data.
+
+    Args:
+        driver: process id of the driver.
     """
     import torch
 
@@ -188,16 +198,16 @@ def begin_worker(driver: int) -> None:
 
     torch.set_num_threads(1)
     quiet_optuna()
-    # With psutil at hand loky takes 300 MB more than at first for a leak, and starts the worker
-    # anew; data that a worker keeps and rows that it maps are more than that and no leak.
+    # If psutil is installed, loky restarts a worker whose memory has grown by 300 MB, as a leak.
+    # The data that a worker keeps and the rows that it maps are larger than that, and no leak.
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, args=(driver,), daemon=True).start()
 
 
 def _end_with_driver(driver: int) -> None:
-    # A worker that outlives a killed driver would go on writing to a journal that a resumed
-    # driver has meanwhile cleared.
+    # Otherwise a worker of a killed driver would still write to a journal that a resumed driver
+    # has repaired meanwhile.
     while os.getppid() == driver:
         time.sleep(WATCH_SECONDS)
     os._exit(1)

@@ -1,1 +1,1 @@
-"""What ``outerfold explain`` computes."""
+"""Computations of ``outerfold explain``: heat maps and permutation importance."""

@@ -1,4 +1,4 @@
-"""`outerfold explain`: the finished outer models, asked about rows they did not train on."""
+"""Explanation (`outerfold explain`) of the outer models on rows that they did not train on."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ Say = Callable[[str], None]
 
 
 def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say: Say) -> Inside:
-    """Heat maps of chosen cases, and what image and columns are worth.
+    """Heat maps of chosen cases, and the importance of image and columns.
 
     Args:
-        cases: a class and kind, at most.
-        device: where encoder and heads run.
-        cache: where embeddings are kept.
-        say: told what is being done.
+        folder: directory of the run.
+        cases: largest number of cases of each class and kind.
+        device: device of encoder and heads.
+        cache: folder of the embeddings.
+        say: prints a sentence on the present step for the user.
 
     Raises:
         DataError: the run is not finished or not nested, its images have moved, a package is
-            absent, or a score is not what the run kept.
+            absent, or a new score differs from the one that the run kept.
     """
     refuse_device(device)
     finished = open_finished_run(folder, device)
@@ -55,7 +56,7 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     shown = tuple(case_with_heat_map(finished, case) for case in chosen)
     weighed = None
     if finished.data.features.columns:
-        say(f"contribution of image and columns, {PERMUTATIONS} permutations a column")
+        say(f"contribution of image and columns, {PERMUTATIONS} permutations of each column")
         weighed = permutation_importance(
             finished, represent_by_fold(finished, cache=cache, device=device)
         )
@@ -69,9 +70,17 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
 
 
 def represent_by_fold(finished: FinishedRun, *, cache: Path, device: str) -> dict[str, ImageSource]:
-    """Every image in all views that score, by what each outer model reads, by name of the fold."""
+    """Embeddings or activations of every image, in all views that score, by name of the outer fold.
+
+    Models with the same encoder share one source.
+
+    Args:
+        finished: the run with its outer models.
+        cache: folder of the embeddings.
+        device: device of the encoders.
+    """
     config, features = finished.config, finished.data.features
-    frozen = not config.trainable_blocks  # else tails make the tokens
+    frozen = not config.trainable_blocks  # trained blocks make the tokens themselves
     tokens = frozen and any(model.tokens for model in finished.models.values())
     views = Views(scoring_views(config.tta), TASK_STYLES[config.task])
     sources: dict[str, ImageSource] = {}
@@ -89,7 +98,12 @@ def represent_by_fold(finished: FinishedRun, *, cache: Path, device: str) -> dic
 
 
 def case_with_heat_map(finished: FinishedRun, case: Case) -> Shown:
-    """A case with its heat map, by the model of the fold that tested it."""
+    """Case with its heat map, from the model of the outer fold that tested it.
+
+    Raises:
+        LeakError: the case is no test row of its fold.
+        DataError: its score differs from the one that the run kept.
+    """
     if case.id not in finished.folds[case.fold].test:
         raise LeakError(
             f"{case.id}: is not a test row of {case.fold}, whose model may have trained on it"

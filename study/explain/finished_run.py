@@ -1,4 +1,4 @@
-"""A finished run with the models of its outer folds, and what may not be asked of it."""
+"""Finished run with the models of its outer folds, and checks before it can be explained."""
 
 from __future__ import annotations
 
@@ -24,16 +24,21 @@ from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
 
 TOLERANCE = 1e-4
-"""Largest difference between a score computed again and the one that was kept."""
+"""Largest allowed difference between a probability computed again and the one that was kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A finished run with the models of its outer folds.
+    """Finished run with the models of its outer folds.
 
     Attributes:
-        encoders, models, folds, tests: by name of the outer fold; ``encoders`` is what its model
-            reads images by, ``tests`` are its test predictions.
+        run: results of the run.
+        config: options that determined them.
+        data: rows of the run.
+        encoders: encoder of each outer model, by name of the outer fold.
+        folds: outer folds by name.
+        models: outer models by name of the outer fold.
+        tests: test predictions by name of the outer fold.
     """
 
     run: Run
@@ -46,7 +51,12 @@ class FinishedRun:
 
 
 def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
-    """Everything of a finished run that can be asked; see ``look_inside`` for what is refused."""
+    """Open a finished run with its outer models on ``device``.
+
+    Raises:
+        DataError: the run is not finished or not nested, its images have moved, or a model
+            cannot be loaded.
+    """
     config = StudyConfig.from_toml(folder.read_config())
     run = read_run(folder)
     if biased(run.protocol):
@@ -63,8 +73,8 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     kept = {name: read_preprocessing(folder, name) for name in names}
     for one in kept.values():
         refuse_other_views(one["augmentation"], config.task)
-    encoders = _encoders({name: one["encoder"] for name, one in kept.items()}, device)
-    divided = _divided(encoders, config)
+    encoders = _load_encoders({name: one["encoder"] for name, one in kept.items()}, device)
+    divided = _divide_encoders(encoders, config)
     models = {
         name: fold_model(folder, data, folds[name], divided.get(encoders[name].name)).to(device)
         for name in names
@@ -73,11 +83,15 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     return FinishedRun(run, config, data, encoders, folds, models, tests)
 
 
-def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:
-    """What each outer model reads images by; one that several share is built once.
+def _load_encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:
+    """Encoder of each outer model, by name of the outer fold; a shared one is loaded once.
 
     Args:
-        cards: of each model's encoder, by name of the outer fold.
+        cards: card of each model's encoder, by name of the outer fold.
+        device: device of the encoders.
+
+    Raises:
+        DataError: an encoder is not a single network.
     """
     built: dict[str, FrozenEncoder] = {}
     for card in cards.values():
@@ -85,13 +99,17 @@ def _encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, 
             continue
         encoder = Origin.of(card).built().to(device)
         if not isinstance(encoder, FrozenEncoder):
-            raise DataError(f"{card['name']}: is not one network, and explain knows no other")
+            raise DataError(
+                f"{card['name']}: is not one network, and explain supports no other encoder"
+            )
         built[card["name"]] = encoder
     return {study: built[card["name"]] for study, card in cards.items()}
 
 
-def _divided(encoders: Mapping[str, FrozenEncoder], config: StudyConfig) -> dict[str, Divided]:
-    """Encoders by their own name, cut where their last blocks were trained; none if none were."""
+def _divide_encoders(
+    encoders: Mapping[str, FrozenEncoder], config: StudyConfig
+) -> dict[str, Divided]:
+    """Encoders divided into frozen and trained blocks, by name; empty if no block is trained."""
     if not config.trainable_blocks:
         return {}
     own = {encoder.name: encoder for encoder in encoders.values()}
@@ -99,17 +117,25 @@ def _divided(encoders: Mapping[str, FrozenEncoder], config: StudyConfig) -> dict
 
 
 def refuse_device(device: str) -> None:
-    """``DataError`` where torch has no such device here."""
+    """Refuse a device that torch does not find.
+
+    Raises:
+        DataError: there is no such device.
+    """
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise DataError(
-            f"--device {device}: not to be had here ({str(error).splitlines()[0][:120]}); name cpu"
+            f"--device {device}: is not available ({str(error).splitlines()[0][:120]}); name cpu"
         ) from None
 
 
 def refuse_moved(data: Dataset) -> None:
-    """``DataError`` where image files of the run are not where they were."""
+    """Refuse a run whose image files have moved.
+
+    Raises:
+        DataError: an image file is not at the path from which the run read it.
+    """
     gone = [path for path in data.features.images.tolist() if not Path(path).is_file()]
     if gone:
         raise DataError(
@@ -121,20 +147,29 @@ def refuse_moved(data: Dataset) -> None:
 def refuse_other_scores(
     ids: Sequence[str], kept: FloatArray, found: FloatArray, decision: Decision
 ) -> None:
-    """``DataError`` where scores computed again are not those of predictions.csv.
+    """Refuse probabilities computed again that differ from those in predictions.csv.
 
-    Probabilities that a temperature softened are compared as they were before it: at 20, those
-    of any two images are within a few thousandths.
+    Probabilities that a temperature above 1 made less extreme are compared without it, because at
+    a temperature of 20 those of any two images differ by a few thousandths only.
+
+    Args:
+        ids: n row names.
+        kept: (n, classes) calibrated probabilities in predictions.csv.
+        found: (n, classes) calibrated probabilities computed again.
+        decision: calibration of the model.
+
+    Raises:
+        DataError: two probabilities differ by more than ``TOLERANCE``.
     """
     softened = max(decision.temperature, 1.0)
     before = Decision(1 / softened, None, -decision.shift * softened)
     apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
-    other = ~(apart <= TOLERANCE)  # NaN is another score too
+    other = ~(apart <= TOLERANCE)  # NaN counts as a difference too
     if other.any():
         worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
         raise DataError(
             f"{ids[worst]}: its model gives {found[worst].max():.6f} now, predictions.csv holds "
-            f"{kept[worst].max():.6f}, and more than {TOLERANCE} apart is another model or image "
+            f"{kept[worst].max():.6f}; a difference above {TOLERANCE} means another model or image "
             f"({int(other.sum())} rows in all); restore the images, weights and versions that the "
             "run was made with"
         )

@@ -1,4 +1,4 @@
-"""What image and columns are worth to the outer models: their test rows with parts taken away."""
+"""Importance of image and columns for the outer models: their scores on altered test rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from outerfold.storage.seeds import derive
 from outerfold.study.explain.finished_run import FinishedRun, refuse_other_scores
 
 PERMUTATIONS = 20
-"""Of each column, averaged."""
+"""Number of random permutations of each column; their results are averaged."""
 
 
 def permutation_importance(finished: FinishedRun, sources: Mapping[str, ImageSource]) -> Json:
-    """What image, columns and each column are worth on the outer test rows of all folds.
+    """Contribution of the image, of all columns and of each column on the outer test rows.
 
     Args:
-        sources: of every row's image, by name of the outer fold.
+        finished: the run with its outer models.
+        sources: source of every image's embeddings, by name of the outer fold.
+
+    Raises:
+        DataError: a probability differs from the one that the run kept.
     """
     names = [column.name for column in finished.data.features.columns]
     scored: dict[str, list[list[Predictions]]] = {key: [] for key in ("", IMAGE, COLUMNS, *names)}
@@ -33,13 +37,13 @@ def permutation_importance(finished: FinishedRun, sources: Mapping[str, ImageSou
         rest = model.mean_image(source, finished.folds[name].train)
         images, table = model.readings(source, ids), finished.data.features.select(ids).tabular
         probabilities = altered_probabilities(
-            model, Removal(images, rest, table, names), seed=finished.config.seed, fold=name
+            model, RowsToAlter(images, rest, table, names), seed=finished.config.seed, fold=name
         )
         refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
         for key, found in probabilities.items():
-            scored[key].append([_rescored(rows, one, model) for one in found])
+            scored[key].append([_replace_probabilities(rows, one, model) for one in found])
     whole, *altered = (
-        (key, [_joined(parts) for parts in zip(*found, strict=True)])
+        (key, [_join_folds(parts) for parts in zip(*found, strict=True)])
         for key, found in scored.items()
     )
     return contribution(
@@ -52,14 +56,14 @@ def permutation_importance(finished: FinishedRun, sources: Mapping[str, ImageSou
 
 
 @dataclass(frozen=True, eq=False)
-class Removal:
-    """What is taken away of one fold's test rows, and what stands for an image.
+class RowsToAlter:
+    """Test rows of one outer fold, and the mean image that replaces an image.
 
     Attributes:
         images: readings of n rows (``outerfold.pipelines.explain.fold_model``).
-        mean_image: ``FoldModel.mean_image``.
-        table: (n, k) columns, NaN where missing.
-        names: (k,) of the columns.
+        mean_image: readings of the mean image, from ``FoldModel.mean_image``.
+        table: (n, k) values of the columns, NaN where missing.
+        names: (k,) names of the columns.
     """
 
     images: Readings
@@ -69,13 +73,21 @@ class Removal:
 
 
 def altered_probabilities(
-    model: FoldModel, rows: Removal, *, seed: int, fold: str
+    model: FoldModel, rows: RowsToAlter, *, seed: int, fold: str
 ) -> dict[str, list[FloatArray]]:
-    """Probabilities (n, classes) of one fold's test rows, as they are and with parts taken away.
+    """Probabilities (n, classes) of one fold's test rows, unchanged and altered.
+
+    The image and the columns together are replaced by their means; a single column is permuted.
+
+    Args:
+        model: outer model of the fold.
+        rows: its test rows.
+        seed: seed of the run.
+        fold: name of the outer fold.
 
     Returns:
-        Lists by what is taken away: nothing (``""``), the image, all columns, each column; one
-        entry, or ``PERMUTATIONS`` of a column.
+        Lists of probabilities by the altered part: nothing (``""``), the image, all columns, and
+        each column. A list has one entry, or ``PERMUTATIONS`` for a single column.
     """
     images, table = rows.images, rows.table
     columns = model.columns.transform(table)
@@ -96,13 +108,15 @@ def altered_probabilities(
     return found
 
 
-def _rescored(rows: Predictions, probabilities: FloatArray, model: FoldModel) -> Predictions:
+def _replace_probabilities(
+    rows: Predictions, probabilities: FloatArray, model: FoldModel
+) -> Predictions:
     return replace(
         rows, probabilities=probabilities, predicted=model.decision.decide(probabilities)
     )
 
 
-def _joined(parts: Sequence[Predictions]) -> Predictions:
+def _join_folds(parts: Sequence[Predictions]) -> Predictions:
     rows = joined(parts)
     assert rows is not None
     return rows

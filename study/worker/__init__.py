@@ -1,1 +1,1 @@
-"""What a worker process does."""
+"""Work of a worker process: the jobs, the session of a run, and the end of a study."""

@@ -1,4 +1,4 @@
-"""The end of a study: choose, fit the decision, refit on every training row, score once."""
+"""End of a study: choose a trial, fit the decision, refit on all training rows, score once."""
 
 from __future__ import annotations
 
@@ -39,12 +39,20 @@ from outerfold.study.worker.session import Session
 
 
 class StudyFailed(RuntimeError):
-    """No trial of a study was completed; the message holds the first cause."""
+    """No trial of a study was completed; the message gives the first cause."""
 
 
 @dataclass(frozen=True, eq=False)
 class RefittedBest:
-    """What a study made of its training side; no test row had a part in it."""
+    """Model of a study, fitted on its training rows without any test row.
+
+    Attributes:
+        replay: second run of the best trial, with its out-of-fold probabilities.
+        decision: calibration and decision rule, fitted on these probabilities.
+        fitted: networks refitted on all training rows.
+        resampled: (classes,) images of each class in one epoch of the refit.
+        notes: sentences for the report.
+    """
 
     replay: Replay
     decision: Decision
@@ -54,21 +62,27 @@ class RefittedBest:
 
 
 def finish(session: Session, name: str, device: str) -> FoldResult:
-    """Close one study and keep its results in the run directory.
+    """Choose, refit and score one study, and write its results into the run directory.
+
+    Args:
+        session: session of the run.
+        name: ``outer-0`` ... or ``final``.
+        device: device token, such as ``cuda:0``.
 
     Raises:
         StudyFailed: no trial was completed.
+        DataError: another driver has taken over the run.
     """
     study = session.study(name)
     best = best_trial(study, name)
     fold = session.folds[name]
     objective = session.objective(name, device)
     chosen = refit_best(objective, best, session.config)
-    chosen = replace(chosen, notes=(*chosen.notes, *_trials_in_parts(study)))
-    test = None if name == FINAL else _score(session.data, fold, chosen)
+    chosen = replace(chosen, notes=(*chosen.notes, *_note_trials_in_parts(study)))
+    test = None if name == FINAL else _predict_test(session.data, fold, chosen)
     cut = not build_limit(session.config, study).reached(read_history(study))
     result = replace(
-        _result(session, fold, best, chosen, test, count_trials(study)), cut_by_time=cut
+        _make_result(session, fold, best, chosen, test, count_trials(study)), cut_by_time=cut
     )
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
@@ -79,14 +93,18 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
         pipeline,
         chosen.fitted,
         decision=chosen.decision,
-        facts=_facts(session, pipeline.encoder),
+        facts=_gather_facts(session, pipeline.encoder),
     )
     write_result(session.folder, result, model.getvalue())
     return result
 
 
 def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
-    """The completed trial with the best inner score, the first of equals."""
+    """Completed trial with the best inner score; of equal ones, the first.
+
+    Raises:
+        StudyFailed: no trial was completed.
+    """
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if complete:
@@ -102,9 +120,15 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
 def refit_best(
     objective: InnerObjective, best: optuna.trial.FrozenTrial, config: StudyConfig
 ) -> RefittedBest:
-    """Refit the best configuration on the whole training side, which is all that is seen here."""
+    """Refit the best configuration on all training rows; only training rows are available here.
+
+    Args:
+        objective: inner objective of the study.
+        best: the chosen trial.
+        config: options of the run.
+    """
     fixed = FixedTrial(best.params, number=best.number)
-    if CHANGES in best.user_attrs:  # so that it is trained in the same parts again
+    if CHANGES in best.user_attrs:  # its batches are divided into the same parts again
         fixed.set_user_attr(CHANGES, best.user_attrs[CHANGES])
     count = config.networks
     replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
@@ -117,7 +141,7 @@ def refit_best(
     )
     training = refit(objective, fixed, replay.epochs, count)
     resampled = training.delivered(0)
-    notes = resampled.note, decision.note, _repeatable(best, replay), _in_parts(training)
+    notes = resampled.note, decision.note, _note_replay(best, replay), _note_parts(training)
     return RefittedBest(
         replay,
         decision,
@@ -128,7 +152,7 @@ def refit_best(
 
 
 def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
-    """Train ``networks`` on all rows of the training side for ``epochs``; none validates."""
+    """Train ``networks`` networks on all training rows for ``epochs``, without validation rows."""
     train = objective.train
     everything = Fold(
         "refit", tuple(train.ids.tolist()), (), frozenset(train.patients.tolist()), frozenset()
@@ -155,13 +179,13 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
 
 
 def count_trials(study: optuna.Study) -> dict[str, int]:
-    """Trials by how they ended."""
+    """Numbers of trials that are ``complete``, ``pruned`` and ``failed``."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
     ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
     return {name: states.count(state) for name, state in ends.items()}
 
 
-def _facts(session: Session, encoder: str) -> dict[str, Any]:
+def _gather_facts(session: Session, encoder: str) -> dict[str, Any]:
     return {
         "task": session.config.task,
         "classes": list(session.data.classes),
@@ -174,52 +198,54 @@ def _facts(session: Session, encoder: str) -> dict[str, Any]:
     }
 
 
-def _in_parts(training: Training) -> str:
+def _note_parts(training: Training) -> str:
     rows = training.remarks().get("micro_batch")
     if rows is None:
         return ""
     return (
-        f"memory ran out in the refit, which took its batches in parts of down to {rows} "
-        "images, their gradients added; batch normalisation saw the parts"
+        f"memory ran out in the refit, so its batches were divided into parts of at least {rows} "
+        "images and their gradients added; batch normalisation used the parts"
     )
 
 
-def _trials_in_parts(study: optuna.Study) -> list[str]:
+def _note_trials_in_parts(study: optuna.Study) -> list[str]:
     trials = study.get_trials(deepcopy=False)
     sizes = [trial.user_attrs["micro_batch"] for trial in trials if CHANGES in trial.user_attrs]
     if not sizes:
         return []
     return [
-        f"memory ran out in {len(sizes)} of {len(trials)} trials, which took their batches in "
-        f"parts of down to {min(sizes)} images, their gradients added; batch normalisation saw "
-        "the parts"
+        f"memory ran out in {len(sizes)} of {len(trials)} trials, so their batches were divided "
+        f"into parts of at least {min(sizes)} images and their gradients added; batch "
+        "normalisation used the parts"
     ]
 
 
-def _repeatable(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
-    # Other networks beside it in the stack may move the last digits.
+def _note_replay(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
+    # The stack of networks is another one than in the search, which may change the last digits.
     if best.value is not None and isclose(replay.score, best.value, rel_tol=1e-6):
         return ""
     return (
         f"the chosen trial scored {best.value} in the search and {replay.score} when run again; "
-        "this device does not repeat its arithmetic exactly"
+        "the arithmetic of this device is not exactly repeatable"
     )
 
 
-def _score(data: Dataset, fold: OuterFold, chosen: RefittedBest) -> Predictions:
+def _predict_test(data: Dataset, fold: OuterFold, chosen: RefittedBest) -> Predictions:
     test = data.select(fold.test)
     calibrated = chosen.decision.calibrate(chosen.fitted.predict(test.features))
-    return _predictions(test, [fold.name] * len(test), fold.repeat, calibrated, chosen.decision)
+    return _make_predictions(
+        test, [fold.name] * len(test), fold.repeat, calibrated, chosen.decision
+    )
 
 
-def _validation(train: TrainSide, fold: OuterFold, chosen: RefittedBest) -> Predictions:
+def _predict_validation(train: TrainSide, fold: OuterFold, chosen: RefittedBest) -> Predictions:
     rows = train.select([name for inner in fold.inner for name in inner.val])
     names = [inner.name for inner in fold.inner for _ in inner.val]
     calibrated = chosen.decision.calibrate(np.concatenate(chosen.replay.probabilities))
-    return _predictions(rows, names, fold.repeat, calibrated, chosen.decision)
+    return _make_predictions(rows, names, fold.repeat, calibrated, chosen.decision)
 
 
-def _predictions(
+def _make_predictions(
     rows: Dataset, folds: Sequence[str], repeat: int, calibrated: FloatArray, decision: Decision
 ) -> Predictions:
     return Predictions(
@@ -234,7 +260,7 @@ def _predictions(
     )
 
 
-def _result(
+def _make_result(
     session: Session,
     fold: OuterFold,
     best: optuna.trial.FrozenTrial,
@@ -257,7 +283,7 @@ def _result(
         threshold=chosen.decision.threshold,
         resampled=tuple(round(count) for count in chosen.resampled.tolist()),
         history=chosen.replay.history,
-        validation=_validation(fold.train_side(session.data), fold, chosen),
+        validation=_predict_validation(fold.train_side(session.data), fold, chosen),
         test=test,
         trials=trials,
         notes=chosen.notes,

@@ -1,4 +1,4 @@
-"""What a worker process does: one trial, the end of one study, or a measurement for the plan."""
+"""Jobs of a worker process: one trial, the end of one study, or a measurement for the plan."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from outerfold.study.worker.finish import StudyFailed, finish
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 
 MEASURED_CONFIGURATIONS = 5
-"""Random ones, for the plan; one where blocks are trained, as they cost alike."""
+"""Number of random configurations measured for the plan; only one where blocks of the encoder are
+trained, since all configurations then take about the same time."""
 MEASURED_SECONDS = 5.0
-"""After which no other is measured; with more rows, batches of several sizes cost more alike."""
+"""Seconds after which no further configuration is measured; with many rows, the batch size changes
+the time little."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work.
+    """Job for a worker.
 
     Attributes:
+        context: the run of the job.
         study: ``outer-0`` ... ``final``.
-        number: of the trial; None for the study's end: choose, refit, score once.
-        device: the token of the worker that gets it.
-        measure: time a few epochs instead.
+        number: number of the trial; None for the study's end: choose, refit, score once.
+        device: device token of the worker that gets the job.
+        measure: whether to measure the time of a few epochs instead.
     """
 
     context: WorkerContext
@@ -40,16 +43,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """Outcome of a job.
 
     Attributes:
-        state: of a trial, in lower case; ``finished`` or ``failed`` for a study's end.
-        seconds: taken; of a measurement, for one epoch.
-        value: of a completed trial, in the metric's unit.
-        epochs: trained.
-        reason: why it failed, one line.
-        trace: the traceback of a failure, for the log.
-        trial: as Optuna keeps it, ended; None where the job was no trial.
+        study: ``outer-0`` ... ``final``.
+        number: number of the trial; None if the job was no trial.
+        state: state of a trial, in lower case; ``finished`` or ``failed`` for a study's end;
+            ``measured`` for a measurement.
+        seconds: duration of the job; for a measurement, the mean duration of one epoch.
+        value: inner score of a completed trial or finished study, in the metric's unit.
+        epochs: number of trained epochs; for a finished study, the chosen number.
+        reason: reason of a failure, in one line.
+        trace: traceback of a failure, for the log.
+        trial: the ended trial as Optuna keeps it; None if the job was no trial.
     """
 
     study: str
@@ -64,7 +70,7 @@ class Outcome:
 
 
 def work_and_keep(job: Job) -> Outcome:
-    """Run a job in this process and keep its trial, as the driver does for a worker."""
+    """Run a job in this process and add its trial to the storage, as the driver does."""
     outcome = work(job)
     if outcome.trial is not None:
         keep_trial(open_session(job.context).study(job.study), outcome.trial)
@@ -72,20 +78,23 @@ def work_and_keep(job: Job) -> Outcome:
 
 
 def work(job: Job) -> Outcome:
-    """Run a job in this process; a trial is handed back and kept nowhere.
+    """Run a job in this process; a trial is returned and not added to the storage.
 
-    So a worker that dies, or goes on after its driver gave it up, leaves no half trial behind.
+    So a worker that dies, or whose driver no longer waits for it, leaves no unfinished trial.
+
+    Raises:
+        DataError: the run breaks a rule.
     """
-    session = open_session(job.context)  # once a process, and so no part of what a job takes
+    session = open_session(job.context)  # opened once a process, so it is no part of the time
     started = time.perf_counter()
     if job.measure:
-        seconds, trained = _epoch_seconds(session, job.study, job.device)
+        seconds, trained = _measure_epochs(session, job.study, job.device)
         return Outcome(job.study, None, "measured", seconds, epochs=trained)
-    outcome = _end(session, job) if job.number is None else _trial(session, job, job.number)
+    outcome = _run_end(session, job) if job.number is None else _run_trial(session, job, job.number)
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
-def _trial(session: Session, job: Job, number: int) -> Outcome:
+def _run_trial(session: Session, job: Job, number: int) -> Outcome:
     study = session.study_as_seen(job.study, number)
     trial = study.ask()
     reason = trace = ""
@@ -96,19 +105,19 @@ def _trial(session: Session, job: Job, number: int) -> Outcome:
         frozen = study.tell(trial, state=TrialState.PRUNED)
     except DataError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a configuration broke on, it says so
+    except Exception as error:  # noqa: BLE001 - any error of a configuration is recorded
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = traceback.format_exc()
         trial.set_user_attr("failure", reason)
         frozen = study.tell(trial, state=TrialState.FAIL)
     state = frozen.state.name.lower().replace("fail", "failed")
-    value_told = frozen.value if frozen.state == TrialState.COMPLETE else None
+    score = frozen.value if frozen.state == TrialState.COMPLETE else None
     return Outcome(
-        job.study, number, state, 0.0, value_told, frozen.last_step or 0, reason, trace, frozen
+        job.study, number, state, 0.0, score, frozen.last_step or 0, reason, trace, frozen
     )
 
 
-def _end(session: Session, job: Job) -> Outcome:
+def _run_end(session: Session, job: Job) -> Outcome:
     try:
         result = finish(session, job.study, job.device)
     except StudyFailed as failure:
@@ -116,11 +125,11 @@ def _end(session: Session, job: Job) -> Outcome:
     return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
 
 
-def _epoch_seconds(session: Session, study: str, device: str) -> tuple[float, int]:
-    """Mean seconds of an epoch of all inner folds, and how many epochs were trained for it.
+def _measure_epochs(session: Session, study: str, device: str) -> tuple[float, int]:
+    """Mean seconds of an epoch of all inner folds, and the number of epochs trained to measure it.
 
-    Where heads alone are trained, the second epoch of some random configurations counts: the first
-    finds neither code nor rows in memory.
+    Where only heads are trained, the second epoch of several random configurations is measured,
+    since the first also loads code and rows into memory.
     """
     objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

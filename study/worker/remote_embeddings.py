@@ -1,4 +1,4 @@
-"""What a worker on another machine needs beside the run directory: the embeddings."""
+"""Embeddings for a worker on another machine, which may not see the driver's cache."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from outerfold.study.worker.session import WorkerContext
 
 @lru_cache(maxsize=1)
 def with_local_embeddings(context: WorkerContext) -> WorkerContext:
-    """The context with embeddings that this machine has.
+    """The context with embeddings that this machine can read.
 
-    Where the driver's cache is not on a shared path, the worker computes the same table from the
-    same images into its own cache. The table is named after all that it was made of, so a name
-    that differs tells of other images, other weights or another kind of device.
+    If the driver's cache is not on a shared path, the worker computes the same table from the
+    same images into its own cache. The name of a table depends on everything that it was made of,
+    so another name means other images, other weights or another kind of device.
 
     Raises:
-        DataError: the images or the encoder are not to be had here, or are others.
+        DataError: the images or the encoder are unavailable here, or differ from the driver's.
     """
-    wanted = _tables(context)
+    wanted = _list_tables(context)
     if all(table.is_there() for table in wanted):
         return context
     host, cache = socket.gethostname(), wanted[0].cache
@@ -50,16 +50,16 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
             f"{error}; put OUTERFOLD_CACHE on a path that every worker shares"
         ) from None
     own = replace(context, embeddings=built)
-    if [table.name for table in _tables(own)] != [table.name for table in wanted]:
+    if [table.name for table in _list_tables(own)] != [table.name for table in wanted]:
         raise DataError(
-            f"the worker on {host} does not see the cache {cache} and made other embeddings of its "
-            "own, since its images or its encoder differ; put OUTERFOLD_CACHE on a path that every "
-            "worker shares"
+            f"the worker on {host} does not see the cache {cache} of the driver and made other "
+            "embeddings, since its images or its encoder differ; put OUTERFOLD_CACHE on a path "
+            "that every worker shares"
         )
     return own
 
 
-def _tables(context: WorkerContext) -> list[Embeddings]:
+def _list_tables(context: WorkerContext) -> list[Embeddings]:
     sources = context.embeddings
     each = [s for _, s in sources.sources] if isinstance(sources, ByEncoder) else [sources]
     return [source for source in each if isinstance(source, Embeddings)]

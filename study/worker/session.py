@@ -1,4 +1,4 @@
-"""What a worker process keeps between jobs of one run: data, folds, objectives, trial storage."""
+"""State of a worker process between jobs of one run: data, folds, objectives, trial storage."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from outerfold.study.config.search_space import build_ranges
 from outerfold.study.schedule.patience import count_visible
 
 SHOWN_SECONDS = 30.0
-"""How long a network file system may take to show a trial on another machine."""
+"""Seconds that a network file system may take to show a trial on another machine."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """Where a worker finds a run; small, whatever the number of images.
+    """Locations of a run's files for a worker; its size does not depend on the number of images.
 
     Attributes:
         run: the run directory.
-        embeddings: handle of the frozen representations, by each encoder where there are several.
+        embeddings: handle of the frozen embeddings, one for each encoder if there are several.
         storage: database URL for trials, or None for the run's journal.
-        driver: token of the command that works on the run; "" of none in particular.
-        encoded_on: kind of device that the representations were computed on.
+        driver: token of the command that drives the run; "" if there is none.
+        encoded_on: kind of device that computed the embeddings, such as ``cpu``.
     """
 
     run: Path
@@ -53,7 +53,12 @@ class WorkerContext:
 
 
 class Session:
-    """One run as a worker process sees it."""
+    """Run opened by a worker process.
+
+    Raises:
+        DataError: the run cannot be read, its storage cannot be opened, or another version of the
+            arithmetic began it.
+    """
 
     def __init__(self, context: WorkerContext) -> None:
         self.context = context
@@ -74,7 +79,7 @@ class Session:
         self._objectives: dict[tuple[str, str], InnerObjective] = {}
 
     def objective(self, study: str, device: str) -> InnerObjective:
-        """The inner objective of one study; given the training side and nothing else."""
+        """Inner objective of one study, made from its training rows and nothing else."""
         key = (study, device)
         if key not in self._objectives:
             fold = self.folds[study]
@@ -95,11 +100,12 @@ class Session:
         return self._objectives[key]
 
     def study(self, name: str, number: int = 0) -> optuna.Study:
-        """One study as it is kept, with the sampler and the pruner of trial ``number``.
+        """One study in the trial storage, with the sampler and the pruner of trial ``number``.
 
-        The sampler is seeded by (seed, study, trial), so a resumed study goes on as if it had
-        never stopped. Bergstra et al. (2011); multivariate, and grouped so that parameters that
-        occur in some trials only are still sampled together.
+        The sampler's seed depends on (seed, study, trial), so a resumed study goes on as if it had
+        never stopped. The sampler is the tree-structured Parzen estimator of Bergstra et al.
+        (2011), multivariate, and grouped so that parameters that occur in some trials only are
+        still sampled together.
         """
         sampler = TPESampler(
             seed=derive(self.config.seed, name, "sampler", number) % 2**32,
@@ -114,24 +120,28 @@ class Session:
         )
 
     def study_as_seen(self, name: str, number: int) -> optuna.Study:
-        """One study as trial ``number`` sees it, to be asked for that trial and for no other.
+        """Study with the trials that trial ``number`` may use; it serves for that trial only.
 
-        The trials are only read; what comes of the new one is for the driver to keep.
+        It is a copy in memory. The driver adds the new trial to the storage.
 
         Raises:
-            RuntimeError: earlier trials that it has to see are not in the storage.
+            RuntimeError: earlier trials that it must use are not in the storage.
         """
         kept = retry(lambda: self.study(name, number))
         count = count_visible(number, self.config.in_flight)
-        seen = _first_ended(kept, count)
+        seen = _wait_for_trials(kept, count)
         study_as_seen = TrialView(name, kept.direction, seen, number)
         return optuna.load_study(
             study_name=name, storage=study_as_seen, sampler=kept.sampler, pruner=kept.pruner
         )
 
 
-def _first_ended(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """The first ``count`` trials; waits for a shared file system to show what it was given."""
+def _wait_for_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
+    """First ``count`` trials; waits until a shared file system shows them.
+
+    Raises:
+        RuntimeError: they did not appear within ``SHOWN_SECONDS``.
+    """
     until = time.monotonic() + SHOWN_SECONDS
     while True:
         trials = retry(lambda: study.get_trials(deepcopy=False))[:count]
@@ -139,7 +149,7 @@ def _first_ended(study: optuna.Study, count: int) -> list[FrozenTrial]:
             return trials
         if time.monotonic() > until:
             raise RuntimeError(
-                f"{study.study_name}: trial storage shows {len(trials)} ended trials where {count} "
+                f"{study.study_name}: trial storage shows {len(trials)} ended trials, but {count} "
                 "have ended; is another process writing to this run?"
             )
         time.sleep(0.2)
@@ -147,17 +157,20 @@ def _first_ended(study: optuna.Study, count: int) -> list[FrozenTrial]:
 
 @lru_cache(maxsize=1)
 def open_session(context: WorkerContext) -> Session:
-    """The session of a run; one a process."""
+    """Session of a run; a process opens it once."""
     return Session(context)
 
 
 def create_studies(
     context: WorkerContext, config: StudyConfig, names: list[str]
 ) -> dict[str, optuna.Study]:
-    """One fresh study an outer fold and one for all rows; none learns from another.
+    """Studies by name, one for each of ``names``; they are made where they do not exist.
+
+    Each study uses its own trials alone.
 
     Raises:
-        DataError: the studies of these names are another run's, or this run's are elsewhere.
+        DataError: studies of these names belong to another run, or this run keeps its trials in
+            another storage.
     """
     folder = RunFolder(context.run)
     trials = open_trials(folder, context.storage)

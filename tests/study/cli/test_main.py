@@ -91,7 +91,10 @@ def test_one_patient_is_refused(refuse: Refuse, tmp_path: Path) -> None:
     for i in range(8):
         write_picture(tmp_path / "data" / ("cancer" if i % 2 else "benign") / f"P1_{i}.png", i)
     said = refuse(*study(tmp_path / "data"))
-    assert "has 1 patients (4 images) for 3 outer folds, and every test fold needs one; " in said
+    assert (
+        "has 1 patients (4 images) for 3 outer folds, and every test fold needs one patient; "
+        in said
+    )
     assert "find more patients, or leave the class out with --classes" in said
 
 
@@ -127,7 +130,7 @@ def test_a_column_that_does_not_exist_is_refused_with_the_nearest_there_is(
 
 
 def test_columns_without_a_table_are_refused(refuse: Refuse, good: Path) -> None:
-    assert "column 'age' is not in the data, which has no table" in refuse(
+    assert "column 'age' is not in the data, which have no table" in refuse(
         *study(good, "--columns", "age")
     )
 
@@ -199,7 +202,10 @@ def test_bad_options_are_refused_before_data_are_sought(
         (("--trials",), "argument --trials: expected one argument (see outerfold run --help)"),
         (("--task", "dbtt"), "argument --task: invalid choice: 'dbtt' (choose from "),
         (("--metric", "auc"), "argument --metric: invalid choice: 'auc' (choose from "),
-        (("--columns", " , "), "argument --columns: names at least one, separated by commas"),
+        (
+            ("--columns", " , "),
+            "argument --columns: needs at least one name; separate names by commas",
+        ),
         (
             ("report", "x", "--level", "breats"),
             "argument --level: invalid choice: 'breats' (choose",
@@ -225,7 +231,7 @@ def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
         (("--task", "dbt", "--threshold-target", "0.8"), "--threshold-target has no effect with"),
         (
             ("--task", "dbt", "--trainable-blocks", "two"),
-            "argument --trainable-blocks: a whole num",
+            "argument --trainable-blocks: needs a whole num",
         ),
         (
             ("--task", "dbt", "--trainable-blocks", "-1"),
@@ -307,7 +313,7 @@ def test_attention_over_columns_that_are_not_there_is_refused(
     path = tmp_path / "study.toml"
     path.write_text("[space]\nattention = {values = [true]}\n")
     said = refuse(*study(good, "--config", path))
-    assert said.startswith("[space.attention]: attention fuses the image with clinical columns")
+    assert said.startswith("[space.attention]: attention combines the image with clinical columns")
 
 
 # -- run directory, storage, weights ---------------------------------------------------------
@@ -390,7 +396,10 @@ def test_dask_that_is_not_installed_is_refused_with_how_to_have_it(
     monkeypatch.setitem(sys.modules, "distributed", None)
     words = ["--engine", "dask", "--engine-address", "tcp://a:1"]
     said = refuse(*study(good, "--run", tmp_path / "run", *words))
-    assert said == "--engine dask needs the package distributed; pip install 'outerfold[dask]'"
+    assert (
+        said
+        == "--engine dask needs the package distributed; install it with: pip install 'outerfold[dask]'"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here it has an effect")
@@ -506,7 +515,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
     def interrupted(name: str) -> Callable[..., int]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("outerfold.study.cli.main._action", interrupted)
+    monkeypatch.setattr("outerfold.study.cli.main._find_action", interrupted)
     assert main(["doctor", "somewhere"]) == 130
     assert capsys.readouterr().err == "\nouterfold: interrupted\n"
 

@@ -248,7 +248,7 @@ def test_a_trial_whose_forerunners_are_missing_is_not_begun(
     monkeypatch.setattr("outerfold.study.worker.session.SHOWN_SECONDS", 0.0)
     _, context = begun(tmp_path / "run")
     work_and_keep(Job(context, "outer-0", 0, "cpu"))
-    with pytest.raises(RuntimeError, match="shows 1 ended trials where 3 have ended"):
+    with pytest.raises(RuntimeError, match="shows 1 ended trials, but 3 have ended"):
         Session(context).study_as_seen("outer-0", 3)
 
 

@@ -109,7 +109,7 @@ def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert b"To go on: python run_study.py --task multimodal" in out
+    assert b"To continue: python run_study.py --task multimodal" in out
     assert not (run / "report").exists()
 
 

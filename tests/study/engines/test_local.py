@@ -10,7 +10,7 @@ import pytest
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 from outerfold.storage.errors import DataError
-from outerfold.study.engines.local import begin_worker, device_names
+from outerfold.study.engines.local import device_names, set_up_worker
 
 
 def test_without_a_gpu_there_is_a_worker_a_core_or_as_many_as_were_asked_for() -> None:
@@ -50,7 +50,7 @@ def leak_limit() -> int:
 def test_a_worker_that_keeps_much_is_not_started_anew() -> None:
     """loky's own limit, 300 MB, is less than what a session and its mapped rows come to."""
     assert leak_limit() == 300_000_000
-    pool = ProcessPoolExecutor(max_workers=1, initializer=begin_worker, initargs=(os.getpid(),))
+    pool = ProcessPoolExecutor(max_workers=1, initializer=set_up_worker, initargs=(os.getpid(),))
     try:
         assert pool.submit(leak_limit).result() == sys.maxsize
     finally:

@@ -304,7 +304,7 @@ def test_too_many_cases_a_device_and_a_package_that_are_not_there_are_refused(
     assert "--cases must be a whole number from 1 to 6, found 7" in refused(
         capsys, copy, "--cases", "7"
     )
-    assert "--device tpu9: not to be had here" in refused(capsys, copy, "--device", "tpu9")
+    assert "--device tpu9: is not available" in refused(capsys, copy, "--device", "tpu9")
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     assert "pip install 'outerfold[explain]'" in refused(capsys, copy)
 
