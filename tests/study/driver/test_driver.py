@@ -118,7 +118,7 @@ def test_patience_is_stated_and_how_early_a_study_ended_is_told(tmp_path: Path) 
     numbers = results(read(prepared))
     assert numbers["protocol"]["patience"] == 1
     words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
-    assert "A search ended before that after 1 trial in a row, complete or pruned, wi" in words
+    assert "A search ended earlier if 1 trial in a row, complete or pruned, gave no better" in words
     said = console.export_text()
     for name, trials in numbers["trials"].items():
         done = sum(trials.values())

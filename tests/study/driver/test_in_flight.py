@@ -272,4 +272,4 @@ def test_the_report_says_how_many_ran_at_once(tmp_path: Path) -> None:
     numbers = results(read_run(prepared.folder))
     assert numbers["protocol"]["in_flight"] == 2
     words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
-    assert "Up to 2 trials of a search ran at once, each suggested and pruned by the tr" in words
+    assert "Up to 2 trials of a search ran at the same time. The values and the pruning" in words

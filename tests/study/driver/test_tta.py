@@ -161,8 +161,8 @@ def test_explain_shows_the_untouched_image_and_says_that_the_score_is_a_mean_ove
     assert main(["explain", str(copy), "--cases", "1", "--device", "cpu"]) == 0
     page = (copy / "report" / "inside.html").read_text(encoding="utf-8")
     assert (
-        "The score is the mean over the image and 1 augmented view of it, and the heat map is of "
-        "the untouched image."
+        "The score is the mean over the image and 1 augmented view of it; the heat map is that "
+        "of the image without augmentation."
     ) in page
     assert "trained its own last blocks" not in page
 

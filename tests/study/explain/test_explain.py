@@ -154,7 +154,7 @@ def test_the_page_and_its_files_are_there_and_linked(made: Made) -> None:
     for kind in ("csv", "docx", "jpg"):
         assert (made.report / f"{TABLE}.{kind}").exists()
     page = (made.report / "inside.html").read_text(encoding="utf-8")
-    for word in ("is not a cause", "did not train", "n = 30 patients", "Grad-CAM"):
+    for word in ("does not show a cause", "did not train", "n = 30 patients", "Grad-CAM"):
         assert word in page
     report = made.report / "report.html"
     assert report.read_text(encoding="utf-8").count('href="inside.html"') == 1

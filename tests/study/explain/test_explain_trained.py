@@ -60,10 +60,10 @@ def copy(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_page_says_what_is_averaged_and_what_the_map_shows(made: Made) -> None:
     page = (made.report / "inside.html").read_text(encoding="utf-8")
     for sentence in (
-        "The score is the mean over the image and 1 augmented view of it, and the heat map is of "
-        "the untouched image.",
+        "The score is the mean over the image and 1 augmented view of it; the heat map is that "
+        "of the image without augmentation.",
         "that of the mean of 2 networks. Each of them trained its own last blocks",
-        "Grad-CAM adds up their last maps",
+        "Grad-CAM adds up their last feature maps",
     ):
         assert sentence in page
     assert (made.report / f"{TABLE}.csv").exists()

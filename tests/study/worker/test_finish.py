@@ -154,7 +154,7 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     ]
     np.testing.assert_allclose(shipped.score(new, tmp_path / "c")[0], np.mean(each, axis=0))
     card = model_card(run)
-    assert "each member by the one its search chose" in card
+    assert "each member uses the encoder that its search chose" in card
     assert all(f"Encoder {name}" in card for name in NAMES)
     inside = explain_run(
         prepared.folder, cases=1, device="cpu", cache=tmp_path / "c", say=lambda text: None
