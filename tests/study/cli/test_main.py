@@ -396,10 +396,8 @@ def test_dask_that_is_not_installed_is_refused_with_how_to_have_it(
     monkeypatch.setitem(sys.modules, "distributed", None)
     words = ["--engine", "dask", "--engine-address", "tcp://a:1"]
     said = refuse(*study(good, "--run", tmp_path / "run", *words))
-    assert (
-        said
-        == "--engine dask needs the package distributed; install it with: pip install 'outerfold[dask]'"
-    )
+    assert said.startswith("--engine dask needs the package distributed; ")
+    assert said.endswith("install it with: pip install 'outerfold[dask]'")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here it has an effect")
