@@ -151,7 +151,7 @@ class InnerObjective:
         if key not in self._rows:
             self._rows[key] = TrainingRows(
                 self.train,
-                copies(self.folds, networks),
+                repeat_folds(self.folds, networks),
                 self.source_of(pipeline),
                 tokens=pipeline.tokens,
                 seed=self.seed,
@@ -210,7 +210,7 @@ class InnerObjective:
         )
 
 
-def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:
+def repeat_folds(folds: Sequence[Fold], networks: int) -> list[Fold]:
     """Return the folds, then ``networks`` - 1 copies of each under other names, so other seeds.
 
     The copies have the same rows. Seeds are derived from a fold's name.
@@ -221,10 +221,10 @@ def copies(folds: Sequence[Fold], networks: int) -> list[Fold]:
 
 
 def average_networks(epoch: Epoch, networks: int) -> Epoch:
-    """Average an epoch of ``copies`` over the networks of each fold.
+    """Average an epoch of ``repeat_folds`` over the networks of each fold.
 
     Args:
-        epoch: epoch of ``networks`` * folds networks, in the order of ``copies``.
+        epoch: epoch of ``networks`` * folds networks, in the order of ``repeat_folds``.
         networks: number of networks of each fold.
     """
     folds = len(epoch.probabilities) // networks

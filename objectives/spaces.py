@@ -157,7 +157,7 @@ def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bo
     )
 
 
-def space(task: str, ranges: Ranges, *, checkpointing: bool = False) -> Space:
+def make_space(task: str, ranges: Ranges, *, checkpointing: bool = False) -> Space:
     """Return the function that draws a pipeline of ``task`` from ``ranges`` for a trial."""
     if "tail_rate" in ranges:
         return partial(tail_space, task=task, ranges=ranges, checkpointing=checkpointing)
@@ -175,7 +175,7 @@ def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
     return {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
 
 
-def overridden(
+def override_ranges(
     task: str, overrides: Mapping[str, Mapping[str, object]], blocks: Blocks = 0
 ) -> Ranges:
     """Return the task's ranges, some of them replaced by those of a configuration file.

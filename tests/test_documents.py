@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from outerfold.objectives.spaces import RANGES, Choice, Range, overridden
+from outerfold.objectives.spaces import RANGES, Choice, Range, override_ranges
 from outerfold.study.cli.main import VERBS, Parser, build_parser
 from outerfold.study.config.gather import execution, gather_options, study_config
 from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
@@ -150,7 +150,7 @@ def test_the_pages_configuration_files_are_accepted() -> None:
     blocks = [tomllib.loads(text) for text in _blocks("toml")]
     assert blocks
     for table in blocks:
-        overridden(table["task"], table["space"])
+        override_ranges(table["task"], table["space"])
         assert set(table) <= {f.name for f in (*fields(StudyConfig), *fields(Execution))}
 
 

@@ -37,7 +37,7 @@ from benchmarks.shared.small_studies import (
 from outerfold.objectives.inner import smoothed
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
-from outerfold.objectives.spaces import Space, space
+from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray, Fold, IntArray, OuterFold
 from outerfold.storage.seeds import derive
@@ -281,7 +281,7 @@ def _text(seeds: int) -> str:
 
 
 def _space(config: StudyConfig, pool: Pool) -> Space:
-    return space(config.task, build_ranges(config, pool.data))
+    return make_space(config.task, build_ranges(config, pool.data))
 
 
 def _of_its_pool(pools: dict[str, Pool], chunk: Chunk) -> Arrays:

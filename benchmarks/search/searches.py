@@ -86,16 +86,16 @@ def main() -> None:
     print(f"\n{(time.perf_counter() - began) / 60:.1f} min")
 
 
-def run_search(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
+def run_search(where: Path, pool: Pool, config: StudyConfig) -> Arrays:
     """Run one nested study, its trials one after the other.
 
     Returns:
         epochs (1,) of all trials, complete (1,) number of trials that were not pruned, score (1,)
         of the chosen configurations, a mean over outer folds.
     """
-    ready, at = write_run(context, pool, config)
+    prepared, at = write_run(where, pool, config)
     epochs = complete = 0
-    for fold in ready.studies:
+    for fold in prepared.studies:
         for number in (*range(config.trials), None):
             outcome = work_and_keep(Job(at, fold.name, number, "cpu"))
             if outcome.state == "failed":
@@ -103,7 +103,7 @@ def run_search(context: Path, pool: Pool, config: StudyConfig) -> Arrays:
             if number is not None:
                 epochs += outcome.epochs
                 complete += outcome.state == "complete"
-    score = np.mean(outer_scores(ready)["scores"])
+    score = np.mean(outer_scores(prepared)["scores"])
     return {
         "epochs": np.array([epochs]),
         "complete": np.array([complete]),

@@ -111,7 +111,7 @@ class TimedTraining:
             yield epoch
 
 
-def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
+def whole_study(where: Path, pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     """Run the studies of the outer folds with the driver and its worker processes.
 
     Returns:
@@ -120,7 +120,7 @@ def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) ->
         ``tested`` rows of each outer fold; ``waited``: median share of a trial's time for which
         its job was away from the driver but not at work.
     """
-    prepared, at = write_run(context, pool, config)
+    prepared, at = write_run(where, pool, config)
     watched: list[Watched] = []
 
     def start() -> Watched:
@@ -146,14 +146,14 @@ def whole_study(context: Path, pool: Pool, config: StudyConfig, workers: int) ->
     }
 
 
-def trial_by_trial(context: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
+def trial_by_trial(where: Path, pool: Pool, config: StudyConfig) -> dict[str, Any]:
     """Run every trial to its last epoch in this process, on one thread.
 
     Returns:
         ``cpu`` and ``wall`` seconds of all trials, ``training_cpu`` and ``training_wall`` seconds
         of the training in them, ``trials`` and ``epochs``.
     """
-    prepared, at = write_run(context, pool, replace(config, pruner="none"))
+    prepared, at = write_run(where, pool, replace(config, pruner="none"))
     session, watch = open_session(at), StopWatch()
     jobs = [Job(at, fold.name, n, "cpu") for fold in prepared.studies for n in range(config.trials)]
     for fold in prepared.studies:
@@ -177,14 +177,14 @@ def trial_by_trial(context: Path, pool: Pool, config: StudyConfig) -> dict[str, 
     }
 
 
-def write_run(context: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
+def write_run(where: Path, pool: Pool, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     """Write a run directory with the studies of the outer folds; it makes no model of all rows."""
-    folder = RunFolder(context)
-    context.mkdir(parents=True)
+    folder = RunFolder(where)
+    where.mkdir(parents=True)
     prepared = write_run_directory(folder, config, pool.data, make_splits(config, pool.data))
-    write_json(context / ENCODER_FILE, pool.encoder)
+    write_json(where / ENCODER_FILE, pool.encoder)
     outer = replace(prepared, studies=tuple(fold for fold in prepared.studies if fold.test))
-    at = WorkerContext(context, pool.embeddings)
+    at = WorkerContext(where, pool.embeddings)
     open_studies(outer, at)
     return outer, at
 

@@ -26,7 +26,7 @@ from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.embed import embed
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import ENCODER_FILE, encoder_card
-from outerfold.pipelines.saved.predictor import read_shipped
+from outerfold.pipelines.saved.predictor import read_shipped_model
 from outerfold.reports.intervals.coded_rows import code_rows as read_rows
 from outerfold.reports.intervals.jackknife import jackknife_error
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
@@ -206,8 +206,8 @@ def run_study(pool: Pool, config: StudyConfig, others: Dataset | None = None) ->
         others: patients to test the delivered model on; None to make no such model.
     """
     start = time.process_time()
-    with TemporaryDirectory(prefix="small-study-") as context:
-        folder = RunFolder(Path(context) / "run")
+    with TemporaryDirectory(prefix="small-study-") as where:
+        folder = RunFolder(Path(where) / "run")
         run = run_all_studies(folder, pool, config, ship=others is not None)
         tested = test_rows(run)
         assert tested is not None
@@ -262,7 +262,7 @@ def truth_of(
     Returns:
         (score, standard error) by metric.
     """
-    shipped = read_shipped(folder)
+    shipped = read_shipped_model(folder)
     calibrated, decided = shipped.score_from(others.features, embeddings)
     n = len(others)
     rows = Predictions(

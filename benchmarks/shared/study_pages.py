@@ -86,7 +86,7 @@ def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
     lines = [
         "## Facts",
         "",
-        f"- Made with `python -m benchmarks.{name} --replicates {most} --seed {seed}`.",
+        f"- Made with `python -m benchmarks.coverage.{name} --replicates {most} --seed {seed}`.",
         f"- A study: {config.outer_folds} outer and {config.inner_folds} inner folds, "
         f"{config.trials} trials of at most {_each(found, 'epochs')} epochs each, batches of "
         f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "

@@ -90,8 +90,8 @@ def run_both(pool: Pool, config: StudyConfig, workers: int) -> dict[str, Any]:
     from benchmarks.shared.speed.rival_study import quicker_threads, rival_study
 
     folds = list(make_splits(config, pool.data).outer)
-    with tempfile.TemporaryDirectory(prefix="throughput-") as context:
-        own = whole_study(Path(context) / "whole", pool, config, workers)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as where:
+        own = whole_study(Path(where) / "whole", pool, config, workers)
     inputs = pool.embeddings.pooled(pool.data.ids.tolist())
     threads = quicker_threads(inputs.shape[1])
     torch.set_num_threads(threads)
@@ -116,8 +116,8 @@ def same_trials(pool: Pool, config: StudyConfig) -> list[dict[str, float]]:
         values = {**CONFIGURATION, "batch_size": size}
         space = {**FIXED, **{name: {"values": [value]} for name, value in values.items()}}
         one = replace(config, trials=1, space=space)
-        with tempfile.TemporaryDirectory(prefix="throughput-") as context:
-            own = trial_by_trial(Path(context) / "each", pool, one)
+        with tempfile.TemporaryDirectory(prefix="throughput-") as where:
+            own = trial_by_trial(Path(where) / "each", pool, one)
         rival = seconds_a_trial(pool.data, inputs, folds, one, build_ranges(one, pool.data))
         found.append({"batch_size": size, "own": own["cpu"] / own["trials"], "rival": rival})
     return found
@@ -132,8 +132,8 @@ def costs(pool: Pool, config: StudyConfig, images: int) -> dict[str, Any]:
         without pruning; ``same_trials``: result of ``same_trials``; and the sizes behind them.
     """
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="throughput-") as context:
-        each = trial_by_trial(Path(context) / "each", pool, config)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as where:
+        each = trial_by_trial(Path(where) / "each", pool, config)
     fold = make_splits(config, pool.data).outer[0]
     train = fold.train_side(pool.data)
     rows = TrainingRows(train, fold.inner, pool.embeddings, tokens=False, seed=0)

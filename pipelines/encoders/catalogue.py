@@ -10,7 +10,7 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownEncoder:
     """Encoder that is known to give a pooled vector and spatial tokens.
 
     Attributes:
@@ -38,18 +38,18 @@ class Known:
 
 
 KNOWN = (
-    Known("clip:ViT-B/32", 512, 512, 7, 224, 338, "ViT-B-32.pt"),
-    Known("clip:ViT-B/16", 512, 512, 14, 224, 335, "ViT-B-16.pt"),
-    Known("clip:ViT-L/14", 768, 768, 16, 224, 890, "ViT-L-14.pt"),
-    Known("clip:RN50", 1024, 2048, 7, 224, 244, "RN50.pt"),
-    Known("timm:efficientnet_b0", 1280, 1280, 7, 224, 21, "timm/efficientnet_b0.ra_in1k"),
-    Known(
+    KnownEncoder("clip:ViT-B/32", 512, 512, 7, 224, 338, "ViT-B-32.pt"),
+    KnownEncoder("clip:ViT-B/16", 512, 512, 14, 224, 335, "ViT-B-16.pt"),
+    KnownEncoder("clip:ViT-L/14", 768, 768, 16, 224, 890, "ViT-L-14.pt"),
+    KnownEncoder("clip:RN50", 1024, 2048, 7, 224, 244, "RN50.pt"),
+    KnownEncoder("timm:efficientnet_b0", 1280, 1280, 7, 224, 21, "timm/efficientnet_b0.ra_in1k"),
+    KnownEncoder(
         "timm:efficientnet_b1", 1280, 1280, 8, 240, 31, "timm/efficientnet_b1.ra4_e3600_r240_in1k"
     ),
-    Known("timm:efficientnet_b2", 1408, 1408, 8, 256, 36, "timm/efficientnet_b2.ra_in1k"),
-    Known("timm:efficientnet_b3", 1536, 1536, 9, 288, 49, "timm/efficientnet_b3.ra2_in1k"),
-    Known("timm:efficientnet_b4", 1792, 1792, 10, 320, 77, "timm/efficientnet_b4.ra2_in1k"),
-    Known(
+    KnownEncoder("timm:efficientnet_b2", 1408, 1408, 8, 256, 36, "timm/efficientnet_b2.ra_in1k"),
+    KnownEncoder("timm:efficientnet_b3", 1536, 1536, 9, 288, 49, "timm/efficientnet_b3.ra2_in1k"),
+    KnownEncoder("timm:efficientnet_b4", 1792, 1792, 10, 320, 77, "timm/efficientnet_b4.ra2_in1k"),
+    KnownEncoder(
         "timm:vit_small_patch16_224",
         384,
         384,
@@ -58,7 +58,7 @@ KNOWN = (
         88,
         "timm/vit_small_patch16_224.augreg_in21k_ft_in1k",
     ),
-    Known(
+    KnownEncoder(
         "timm:vit_base_patch16_224",
         768,
         768,
@@ -67,9 +67,11 @@ KNOWN = (
         346,
         "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
     ),
-    Known("timm:convnext_tiny", 768, 768, 7, 224, 114, "timm/convnext_tiny.in12k_ft_in1k"),
-    Known("timm:convnext_base", 1024, 1024, 7, 224, 354, "timm/convnext_base.fb_in22k_ft_in1k"),
-    Known(
+    KnownEncoder("timm:convnext_tiny", 768, 768, 7, 224, 114, "timm/convnext_tiny.in12k_ft_in1k"),
+    KnownEncoder(
+        "timm:convnext_base", 1024, 1024, 7, 224, 354, "timm/convnext_base.fb_in22k_ft_in1k"
+    ),
+    KnownEncoder(
         "timm:swin_tiny_patch4_window7_224",
         768,
         768,
@@ -78,8 +80,8 @@ KNOWN = (
         113,
         "timm/swin_tiny_patch4_window7_224.ms_in1k",
     ),
-    Known("timm:resnet50", 2048, 2048, 7, 224, 102, "timm/resnet50.a1_in1k"),
-    Known("bundled:efficientnet_lite0", 1280, 1280, 7, 224, 19, ""),
+    KnownEncoder("timm:resnet50", 2048, 2048, 7, 224, 102, "timm/resnet50.a1_in1k"),
+    KnownEncoder("bundled:efficientnet_lite0", 1280, 1280, 7, 224, 19, ""),
 )
 
 
@@ -88,14 +90,14 @@ def names() -> tuple[str, ...]:
     return (*(known.name for known in KNOWN), "timm:NAME")
 
 
-def whereabouts(known: Known) -> str:
+def describe_weights(known: KnownEncoder) -> str:
     """Describe where the weights are: ``installed``, ``cached here``, or ``hub, 21 MB``."""
     if not known.source:
         return "installed"
     return "cached here" if _is_cached(known) else f"hub, {known.megabytes} MB"
 
 
-def _is_cached(known: Known) -> bool:
+def _is_cached(known: KnownEncoder) -> bool:
     if known.family == "clip":
         return (CLIP_CACHE.expanduser() / known.source).is_file()
     from huggingface_hub import try_to_load_from_cache

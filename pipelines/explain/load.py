@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outerfold.pipelines.encoders.divide import Divided
 from outerfold.pipelines.explain.fold_model import FoldModel, Tails
-from outerfold.pipelines.saved.model import read_member
+from outerfold.pipelines.saved.model import read_model
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 
@@ -25,7 +25,7 @@ def fold_model(
     Raises:
         DataError: the model is missing, or another version wrote it.
     """
-    kept = read_member(folder, fold.name)
+    kept = read_model(folder, fold.name)
     table = fold.train_side(data).features.tabular
     mean = kept.columns.transform(table).mean(axis=0)
     tails = None

@@ -68,7 +68,7 @@ def method_of(encoder: FrozenEncoder, *, tokens: bool) -> str:
     return POOLING if tokens else GRAD_CAM
 
 
-def require(method: str) -> None:
+def check_method(method: str) -> None:
     """Check that the package which a method needs is installed.
 
     Raises:

@@ -177,7 +177,7 @@ def trunk_source(
     return TrunkSource(frozen, cut, encoder.name, division.weights, encoder.weights_sha256, blocks)
 
 
-def room_for(
+def describe_disk_space(
     features: Features, division: Division, *, cache: Path, views: Views, device: str
 ) -> str:
     """Describe the disk space of ``trunk_source`` in a sentence; empty if it keeps no activations.

@@ -62,7 +62,7 @@ class StoredSource(Protocol):
 
 
 @dataclass(frozen=True)
-class ByEncoder:
+class SourcesByEncoder:
     """Image sources of several encoders.
 
     Attributes:
@@ -76,12 +76,12 @@ class ByEncoder:
         return dict(self.sources)[encoder]
 
 
-Sources = ImageSource | ByEncoder
+Sources = ImageSource | SourcesByEncoder
 
 
 def source_of(sources: Sources, encoder: str) -> ImageSource:
     """Return the source of one encoder; a single source is returned for any name."""
-    return sources.of(encoder) if isinstance(sources, ByEncoder) else sources
+    return sources.of(encoder) if isinstance(sources, SourcesByEncoder) else sources
 
 
 @dataclass(frozen=True, eq=False)

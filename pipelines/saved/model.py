@@ -63,7 +63,7 @@ class Origin:
         framing = Framing(card["fit"], card["crop"])
         return cls(card["name"], card["weights"], card["weights_sha256"], framing)
 
-    def built(self) -> Encoder:
+    def build_encoder(self) -> Encoder:
         """Build the encoder with the same weights.
 
         Raises:
@@ -80,7 +80,7 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class StudyModel:
     """Model of one study, without its data.
 
     Attributes:
@@ -101,7 +101,7 @@ class Member:
     tails: Mapping[str, torch.Tensor]
     origin: Origin
 
-    def calibrated(self, features: Features, source: ImageSource) -> FloatArray:
+    def predict_calibrated(self, features: Features, source: ImageSource) -> FloatArray:
         """Return calibrated probabilities (n, classes) for rows whose images are in ``source``."""
         return self.decision.calibrate(self._bind_source(source).predict(features))
 
@@ -143,7 +143,7 @@ def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
     return found
 
 
-def read_member(folder: RunFolder, study: str) -> Member:
+def read_model(folder: RunFolder, study: str) -> StudyModel:
     """Read the model of one finished study.
 
     Raises:
@@ -152,7 +152,7 @@ def read_member(folder: RunFolder, study: str) -> Member:
     path, kept = folder.study(study), read_preprocessing(folder, study)
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     try:
-        return build_member(kept, state)
+        return build_model(kept, state)
     except (RuntimeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -173,13 +173,13 @@ def _read_column(kept: dict[str, Any]) -> FittedColumn:
     )
 
 
-def build_member(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Member:
+def build_model(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> StudyModel:
     """Build a model from the contents of ``preprocessing.json`` and the weights of its folder."""
     columns = TabularColumns(tuple(_read_column(column) for column in kept["columns"]))
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept.get("trainable_blocks", 0) else {}
     network = _build_heads(kept, columns, {} if tails else state)
-    return Member(
+    return StudyModel(
         network, columns, kept["tokens"], kept["tta"], decision, tails, Origin.of(kept["encoder"])
     )
 

@@ -18,9 +18,9 @@ from outerfold.pipelines.augmentation.views import (
 from outerfold.pipelines.encoders.divide import Blocks
 from outerfold.pipelines.fitted.calibration import decide
 from outerfold.pipelines.images.activations import Division, image_source
-from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
 from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMA
-from outerfold.pipelines.saved.model import Member, Origin, build_member
+from outerfold.pipelines.saved.model import Origin, StudyModel, build_model
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.readers.columns import encode_value
 from outerfold.storage.records import (
@@ -35,7 +35,7 @@ from outerfold.storage.runs.folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
-class Shipped:
+class ShippedModel:
     """Shipped (final) model of a finished run, without its data.
 
     Attributes:
@@ -54,7 +54,7 @@ class Shipped:
 
     task: str
     classes: tuple[str, ...]
-    members: tuple[Member, ...]
+    members: tuple[StudyModel, ...]
     threshold: float | None
     augmentation: str
     synthetic: bool
@@ -76,10 +76,10 @@ class Shipped:
             DataError: an encoder's weights cannot be found, or the installed code makes augmented
                 views in another way.
         """
-        refuse_other_views(self.augmentation, self.task)
+        check_views(self.augmentation, self.task)
         origins = dict.fromkeys(member.origin for member in self.members)
         sources = [(one.name, self._represent_images(features, one, cache)) for one in origins]
-        return self.score_from(features, ByEncoder(tuple(sources)))
+        return self.score_from(features, SourcesByEncoder(tuple(sources)))
 
     def score_from(self, features: Features, sources: Sources) -> tuple[FloatArray, IntArray]:
         """Return the same as ``score`` for rows whose image representations exist already.
@@ -89,7 +89,7 @@ class Shipped:
             sources: one source for each encoder of the members.
         """
         each = [
-            member.calibrated(features, source_of(sources, member.origin.name))
+            member.predict_calibrated(features, source_of(sources, member.origin.name))
             for member in self.members
         ]
         calibrated: FloatArray = np.mean(each, axis=0)
@@ -97,14 +97,14 @@ class Shipped:
 
     def _represent_images(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
         """Compute the image representations that the members with one encoder read."""
-        own, encoder = [one for one in self.members if one.origin == origin], origin.built()
+        own, encoder = [one for one in self.members if one.origin == origin], origin.build_encoder()
         views = Views(scoring_views(own[0].tta), TASK_STYLES[self.task])
         division = Division(encoder, origin.weights, self.blocks)
         tokens = not self.blocks and any(one.tokens for one in own)  # else tails make the tokens
         return image_source(features, division, cache=cache, views=views, tokens=tokens)
 
 
-def refuse_other_views(augmentation: str, task: str) -> None:
+def check_views(augmentation: str, task: str) -> None:
     """Refuse a model whose augmented views the installed code makes in another way.
 
     Args:
@@ -122,7 +122,7 @@ def refuse_other_views(augmentation: str, task: str) -> None:
         )
 
 
-def read_shipped(folder: RunFolder) -> Shipped:
+def read_shipped_model(folder: RunFolder) -> ShippedModel:
     """Read the shipped (final) model of a run.
 
     Raises:
@@ -142,11 +142,11 @@ def read_shipped(folder: RunFolder) -> Shipped:
         )
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     members = (
-        tuple(build_member({**kept, **each}, state[each["name"]]) for each in kept["members"])
+        tuple(build_model({**kept, **each}, state[each["name"]]) for each in kept["members"])
         if "members" in kept
-        else (build_member(kept, state),)
+        else (build_model(kept, state),)
     )
-    return Shipped(
+    return ShippedModel(
         kept["task"],
         tuple(kept["classes"]),
         members,
@@ -157,7 +157,9 @@ def read_shipped(folder: RunFolder) -> Shipped:
     )
 
 
-def new_features(shipped: Shipped, images: Sequence[Path], given: Mapping[str, str]) -> Features:
+def new_features(
+    shipped: ShippedModel, images: Sequence[Path], given: Mapping[str, str]
+) -> Features:
     """Return the rows of new images, which all share the same clinical values.
 
     Args:

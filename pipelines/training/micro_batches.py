@@ -91,7 +91,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
 
 
-def release() -> None:
+def release_gpu_memory() -> None:
     """Return freed memory blocks to the GPU, so that smaller blocks fit there."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

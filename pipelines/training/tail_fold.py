@@ -22,7 +22,12 @@ from outerfold.pipelines.heads.stacked import EPS
 from outerfold.pipelines.images.activations import TailRows
 from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
 from outerfold.pipelines.training.heads import TINY, Recipe
-from outerfold.pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory, release
+from outerfold.pipelines.training.micro_batches import (
+    MicroBatches,
+    Moment,
+    out_of_memory,
+    release_gpu_memory,
+)
 from outerfold.pipelines.training.precision import Precision
 from outerfold.storage.records import FloatArray, IntArray
 from outerfold.storage.seeds import derive
@@ -176,7 +181,7 @@ class TailFold:
         buffers = [buffer for module in (self.head, self.tail) for buffer in module.buffers()]
         for buffer, before in zip(buffers, kept, strict=True):
             buffer.copy_(before)
-        release()
+        release_gpu_memory()
 
     def _train_parts(self, batch: TailBatch, moment: Moment, parts: int) -> float:
         """Update once from the summed gradients of a batch's parts; return its summed loss."""

@@ -8,10 +8,10 @@ from outerfold.reports.blocks import Block, Paragraph, Table
 from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
 from outerfold.reports.sections.tables import Footnotes, class_cell, metric_rows, percent
 from outerfold.reports.wording import (
-    COVERAGE,
     PER_CLASS,
     Json,
     class_metric_name,
+    coverage_sentence,
     finished_folds,
     metric_name,
     plural,
@@ -114,5 +114,5 @@ def _notes(numbers: Json, level: str) -> tuple[str, ...]:
     return (
         f"n = {n} ({by_class}), {plural(found['images'], 'image')}; {finished_folds(numbers)}.",
         *found["notes"],
-        COVERAGE,
+        coverage_sentence(numbers),
     )

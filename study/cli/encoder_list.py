@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from outerfold.pipelines.encoders._base import TOKEN_GRID
-from outerfold.pipelines.encoders.catalogue import KNOWN, whereabouts
+from outerfold.pipelines.encoders.catalogue import KNOWN, describe_weights
 
 REMARKS = (
     f"Width: length of an image's embedding. Tokens: number of tokens (the feature map averaged to "
@@ -25,7 +25,12 @@ def show_encoders(console: Console) -> int:
     for known in KNOWN:
         kept = f"{TOKEN_GRID**2} x {known.token_width}"
         table.add_row(
-            known.name, known.family, str(known.width), kept, str(known.side), whereabouts(known)
+            known.name,
+            known.family,
+            str(known.width),
+            kept,
+            str(known.side),
+            describe_weights(known),
         )
     console.print(table)
     console.print(REMARKS)

@@ -132,9 +132,9 @@ def predict(options: argparse.Namespace) -> int:
 
     Standard output gets one CSV line for each image: its path, probabilities and predicted class.
     """
-    from outerfold.pipelines.saved.predictor import new_features, read_shipped
+    from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 
-    shipped = read_shipped(RunFolder(options.run))
+    shipped = read_shipped_model(RunFolder(options.run))
     for path in options.images:
         if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outerfold.objectives.spaces import Choice, Ranges, overridden
+from outerfold.objectives.spaces import Choice, Ranges, override_ranges
 from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
 from outerfold.storage.records import DataError, Dataset
 from outerfold.study.config.record import AUTO, StudyConfig
@@ -14,7 +14,7 @@ def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
     Raises:
         DataError: a range or option has no effect on these data, or needs columns that they lack.
     """
-    ranges = dict(overridden(config.task, config.space, config.trainable_blocks))
+    ranges = dict(override_ranges(config.task, config.space, config.trainable_blocks))
     if config.threshold != "youden" and len(data.classes) > 2:
         raise DataError(
             f"--threshold {config.threshold} has no effect on {len(data.classes)} classes, which "

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
-from outerfold.pipelines.explain.saliency import heat_of, method_of, require
+from outerfold.pipelines.explain.saliency import check_method, heat_of, method_of
 from outerfold.pipelines.images.activations import image_source
 from outerfold.pipelines.images.decoded import read_square
 from outerfold.pipelines.rows.training_rows import ImageSource
@@ -47,7 +47,7 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     refuse_device(device)
     finished = open_finished_run(folder, device)
     for name, model in finished.models.items():
-        require(method_of(finished.encoders[name], tokens=model.tokens))
+        check_method(method_of(finished.encoders[name], tokens=model.tokens))
     thresholds = {name: model.decision.threshold for name, model in finished.models.items()}
     first = joined(rows for rows in finished.tests.values() if not rows.repeat.any())
     assert first is not None

@@ -16,7 +16,7 @@ from outerfold.pipelines.explain.fold_model import FoldModel
 from outerfold.pipelines.explain.load import fold_model
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.saved.model import Origin, read_preprocessing
-from outerfold.pipelines.saved.predictor import refuse_other_views
+from outerfold.pipelines.saved.predictor import check_views
 from outerfold.reports.wording import biased
 from outerfold.storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -72,7 +72,7 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     names = [result.name for result in run.outer]
     kept = {name: read_preprocessing(folder, name) for name in names}
     for one in kept.values():
-        refuse_other_views(one["augmentation"], config.task)
+        check_views(one["augmentation"], config.task)
     encoders = _load_encoders({name: one["encoder"] for name, one in kept.items()}, device)
     divided = _divide_encoders(encoders, config)
     models = {
@@ -97,7 +97,7 @@ def _load_encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[
     for card in cards.values():
         if card["name"] in built:
             continue
-        encoder = Origin.of(card).built().to(device)
+        encoder = Origin.of(card).build_encoder().to(device)
         if not isinstance(encoder, FrozenEncoder):
             raise DataError(
                 f"{card['name']}: is not one network, and explain supports no other encoder"

@@ -10,7 +10,7 @@ import torch
 
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.divide import Tail, divide
-from outerfold.pipelines.training.micro_batches import out_of_memory, release
+from outerfold.pipelines.training.micro_batches import out_of_memory, release_gpu_memory
 from outerfold.pipelines.training.precision import Precision
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.record import AUTO, StudyConfig
@@ -101,7 +101,7 @@ def _fits_in_memory(tail: Tail, images: torch.Tensor, device: str, others: int) 
         fits = False
     else:
         fits = True
-    release()
+    release_gpu_memory()
     return fits
 
 

@@ -8,9 +8,14 @@ from pathlib import Path
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.divide import divide
 from outerfold.pipelines.encoders.registry import build
-from outerfold.pipelines.images.activations import Division, TrunkSource, image_source, room_for
+from outerfold.pipelines.images.activations import (
+    Division,
+    TrunkSource,
+    describe_disk_space,
+    image_source,
+)
 from outerfold.pipelines.images.embeddings import Embeddings
-from outerfold.pipelines.rows.training_rows import ByEncoder, ImageSource, Sources, source_of
+from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.storage.audit.audit import audit_embeddings
 from outerfold.storage.audit.cropped_copies import MOST_IMAGES
@@ -82,7 +87,7 @@ def embed_rows(
     ]
     if len(found) == 1:
         return found[0]
-    return ByEncoder(tuple(zip(prepared.config.encoders, found, strict=True)))
+    return SourcesByEncoder(tuple(zip(prepared.config.encoders, found, strict=True)))
 
 
 def _embed_images(
@@ -129,7 +134,7 @@ def check_disk_space(
     cache.mkdir(parents=True, exist_ok=True)
     views = build_views(config, build_ranges(config, prepared.data))
     notes = [
-        room_for(
+        describe_disk_space(
             prepared.data.features,
             build_division(config, encoders[name]),
             cache=cache,

@@ -13,7 +13,7 @@ import optuna
 import torch
 from optuna.trial import FixedTrial, TrialState
 
-from outerfold.objectives.inner import InnerObjective, Replay, copies
+from outerfold.objectives.inner import InnerObjective, Replay, repeat_folds
 from outerfold.pipelines._base import Fitted, Training
 from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
@@ -160,7 +160,7 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
     pipeline = objective.space(trial)
     rows = TrainingRows(
         train,
-        copies([everything], networks),
+        repeat_folds([everything], networks),
         objective.source_of(pipeline),
         tokens=pipeline.tokens,
         seed=derive(objective.seed, "refit"),

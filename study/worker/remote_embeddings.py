@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from outerfold.pipelines.images.embeddings import Embeddings
-from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.pipelines.rows.training_rows import SourcesByEncoder
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import cache_folder
@@ -61,5 +61,5 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
 
 def _list_tables(context: WorkerContext) -> list[Embeddings]:
     sources = context.embeddings
-    each = [s for _, s in sources.sources] if isinstance(sources, ByEncoder) else [sources]
+    each = [s for _, s in sources.sources] if isinstance(sources, SourcesByEncoder) else [sources]
     return [source for source in each if isinstance(source, Embeddings)]

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from outerfold.objectives.inner import InnerObjective, Protocol
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
-from outerfold.objectives.spaces import Space, space
+from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
@@ -71,7 +71,7 @@ class Session:
             fold.name: fold for fold in self.folder.read_splits(self.data)
         }
         self.trials: BaseStorage = open_trials(self.folder, context.storage, wait=True)
-        self.space: Space = space(
+        self.space: Space = make_space(
             self.config.task,
             build_ranges(self.config, self.data),
             checkpointing=self.config.checkpointing,

@@ -13,10 +13,10 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from outerfold.objectives.inner import InnerObjective, Protocol, copies, smoothed
+from outerfold.objectives.inner import InnerObjective, Protocol, repeat_folds, smoothed
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
-from outerfold.objectives.spaces import overridden, space
+from outerfold.objectives.spaces import make_space, override_ranges
 from outerfold.pipelines._base import Epoch, TrainingDiverged
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray, OuterFold, TrainSide
@@ -66,7 +66,7 @@ def objective(
         outer.train_side(data),
         cut(data, (0.4, 0.3, 0.3)),
         source,
-        space(task, overridden(task, {**SMALL, **changes})),
+        make_space(task, override_ranges(task, {**SMALL, **changes})),
         protocol=Protocol(metric, epochs, patience),
         seed=seed,
         device="cpu",
@@ -346,7 +346,7 @@ def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_
             pipeline.start(
                 TrainingRows(
                     inner.train,
-                    copies(inner.folds, 3)[3 * i : 3 * i + 3],
+                    repeat_folds(inner.folds, 3)[3 * i : 3 * i + 3],
                     inner.source,
                     tokens=pipeline.tokens,
                     seed=inner.seed,

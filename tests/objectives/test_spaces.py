@@ -19,8 +19,8 @@ from outerfold.objectives.spaces import (
     Range,
     Ranges,
     default_ranges,
-    overridden,
-    space,
+    make_space,
+    override_ranges,
 )
 from outerfold.pipelines._base import Pipeline
 from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
@@ -38,7 +38,7 @@ def drawn(ranges: Ranges, task: str, number: int) -> list[tuple[dict[str, Any], 
     points = []
     for _ in range(number):
         trial = study.ask()
-        pipeline = space(task, ranges)(trial)
+        pipeline = make_space(task, ranges)(trial)
         points.append((trial.params, pipeline))
     return points
 
@@ -78,7 +78,7 @@ def test_every_point_can_be_trained(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_fixed_trial_of_the_winners_parameters_rebuilds_the_winner(task: str) -> None:
     for params, pipeline in drawn(RANGES[task], task, 50):
-        assert space(task, RANGES[task])(FixedTrial(params)) == pipeline
+        assert make_space(task, RANGES[task])(FixedTrial(params)) == pipeline
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -115,7 +115,7 @@ def test_the_defaults_lie_within_the_limits_and_none_is_always_among_the_sampler
 
 
 def of_toml(text: str, task: str = "dbt") -> Ranges:
-    return overridden(task, tomllib.loads(text)["space"])
+    return override_ranges(task, tomllib.loads(text)["space"])
 
 
 def test_an_override_replaces_one_range_and_leaves_the_others() -> None:
@@ -162,7 +162,7 @@ def test_a_search_over_an_override_draws_and_rebuilds_within_it() -> None:
         assert isinstance(pipeline, DbtPipeline)
         assert pipeline.dropout == 0.25
         assert 0.5 <= pipeline.learning_rate <= 0.75
-        assert space("dbt", ranges)(FixedTrial(params)) == pipeline
+        assert make_space("dbt", ranges)(FixedTrial(params)) == pipeline
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_search_can_tell_what_it_searched_of_a_trial_that_was_told(task: str) 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=3))
     for value in range(8):
         trial = study.ask()
-        space(task, RANGES[task])(trial)
+        make_space(task, RANGES[task])(trial)
         study.tell(trial, float(value))
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 
@@ -250,7 +250,7 @@ def test_the_rate_of_the_tail_is_searched_where_blocks_are_trained_and_only_ther
     assert set(default_ranges(task, "all")) - set(default_ranges(task, 2)) == {"augment_strength"}
     for blocks in (0, 2, "all"):
         trial = optuna.create_study().ask()
-        space(task, default_ranges(task, blocks))(trial)
+        make_space(task, default_ranges(task, blocks))(trial)
         assert ("tail_rate" in trial.params) == bool(blocks)
 
 
@@ -259,7 +259,7 @@ def test_no_sampler_makes_rows_where_blocks_are_trained(blocks: int | str) -> No
     for task in TASKS:
         assert default_ranges(task, blocks)["sampler"] == Choice(REAL_ROW_SAMPLERS)
     with pytest.raises(DataError, match=r"\[space.sampler\]: .*smote.* does not fit"):
-        overridden("dbt", {"sampler": {"values": ["smote"]}}, blocks)
+        override_ranges("dbt", {"sampler": {"values": ["smote"]}}, blocks)
 
 
 @pytest.mark.parametrize(
@@ -283,4 +283,4 @@ def test_ranges_without_effect_on_a_tail_are_refused(
     name: str, blocks: int | str, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        overridden("dbt", {name: {"values": [1]}}, blocks)
+        override_ranges("dbt", {name: {"values": [1]}}, blocks)

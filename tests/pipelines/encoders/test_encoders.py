@@ -17,7 +17,7 @@ from torch import Tensor
 from outerfold.pipelines.encoders import bundled, catalogue, clip_encoder, registry, timm_encoder
 from outerfold.pipelines.encoders import weights as sources
 from outerfold.pipelines.encoders._base import Encoder
-from outerfold.pipelines.encoders.catalogue import KNOWN, Known
+from outerfold.pipelines.encoders.catalogue import KNOWN, KnownEncoder
 from outerfold.storage.records import DataError
 from tests.contracts.encoder_contract import EncoderContract, pictures
 from tests.places import ROOT
@@ -396,7 +396,7 @@ TIMM = [known for known in KNOWN if known.family == "timm"]
 
 
 @pytest.mark.parametrize("known", TIMM, ids=lambda known: known.name)
-def test_the_catalogue_says_of_a_timm_model_what_the_model_is(known: Known) -> None:
+def test_the_catalogue_says_of_a_timm_model_what_the_model_is(known: KnownEncoder) -> None:
     model = known.name.partition(":")[2]
     settings = timm.get_pretrained_cfg(model)
     assert settings is not None
@@ -416,7 +416,7 @@ def test_the_catalogue_says_of_a_timm_model_what_the_model_is(known: Known) -> N
 
 
 @pytest.mark.parametrize("known", [one for one in KNOWN if one.family == "clip"], ids=str)
-def test_the_catalogue_says_of_a_clip_model_what_the_model_is(known: Known) -> None:
+def test_the_catalogue_says_of_a_clip_model_what_the_model_is(known: KnownEncoder) -> None:
     tower = REAL_TOWERS[known.name.partition(":")[2]]
     with torch.device("meta"):
         visual = tower.build().eval()
@@ -436,11 +436,11 @@ def test_the_catalogue_knows_what_lies_in_the_caches(
     monkeypatch.setattr(catalogue, "CLIP_CACHE", tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     vit = next(known for known in KNOWN if known.name == "clip:ViT-B/32")
-    assert catalogue.whereabouts(vit) == "hub, 338 MB"
+    assert catalogue.describe_weights(vit) == "hub, 338 MB"
     (tmp_path / vit.source).touch()
-    assert catalogue.whereabouts(vit) == "cached here"
-    assert catalogue.whereabouts(TIMM[0]) == "hub, 21 MB"
-    assert catalogue.whereabouts(KNOWN[-1]) == "installed"
+    assert catalogue.describe_weights(vit) == "cached here"
+    assert catalogue.describe_weights(TIMM[0]) == "hub, 21 MB"
+    assert catalogue.describe_weights(KNOWN[-1]) == "installed"
 
 
 def test_the_registry_loads_no_library() -> None:

@@ -16,7 +16,12 @@ from outerfold.pipelines.encoders import registry
 from outerfold.pipelines.encoders.divide import ALL, divide
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
 from outerfold.pipelines.images import activations as module
-from outerfold.pipelines.images.activations import UNTOUCHED, Division, room_for, trunk_source
+from outerfold.pipelines.images.activations import (
+    UNTOUCHED,
+    Division,
+    describe_disk_space,
+    trunk_source,
+)
 from outerfold.pipelines.images.decoded import read_square
 from outerfold.storage.images.framing import PADDED
 from outerfold.storage.images.read import content_hash
@@ -71,7 +76,7 @@ def test_nothing_is_computed_twice(
     def never(self: object, images: object) -> None:
         raise AssertionError("encoded again")
 
-    assert "0.00 GiB of it new" in room_for(
+    assert "0.00 GiB of it new" in describe_disk_space(
         features, division, cache=tmp_path / "cache", views=TWO, device="cpu"
     )
     cut = divide(division.encoder, 1)
@@ -94,7 +99,7 @@ def test_another_boundary_has_rows_of_its_own(
 def test_the_size_is_told_beforehand(
     features: Features, division: Division, tmp_path: Path
 ) -> None:
-    said = room_for(features, division, cache=tmp_path, views=THREE, device="cpu")
+    said = describe_disk_space(features, division, cache=tmp_path, views=THREE, device="cpu")
     row = 17 * 64 * 2 + 64 * 4
     assert f"5 images x 3 views x {row / 1024:.1f} KiB = " in said
 
@@ -104,14 +109,14 @@ def test_a_disk_without_room_is_refused_with_the_figures(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2**40, 0, 2**29))
     with pytest.raises(DataError, match=r"need 0.00 GiB more, .* and 0.50 GiB are free; make room"):
-        room_for(features, division, cache=tmp_path, views=THREE, device="cpu")
+        describe_disk_space(features, division, cache=tmp_path, views=THREE, device="cpu")
 
 
 def test_a_whole_encoder_reads_8_bit_images_and_keeps_no_activations(
     features: Features, division: Division, tmp_path: Path
 ) -> None:
     whole = Division(division.encoder, division.weights, ALL)
-    assert room_for(features, whole, cache=tmp_path, views=UNTOUCHED, device="cpu") == ""
+    assert describe_disk_space(features, whole, cache=tmp_path, views=UNTOUCHED, device="cpu") == ""
     source = trunk_source(features, whole, cache=tmp_path / "cache")
     assert source.pixels
     images = source.activations(["p3", "p1"])

@@ -21,7 +21,7 @@ from outerfold.reports.results.results import gather_evidence, results
 from outerfold.reports.sections.level_tables import level_class_table, level_table
 from outerfold.reports.sections.summary import headline
 from outerfold.reports.sections.terminal import closing_table
-from outerfold.reports.wording import value
+from outerfold.reports.wording import COVERAGE, NO_COVERAGE, value
 from outerfold.reports.write import write_report
 from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
@@ -276,3 +276,12 @@ def test_page_and_tables_show_images_and_patients(binary):
     assert "Overall metrics: outer test rows" in html
     for table in (level_table, level_class_table):
         assert table(binary.numbers, "patient").caption in html
+
+
+@pytest.mark.parametrize("table", [level_table, level_class_table])
+def test_the_tables_by_patient_of_a_biased_run_claim_no_coverage(table):
+    honest = results(make_run(BINARY))
+    claimed = results(at(make_run(BINARY), protocol="non-nested"))
+    assert COVERAGE in table(honest, "patient").notes
+    assert NO_COVERAGE in table(claimed, "patient").notes
+    assert COVERAGE not in table(claimed, "patient").notes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.pipelines.rows.training_rows import SourcesByEncoder
 from outerfold.pipelines.saved.files import read_encoder_card
 from outerfold.reports.results.results import results
 from outerfold.storage.cache.files import write_json
@@ -37,17 +37,19 @@ def _one_session_a_test() -> None:
     quiet_optuna()
 
 
-def both(source: ArraySource) -> ByEncoder:
+def both(source: ArraySource) -> SourcesByEncoder:
     """Noise of four numbers, and the rows' own embeddings."""
     noise = np.random.default_rng(0).normal(size=(*source.values.shape[:-1], NARROW))
-    return ByEncoder(((BLIND, ArraySource(source.ids, noise.astype(np.float32))), (SEES, source)))
+    return SourcesByEncoder(
+        ((BLIND, ArraySource(source.ids, noise.astype(np.float32))), (SEES, source))
+    )
 
 
 def config_of(task: str = "multimodal", **changes: object) -> StudyConfig:
     return make_config(task, encoder=f"{BLIND},{SEES}", **changes)
 
 
-def searched(path: Path, data: Dataset, config: StudyConfig, source: ByEncoder) -> Session:
+def searched(path: Path, data: Dataset, config: StudyConfig, source: SourcesByEncoder) -> Session:
     prepared, context = begin_run(path, data, source, config)
     for study in prepared.studies:
         for number in [*range(config.trials), None]:
@@ -105,7 +107,7 @@ def test_the_choice_of_an_encoder_ignores_the_test_side(tmp_path: Path) -> None:
     noisy, noise = scrambled(data, source, test)
     plain = what_a_study_did(tmp_path / "plain", data, both(source), config, splits)
     _, other = scrambled(data, dict(both(source).sources)[BLIND], test)  # type: ignore[arg-type]
-    changed = ByEncoder(((BLIND, other), (SEES, noise)))
+    changed = SourcesByEncoder(((BLIND, other), (SEES, noise)))
     assert what_a_study_did(tmp_path / "noisy", noisy, changed, config, splits) == plain
     drawn = {params["encoder"] for _, _, params, *_ in plain["trials"]}
     assert drawn == {BLIND, SEES}

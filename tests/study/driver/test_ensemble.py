@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from outerfold.pipelines.fitted.calibration import middle_threshold
-from outerfold.pipelines.saved.predictor import read_shipped
+from outerfold.pipelines.saved.predictor import read_shipped_model
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.summary import summary
@@ -54,8 +54,10 @@ def test_the_shipped_probability_is_the_mean_of_the_measured_models_calibrated_o
 ) -> None:
     """Each member scores its own outer test rows as `predictions.csv` has them."""
     prepared, context = made
-    data, shipped = data_of(context), read_shipped(prepared.folder)
-    each = [member.calibrated(data.features, context.embeddings) for member in shipped.members]
+    data, shipped = data_of(context), read_shipped_model(prepared.folder)
+    each = [
+        member.predict_calibrated(data.features, context.embeddings) for member in shipped.members
+    ]
     for number, probabilities in enumerate(each):
         test = read_result(prepared.folder, f"outer-{number}", data.classes).test
         assert test is not None
@@ -71,7 +73,7 @@ def test_members_keep_what_their_own_fold_chose_and_learnt(tmp_path: Path) -> No
     """One member may read tokens where another reads pooled embeddings."""
     prepared, context = ensemble(tmp_path / "run", "dbt", trials=1, seed=0)
     drive(prepared, context, OneProcess())
-    shipped = read_shipped(prepared.folder)
+    shipped = read_shipped_model(prepared.folder)
     params = [fold.params for fold in read(prepared).outer]
     assert [member.tokens for member in shipped.members] == [p["attention"] for p in params]
     assert [member.tokens for member in shipped.members] == [True, True, False], "of both kinds"
@@ -111,7 +113,7 @@ def test_the_threshold_is_the_middle_one_of_the_outer_folds(
     thresholds = sorted(fold.threshold or 0.0 for fold in run.outer)
     assert run.ensemble is not None
     assert run.ensemble.threshold == pytest.approx(thresholds[1])
-    assert read_shipped(made[0].folder).threshold == run.ensemble.threshold
+    assert read_shipped_model(made[0].folder).threshold == run.ensemble.threshold
 
 
 def test_the_middle_of_an_even_number_is_halfway_on_the_logit_scale() -> None:
@@ -169,7 +171,7 @@ def test_a_refit_says_that_it_is_one(tmp_path: Path) -> None:
     run = read(prepared)
     assert results(run)["final"]["made"] == "refit"
     assert "the delivered model was refitted on all rows" in model_card(run)
-    assert len(read_shipped(prepared.folder).members) == 1
+    assert len(read_shipped_model(prepared.folder).members) == 1
 
 
 def test_the_threshold_by_patient_is_the_middle_one_too(

@@ -16,7 +16,7 @@ from torch import Tensor
 from outerfold.pipelines.encoders import registry
 from outerfold.pipelines.encoders.divide import Tail
 from outerfold.pipelines.saved.ensemble import ship_ensemble
-from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError
@@ -224,7 +224,7 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
     about = read_json(prepared.folder.study(FINAL) / "preprocessing.json")
     assert about["trainable_blocks"] == blocks
     assert ("augment_strength" in outcome_params(prepared)) == (blocks == "all")
-    shipped = read_shipped(prepared.folder)
+    shipped = read_shipped_model(prepared.folder)
     seen = Path(prepared.data.features.images[0])
     copy = tmp_path / "elsewhere.png"
     copy.write_bytes(seen.read_bytes())
@@ -261,7 +261,7 @@ def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_v
 ) -> None:
     prepared, context = on_images(tmp_path, weights, final="ensemble", tta=1)
     outer = shipped_together(prepared, context)
-    shipped = read_shipped(prepared.folder)
+    shipped = read_shipped_model(prepared.folder)
     assert FINAL not in outer
     assert len(shipped.members) == len(outer) == 2
     new = write_picture(tmp_path / "new.png", 9999)

@@ -12,7 +12,7 @@ import pytest
 
 from outerfold.pipelines.augmentation.views import scoring_views
 from outerfold.pipelines.fitted.calibration import Decision
-from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.summary import protocol_section
@@ -37,15 +37,16 @@ def test_test_rows_score_over_the_views_as_the_search_and_the_decision_did(tmp_p
     open_session.cache_clear()
     session = Session(place)
     assert not [note for fold in run.outer for note in fold.notes if "when run again" in note]
-    for number, member in enumerate(read_shipped(ready.folder).members):
+    for number, member in enumerate(read_shipped_model(ready.folder).members):
         result = read_result(ready.folder, f"outer-{number}", session.data.classes)
         assert result.test is not None
         test = session.data.select(result.test.ids.tolist())
-        found = member.calibrated(test.features, place.embeddings)
+        found = member.predict_calibrated(test.features, place.embeddings)
         np.testing.assert_allclose(found, result.test.probabilities, atol=1e-6)
         plain = replace(member, decision=Decision(1.0, None))
         with_views, alone = (
-            replace(plain, tta=tta).calibrated(test.features, place.embeddings) for tta in (2, 0)
+            replace(plain, tta=tta).predict_calibrated(test.features, place.embeddings)
+            for tta in (2, 0)
         )
         assert not np.allclose(with_views, alone, atol=1e-4)
 
@@ -141,7 +142,7 @@ def test_a_new_image_scores_as_the_same_image_did_in_the_run(
     finished: RunFolder, tmp_path: Path
 ) -> None:
     """Its views are computed anew, from the file alone."""
-    shipped, data = read_shipped(finished), finished.read_dataset()
+    shipped, data = read_shipped_model(finished), finished.read_dataset()
     for number, member in enumerate(shipped.members):
         test = read_result(finished, f"outer-{number}", data.classes).test
         assert test is not None
@@ -177,7 +178,7 @@ def test_predict_prints_the_mean_of_the_members(
     images = finished.read_dataset().features.images.tolist()[:3]
     assert main(["predict", str(finished.path), *images]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    shipped = read_shipped(finished)
+    shipped = read_shipped_model(finished)
     features = new_features(shipped, [Path(image) for image in images], {})
     each = [
         replace(shipped, members=(member,)).score(features, tmp_path)[0]

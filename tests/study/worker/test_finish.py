@@ -15,9 +15,9 @@ from PIL import Image
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.encoders.weights import sha256_of
 from outerfold.pipelines.images.embed import embed
-from outerfold.pipelines.rows.training_rows import ByEncoder
+from outerfold.pipelines.rows.training_rows import SourcesByEncoder
 from outerfold.pipelines.saved.files import read_encoder_card
-from outerfold.pipelines.saved.predictor import new_features, read_shipped
+from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 from outerfold.reports.sections.model_card import model_card
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.images.framing import Framing
@@ -102,7 +102,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
 ) -> None:
     prepared, context = begun(tmp_path, config)
     data, folder, found = prepared.data, prepared.folder, context.embeddings
-    assert isinstance(found, ByEncoder)
+    assert isinstance(found, SourcesByEncoder)
     encoders = build_encoders(config)
     ids = data.ids.tolist()
     for name in NAMES:
@@ -115,7 +115,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
         outcome = work_and_keep(Job(context, "final", number, "cpu"))
         assert not outcome.trace, outcome.trace
     chosen = json.loads((folder.study("final") / "best.json").read_text())["params"]["encoder"]
-    shipped = read_shipped(folder)
+    shipped = read_shipped_model(folder)
     origin = shipped.members[0].origin
     assert origin.name == chosen
     assert origin.framing == Framing("stretch", "breast")
@@ -128,7 +128,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     other = next(name for name in NAMES if name != chosen)
     Path(config.weights_of(chosen)).write_bytes(Path(config.weights_of(other)).read_bytes())
     with pytest.raises(DataError, match="not the weights of"):
-        origin.built()
+        origin.build_encoder()
 
 
 def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
@@ -139,7 +139,7 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     outer = [fold.name for fold in prepared.studies]
     drive(prepared, context, OneProcess())
     write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    run, shipped = read_run(prepared.folder), read_shipped(prepared.folder)
+    run, shipped = read_run(prepared.folder), read_shipped_model(prepared.folder)
     chosen = [str(fold.params["encoder"]) for fold in run.outer]
     assert [member.origin.name for member in shipped.members] == chosen
     assert set(chosen) == set(NAMES)
