@@ -16,6 +16,7 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+import joblib
 import optuna
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 0.5
 """Seconds between two checks of a worker whether its driver still runs."""
+
+LEAK_SIZE, LEAK_SIZE_TESTED = "_MAX_MEMORY_LEAK_SIZE", "joblib 1.6.0"
+"""loky's bound on the growth of a worker's memory, for which it has no public setting, and the
+version that this name was tested with."""
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -62,6 +67,7 @@ class LocalEngine:
     """Engine with processes of this machine (joblib's loky), one for each of ``devices``."""
 
     def __init__(self, devices: Sequence[str]) -> None:
+        require_leak_size()
         self.devices = tuple(devices)
         self._pool = self._start()
 
@@ -183,6 +189,22 @@ def quiet_optuna() -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+def require_leak_size(module: object = process_executor) -> None:
+    """Refuse a loky whose workers might be restarted for the memory that they need.
+
+    Args:
+        module: loky's module that holds the bound.
+
+    Raises:
+        DataError: the bound is not there; the message names the tested version.
+    """
+    if not isinstance(getattr(module, LEAK_SIZE, None), int):
+        raise DataError(
+            f"joblib {joblib.__version__}: its loky has no {LEAK_SIZE}, without which it restarts "
+            f"workers that hold more than 300 MB; install {LEAK_SIZE_TESTED}"
+        )
+
+
 def set_up_worker(driver: int) -> None:
     """Set up a worker process: one thread, no reaction to Ctrl-C, and an end with its driver.
 
@@ -200,7 +222,7 @@ def set_up_worker(driver: int) -> None:
     quiet_optuna()
     # If psutil is installed, loky restarts a worker whose memory has grown by 300 MB, as a leak.
     # The data that a worker keeps and the rows that it maps are larger than that, and no leak.
-    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
+    setattr(process_executor, LEAK_SIZE, sys.maxsize)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_driver, args=(driver,), daemon=True).start()
 

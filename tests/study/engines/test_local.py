@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
 from outerfold.storage.errors import DataError
-from outerfold.study.engines.local import device_names, set_up_worker
+from outerfold.study.engines.local import device_names, require_leak_size, set_up_worker
 
 
 def test_without_a_gpu_there_is_a_worker_a_core_or_as_many_as_were_asked_for() -> None:
@@ -55,3 +56,9 @@ def test_a_worker_that_keeps_much_is_not_started_anew() -> None:
         assert pool.submit(leak_limit).result() == sys.maxsize
     finally:
         pool.shutdown(kill_workers=True)
+
+
+def test_a_loky_without_the_bound_is_refused_with_the_tested_version() -> None:
+    require_leak_size()
+    with pytest.raises(DataError, match=r"no _MAX_MEMORY_LEAK_SIZE, .*; install joblib 1\.6\.0"):
+        require_leak_size(SimpleNamespace())
