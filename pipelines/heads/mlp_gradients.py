@@ -14,11 +14,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS
 from outerfold.pipelines.heads.losses import focal_gradient
 from outerfold.pipelines.heads.networks import EmbeddingMLP, class_logits
 from outerfold.pipelines.heads.random_streams import RandomStreams
-from outerfold.pipelines.heads.stacked import BATCH_NORM_MOMENTUM, StackedAdam, StackedBlock
+from outerfold.pipelines.heads.stacked import (
+    BATCH_NORM_EPS,
+    BATCH_NORM_MOMENTUM,
+    StackedAdam,
+    StackedBlock,
+)
 from outerfold.pipelines.rows.batches import BatchRun
 
 NORMALISE = torch.ops.aten.native_batch_norm.default

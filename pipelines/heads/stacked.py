@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from outerfold.pipelines.heads.gradients import BATCH_NORM_EPS, Normalise, Product, Sink
 from outerfold.pipelines.heads.random_streams import RandomStreams
 
-BATCH_NORM_MOMENTUM = 0.1
+BATCH_NORM_MOMENTUM, BATCH_NORM_EPS = 0.1, 1e-5
 BETAS = (0.9, 0.999)
 EPS = 1e-6
 """Epsilon of Adam; torch's 1e-8 turns the rounding noise of a vanishing gradient into a full-size
@@ -34,12 +33,12 @@ class Linear(nn.Module):
         bound = 1 / math.sqrt(fan_in)
         self.weight = nn.Parameter((streams.uniform(fan_in, fan_out) * 2 - 1) * bound)
         self.bias = nn.Parameter((streams.uniform(1, fan_out) * 2 - 1) * bound) if bias else None
-        self.sink: Sink | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute one batched matrix product for all folds."""
-        product: Tensor = Product.apply(x, self.weight, self.sink)
-        return product if self.bias is None else product + self.bias
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
+        return torch.baddbmm(self.bias, x, self.weight)
 
 
 class BatchNorm(nn.Module):
@@ -65,10 +64,12 @@ class BatchNorm(nn.Module):
             scale = self.weight * torch.rsqrt(self.running_var + BATCH_NORM_EPS)
             return x * scale + (self.bias - self.running_mean * scale)
         count = mask.sum(1, keepdim=True).clamp_min(1.0)
-        given = x, mask / count, self.weight, self.bias
-        normal, mean, var = Normalise.apply(*given)
-        self._update_running(mean, var, count)
-        return torch.as_tensor(normal)
+        share = (mask / count).transpose(1, 2)  # (folds, 1, rows); 0 for padding
+        mean = torch.bmm(share, x)
+        centred = x - mean
+        var = torch.bmm(share, centred.square())
+        self._update_running(mean.detach(), var.detach(), count)
+        return torch.addcmul(self.bias, centred, torch.rsqrt(var + BATCH_NORM_EPS) * self.weight)
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
@@ -141,21 +142,14 @@ class StackedAdam:
         self.steps = list(torch.zeros(len(self.values), device=self.values.device))
         _share_buffers(parameters, self.values, self.gradients)
         self._views = {id(p): p.grad for p in parameters if p.grad is not None}
-        self.sinks = _attach_sinks(module) if self.values.device.type == "cpu" else []
-        self._zeroed = [p.grad for p in parameters if p.grad is not None]  # without those of a sink
 
     @torch.no_grad()
     def step(self, learning_rate: float, active: Tensor) -> None:
         """Update the folds where ``active (folds,)`` is True, then clear the gradients."""
-        for sink in self.sinks:
-            sink.settle()
         self._update(
             [k for k, takes_part in enumerate(active.tolist()) if takes_part], learning_rate
         )
-        for gradient in self._zeroed:
-            gradient.zero_()
-        for sink in self.sinks:
-            sink.stale = True
+        self.gradients.zero_()
 
     def step_of(self, fold: int, learning_rate: float) -> None:
         """Update one fold whose gradients were all written to the tensors of ``gradient_of``."""
@@ -198,17 +192,6 @@ def _share_buffers(parameters: Sequence[nn.Parameter], values: Tensor, gradients
     for parameter, (start, stop) in zip(parameters, _column_spans(parameters), strict=True):
         parameter.data = values[:, start:stop].view(parameter.shape)
         parameter.grad = gradients[:, start:stop].view(parameter.shape)
-
-
-def _attach_sinks(module: nn.Module) -> list[Sink]:
-    """Let the backward pass write the gradients of weights directly to their present tensors."""
-    sinks = []
-    for layer in module.modules():
-        if isinstance(layer, Linear) and layer.weight.grad is not None:
-            layer.sink = Sink(layer.weight, layer.weight.grad)
-            layer.weight.grad = None
-            sinks.append(layer.sink)
-    return sinks
 
 
 def _column_spans(parameters: Sequence[Tensor]) -> Iterator[tuple[int, int]]:

@@ -10,10 +10,12 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.errors import DataError
 from outerfold.storage.runs.folder import RunFolder
 
-NUMERICS = 1
+NUMERICS = 2
 """Current version; add 1 for each change of the results of the same data, options and seed.
 
 1: the arithmetic before runs kept the version.
+2: heads that train as a stack take their gradients from autograd, which rounds differently; after
+   an epoch a weight differs by at most 2e-6.
 """
 
 NUMERICS_FILE = "numerics.json"

@@ -535,7 +535,6 @@ def test_a_products_gradient_reaches_the_optimiser_as_autograds_would(times: int
     stack, plain = net([1, 2, 3]), net([1, 2, 3])
     optimiser = StackedAdam(stack, weight_decay=0.1, decoupled=True, clip_norm=0.5)
     every = torch.ones(3, dtype=torch.bool)
-    assert len(optimiser.sinks) == 2
     for step in range(6):
         plain.load_state_dict(stack.state_dict())
         plain.zero_grad()
@@ -548,8 +547,6 @@ def test_a_products_gradient_reaches_the_optimiser_as_autograds_would(times: int
             forward_loss(stack, 9).backward()
             forward_loss(plain, 9).backward()
         wanted = [p.grad for p in plain.parameters() if p.grad is not None]
-        for sink in optimiser.sinks:
-            sink.settle()
         found = torch.cat([g.reshape(3, -1) for g in wanted], dim=1)
         torch.testing.assert_close(optimiser.gradients, found, atol=1e-6, rtol=1e-5)
         optimiser.step(1e-2, every)
