@@ -5,25 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from outerfold.storage.errors import DataError, unknown
-from outerfold.storage.images.framing import CROPS, FITS
-from outerfold.study.config.record import (
-    AGGREGATES,
-    ALL,
-    AUTO,
-    ENGINES,
-    FINALS,
-    LEVELS,
-    METRIC_NAMES,
-    PROTOCOLS,
-    PRUNER_NAMES,
-    RULES,
-    TASKS,
-)
+from outerfold.study.cli.options import add_data_options, add_level_options, add_run_options
+from outerfold.study.config.record import TASKS
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
 VERBS = (
@@ -40,7 +27,7 @@ VERBS = (
 
 DESCRIPTION = """\
 Honest hyper-parameter studies of medical-image classifiers: nested, patient-grouped
-cross-validation around Optuna, then a refit and a report whose intervals cover.
+cross-validation around Optuna, then a refit and a report with intervals over patients.
 The default verb is `run`. A research tool; not for clinical use."""
 
 
@@ -136,7 +123,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     parser.add_argument("--version", action="version", version=f"outerfold {own_version()}")
     group = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)
     makers = {
-        "run": (_add_run, "search, refit, score once, report (the default verb)"),
+        "run": (add_run_options, "search, refit, score once, report (the default verb)"),
         "report": (_add_report, "write a run's report again"),
         "compare": (_add_compare, "show the paired difference of two runs on the same splits"),
         "explain": (
@@ -157,212 +144,13 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     return parser, verbs
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("needs at least one name; separate names by commas")
-    return names
-
-
-def _parse_number(text: str, *, word: str) -> int | str:
-    if text == word:
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"needs a whole number or {word}, found {text!r}"
-        ) from None
-
-
-def _add_data_options(parser: Parser, *, required: bool) -> None:
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--data",
-        metavar="PATH",
-        required=required,
-        help="folder of class folders, Mini-DDSM folder or CSV manifest (the task's public set "
-        "if it is available, else a synthetic demo with a banner)",
-    )
-    data.add_argument("--classes", type=_parse_names, metavar="A,B", help="keep these classes only")
-    data.add_argument(
-        "--positive",
-        metavar="NAME",
-        help="multimodal: the positive class (cancer or malignant)",
-    )
-    data.add_argument(
-        "--columns",
-        type=_parse_names,
-        metavar="A,B",
-        help="multimodal: clinical columns (age, density and family_history, where present)",
-    )
-    data.add_argument(
-        "--patient-regex",
-        metavar="REGEX",
-        help="pattern for file paths; its one group is the patient",
-    )
-
-
-def _add_run(parser: Parser) -> None:
-    parser.add_argument("--task", choices=TASKS, help="dbt (images, 4 classes) or multimodal")
-    _add_data_options(parser, required=False)
-    protocol = parser.add_argument_group("protocol")
-    number = {"type": int, "metavar": "N"}
-    protocol.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        help="nested; or non-nested as in common practice, in a report marked as biased (nested)",
-    )
-    protocol.add_argument(
-        "--ablate",
-        type=_parse_names,
-        metavar="A,B",
-        help="one run for each level of each factor (attention, sampler, ...), and their paired "
-        "differences",
-    )
-    protocol.add_argument("--trials", **number, help="trials of each study (100)")  # type: ignore[arg-type]
-    protocol.add_argument(
-        "--patience",
-        **number,  # type: ignore[arg-type]
-        help="end a search after N trials in a row, complete or pruned, without a better inner "
-        "score; the number of workers makes no difference (0: never)",
-    )
-    protocol.add_argument(
-        "--in-flight",
-        **number,  # type: ignore[arg-type]
-        help="trials of a study at once, for more workers than studies; it changes the search, but "
-        "the number of workers does not (1)",
-    )
-    protocol.add_argument(
-        "--max-time",
-        metavar="TIME",
-        help="end the search so that refits and report are finished within this time (2h, 30m, "
-        "90s, 1h30m); the number of trials, and so the results, then depend on the machine",
-    )
-    protocol.add_argument("--outer-folds", **number, help="number of outer folds (5)")  # type: ignore[arg-type]
-    protocol.add_argument("--inner-folds", **number, help="number of inner folds (4)")  # type: ignore[arg-type]
-    protocol.add_argument("--repeats", **number, help="repeats of the outer folds (1)")  # type: ignore[arg-type]
-    protocol.add_argument("--metric", choices=METRIC_NAMES, help="metric of the search (roc_auc)")
-    protocol.add_argument("--seed", **number, help="seed of the whole run (0)")  # type: ignore[arg-type]
-    protocol.add_argument(
-        "--pruner", choices=PRUNER_NAMES, help="rule that prunes trials (halving)"
-    )
-    protocol.add_argument(
-        "--threshold", choices=RULES, help="two classes: rule of the threshold (youden)"
-    )
-    protocol.add_argument(
-        "--threshold-target",
-        type=float,
-        metavar="X",
-        help="sensitivity or specificity that the threshold must reach (0.9)",
-    )
-    _add_level_options(protocol, ("image", "mean"))
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--encoder",
-        metavar="NAME",
-        help="clip:NAME, timm:NAME or bundled:...; A,B searches over both; list prints a table",
-    )
-    model.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="weights file of the encoder; NAME=FILE,... for several encoders",
-    )
-    model.add_argument(
-        "--fit",
-        choices=FITS,
-        help="way to make an image square: pad it, or stretch it (pad)",
-    )
-    model.add_argument(
-        "--crop", choices=CROPS, help="breast cuts away a mammogram's empty background (none)"
-    )
-    model.add_argument(
-        "--trainable-blocks",
-        type=partial(_parse_number, word=ALL),
-        metavar="N",
-        help="last blocks of the encoder that are trained, or all (2 on a GPU, else 0)",
-    )
-    model.add_argument(
-        "--checkpointing",
-        action="store_true",
-        default=None,
-        help="with trainable blocks: compute activations twice instead of keeping them",
-    )
-    model.add_argument(
-        "--networks",
-        **number,  # type: ignore[arg-type]
-        help="networks that the refit trains and whose probabilities are averaged (5; with "
-        "trainable blocks 1)",
-    )
-    model.add_argument(
-        "--final",
-        choices=FINALS,
-        help="shipped model: refit searches and trains on all rows, ensemble is the mean of the "
-        "outer models and needs no further search (refit)",
-    )
-    model.add_argument(
-        "--tta",
-        **number,  # type: ignore[arg-type]
-        help="augmented views whose probabilities are averaged with those of the image (0)",
-    )
-    model.add_argument("--epochs", **number, help="most epochs (dbt 30, multimodal 100)")  # type: ignore[arg-type]
-    model.add_argument(
-        "--patience-epochs",
-        **number,  # type: ignore[arg-type]
-        help="end a training after N epochs without a new best score (20)",
-    )
-    model.add_argument(
-        "--batch-size",
-        type=partial(_parse_number, word=AUTO),
-        metavar="N",
-        help="fixed batch size in place of the search; auto: with trainable blocks, the largest "
-        "that fits in memory",
-    )
-    model.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="TOML file with options; options of the command line replace them",
-    )
-    how = parser.add_argument_group("execution (changes no result)")
-    how.add_argument("--run", type=Path, metavar="DIR", help="run directory (runs/...)")
-    how.add_argument(
-        "--workers",
-        **number,  # type: ignore[arg-type]
-        help="worker processes (one for each GPU, else for each core); with dask, at most N (all)",
-    )
-    how.add_argument(
-        "--workers-per-gpu",
-        **number,  # type: ignore[arg-type]
-        help="worker processes on each GPU; small heads use little of a GPU (1)",
-    )
-    how.add_argument("--engine", choices=ENGINES, help="local processes, or a Dask cluster (local)")
-    how.add_argument(
-        "--engine-address", metavar="URL", help="address of a Dask scheduler, tcp://HOST:PORT"
-    )
-    how.add_argument("--storage", metavar="URL", help="database for trials (a journal file)")
-    how.add_argument("--quiet", action="store_true", default=None, help="no live progress")
-
-
-def _add_level_options(group: argparse._ActionsContainer, defaults: tuple[str, str]) -> None:
-    """Add --level and --aggregate; ``defaults`` are their defaults in the help text."""
-    group.add_argument(
-        "--level", choices=LEVELS, help=f"level of the report's main results ({defaults[0]})"
-    )
-    group.add_argument(
-        "--aggregate",
-        choices=AGGREGATES,
-        help=f"way to make one probability of a patient's images ({defaults[1]})",
-    )
-
-
 def _add_run_argument(parser: Parser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
 
 
 def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
-    _add_level_options(parser, ("as in the run", "as in the run"))
+    add_level_options(parser, ("as in the run", "as in the run"))
 
 
 def _add_compare(parser: Parser) -> None:
@@ -386,7 +174,7 @@ def _add_explain(parser: Parser) -> None:
 
 def _add_audit(parser: Parser) -> None:
     parser.add_argument("--task", choices=TASKS, default="multimodal")
-    _add_data_options(parser, required=True)
+    add_data_options(parser, required=True)
     parser.add_argument("--outer-folds", type=int, default=5, metavar="N")
     parser.add_argument("--inner-folds", type=int, default=4, metavar="N")
 
