@@ -151,7 +151,7 @@ def test_a_study_whose_memory_runs_out_in_a_trial_completes_it_and_says_so(
     assert trial.params["batch_size"] == 32
     notes = " ".join(kept(session, FOLD)["notes"])
     assert "memory ran out in 1 of 1 trials, so their batches were divided into parts of" in notes
-    assert "batch normalisation saw the parts" in notes
+    assert "batch normalisation used the parts" in notes
     assert "when run again" not in notes, "the replay takes the same parts"
 
 

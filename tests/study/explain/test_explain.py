@@ -279,7 +279,7 @@ def test_changed_pixels_are_refused(
     first = made.numbers()["cases"][0]["id"]
     kept["images"][kept["ids"].index(first)] = str(tmp_path / "other.png")
     write_json(copy / "dataset.json", kept)
-    assert "is another model or image" in refused(capsys, copy)
+    assert "means another model or image" in refused(capsys, copy)
 
 
 def test_an_unfinished_run_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
