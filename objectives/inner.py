@@ -14,7 +14,7 @@ from outerfold.objectives.spaces import Space
 from outerfold.pipelines._base import Epoch, Pipeline, Training
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
 from outerfold.storage.records import EpochRow, FloatArray, Fold, TrainSide
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 SMOOTHING = 3
 """Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
@@ -168,7 +168,7 @@ class InnerObjective:
         return pipeline.start(
             self.rows(pipeline, networks),
             budget=self.protocol.epochs,
-            seed=derive(self.seed, "trial", trial.number),
+            seed=derive_seed(self.seed, "trial", trial.number),
             device=self.device,
         )
 

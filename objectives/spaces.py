@@ -17,7 +17,7 @@ from outerfold.pipelines.tasks.dbt import DbtPipeline
 from outerfold.pipelines.tasks.fine_tuned import TailPipeline
 from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
 from outerfold.pipelines.training.tails import CHANGES
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 
 Space = Callable[[BaseTrial], Pipeline]
 
@@ -194,7 +194,7 @@ def override_ranges(
     for name, given in overrides.items():
         _refuse_without_effect(name, blocks)
         if name not in ranges:
-            raise DataError(f"[space]: {unknown('hyper-parameter', name, ranges)}")
+            raise DataError(f"[space]: {unknown_name('hyper-parameter', name, ranges)}")
         ranges[name] = _parse_range(name, given)
         _check_range(name, ranges[name], defaults[name])
     return ranges

@@ -188,20 +188,20 @@ def cut_by_time(numbers: Json) -> str:
     )
 
 
-def biased(protocol: Mapping[str, object]) -> bool:
+def is_biased(protocol: Mapping[str, object]) -> bool:
     """Whether the same rows scored and chose the configuration (``--protocol non-nested``)."""
     return protocol.get("protocol") == "non-nested"
 
 
 def coverage_sentence(numbers: Json) -> str:
     """Sentence on what the intervals cover and what they do not cover."""
-    return NO_COVERAGE if biased(numbers["protocol"]) else COVERAGE
+    return NO_COVERAGE if is_biased(numbers["protocol"]) else COVERAGE
 
 
 def stamps(numbers: Json) -> tuple[str, ...]:
     """Stamps to read before any number: bias, synthetic data, an unfinished run."""
     marks = []
-    if biased(numbers["protocol"]):
+    if is_biased(numbers["protocol"]):
         marks.append("BIASED: NOT NESTED")
     if numbers["synthetic_data"]:
         marks.append("SYNTHETIC DATA")
@@ -212,7 +212,7 @@ def stamps(numbers: Json) -> tuple[str, ...]:
 
 def procedure_sentence(numbers: Json) -> str:
     """Sentence on what the estimate describes: the procedure, not the delivered model."""
-    if biased(numbers["protocol"]):
+    if is_biased(numbers["protocol"]):
         return BIAS
     protocol = numbers["protocol"]
     folds = int(protocol["outer_folds"])

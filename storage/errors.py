@@ -15,7 +15,7 @@ class LeakError(DataError):
     """A row, a patient or a label is in a place where it could make a score too good."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """Message for a name that is not known: ``unknown key 'trails'; did you mean 'trials'?``.
 
     Args:
@@ -39,7 +39,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """End of a message, ``; did you mean 'age'?``; empty where no known name is similar."""
     by_lower = {k.lower(): k for k in known}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 
-def derive(seed: int, *names: str | int) -> int:
+def derive_seed(seed: int, *names: str | int) -> int:
     """Return a 63-bit seed that depends only on ``seed`` and on ``names``, which name its use.
 
     The hash gives unrelated seeds to similar uses (trial 7 and trial 8); a sum would not.

@@ -22,7 +22,7 @@ from outerfold.storage.records import (
     OuterFold,
     StrArray,
 )
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 SEEDS_TRIED = 40
 ENOUGH_PATIENTS = 8000
@@ -88,7 +88,7 @@ def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, se
     outer = []
     for repeat in range(repeats):
         parts, attempts[f"repeat-{repeat}"] = partition(
-            data, outer_folds, seed=derive(seed, "outer", repeat), what="outer"
+            data, outer_folds, seed=derive_seed(seed, "outer", repeat), what="outer"
         )
         for k, test in enumerate(parts):
             name = f"outer-{repeat * outer_folds + k}"
@@ -109,7 +109,7 @@ def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     Raises:
         DataError: a class has too few patients.
     """
-    parts, attempt = partition(data, folds, seed=derive(seed, "outer", 0), what="outer")
+    parts, attempt = partition(data, folds, seed=derive_seed(seed, "outer", 0), what="outer")
     inner = tuple(inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
     everyone = frozenset(data.patients.tolist())
     final = OuterFold(FINAL, 0, _to_ids(data.ids), (), everyone, frozenset(), inner)
@@ -135,7 +135,7 @@ def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[
     patients = len(set(data.patients.tolist()))
     best: tuple[float, int, list[IntArray]] | None = None
     for attempt in range(SEEDS_TRIED if _may_be_possible(data, folds) else 0):
-        parts = group_folds(data.labels, data.patients, folds, derive(seed, attempt) % 2**32)
+        parts = group_folds(data.labels, data.patients, folds, derive_seed(seed, attempt) % 2**32)
         imbalance = _imbalance(data, parts)
         if imbalance is not None and (best is None or imbalance < best[0]):
             best = imbalance, attempt, parts
@@ -276,7 +276,9 @@ def _outer_fold(
     seed: int,
 ) -> tuple[OuterFold, int]:
     side = data.select(data.ids[train].tolist())
-    parts, attempt = partition(side, inner_folds, seed=derive(seed, name, "inner"), what="inner")
+    parts, attempt = partition(
+        side, inner_folds, seed=derive_seed(seed, name, "inner"), what="inner"
+    )
     inner = tuple(inner_fold(side, f"inner-{j}", part) for j, part in enumerate(parts))
     fold = OuterFold(
         name,

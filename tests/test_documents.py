@@ -13,7 +13,7 @@ import pytest
 
 from outerfold.objectives.spaces import RANGES, Choice, Range, override_ranges
 from outerfold.study.cli.main import VERBS, Parser, build_parser
-from outerfold.study.config.gather import execution, gather_options, study_config
+from outerfold.study.config.gather import build_execution, build_study_config, gather_options
 from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
 from tests.places import ROOT
 
@@ -104,8 +104,8 @@ def test_the_command_line_accepts_every_command_of_the_pages_and_makefile(
     assert not rest or verb == "predict"
     if verb == "run":
         merged = gather_options(options)
-        execution(merged)
-        study_config(merged, DEMO)
+        build_execution(merged)
+        build_study_config(merged, DEMO)
 
 
 def test_the_pages_have_commands_for_every_verb() -> None:

@@ -29,7 +29,7 @@ from outerfold.pipelines.fitted.calibration import Decision, fit_temperature
 from outerfold.storage.records import DataError, FloatArray, FoldResult, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.engines.local import quiet_optuna
 
@@ -77,7 +77,7 @@ def main() -> None:
 def small_study(pool: Pool, number: int) -> Run:
     """Run the outer folds of one study in ``real_coverage``'s short setting."""
     quiet_optuna()
-    seed = derive(0, "cal", number)
+    seed = derive_seed(0, "cal", number)
     data, _ = draw_patients(pool.data, 150, seed)
     config = replace(small_config("multimodal"), seed=seed)
     with TemporaryDirectory(prefix="calibration-") as place:

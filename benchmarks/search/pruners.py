@@ -40,7 +40,7 @@ from outerfold.objectives.pruning import PRUNERS
 from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray, Fold, IntArray, OuterFold
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges
@@ -158,7 +158,7 @@ def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Array
     scores = []
     for number in range(config.trials):
         training = drawn(study.ask()).start(
-            rows, budget=config.epochs, seed=derive(seed, number), device="cpu"
+            rows, budget=config.epochs, seed=derive_seed(seed, number), device="cpu"
         )
         labels = [pool.data.select(one.fold.val).labels for one in rows.folds]
         score = METRICS[config.metric].score
@@ -289,9 +289,9 @@ def _of_its_pool(pools: dict[str, Pool], chunk: Chunk) -> Arrays:
     torch.set_num_threads(1)
     pool, (seed, which) = pools[chunk.setting.name], divmod(chunk.first, FOLDS)
     config: StudyConfig = chunk.setting.config
-    own = derive(chunk.seed, "pruners", seed)
+    own = derive_seed(chunk.seed, "pruners", seed)
     fold = make_splits(StudyConfig(**{**vars(config), "seed": own}), pool.data).outer[which]
-    return curves(pool, config, fold, derive(own, which))
+    return curves(pool, config, fold, derive_seed(own, which))
 
 
 def _options() -> argparse.Namespace:

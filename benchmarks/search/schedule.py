@@ -28,7 +28,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search.pruners import halving
 from outerfold.objectives.spaces import RANGES, Range
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
@@ -190,7 +190,7 @@ def search(surrogate: Surrogate, in_flight: int, seed: int, trials: int) -> list
         study = optuna.load_study(
             study_name="outer-0",
             storage=TrialView("outer-0", StudyDirection.MAXIMIZE, seen, number),
-            sampler=TPESampler(seed=derive(seed, "sampler", number) % 2**32, group=True),
+            sampler=TPESampler(seed=derive_seed(seed, "sampler", number) % 2**32, group=True),
             pruner=halving(10, 3)(EPOCHS),
         )
         trial = study.ask()

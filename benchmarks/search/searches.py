@@ -38,11 +38,11 @@ from benchmarks.shared.small_studies import (
 )
 from outerfold.objectives import pruning
 from outerfold.storage.records import FloatArray
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 
 LATER, DEFAULT = "halving, rung at 1/10, factor 3", "halving, rung at 1/20, factor 3"
 PARTS = {
@@ -97,7 +97,7 @@ def run_search(where: Path, pool: Pool, config: StudyConfig) -> Arrays:
     epochs = complete = 0
     for fold in prepared.studies:
         for number in (*range(config.trials), None):
-            outcome = work_and_keep(Job(at, fold.name, number, "cpu"))
+            outcome = run_and_keep_job(Job(at, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
             if number is not None:
@@ -148,7 +148,7 @@ def _of_its_pool(pools: Mapping[str, Pool], chunk: Chunk) -> Arrays:
     # A run selects its pruner by name, so this name must give this pruner in this process. It is
     # set through the module, since a worker process gets copies of this file's own names.
     pruning.PRUNERS[setting.config.pruner] = pruners.WAYS[setting.pruner]
-    seed = derive(chunk.seed, "searches", setting.name, chunk.first)
+    seed = derive_seed(chunk.seed, "searches", setting.name, chunk.first)
     pool = pools[setting.name]
     if setting.patients < len(set(pool.data.patients.tolist())):
         pool = replace(pool, data=draw_patients(pool.data, setting.patients, seed)[0])

@@ -19,7 +19,7 @@ from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.tasks.dbt import DbtPipeline
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
-from outerfold.reports.results.predictions import joined
+from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.records import (
     Dataset,
     Features,
@@ -29,7 +29,7 @@ from outerfold.storage.records import (
     Predictions,
     StrArray,
 )
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.splits import inner_fold, partition
 
 FOLDS = 5
@@ -159,12 +159,12 @@ def compare(
 
 def run_once(way: Way, table: Table, learn: Learn, *, repeat: int, seed: int) -> Outcome:
     """Run one repeat of a way: resample, split, train on five folds, test every row once."""
-    own = derive(seed, "repeat", repeat)
+    own = derive_seed(seed, "repeat", repeat)
     if way.resample_first:
-        drawn = resample(way.sampler, table.inputs, table.labels, seed=derive(own, "resample"))
+        drawn = resample(way.sampler, table.inputs, table.labels, seed=derive_seed(own, "resample"))
         table = table.take(drawn.rows)
     data = table.as_split(grouped=way.grouped)
-    tests, _ = partition(data, FOLDS, seed=derive(own, "outer"), what="outer")
+    tests, _ = partition(data, FOLDS, seed=derive_seed(own, "outer"), what="outer")
     folds = [inner_fold(data, f"outer-{k}", test) for k, test in enumerate(tests)]
     learnt = learn(table, data, folds, "none" if way.resample_first else way.sampler, own)
     at, probabilities = np.concatenate(tests), np.concatenate(learnt)
@@ -232,7 +232,7 @@ def shared(names: StrArray, tests: Sequence[IntArray]) -> float:
 
 
 def _joined(way: Way, runs: Sequence[Outcome]) -> Outcome:
-    rows = joined(run.predictions for run in runs)
+    rows = join_predictions(run.predictions for run in runs)
     assert rows is not None
     copies, acquainted = (
         float(np.mean([getattr(run, name) for run in runs])) for name in ("copies", "acquainted")

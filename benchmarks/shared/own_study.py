@@ -26,7 +26,7 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, LocalEngine, local_devices
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
-from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.jobs import Job, Outcome, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
 
 
@@ -163,7 +163,7 @@ def trial_by_trial(where: Path, pool: Pool, config: StudyConfig) -> dict[str, An
     wall, cpu = time.perf_counter(), time.process_time()
     epochs = 0
     for job in jobs:
-        outcome = work_and_keep(job)
+        outcome = run_and_keep_job(job)
         epochs += outcome.epochs
         if outcome.state != "complete":
             raise RuntimeError(f"{job.study}, trial {job.number}: {outcome.state} {outcome.reason}")

@@ -40,13 +40,13 @@ from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError, Dataset, FloatArray, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.provenance import write_provenance
 from outerfold.study.setup.run_directory import make_splits, write_run_directory
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext
 
 FIELDS = ("intervals", "truth", "truth_error", "inner", "pruned", "seconds")
@@ -157,7 +157,7 @@ def ultrasound_pool(root: Path, cache: Path) -> Pool:
 def draw_patients(data: Dataset, patients: int, seed: int) -> tuple[Dataset, Dataset]:
     """Rows of ``patients`` patients drawn at random, and the rows of all others."""
     names = np.unique(data.patients)
-    rng = np.random.default_rng(derive(seed, "draw"))
+    rng = np.random.default_rng(derive_seed(seed, "draw"))
     mine = np.isin(data.patients, rng.choice(names, patients, replace=False))
     one, other = (data.select(data.ids[at].tolist()) for at in (mine, ~mine))
     return _renamed(one, f"{patients} patients, seed {seed}"), other
@@ -176,7 +176,7 @@ def shuffled_by_patient(data: Dataset, seed: int) -> Dataset:
     torn = sorted(set(data.patients[own[of] != data.labels].tolist()))
     if torn:
         raise DataError(f"patients {torn[:3]} have images of two classes ({len(torn)} in all)")
-    labels = np.random.default_rng(derive(seed, "shuffle")).permutation(own)[of]
+    labels = np.random.default_rng(derive_seed(seed, "shuffle")).permutation(own)[of]
     return _renamed(replace(data, labels=labels), f"shuffled, seed {seed}")
 
 
@@ -192,7 +192,7 @@ def studies(pool: Pool, draw: Draw, chunk: Chunk) -> Arrays:
     setting: Setting = chunk.setting
     found = []
     for number in range(chunk.first, chunk.first + chunk.count):
-        seed = derive(chunk.seed, setting.name, number)
+        seed = derive_seed(chunk.seed, setting.name, number)
         data, others = draw(pool.data, setting.patients, seed)
         config = replace(setting.config, seed=seed)
         found.append(run_study(replace(pool, data=data), config, others))
@@ -246,7 +246,7 @@ def run_all_studies(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship:
     open_studies(prepared, context)
     for fold in splits.studies if ship else splits.outer:
         for number in (*range(config.trials), None):
-            outcome = work_and_keep(Job(context, fold.name, number, "cpu"))
+            outcome = run_and_keep_job(Job(context, fold.name, number, "cpu"))
             if outcome.state == "failed":
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
     timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)

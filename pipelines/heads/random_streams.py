@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 
 @dataclass(eq=False)
@@ -38,7 +38,7 @@ class RandomStreams:
         A fold with fewer batches than others also draws masks for steps that it does not take. The
         restart keeps these draws from changing its next epoch.
         """
-        self.masks = [np.random.SFC64(derive(seed, epoch)) for seed in self.seeds]
+        self.masks = [np.random.SFC64(derive_seed(seed, epoch)) for seed in self.seeds]
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw (folds, *shape) uniform numbers from [0, 1)."""

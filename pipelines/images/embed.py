@@ -42,6 +42,7 @@ class _Job(NamedTuple):
     view: int
 
 
+# Longer than 30 lines: half of it is keyword arguments, one a line.
 def embed(
     features: Features,
     encoder: Encoder,

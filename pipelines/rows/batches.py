@@ -16,7 +16,7 @@ from outerfold.pipelines.rows.image_bank import ImageBank
 from outerfold.pipelines.rows.resample import Resampled
 from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
 from outerfold.storage.records import IntArray
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 BoolArray = NDArray[np.bool_]
 
@@ -236,6 +236,6 @@ def _make_order(
         *at,
         rows.labels,
         varied,
-        np.random.default_rng(derive(seed, fold.fold.name, "order")),
-        torch.Generator().manual_seed(derive(seed, fold.fold.name, "draw")),
+        np.random.default_rng(derive_seed(seed, fold.fold.name, "order")),
+        torch.Generator().manual_seed(derive_seed(seed, fold.fold.name, "draw")),
     )

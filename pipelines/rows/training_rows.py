@@ -19,7 +19,7 @@ from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resa
 from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.cache.row_store import StoredRows
 from outerfold.storage.records import Dataset, FloatArray, Fold, IntArray
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]
@@ -208,7 +208,7 @@ class TrainingRows:
         return self._resampled[key]
 
     def _resample_fold(self, rows: FoldRows, sampler: str) -> Resampled:
-        labels, seed = rows.labels[rows.fit], derive(self.seed, rows.fold.name, "resample")
+        labels, seed = rows.labels[rows.fit], derive_seed(self.seed, rows.fold.name, "resample")
         if self.tokens or sampler in REAL_ROW_SAMPLERS:
             return resample(sampler, np.zeros((len(labels), 0), np.float32), labels, seed=seed)
         if len(self.train) <= MANY:

@@ -21,7 +21,7 @@ from outerfold.pipelines.rows.batches import Batch, Batches
 from outerfold.pipelines.rows.resample import Resampled
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 FIRST_RESTART = 10
 """Epochs before the first warm restart."""
@@ -104,6 +104,7 @@ class StackedTraining:
         TrainingDiverged: a loss or a probability is no longer a finite number.
     """
 
+    # Longer than 30 lines: one call a part of a training; none of them repeats.
     def __init__(
         self,
         recipe: Recipe,
@@ -130,7 +131,7 @@ class StackedTraining:
         )
         names = [fold.fold.name for fold in rows.folds]
         self.streams = RandomStreams(
-            [derive(seed, name, "network") for name in names], recipe.batch_size
+            [derive_seed(seed, name, "network") for name in names], recipe.batch_size
         )
         self.network = build(self.streams, self.widths, Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(

@@ -30,7 +30,7 @@ from outerfold.pipelines.training.micro_batches import (
 )
 from outerfold.pipelines.training.precision import Precision
 from outerfold.storage.records import FloatArray, IntArray
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 BuildTail = Callable[[RandomStreams, Widths, Standardise], nn.Module]
 
@@ -89,8 +89,8 @@ class TailFold:
     ) -> None:
         self.recipe, self.rows, self.which, self.source = recipe, rows, which, source
         self.device, self.fold = device, rows.folds[which]
-        self.seed = derive(seed, self.fold.fold.name, "changes")
-        self.streams = RandomStreams([derive(seed, self.fold.fold.name, "network")])
+        self.seed = derive_seed(seed, self.fold.fold.name, "changes")
+        self.streams = RandomStreams([derive_seed(seed, self.fold.fold.name, "network")])
         self.widths = _make_widths(rows, self.fold)
         self.head = build(self.streams, self.widths, Standardise.of([self.fold])).to(device)
         self.tail = _make_tail(source, recipe, device)
@@ -98,8 +98,8 @@ class TailFold:
         self.scaler = self.precision.scaler()
         self.optimiser = _make_optimiser(recipe, self.head, self.tail)
         self.resampled = rows.resampled(which, recipe.head.sampler)
-        self.shuffle = np.random.default_rng(derive(seed, self.fold.fold.name, "order"))
-        self.draw = torch.Generator().manual_seed(derive(seed, self.fold.fold.name, "draw"))
+        self.shuffle = np.random.default_rng(derive_seed(seed, self.fold.fold.name, "order"))
+        self.draw = torch.Generator().manual_seed(derive_seed(seed, self.fold.fold.name, "draw"))
         counts = self.resampled.seen(self.widths.classes)
         alpha = effective_number_alpha(counts, recipe.head.ens_beta)
         self.alpha = torch.tensor(alpha[None], dtype=torch.float32, device=device)
@@ -192,7 +192,7 @@ class TailFold:
         total = 0.0
         for k, chosen in enumerate(np.array_split(np.arange(len(batch.at)), parts)):
             part = TailBatch(batch.at[chosen], batch.views[chosen])
-            summed = self._sum_losses(part, derive(self.seed, number, k))
+            summed = self._sum_losses(part, derive_seed(self.seed, number, k))
             total += float(summed.detach())
             # Divided by the size of the whole batch, so that the parts add up to its gradient.
             torch.autograd.backward(self.scaler.scale(summed / len(batch.at)))

@@ -27,6 +27,7 @@ _COLOURS = colormaps["inferno"]
 _OPAQUE = 0.7
 
 
+# Longer than 30 lines: sizes in inches are used by all the rows of the figure.
 def case_figure(inside: Inside, label: int, count: int) -> Figure:
     """Draw the cases of one class, one row per kind, with ``count`` places per row.
 

@@ -118,50 +118,36 @@ def contribution_table(found: Json, marks: Sequence[str] = ()) -> Table:
     )
 
 
+CSV_HEADER = (
+    "taken_away",
+    "how",
+    "permutations",
+    "roc_auc_without",
+    "without_low",
+    "without_high",
+    "loss",
+    "low",
+    "high",
+    "level",
+    "method",
+    "patients",
+    "images",
+    "words",
+    "synthetic_data",
+)
+
+
 def contribution_csv(found: Json, *, synthetic: bool) -> str:
-    """CSV text with one row per alteration; its columns are in the header that it writes."""
+    """CSV text with one row per alteration; its columns are those of ``CSV_HEADER``."""
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        [
-            "taken_away",
-            "how",
-            "permutations",
-            "roc_auc_without",
-            "without_low",
-            "without_high",
-            "loss",
-            "low",
-            "high",
-            "level",
-            "method",
-            "patients",
-            "images",
-            "words",
-            "synthetic_data",
-        ]
-    )
+    table.writerow(CSV_HEADER)
     for one in found["losses"]:
         left, loss = one["without"], one["loss"]
-        table.writerow(
-            [
-                one["what"],
-                one["how"],
-                one["permutations"],
-                left["estimate"],
-                left["low"],
-                left["high"],
-                loss["estimate"],
-                loss["low"],
-                loss["high"],
-                loss["level"],
-                loss["method"],
-                found["patients"],
-                found["images"],
-                loss_words(loss),
-                str(synthetic).lower(),
-            ]
-        )
+        without = [left[key] for key in ("estimate", "low", "high")]
+        lost = [loss[key] for key in ("estimate", "low", "high", "level", "method")]
+        rows = found["patients"], found["images"], loss_words(loss), str(synthetic).lower()
+        table.writerow([one["what"], one["how"], one["permutations"], *without, *lost, *rows])
     return text.getvalue()
 
 

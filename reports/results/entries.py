@@ -12,7 +12,7 @@ from outerfold.reports.intervals.overall import (
     overall,
     per_class,
 )
-from outerfold.reports.wording import Json, biased
+from outerfold.reports.wording import Json, is_biased
 from outerfold.storage.records import FoldResult, Predictions, Run
 
 TUNED = True
@@ -68,7 +68,7 @@ def optimism_entry(run: Run) -> Json:
     metric = str(run.protocol["metric"])
     scored = [study for study in run.outer if study.test is not None]
     reason = "" if scored else "no outer fold has finished"
-    if biased(run.protocol):
+    if is_biased(run.protocol):
         reason = (
             "the folds that gave the scores also chose the configuration, so nothing was held out"
         )

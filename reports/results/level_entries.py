@@ -37,7 +37,7 @@ def aggregate_of(protocol: Mapping[str, object]) -> Aggregate:
     return aggregate
 
 
-def refuse_inert(
+def refuse_without_effect(
     protocol: Mapping[str, object],
     classes: tuple[str, ...],
     patients: Sequence[str],

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from outerfold.pipelines.fitted.calibration import Rule, fit_threshold, middle_threshold
-from outerfold.reports.results.predictions import joined
+from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.records import (
     FINAL,
     DataError,
@@ -133,7 +133,7 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
     thresholds = {s.name: level_threshold(s, units, aggregate, run.protocol) for s in studies}
     if run.ensemble is not None:
         thresholds[FINAL] = _median_threshold(thresholds[name] for name in run.ensemble.members)
-    test = joined(
+    test = join_predictions(
         combine(rows, aggregate, units=units, threshold=thresholds[study.name])
         for study, rows in scored
     )

@@ -31,7 +31,7 @@ class Evidence:
 
 def test_rows(run: Run) -> Predictions | None:
     """Joined outer test predictions of the finished folds; each image occurs once per repeat."""
-    return joined(fold.test for fold in run.outer if fold.test is not None)
+    return join_predictions(fold.test for fold in run.outer if fold.test is not None)
 
 
 def validation_rows(run: Run) -> Predictions | None:
@@ -57,13 +57,13 @@ def validation_rows(run: Run) -> Predictions | None:
                 rows.classes,
             )
         )
-    return joined(parts)
+    return join_predictions(parts)
 
 
 def unique_rows(run: Run) -> Predictions | None:
     """Every image that occurs in the run, as one row; for counting, not for scoring."""
     parts = [s.validation for s in (*run.outer, *([run.final] if run.final else []))]
-    rows = joined([*parts, *(s.test for s in run.outer if s.test is not None)])
+    rows = join_predictions([*parts, *(s.test for s in run.outer if s.test is not None)])
     return None if rows is None else distinct(rows)
 
 
@@ -102,7 +102,7 @@ def _full_fold_name(study: str, fold: str) -> str:
     return fold if fold.startswith(study) else f"{study}/{fold}"
 
 
-def joined(parts: Iterable[Predictions]) -> Predictions | None:
+def join_predictions(parts: Iterable[Predictions]) -> Predictions | None:
     """Rows of all parts, in their order; None if there are no parts."""
     pieces = list(parts)
     if not pieces:

@@ -57,6 +57,7 @@ def results_text(numbers: Json) -> str:
     return json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+# Longer than 30 lines: one literal: the layout of results.json.
 def _compute_numbers(
     run: Run,
     test: Predictions | None,

@@ -16,7 +16,7 @@ from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
     OVERALL,
     Json,
-    biased,
+    is_biased,
     metric_name,
     metric_phrase,
     number,
@@ -178,7 +178,7 @@ def _warnings(runs: tuple[Run, Run], names: tuple[str, str]) -> list[str]:
     if any(run.synthetic for run in runs):
         found.append("SYNTHETIC DATA. No number here is about people.")
     for run, name in zip(runs, names, strict=True):
-        if biased(run.protocol):
+        if is_biased(run.protocol):
             found.append(
                 f"BIASED. {name} is not nested: the folds that gave its scores also chose its "
                 "configuration, so its numbers are too good by an unknown amount."

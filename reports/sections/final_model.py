@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
-from outerfold.reports.wording import Json, biased, plural, procedure_sentence
+from outerfold.reports.wording import Json, is_biased, plural, procedure_sentence
 
 
 def final_section(numbers: Json) -> Iterator[Block]:
@@ -64,7 +64,7 @@ def refitted_words(numbers: Json) -> str:
 
 
 def _expected_performance(numbers: Json) -> str:
-    if biased(numbers["protocol"]):
+    if is_biased(numbers["protocol"]):
         return "Its expected performance is unknown: no row was held out from the search."
     if numbers["final"]["made"] == "ensemble":
         return procedure_sentence(numbers)

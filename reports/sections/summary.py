@@ -22,10 +22,10 @@ from outerfold.reports.wording import (
     BIAS,
     RESEARCH_ONLY,
     Json,
-    biased,
     coverage_sentence,
     cut_by_time,
     finished_folds,
+    is_biased,
     metric_phrase,
     number,
     plural,
@@ -52,7 +52,7 @@ def summary(numbers: Json) -> list[Block]:
 
 def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
     """Warnings that the reader must see first."""
-    if biased(numbers["protocol"]):
+    if is_biased(numbers["protocol"]):
         yield Paragraph(f"BIASED. {BIAS}", strong=True)
     if numbers["synthetic_data"]:
         text = (
@@ -98,7 +98,7 @@ def protocol_section(numbers: Json) -> Iterator[Block]:
     """Section on the protocol: how rows were split and what was searched."""
     p = numbers["protocol"]
     yield Heading("Protocol")
-    how = _non_nested_words(numbers) if biased(numbers["protocol"]) else _nested_words(numbers)
+    how = _non_nested_words(numbers) if is_biased(numbers["protocol"]) else _nested_words(numbers)
     yield Paragraph(
         f"{how} Encoder {p['encoder']}, {_trained_part(p)}; seed {p['seed']}."
         f"{tta_sentence(numbers)}"

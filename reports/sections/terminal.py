@@ -14,9 +14,9 @@ from outerfold.reports.sections.summary import optimism_value
 from outerfold.reports.wording import (
     OVERALL,
     Json,
-    biased,
     cut_by_time,
     finished_folds,
+    is_biased,
     metric_name,
     sample_size,
     stamps,
@@ -31,7 +31,7 @@ def closing_table(run: Run) -> Table:
     marks = "  ".join(stamps(numbers))
     what = (
         "performance as usual practice would claim it"
-        if biased(numbers["protocol"])
+        if is_biased(numbers["protocol"])
         else "performance on the outer test rows"
     )
     level = leading_level(numbers["protocol"])

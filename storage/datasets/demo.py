@@ -26,7 +26,7 @@ from outerfold.storage.readers._base import SYNTHETIC_MARKER
 from outerfold.storage.readers.mini_ddsm import SHEET
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 DEFAULT_PATIENTS: dict[Task, int] = {"multimodal": 150, "dbt": 240}
 SHARES: dict[Task, dict[str, float]] = {
@@ -113,14 +113,14 @@ def _population(task: Task, count: int, seed: int) -> list[_Patient]:
     sizes = {label: max(2, round(share * count)) for label, share in shares.items()}
     sizes["Normal"] += count - sum(sizes.values())
     labels = [label for label, size in sizes.items() for _ in range(size)]
-    np.random.default_rng(derive(seed, "demo", task, "order")).shuffle(labels)
+    np.random.default_rng(derive_seed(seed, "demo", task, "order")).shuffle(labels)
     return [
         _draw_patient(task, number, label, seed) for number, label in enumerate(labels, start=1)
     ]
 
 
 def _draw_patient(task: Task, number: int, label: str, seed: int) -> _Patient:
-    rng = np.random.default_rng(derive(seed, "demo", task, "patient", number))
+    rng = np.random.default_rng(derive_seed(seed, "demo", task, "patient", number))
     cancer = label == "Cancer"
     density = float(np.clip(rng.normal(0.42 + DENSITY_SHIFT[task] * cancer, 0.24), 0, 1))
     anatomy = Anatomy(
@@ -160,7 +160,7 @@ def _draw_views(
 
     A patient has all four views for multimodal and one to four for dbt.
     """
-    rng = np.random.default_rng(derive(seed, "demo", task, "views", patient.name))
+    rng = np.random.default_rng(derive_seed(seed, "demo", task, "views", patient.name))
     field = texture(rng, patient.anatomy.coarseness)
     affected = VIEWS[int(rng.integers(4))][0]
     chosen = VIEWS if task == "multimodal" else _choose_views(rng)
@@ -216,7 +216,7 @@ def _write_case(root: Path, patient: _Patient, seed: int) -> list[list[object]]:
     number = patient.name.split("_")[1]
     folder = root / patient.label / number
     folder.mkdir(parents=True)
-    random = np.random.default_rng(derive(seed, "demo", "sheet", patient.name))
+    random = np.random.default_rng(derive_seed(seed, "demo", "sheet", patient.name))
     age = None if random.random() < 0.05 else patient.age
     density = 0 if random.random() < 0.03 else 1 + int(np.clip(patient.anatomy.density * 4, 0, 3))
     family = None if random.random() < 0.08 else "yes" if patient.family_history else "no"

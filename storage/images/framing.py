@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.images.breast_crop import breast_box
 
 ByteArray = NDArray[np.uint8]
@@ -41,7 +41,7 @@ class Framing:
     def __post_init__(self) -> None:
         for name, value, known in (("fit", self.fit, FITS), ("crop", self.crop, CROPS)):
             if value not in known:
-                raise DataError(f"--{name}: {unknown('value', value, known)}")
+                raise DataError(f"--{name}: {unknown_name('value', value, known)}")
 
     def key(self) -> dict[str, object]:
         """Everything that the pixels of a square depend on, besides the decoded image and its side.

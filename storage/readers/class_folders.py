@@ -65,14 +65,8 @@ def _list_folders(root: Path) -> Listing:
     masks = 0
     images: list[Path] = []
     for folder in folders:
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
-        inputs = [path for path in found if not MASK_PATTERN.search(path.stem)]
-        if not inputs:
-            raise DataError(
-                f"{folder}: the class folder holds no image "
-                f"({', '.join(sorted(IMAGE_SUFFIXES))}); fill or remove it"
-            )
-        masks += len(found) - len(inputs)
+        inputs, masked = _images_of_class(folder)
+        masks += masked
         images += inputs
     ids = tuple(path.relative_to(root).as_posix() for path in images)
     notes = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
@@ -89,6 +83,19 @@ def _list_folders(root: Path) -> Listing:
     )
 
 
+def _images_of_class(folder: Path) -> tuple[list[Path], int]:
+    """Images of one class folder, and how many masks beside them were left out."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
+    inputs = [path for path in found if not MASK_PATTERN.search(path.stem)]
+    if not inputs:
+        raise DataError(
+            f"{folder}: the class folder holds no image "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}); fill or remove it"
+        )
+    return inputs, len(found) - len(inputs)
+
+
+# Longer than 30 lines: half of it is the texts of its refusals.
 def _join_table(listing: Listing, table: TextTable) -> Listing:
     """The listing with the patients and columns of its ``metadata.csv``."""
     file = find_column(table, FILE_NAMES)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from outerfold.storage.errors import first_three, nearest
+from outerfold.storage.errors import first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import find_column
 from outerfold.storage.records import Column, DataError, FloatArray
@@ -50,7 +50,7 @@ def choose_columns(
         if found is None:
             raise DataError(
                 f"column {name!r} is not in {source or 'the data, which have no table'}"
-                f"{nearest(name, available)}; available: {sorted(available)}"
+                f"{suggest_name(name, available)}; available: {sorted(available)}"
             )
         chosen.append((_model_name(found), found))
     twice = [found for i, (_, found) in enumerate(chosen) if found in [f for _, f in chosen[:i]]]
@@ -115,7 +115,7 @@ def encode_value(column: Column, text: str) -> float:
     if word not in codes:
         raise DataError(
             f"column {column.name!r} has the levels {list(column.levels)}, found {text!r}"
-            f"{nearest(text, column.levels)}"
+            f"{suggest_name(text, column.levels)}"
         )
     return float(codes[word])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from outerfold.storage.errors import first_three, nearest
+from outerfold.storage.errors import first_three, suggest_name
 from outerfold.storage.images.read import IMAGE_SUFFIXES
 from outerfold.storage.readers._base import (
     FILE_NAMES,
@@ -54,7 +54,7 @@ def list_manifest(path: Path) -> Listing:
 def _require_column(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> str:
     found = find_column(table, names)
     if found is None:
-        close = nearest(names[0], table)
+        close = suggest_name(names[0], table)
         raise DataError(
             f"{path.name}: a manifest needs a column {names[0]!r}, found {list(table)}{close}"
         )

@@ -120,6 +120,7 @@ def _content_hashes(images: Sequence[Path]) -> list[str]:
     return list(workers(delayed(content_hash)(path) for path in images))
 
 
+# Longer than 30 lines: a list of steps, each of which needs the one before it.
 def _build_dataset(
     listing: Listing,
     hashes: Sequence[str],

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from outerfold.storage.errors import nearest
+from outerfold.storage.errors import suggest_name
 from outerfold.storage.records import DataError
 
 Task = Literal["dbt", "multimodal"]
@@ -27,7 +27,7 @@ def _match_class(name: str, known: Sequence[str], option: str) -> str:
     exact = [k for k in known if k == name] or [k for k in known if k.lower() == name.lower()]
     if len(exact) != 1:
         raise DataError(
-            f"{option}: class {name!r} is not in the data{nearest(name, known)}; "
+            f"{option}: class {name!r} is not in the data{suggest_name(name, known)}; "
             f"found classes {list(known)}"
         )
     return exact[0]

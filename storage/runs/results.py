@@ -15,6 +15,7 @@ from outerfold.storage.cache.files import read_json, write_bytes, write_json, wr
 from outerfold.storage.records import (
     FINAL,
     DataError,
+    Dataset,
     Ensemble,
     EpochRow,
     FoldResult,
@@ -105,6 +106,7 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     )
 
 
+# Longer than 30 lines: one literal: the fields of a run.
 def read_run(folder: RunFolder) -> Run:
     """Everything that a report needs of a run, finished or not.
 
@@ -126,23 +128,13 @@ def read_run(folder: RunFolder) -> Run:
     ensemble = read_ensemble(folder) if averaged else None
     if not outer:
         raise DataError(f"{folder.path}: no outer fold is finished yet, so nothing can be reported")
-    counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
     made = read_json(folder.path / "provenance.json")
     return Run(
         name=folder.name,
         task=config["task"],
         synthetic=data.synthetic,
         complete=len(done) == len(studies) and (ensemble is not None) == averaged,
-        dataset={
-            "name": data.name,
-            "images": len(data),
-            "patients": len(set(data.patients.tolist())),
-            "classes": dict(zip(data.classes, counts, strict=True)),
-            "fingerprint": data.fingerprint,
-            "assumptions": list(data.assumptions),
-            "patients_known": data.patients_known,
-            "audit": folder.read_audit(),
-        },
+        dataset=_describe_dataset(data, folder),
         protocol={name: config[name] for name in PROTOCOL if name in config},
         classes=data.classes,
         outer=outer,
@@ -152,6 +144,20 @@ def read_run(folder: RunFolder) -> Run:
         sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
         ensemble=ensemble,
     )
+
+
+def _describe_dataset(data: Dataset, folder: RunFolder) -> dict[str, Any]:
+    counts = np.bincount(data.labels, minlength=len(data.classes)).tolist()
+    return {
+        "name": data.name,
+        "images": len(data),
+        "patients": len(set(data.patients.tolist())),
+        "classes": dict(zip(data.classes, counts, strict=True)),
+        "fingerprint": data.fingerprint,
+        "assumptions": list(data.assumptions),
+        "patients_known": data.patients_known,
+        "audit": folder.read_audit(),
+    }
 
 
 def _encoders(folder: RunFolder) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 from outerfold.study.cli.options import add_data_options, add_level_options, add_run_options
 from outerfold.study.config.record import TASKS
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
@@ -69,14 +69,14 @@ def _dispatch(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-"):
         verb = argv.pop(0)
         if verb not in VERBS:
-            raise DataError(unknown("verb", verb, list(VERBS)))
+            raise DataError(unknown_name("verb", verb, list(VERBS)))
     chosen = verbs[verb]
     options, rest = chosen.parse_known_args(argv)
     if rest and verb == "predict":
         options.columns, rest = _parse_columns(rest)
     for name in rest:
         if name.startswith("-"):
-            raise DataError(unknown("option", name.split("=")[0], chosen.options()))
+            raise DataError(unknown_name("option", name.split("=")[0], chosen.options()))
         raise DataError(f"unexpected argument {name!r} (see {chosen.prog} --help)")
     if verb == "run" and options.encoder == "list":
         from rich.console import Console

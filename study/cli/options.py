@@ -39,7 +39,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_search(group: Group) -> None:
-    """Protocol, ablation, and what ends a search."""
+    """Protocol, ablation, and limits of a search."""
     group.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -52,6 +52,11 @@ def _add_search(group: Group) -> None:
         help="one run for each level of each factor (attention, sampler, ...), and their paired "
         "differences",
     )
+    _add_limits(group)
+
+
+def _add_limits(group: Group) -> None:
+    """What ends a search, and how many trials run at once."""
     _add_number(group, "--trials", "trials of each study (100)")
     _add_number(
         group,
@@ -117,6 +122,11 @@ def _add_encoder(group: Group) -> None:
     group.add_argument(
         "--crop", choices=CROPS, help="breast cuts away a mammogram's empty background (none)"
     )
+    _add_blocks(group)
+
+
+def _add_blocks(group: Group) -> None:
+    """Blocks of the encoder that are trained."""
     group.add_argument(
         "--trainable-blocks",
         type=partial(_parse_number, word=ALL),
@@ -132,7 +142,7 @@ def _add_encoder(group: Group) -> None:
 
 
 def _add_training(group: Group) -> None:
-    """Networks, epochs, batch size, and the configuration file."""
+    """Networks, the shipped model, and the length of a training."""
     _add_number(
         group,
         "--networks",
@@ -150,6 +160,11 @@ def _add_training(group: Group) -> None:
         "--tta",
         "augmented views whose probabilities are averaged with those of the image (0)",
     )
+    _add_epochs(group)
+
+
+def _add_epochs(group: Group) -> None:
+    """Length of a training, its batches, and the configuration file."""
     _add_number(group, "--epochs", "most epochs (dbt 30, multimodal 100)")
     _add_number(
         group, "--patience-epochs", "end a training after N epochs without a new best score (20)"

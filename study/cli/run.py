@@ -9,7 +9,12 @@ from rich.console import Console
 from rich.panel import Panel
 
 from outerfold.storage.errors import DataError
-from outerfold.study.config.gather import cache_folder, execution, gather_options, study_config
+from outerfold.study.config.gather import (
+    build_execution,
+    build_study_config,
+    cache_folder,
+    gather_options,
+)
 from outerfold.study.engines.choose import make_starter
 from outerfold.study.engines.local import local_devices, quiet_optuna
 from outerfold.study.setup.data_source import find_source
@@ -26,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     quiet_optuna()
     merged = gather_options(options)
     factors = merged.pop("ablate", ())
-    how = execution(merged)
+    how = build_execution(merged)
     if how.max_time and factors:
         raise DataError(
             "--max-time would end the searches that --ablate compares after different numbers of "
@@ -34,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
         )
     # These two refuse wrong options before any download.
     devices = local_devices(how.workers, how.workers_per_gpu)
-    study_config(merged, merged.get("data") or "")
+    build_study_config(merged, merged.get("data") or "")
     source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
-    config = study_config(merged, source.key)
+    config = build_study_config(merged, source.key)
     if source.banner:
         console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
     workers = make_starter(how, devices, lambda text: console.print(text, soft_wrap=True))

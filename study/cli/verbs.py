@@ -11,7 +11,7 @@ from pathlib import Path
 from optuna_dashboard import run_server
 from rich.console import Console
 
-from outerfold.reports.results.level_entries import refuse_inert
+from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
 from outerfold.reports.sections.comparison import compare_runs as paired
 from outerfold.reports.sections.model_card import model_card
@@ -57,7 +57,7 @@ def _change_level(run: Run, options: argparse.Namespace) -> Run:
     protocol = {**run.protocol, **{name: value for name, value in typed.items() if value}}
     rows = unique_rows(run)
     patients = [] if rows is None else rows.patients.tolist()
-    refuse_inert(protocol, run.classes, patients, sides=bool(run.sides))
+    refuse_without_effect(protocol, run.classes, patients, sides=bool(run.sides))
     return replace(run, protocol=protocol)
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
 from outerfold.study.config.record import (
     DEMO,
@@ -46,7 +46,7 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     table = read_toml(options.config) if options.config else {}
     for name in table:
         if name not in known:
-            raise DataError(f"--config {options.config}: {unknown('key', name, known)}")
+            raise DataError(f"--config {options.config}: {unknown_name('key', name, known)}")
     for record in (StudyConfig, Execution):
         check_types(table, record)
     if "run" in table:
@@ -58,13 +58,13 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     return merged
 
 
-def execution(merged: Mapping[str, Any]) -> Execution:
+def build_execution(merged: Mapping[str, Any]) -> Execution:
     """Options that change no result."""
     names = [f.name for f in fields(Execution)]
     return Execution(**{name: merged[name] for name in names if name in merged})
 
 
-def study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
+def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     """Options that determine the results, with the task's defaults for those not given.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.images.framing import Framing
 from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.encoders import encoder_names, weights_by_encoder
@@ -127,6 +127,7 @@ class StudyConfig:
     tta: int = 0
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
+    # Longer than 30 lines: one line an option.
     def __post_init__(self) -> None:
         _require_choice("task", self.task, TASKS)
         _require_choice("protocol", self.protocol, PROTOCOLS)
@@ -264,7 +265,7 @@ class StudyConfig:
         known = [f.name for f in fields(cls)]
         for name in table:
             if name not in known:
-                raise DataError(unknown("key", name, known))
+                raise DataError(unknown_name("key", name, known))
         check_types(table, cls)
         tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
         return cls(**{**table, **tuples})
@@ -380,7 +381,7 @@ The records themselves check whole numbers and choices.
 
 def _require_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise DataError(f"--{_option_name(name)}: {unknown('value', value, list(known))}")
+        raise DataError(f"--{_option_name(name)}: {unknown_name('value', value, list(known))}")
 
 
 def _require_at_least(name: str, value: object, bound: int, other: str = "") -> None:

@@ -16,7 +16,7 @@ from outerfold.objectives.spaces import Choice, Ranges
 from outerfold.reports.sections.comparison import compare_runs
 from outerfold.reports.sections.terminal import comparison_lines
 from outerfold.reports.write_comparison import write_comparisons
-from outerfold.storage.errors import DataError, unknown
+from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.records import Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -39,7 +39,7 @@ def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Fact
             "two levels; name several with --encoder A,B"
         )
     if factor not in ranges:
-        raise DataError(f"--ablate: {unknown('factor', factor, list(ranges))}")
+        raise DataError(f"--ablate: {unknown_name('factor', factor, list(ranges))}")
     chosen = ranges[factor]
     if not isinstance(chosen, Choice):
         raise DataError(

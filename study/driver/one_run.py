@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
-from outerfold.reports.results.level_entries import refuse_inert
+from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.storage.records import DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -82,7 +82,7 @@ def carry_out_command(
     """
     data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
-    refuse_inert(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
+    refuse_without_effect(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
     encoders = build_encoders(config)
     study = partial(
@@ -131,6 +131,7 @@ def _carry_out_one(
         return _report_run(prepared, console, failures)
 
 
+# Longer than 30 lines: times and provenance are kept however the search ends.
 def _run_studies(
     prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
@@ -139,25 +140,9 @@ def _run_studies(
     console: Console,
     started: float,
 ) -> dict[str, str]:
-    devices = workers.devices
-    # A wrong --storage is refused here, before the images are embedded.
-    claim_run(
-        prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
-    )
-    repair(prepared.folder, lambda text: console.print(text), how.storage or None)
-    for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
-        console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _embed_images(prepared, encoders, workers.own, None if how.quiet else console)
-    _print_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
-    context = WorkerContext(
-        prepared.folder.path,
-        embeddings,
-        how.storage or None,
-        become_driver(prepared.folder),
-        encoded_on=workers.own.split(":")[0],
-    )
+    context = _prepare_workers(prepared, encoders, workers, how, console)
+    devices, trials = workers.devices, prepared.config.trials
     maximise = METRICS[prepared.config.metric].direction == "maximize"
-    trials = prepared.config.trials
     expected, planned = 0.0, time.monotonic()
     try:
         cost = _print_plan(prepared, context, workers, console)
@@ -179,6 +164,32 @@ def _run_studies(
                 "search_seconds": time.monotonic() - planned,
             },
         )
+
+
+def _prepare_workers(
+    prepared: PreparedRun,
+    encoders: Mapping[str, Encoder],
+    workers: EngineStarter,
+    how: Execution,
+    console: Console,
+) -> WorkerContext:
+    """Claim the trials, embed the images, and return what workers need of the run."""
+    # A wrong --storage is refused here, before the images are embedded.
+    claim_run(
+        prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
+    )
+    repair(prepared.folder, lambda text: console.print(text), how.storage or None)
+    for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
+        console.print(f"- {kept}", soft_wrap=True)
+    embeddings = _embed_images(prepared, encoders, workers.own, None if how.quiet else console)
+    _print_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
+    return WorkerContext(
+        prepared.folder.path,
+        embeddings,
+        how.storage or None,
+        become_driver(prepared.folder),
+        encoded_on=workers.own.split(":")[0],
+    )
 
 
 def _embed_images(

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from outerfold.storage.errors import DataError, first_line
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.engines.local import WorkerLost, quiet_optuna, translate_lost_worker
-from outerfold.study.worker.jobs import Job, Outcome, work
+from outerfold.study.worker.jobs import Job, Outcome, run_job
 from outerfold.study.worker.remote_embeddings import with_local_embeddings
 
 _log = logging.getLogger("outerfold")
@@ -187,4 +187,4 @@ def run_on_worker(job: Job) -> Outcome:
     quiet_optuna()
     with threadpool_limits(1):  # local workers are started with one thread too
         context, device = with_local_embeddings(job.context), job.device
-        return work(Job(context, job.study, job.number, device, job.measure))
+        return run_job(Job(context, job.study, job.number, device, job.measure))

@@ -86,14 +86,14 @@ class LocalEngine:
 
     def submit(self, job: Job) -> Future[Outcome]:
         """See ``Engine.submit``; if a worker dies, all workers stop and are started again."""
-        from outerfold.study.worker.jobs import work
+        from outerfold.study.worker.jobs import run_job
 
         try:
-            future: Future[Outcome] = self._pool.submit(work, job)
+            future: Future[Outcome] = self._pool.submit(run_job, job)
         except BrokenProcessPool:
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = self._start()
-            future = self._pool.submit(work, job)
+            future = self._pool.submit(run_job, job)
         return translate_lost_worker(future, BrokenProcessPool)
 
     def close(self, *, kill: bool) -> None:

@@ -14,7 +14,7 @@ from outerfold.pipelines.images.decoded import read_square
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.reports.explain.cases import Case, choose_cases
 from outerfold.reports.explain.page import Inside, Shown
-from outerfold.reports.results.predictions import joined
+from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
@@ -49,7 +49,7 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
     for name, model in finished.models.items():
         check_method(method_of(finished.encoders[name], tokens=model.tokens))
     thresholds = {name: model.decision.threshold for name, model in finished.models.items()}
-    first = joined(rows for rows in finished.tests.values() if not rows.repeat.any())
+    first = join_predictions(rows for rows in finished.tests.values() if not rows.repeat.any())
     assert first is not None
     chosen = choose_cases(first, thresholds, cases)
     say(f"heat maps of {len(chosen)} cases")

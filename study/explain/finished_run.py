@@ -17,7 +17,7 @@ from outerfold.pipelines.explain.load import fold_model
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.saved.model import Origin, read_preprocessing
 from outerfold.pipelines.saved.predictor import check_views
-from outerfold.reports.wording import biased
+from outerfold.reports.wording import is_biased
 from outerfold.storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
@@ -59,7 +59,7 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     """
     config = StudyConfig.from_toml(folder.read_config())
     run = read_run(folder)
-    if biased(run.protocol):
+    if is_biased(run.protocol):
         raise DataError(
             f"{folder.path}: is not nested and keeps no outer models, so no image can be "
             "explained by a model that did not train on it; run it with --protocol nested"

@@ -10,10 +10,10 @@ import numpy as np
 from outerfold.pipelines.explain.fold_model import FoldModel, Readings
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.reports.explain.importance import COLUMNS, IMAGE, Altered, contribution
-from outerfold.reports.results.predictions import joined
+from outerfold.reports.results.predictions import join_predictions
 from outerfold.reports.wording import Json
 from outerfold.storage.records import FloatArray, Predictions
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.study.explain.finished_run import FinishedRun, refuse_other_scores
 
 PERMUTATIONS = 20
@@ -101,7 +101,7 @@ def altered_probabilities(
     for at, name in enumerate(rows.names):
         found[name] = []
         for turn in range(PERMUTATIONS):
-            rng = np.random.default_rng(derive(seed, fold, "permute", name, turn))
+            rng = np.random.default_rng(derive_seed(seed, fold, "permute", name, turn))
             mixed = table.copy()
             mixed[:, at] = rng.permutation(table[:, at])
             found[name].append(model.probabilities(images, model.columns.transform(mixed)))
@@ -117,6 +117,6 @@ def _replace_probabilities(
 
 
 def _join_folds(parts: Sequence[Predictions]) -> Predictions:
-    rows = joined(parts)
+    rows = join_predictions(parts)
     assert rows is not None
     return rows

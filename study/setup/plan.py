@@ -110,6 +110,7 @@ def _halving_share(trials: int, epochs: int, length: int) -> float:
     return (trained + reached * (length - before)) / (trials * epochs)
 
 
+# Longer than 30 lines: one literal: the rows of the plan.
 def describe_plan(
     config: StudyConfig, data: Dataset, cost: Cost, devices: Sequence[str], now: datetime
 ) -> Table:

@@ -31,7 +31,7 @@ from outerfold.storage.records import (
     TrainSide,
 )
 from outerfold.storage.runs.results import write_result
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.schedule.patience import build_limit, read_history
@@ -163,13 +163,13 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
         repeat_folds([everything], networks),
         objective.source_of(pipeline),
         tokens=pipeline.tokens,
-        seed=derive(objective.seed, "refit"),
+        seed=derive_seed(objective.seed, "refit"),
         tta=objective.protocol.tta,
     )
     training = pipeline.start(
         rows,
         budget=objective.protocol.epochs,
-        seed=derive(objective.seed, "refit"),
+        seed=derive_seed(objective.seed, "refit"),
         device=objective.device,
     )
     for epoch in training:

@@ -69,15 +69,15 @@ class Outcome:
     trial: FrozenTrial | None = None
 
 
-def work_and_keep(job: Job) -> Outcome:
+def run_and_keep_job(job: Job) -> Outcome:
     """Run a job in this process and add its trial to the storage, as the driver does."""
-    outcome = work(job)
+    outcome = run_job(job)
     if outcome.trial is not None:
         keep_trial(open_session(job.context).study(job.study), outcome.trial)
     return outcome
 
 
-def work(job: Job) -> Outcome:
+def run_job(job: Job) -> Outcome:
     """Run a job in this process; a trial is returned and not added to the storage.
 
     So a worker that dies, or whose driver no longer waits for it, leaves no unfinished trial.

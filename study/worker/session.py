@@ -20,7 +20,7 @@ from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim_run
@@ -94,7 +94,7 @@ class Session:
                     self.config.patience_epochs,
                     self.config.tta,
                 ),
-                seed=derive(self.config.seed, study),
+                seed=derive_seed(self.config.seed, study),
                 device=device,
             )
         return self._objectives[key]
@@ -108,7 +108,7 @@ class Session:
         still sampled together.
         """
         sampler = TPESampler(
-            seed=derive(self.config.seed, name, "sampler", number) % 2**32,
+            seed=derive_seed(self.config.seed, name, "sampler", number) % 2**32,
             group=True,
             constant_liar=False,
         )

@@ -59,6 +59,30 @@ def test_no_folder_holds_more_than_ten_files(folder: str) -> None:
     assert {name: count for name, count in counted.items() if count > MOST_FILES} == {}
 
 
+def code_lines(node: ast.FunctionDef, lines: list[str]) -> int:
+    """Lines of a function without its docstring, comments and blank lines."""
+    first = node.body[0]
+    told = isinstance(first, ast.Expr) and ast.get_docstring(node) is not None
+    docstring = range(first.lineno, (first.end_lineno or 0) + 1) if told else range(0)
+    numbers = range(node.lineno, (node.end_lineno or 0) + 1)
+    texts = [lines[number - 1].strip() for number in numbers if number not in docstring]
+    return sum(bool(text) and not text.startswith("#") for text in texts)
+
+
+def test_at_most_ten_functions_are_longer_than_thirty_lines_and_each_says_why() -> None:
+    long, silent = 0, []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and code_lines(node, text.splitlines()) > 30:
+                long += 1
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                if "# Longer than 30 lines: " not in text.splitlines()[first - 2]:
+                    silent.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert silent == []
+    assert long <= 10
+
+
 def test_tests_stand_in_the_rooms_of_what_they_test() -> None:
     rooms = {path.parent.relative_to(ROOT).as_posix() for path in FILES}
     tested = {

@@ -20,8 +20,8 @@ from outerfold.objectives.spaces import make_space, override_ranges
 from outerfold.pipelines._base import Epoch, TrainingDiverged
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray, OuterFold, TrainSide
-from outerfold.storage.seeds import derive
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.storage.seeds import derive_seed
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.pipelines.rows.fold_factories import cut, small
@@ -86,7 +86,7 @@ def searched(inner: InnerObjective, trials: int, *, pruner: str = "none") -> lis
 def epochs_of(inner: InnerObjective, trial: FrozenTrial) -> list[Epoch]:
     """The trial's training, run outside the objective."""
     pipeline = inner.space(FixedTrial(trial.params))
-    seed = derive(SEED, "trial", trial.number)
+    seed = derive_seed(SEED, "trial", trial.number)
     budget = inner.protocol.epochs
     return list(pipeline.start(inner.rows(pipeline), budget=budget, seed=seed, device="cpu"))
 
@@ -289,7 +289,7 @@ def test_a_diverged_trial_is_failed_says_why_and_the_study_goes_on(tmp_path: Pat
     config = make_config(space={**SMALL, "sampler": {"values": ["none"]}}, trials=2)
     _, context = begin_run(tmp_path / "run", data, source, config)
     for number in range(2):
-        outcome = work_and_keep(Job(context, "final", number, "cpu"))
+        outcome = run_and_keep_job(Job(context, "final", number, "cpu"))
         assert outcome.state == "failed"
         assert outcome.reason.startswith("TrainingDiverged: epoch 1: a loss or probability is no")
         assert "Traceback" in outcome.trace
@@ -297,7 +297,7 @@ def test_a_diverged_trial_is_failed_says_why_and_the_study_goes_on(tmp_path: Pat
     trials = open_session(context).study("final").trials
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 2
     assert [t.user_attrs["failure"] for t in trials][1] == outcome.reason
-    end = work_and_keep(Job(context, "final", None, "cpu"))
+    end = run_and_keep_job(Job(context, "final", None, "cpu"))
     assert end.state == "failed"
     assert end.reason.startswith(
         "final: none of 2 trials was completed; the first cause: TrainingDiverged: epoch 1"
@@ -340,7 +340,7 @@ def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_
     replay = inner.replay(fixed, length=EPOCHS, networks=3)
     assert replay.score == pytest.approx(trial.value, abs=1e-6)
     pipeline = inner.space(fixed)
-    seed = derive(SEED, "trial", 0)
+    seed = derive_seed(SEED, "trial", 0)
     alone = [
         list(
             pipeline.start(

@@ -19,7 +19,7 @@ from outerfold.storage.records import (
     LeakError,
     OuterFold,
 )
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 
 PATIENTS = ("p1", "p1", "p2", "p3", "p3", "p4")
 IDS = ("a", "b", "c", "d", "e", "f")
@@ -253,15 +253,15 @@ def test_a_fold_without_test_rows_is_the_study_of_all_rows() -> None:
 
 def test_a_derived_seed_depends_on_the_seed_and_on_all_it_is_for() -> None:
     uses = [("outer-0", 1), ("outer-1", 1), ("outer-0", 2), ("outer-0",), ("outer-0", 1, "x"), ()]
-    seeds = {derive(seed, *use) for seed in (0, 1) for use in uses}
+    seeds = {derive_seed(seed, *use) for seed in (0, 1) for use in uses}
     assert len(seeds) == 12
-    assert derive(0, "outer-0", 1) == derive(0, "outer-0", "1") == 4867711979586754736
+    assert derive_seed(0, "outer-0", 1) == derive_seed(0, "outer-0", "1") == 4867711979586754736
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 10**4))
 def test_derived_seeds_of_neighbours_share_nothing(seed: int, trial: int) -> None:
-    one, next_one = derive(seed, trial), derive(seed, trial + 1)
+    one, next_one = derive_seed(seed, trial), derive_seed(seed, trial + 1)
     assert one != next_one
     assert abs(one - next_one) > 1000

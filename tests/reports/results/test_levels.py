@@ -15,7 +15,7 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from outerfold.reports.report_page import page
-from outerfold.reports.results.level_entries import ONE_IMAGE, refuse_inert
+from outerfold.reports.results.level_entries import ONE_IMAGE, refuse_without_effect
 from outerfold.reports.results.levels import NO_SIDES, by_level, combine, units_of
 from outerfold.reports.results.results import gather_evidence, results
 from outerfold.reports.sections.level_tables import level_class_table, level_table
@@ -251,7 +251,7 @@ def test_a_report_at_another_level_leaves_no_file_of_the_one_before(tmp_path):
 )
 def test_what_cannot_be_had_or_has_no_effect_is_refused(protocol, classes, patients, message):
     with pytest.raises(DataError) as refusal:
-        refuse_inert(protocol, classes, patients, sides=False)
+        refuse_without_effect(protocol, classes, patients, sides=False)
     assert str(refusal.value).startswith(message)
 
 

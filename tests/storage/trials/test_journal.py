@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from outerfold.objectives.pruning import PRUNERS
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.seeds import derive
+from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.journal import (
     discard_interrupted,
     open_trials,
@@ -42,7 +42,7 @@ def study(
     folder: RunFolder, name: str = "outer-0", *, number: int = 0, direction: str = "maximize"
 ) -> optuna.Study:
     """A study as a worker opens it for trial ``number``."""
-    seed = derive(7, name, number) % 2**32
+    seed = derive_seed(7, name, number) % 2**32
     return optuna.create_study(
         study_name=name,
         storage=open_trials(folder),

@@ -22,7 +22,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, scrambled, splits_of
 from tests.study.worker.test_blindness import FOLD, what_a_study_did
@@ -53,7 +53,7 @@ def searched(path: Path, data: Dataset, config: StudyConfig, source: SourcesByEn
     prepared, context = begin_run(path, data, source, config)
     for study in prepared.studies:
         for number in [*range(config.trials), None]:
-            outcome = work_and_keep(Job(context, study.name, number, "cpu"))
+            outcome = run_and_keep_job(Job(context, study.name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return Session(context)

@@ -19,10 +19,10 @@ from outerfold.storage.records import DataError
 from outerfold.study.cli.main import VERBS, build_parser
 from outerfold.study.config.gather import (
     CACHE_VARIABLE,
+    build_execution,
+    build_study_config,
     cache_folder,
-    execution,
     gather_options,
-    study_config,
 )
 from outerfold.study.config.record import (
     AGGREGATES,
@@ -55,7 +55,7 @@ def merged(tmp_path: Path, text: str, *words: str) -> dict[str, Any]:
 
 
 def whole(options: dict[str, Any]) -> tuple[Execution, StudyConfig]:
-    return execution(options), study_config(options, DATA)
+    return build_execution(options), build_study_config(options, DATA)
 
 
 # -- records ---------------------------------------------------------------------------------
@@ -183,10 +183,10 @@ def test_what_can_be_asked_for_is_what_there_is() -> None:
 def test_what_was_typed_wins_over_the_file(tmp_path: Path) -> None:
     text = 'task = "dbt"\ntrials = 7\nseed = 3\nworkers = 2\n[space.dropout]\nlow = 0\nhigh = 0.1\n'
     options = merged(tmp_path, text, "--trials", "9", "--workers", "1")
-    chosen = study_config(options, DATA)
+    chosen = build_study_config(options, DATA)
     assert (chosen.task, chosen.trials, chosen.seed) == ("dbt", 9, 3)
     assert chosen.space == {"dropout": {"low": 0, "high": 0.1}}
-    assert execution(options).workers == 1
+    assert build_execution(options).workers == 1
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_what_was_typed_wins_over_the_file(tmp_path: Path) -> None:
 def test_quiet_is_heard_from_the_file_as_from_the_command_line(
     tmp_path: Path, text: str, words: tuple[str, ...], quiet: bool
 ) -> None:
-    assert execution(merged(tmp_path, f'task = "dbt"\n{text}', *words)).quiet is quiet
+    assert build_execution(merged(tmp_path, f'task = "dbt"\n{text}', *words)).quiet is quiet
 
 
 def test_a_file_may_say_everything(tmp_path: Path) -> None:
@@ -217,11 +217,11 @@ def test_a_file_may_say_everything(tmp_path: Path) -> None:
     threshold_target = 0.8
     """
     options = merged(tmp_path, text)
-    chosen = study_config(options, DATA)
+    chosen = build_study_config(options, DATA)
     assert chosen.classes == ("benign", "malignant")
     assert chosen.columns == ("age",)
     assert (chosen.threshold, chosen.threshold_target) == ("specificity", 0.8)
-    assert execution(options) == Execution(run=Path("runs/mine"), quiet=True)
+    assert build_execution(options) == Execution(run=Path("runs/mine"), quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -236,16 +236,18 @@ def test_a_file_may_say_everything(tmp_path: Path) -> None:
 def test_a_task_and_its_data_bring_their_defaults(
     task: str, data: str, encoder: str, epochs: int
 ) -> None:
-    chosen = study_config(gather_options(typed("--task", task)), data)
+    chosen = build_study_config(gather_options(typed("--task", task)), data)
     assert (chosen.encoder, chosen.epochs, chosen.data) == (encoder, epochs, data)
-    named = study_config(
+    named = build_study_config(
         gather_options(typed("--task", task, "--encoder", "a:b", "--epochs", "3")), data
     )
     assert (named.encoder, named.epochs) == ("a:b", 3)
 
 
 def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
-    chosen = study_config(gather_options(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA)
+    chosen = build_study_config(
+        gather_options(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA
+    )
     assert chosen.weights == str(Path.cwd() / "w.pt")
 
 

@@ -21,7 +21,7 @@ from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
@@ -39,7 +39,7 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
     prepared, context = begin_run(path, data, source, config)
     for study in prepared.studies:
         for number in [*range(config.trials), None]:
-            assert work_and_keep(Job(context, study.name, number, "cpu")).state != "failed"
+            assert run_and_keep_job(Job(context, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return read_run(prepared.folder), Session(context)
 

@@ -23,7 +23,7 @@ from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.schedule.patience import SearchLimit, build_limit, read_history
 from outerfold.study.setup.run_directory import PreparedRun, begin_or_resume
-from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.jobs import Job, Outcome, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
@@ -47,7 +47,7 @@ class OneProcess:
         if self.left < 0:
             raise KeyboardInterrupt
         future: Future[Outcome] = Future()
-        future.set_result(work_and_keep(job))
+        future.set_result(run_and_keep_job(job))
         return future
 
     def close(self, *, kill: bool) -> None:

@@ -28,7 +28,7 @@ from outerfold.study.engines.local import LocalEngine, WorkerLost, quiet_optuna
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
 from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
-from outerfold.study.worker.jobs import Job, Outcome, work, work_and_keep
+from outerfold.study.worker.jobs import Job, Outcome, run_and_keep_job, run_job
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 
@@ -64,7 +64,7 @@ class Unruly:
                 future.set_exception(WorkerLost("died"))
             else:
                 self.ended.append((job.study, job.number))
-                future.set_result(work(job))
+                future.set_result(run_job(job))
         return self._tokens
 
     def submit(self, job: Job) -> Future[Outcome]:
@@ -225,7 +225,7 @@ def test_a_trial_has_its_number_and_sees_earlier_trials_and_itself_only() -> Non
 def test_a_worker_leaves_nothing_in_the_trial_storage(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run")
     before = prepared.folder.journal.read_bytes()
-    outcome = work(Job(context, "outer-0", 0, "cpu"))
+    outcome = run_job(Job(context, "outer-0", 0, "cpu"))
     assert prepared.folder.journal.read_bytes() == before
     assert outcome.trial is not None
     study = open_studies(prepared, context)["outer-0"]
@@ -236,7 +236,7 @@ def test_a_worker_leaves_nothing_in_the_trial_storage(tmp_path: Path) -> None:
 
 def test_a_trial_is_not_kept_before_those_ahead_of_it(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run", in_flight=2)
-    outcome = work(Job(context, "outer-0", 1, "cpu"))
+    outcome = run_job(Job(context, "outer-0", 1, "cpu"))
     assert outcome.trial is not None
     with pytest.raises(RuntimeError, match="outer-0: trial 1 cannot follow the 0 trials"):
         keep_trial(open_studies(prepared, context)["outer-0"], outcome.trial)
@@ -247,7 +247,7 @@ def test_a_trial_whose_forerunners_are_missing_is_not_begun(
 ) -> None:
     monkeypatch.setattr("outerfold.study.worker.session.SHOWN_SECONDS", 0.0)
     _, context = begun(tmp_path / "run")
-    work_and_keep(Job(context, "outer-0", 0, "cpu"))
+    run_and_keep_job(Job(context, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shows 1 ended trials, but 3 have ended"):
         Session(context).study_as_seen("outer-0", 3)
 

@@ -17,7 +17,7 @@ import pytest
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.trials.journal import discard_interrupted
 from outerfold.study.engines.local import LocalEngine, quiet_optuna
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.places import ROOT
@@ -126,7 +126,7 @@ def test_an_interrupted_trial_leaves_no_trace_in_the_search(tmp_path: Path) -> N
                 cut_trial(Session(context), number)
                 assert discard_interrupted(prepared.folder) == {"outer-0": 1}
                 open_session.cache_clear()
-            work_and_keep(Job(context, "outer-0", number, "cpu"))
+            run_and_keep_job(Job(context, "outer-0", number, "cpu"))
         trials = Session(context).study("outer-0").get_trials()
         told.append(
             [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials]

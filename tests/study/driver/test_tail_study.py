@@ -21,7 +21,7 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.config.gather import study_config
+from outerfold.study.config.gather import build_study_config
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
@@ -31,7 +31,7 @@ from outerfold.study.setup.represent import build_encoders, check_disk_space, re
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.worker import session as sessions
 from outerfold.study.worker.finish import refit_best
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session, WorkerContext
 from tests.factories import begin_run, make_config, make_rows, scrambled, splits_of
 from tests.pipelines.training.tail_factories import SmallTail, save_clip, small_towers, with_tail
@@ -77,7 +77,7 @@ def done(path: Path, config: StudyConfig, names: Sequence[str], noise: bool = Fa
     _, context = begin_run(path, data, with_tail(source), config, splits)
     for number in [*range(config.trials), None]:
         for name in names:
-            outcome = work_and_keep(Job(context, name, number, "cpu"))
+            outcome = run_and_keep_job(Job(context, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     return Session(context)
 
@@ -163,11 +163,11 @@ def test_a_trial_that_fits_in_no_part_fails_and_the_study_goes_on(
     _, context = begin_run(tmp_path / "run", data, with_tail(source), small())
     with monkeypatch.context() as patch:
         patch.setattr(SmallTail, "forward", _never_fits)
-        outcome = work_and_keep(Job(context, FOLD, 0, "cpu"))
+        outcome = run_and_keep_job(Job(context, FOLD, 0, "cpu"))
     assert outcome.state == "failed"
     assert outcome.reason.startswith("OutOfMemoryError: CUDA out of memory")
-    assert work_and_keep(Job(context, FOLD, 1, "cpu")).state == "complete"
-    assert work_and_keep(Job(context, FOLD, None, "cpu")).state == "finished"
+    assert run_and_keep_job(Job(context, FOLD, 1, "cpu")).state == "complete"
+    assert run_and_keep_job(Job(context, FOLD, None, "cpu")).state == "finished"
 
 
 def _never_fits(self: SmallTail, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,7 +219,7 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
 ) -> None:
     prepared, context = on_images(tmp_path, weights, trainable_blocks=blocks, checkpointing=True)
     for number in (0, None):
-        outcome = work_and_keep(Job(context, FINAL, number, "cpu"))
+        outcome = run_and_keep_job(Job(context, FINAL, number, "cpu"))
         assert not outcome.trace, outcome.trace
     about = read_json(prepared.folder.study(FINAL) / "preprocessing.json")
     assert about["trainable_blocks"] == blocks
@@ -245,7 +245,7 @@ def shipped_together(prepared: PreparedRun, context: WorkerContext) -> list[str]
     outer = [fold.name for fold in prepared.studies]
     for name in outer:
         for number in (0, None):
-            outcome = work_and_keep(Job(context, name, number, "cpu"))
+            outcome = run_and_keep_job(Job(context, name, number, "cpu"))
             assert not outcome.trace, outcome.trace
     ship_ensemble(prepared.folder, outer)
     return outer
@@ -280,7 +280,7 @@ def test_an_ensemble_averages_the_outer_models_each_with_its_own_tail_over_all_v
 def test_the_weights_that_ship_are_not_the_pretrained_ones(tmp_path: Path, weights: Path) -> None:
     prepared, context = on_images(tmp_path, weights)
     for number in (0, None):
-        work_and_keep(Job(context, FINAL, number, "cpu"))
+        run_and_keep_job(Job(context, FINAL, number, "cpu"))
     state = torch.load(prepared.folder.study(FINAL) / "model.pt", weights_only=True)
     tail = context.embeddings.tail().state_dict()  # type: ignore[attr-defined]
     moved = [name for name in tail if not torch.equal(tail[name], state[f"tails.0.{name}"])]
@@ -322,9 +322,9 @@ def test_two_blocks_are_trained_on_a_gpu_and_none_on_a_cpu_unless_set(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, blocks: int, networks: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = study_config({"task": "dbt"}, "demo")
+    config = build_study_config({"task": "dbt"}, "demo")
     assert (config.trainable_blocks, config.networks) == (blocks, networks)
-    given = study_config({"task": "dbt", "trainable_blocks": "all", "networks": 3}, "demo")
+    given = build_study_config({"task": "dbt", "trainable_blocks": "all", "networks": 3}, "demo")
     assert (given.trainable_blocks, given.networks) == ("all", 3)
 
 

@@ -29,7 +29,7 @@ from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.dask import DaskEngine
 from outerfold.study.engines.local import Engine, LocalEngine, quiet_optuna
 from outerfold.study.setup.run_directory import PreparedRun
-from outerfold.study.worker.jobs import Job, Outcome, work_and_keep
+from outerfold.study.worker.jobs import Job, Outcome, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows
 from tests.study.engines.servers import ROOT, Cluster, Database, database, free_port, until
@@ -268,10 +268,10 @@ def test_trials_in_a_database_are_mended_as_in_a_journal(server: Database, tmp_p
 def test_what_a_former_driver_had_begun_writes_no_result(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run")
     former = replace(context, driver=become_driver(prepared.folder))
-    work_and_keep(Job(former, "outer-0", 0, "cpu"))
+    run_and_keep_job(Job(former, "outer-0", 0, "cpu"))
     become_driver(prepared.folder)
     with pytest.raises(DataError, match="another command has taken over; this job"):
-        work_and_keep(Job(former, "outer-0", None, "cpu"))
+        run_and_keep_job(Job(former, "outer-0", None, "cpu"))
     assert not (prepared.folder.study("outer-0") / "best.json").exists()
 
 

@@ -32,7 +32,7 @@ from outerfold.study.exit_codes import EXIT_USAGE
 from outerfold.study.explain.explain import case_with_heat_map
 from outerfold.study.explain.finished_run import FinishedRun, open_finished_run
 from outerfold.study.explain.permutation import permutation_importance
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import ArraySource, begin_run, make_config, make_rows
 
@@ -83,7 +83,7 @@ def carried_out(
         write_encoder_cards(prepared.folder, [encoder_card(encoder, "")])
     for study in prepared.studies:
         for number in [*range(prepared.config.trials), None]:
-            assert work_and_keep(Job(context, study.name, number, "cpu")).state != "failed"
+            assert run_and_keep_job(Job(context, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
     return context
 
@@ -210,9 +210,9 @@ def test_a_planted_square_gets_the_heat(made: Made) -> None:
 
 def case_of(finished: FinishedRun, name: str):  # type: ignore[no-untyped-def]
     from outerfold.reports.explain.cases import choose_cases
-    from outerfold.reports.results.predictions import joined
+    from outerfold.reports.results.predictions import join_predictions
 
-    rows = joined(finished.tests.values())
+    rows = join_predictions(finished.tests.values())
     assert rows is not None
     cuts = {fold: model.decision.threshold for fold, model in finished.models.items()}
     return next(case for case in choose_cases(rows, cuts, len(rows)) if case.id == name)

@@ -23,7 +23,7 @@ from outerfold.study.setup.plan import (
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_provenance
-from outerfold.study.worker.jobs import Job, work
+from outerfold.study.worker.jobs import Job, run_job
 from tests.factories import begin_run, make_config, make_rows
 
 
@@ -99,7 +99,7 @@ def test_the_second_epoch_of_a_few_configurations_is_measured(
     config = make_config(epochs=epochs, outer_folds=2, inner_folds=2)
     prepared, context = begin_run(tmp_path / "run", data, source, config)
     open_studies(prepared, context)
-    outcome = work(Job(context, "outer-0", None, "cpu", measure=True))
+    outcome = run_job(Job(context, "outer-0", None, "cpu", measure=True))
     assert (outcome.state, outcome.epochs) == ("measured", trained)
     assert outcome.seconds > 0
 

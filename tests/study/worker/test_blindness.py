@@ -31,7 +31,7 @@ from outerfold.study.splits import Splits
 from outerfold.study.worker import finish as finishing
 from outerfold.study.worker import jobs
 from outerfold.study.worker import session as sessions
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session
 from tests.factories import ArraySource, begin_run, make_config, make_rows, scrambled, splits_of
 
@@ -58,7 +58,7 @@ def what_a_study_did(
     sessions.open_session.cache_clear()
     prepared, context = begin_run(path / "run", data, source, config, splits)
     for number in [*range(config.trials), None]:
-        outcome = work_and_keep(Job(context, FOLD, number, "cpu"))
+        outcome = run_and_keep_job(Job(context, FOLD, number, "cpu"))
         assert not outcome.trace, outcome.trace
     trials = Session(context).study(FOLD).get_trials()
     best = json.loads((prepared.folder.study(FOLD) / "best.json").read_text())
@@ -100,7 +100,7 @@ def search_alone_and_beside_others(tmp_path: Path) -> tuple[bool, bool]:
         _, context = begin_run(path, data, source, config, splits)
         for number in range(config.trials):
             for name in names:
-                outcome = work_and_keep(Job(context, name, number, "cpu"))
+                outcome = run_and_keep_job(Job(context, name, number, "cpu"))
                 assert not outcome.trace, outcome.trace
         searches.append(Session(context).study(FOLD).get_trials())
     alone, beside = searches
@@ -366,11 +366,11 @@ def test_planted_trials_of_another_fold_are_refused(tmp_path: Path) -> None:
     data, source = rows_of("multimodal")
     config = make_config()
     _, context = begin_run(tmp_path / "run", data, source, config)
-    work_and_keep(Job(context, "outer-0", 0, "cpu"))
+    run_and_keep_job(Job(context, "outer-0", 0, "cpu"))
     session = Session(context)
     session.study(FOLD).add_trials(session.study("outer-0").get_trials())
     with pytest.raises(RuntimeError, match="outer-1: trial 0 cannot follow the 1 trials"):
-        work_and_keep(Job(context, FOLD, 0, "cpu"))
+        run_and_keep_job(Job(context, FOLD, 0, "cpu"))
 
 
 class PrunesAgainst(optuna.pruners.BasePruner):
@@ -407,9 +407,9 @@ def test_planted_shared_study_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     data, source = rows_of("multimodal")
     config = make_config()
     _, context = begin_run(tmp_path / "run", data, source, config)
-    work_and_keep(Job(context, "outer-0", 0, "cpu"))
+    run_and_keep_job(Job(context, "outer-0", 0, "cpu"))
     with pytest.raises(RuntimeError, match="shared: trial 0 cannot follow the 1 trials"):
-        work_and_keep(Job(context, "outer-1", 0, "cpu"))
+        run_and_keep_job(Job(context, "outer-1", 0, "cpu"))
 
 
 def test_planted_patient_on_both_sides_of_an_outer_fold_is_refused() -> None:

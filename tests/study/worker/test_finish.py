@@ -31,7 +31,7 @@ from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.explain.explain import explain_run
 from outerfold.study.setup.represent import build_encoders, represent
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
-from outerfold.study.worker.jobs import Job, work_and_keep
+from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
 from tests.factories import make_config
 from tests.storage.images.image_factories import class_folders, write_picture
@@ -112,7 +112,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
         with pytest.raises(DataError, match=r"view 1 of .* was not embedded"):
             source.pooled(ids, 1)  # a light view, which this search does not draw
     for number in [*range(config.trials), None]:
-        outcome = work_and_keep(Job(context, "final", number, "cpu"))
+        outcome = run_and_keep_job(Job(context, "final", number, "cpu"))
         assert not outcome.trace, outcome.trace
     chosen = json.loads((folder.study("final") / "best.json").read_text())["params"]["encoder"]
     shipped = read_shipped_model(folder)
