@@ -6,7 +6,8 @@ One call measures on the same cores: a nested study by outerfold, and the same s
 search space, number of trials and epochs, embeddings) by OptunaSearchCV over a skorch network; an
 image loop that decodes, flips and encodes the images again; the bare optimiser steps of a trial in
 a loop. Finished studies are kept under --out, one file per seed, and not run again. The script
-writes the section *Throughput* of RESULTS.md with --page. It needs the extra `benchmarks`.
+writes the section *Throughput* of RESULTS.md with --page. It needs the extra `benchmarks`; --own,
+which times outerfold's study alone, does not.
 """
 
 from __future__ import annotations
@@ -63,11 +64,25 @@ def main() -> None:
     os.environ.update(ONE_THREAD)
     quiet_optuna()
     pool = pathology_pool(options.data, cache_folder())
+    if options.own:
+        for seed in options.seeds:
+            print(json.dumps({"seed": seed, **_own(options, pool, seed)}), flush=True)
+        return
     found = [_of_seed(options, pool, seed) for seed in options.seeds]
     text = section(found, vars(options))
     if options.page:
         put_section(RESULTS, HEADING, text)
     print(text)
+
+
+def _own(options: argparse.Namespace, pool: Pool, seed: int) -> dict[str, Any]:
+    """Carry out outerfold's study alone, to compare two checkouts call by call."""
+    mine = Pool(draw_patients(pool.data, options.patients, seed)[0], pool.embeddings, pool.encoder)
+    with tempfile.TemporaryDirectory(prefix="throughput-") as where:
+        config = study_config(options, seed)
+        found = whole_study(Path(where) / "whole", mine, config, options.workers)
+    del found["tested"]
+    return found
 
 
 def study_config(options: argparse.Namespace, seed: int) -> StudyConfig:
@@ -194,6 +209,7 @@ def _options(typed: Sequence[str] | None = None) -> argparse.Namespace:
         "--images", type=int, default=64, help="images in the image loop, which is extrapolated"
     )
     parser.add_argument("--out", type=Path, default=Path("runs") / "throughput")
+    parser.add_argument("--own", action="store_true", help="print outerfold's study alone")
     parser.add_argument("--page", action="store_true", help="write RESULTS.md, not only print")
     return parser.parse_args(typed)
 
