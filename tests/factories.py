@@ -127,7 +127,7 @@ def begin_run(
     splits: Splits | None = None,
     storage: str | None = None,
 ) -> tuple[PreparedRun, WorkerContext]:
-    """A run directory that workers can be let loose on, with ``splits`` of other rows if given."""
+    """Write a run directory that workers can read; ``splits`` of other rows may be given."""
     folder = RunFolder(path)
     path.mkdir(parents=True)
     prepared = write_run_directory(folder, config, data, splits or splits_of(data, config))
