@@ -19,9 +19,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.records import BoolArray, FloatArray, IntArray
 
-BoolArray = NDArray[np.bool_]
 ECE_BINS = 15
 """Bins of the expected calibration error, equal in width over 0..1."""
 

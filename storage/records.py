@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from outerfold.storage.errors import DataError as DataError
 from outerfold.storage.errors import LeakError as LeakError
 
+BoolArray = NDArray[np.bool_]
+ByteArray = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 StrArray = NDArray[np.str_]

@@ -33,10 +33,9 @@ from outerfold.storage.cache.files import write_text
 from outerfold.storage.cache.row_store import RowCache
 from outerfold.storage.images.breast_crop import breast_box
 from outerfold.storage.images.framing import Framing
-from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.images.read import content_hash, read_image
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import Dataset, OuterFold, Predictions
+from outerfold.storage.records import ByteArray, Dataset, OuterFold, Predictions
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.setup.provenance import versions
 from outerfold.study.splits import split

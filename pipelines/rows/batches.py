@@ -8,17 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from outerfold.pipelines.augmentation.views import STRENGTHS, scoring_views, view_number
 from outerfold.pipelines.rows.image_bank import ImageBank
 from outerfold.pipelines.rows.resample import Resampled
 from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
-from outerfold.storage.records import IntArray
+from outerfold.storage.records import BoolArray, IntArray
 from outerfold.storage.seeds import derive_seed
-
-BoolArray = NDArray[np.bool_]
 
 GATHERED = 512
 """Number of rows of one fold that are read at once."""

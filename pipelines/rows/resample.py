@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
 
 from outerfold.pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, draw_pairs
-from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.records import Float32, FloatArray, IntArray
 
-Float32 = NDArray[np.float32]
 SAMPLERS = ("none", "weighted", "over", "smote", "smote_tomek")
 REAL_ROW_SAMPLERS = SAMPLERS[:3]
 """Samplers without synthetic rows, which suit inputs that cannot be interpolated."""

@@ -10,11 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from outerfold.storage.records import IntArray
-
-Float32 = NDArray[np.float32]
+from outerfold.storage.records import Float32, IntArray
 
 POOL = 8192
 """Largest number of rows of a class among which neighbours are sought. The time of a search grows

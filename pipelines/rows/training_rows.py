@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
 from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.cache.row_store import StoredRows
-from outerfold.storage.records import Dataset, FloatArray, Fold, IntArray
+from outerfold.storage.records import Dataset, Float32, FloatArray, Fold, IntArray
 from outerfold.storage.seeds import derive_seed
 
-Float32 = NDArray[np.float32]
 Float16 = NDArray[np.float16]
 ImageRows = StoredRows | Float32 | Float16
 """Image inputs (n, dim) or (n, tokens, token_dim), on disk or in memory; indexing by positions

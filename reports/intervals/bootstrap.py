@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from outerfold.objectives.metrics import ECE_BINS, BoolArray
+from outerfold.objectives.metrics import ECE_BINS
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import ConfidenceInterval
 from outerfold.reports.intervals.leave_one_out import (
@@ -17,7 +17,7 @@ from outerfold.reports.intervals.leave_one_out import (
     overall_leave_outs,
     sums_by,
 )
-from outerfold.storage.records import FloatArray, IntArray, Predictions
+from outerfold.storage.records import BoolArray, FloatArray, IntArray, Predictions
 
 CELLS = 4_000_000
 """Largest number of cells in one table of weights; 32 MB."""

@@ -13,18 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from outerfold.objectives.metrics import (
-    ECE_BINS,
-    BoolArray,
-    calibration_gaps,
-    class_scores,
-    count_scores,
-)
+from outerfold.objectives.metrics import ECE_BINS, calibration_gaps, class_scores, count_scores
 from outerfold.objectives.metrics import squared_errors as row_errors
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.rank_leave_one_out import ap_without, auc_without
 from outerfold.reports.intervals.thresholds import fold_thresholds
-from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.records import BoolArray, FloatArray, IntArray
 
 POOL_BELOW = 5
 """Average precision uses pooled folds if a fold has fewer patients with the class than this."""

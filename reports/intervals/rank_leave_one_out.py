@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from outerfold.objectives.metrics import BoolArray
-from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.records import BoolArray, FloatArray, IntArray
 
 Numbers = FloatArray | IntArray
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from outerfold.storage.audit.cropped_copies import Float32, find_overlaps
+from outerfold.storage.audit.cropped_copies import find_overlaps
 from outerfold.storage.audit.leaking_columns import column_errors, column_warnings
 from outerfold.storage.audit.near_duplicates import Signatures, compute_signatures, find_pairs
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import content_hash
-from outerfold.storage.records import DataError, Dataset, IntArray
+from outerfold.storage.records import DataError, Dataset, Float32, IntArray
 
 FLAT = 2
 """Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""

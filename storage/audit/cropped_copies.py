@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs, remove_outline
-from outerfold.storage.records import IntArray, StrArray
-
-Float32 = NDArray[np.float32]
+from outerfold.storage.records import Float32, IntArray, StrArray
 
 NEAREST_SHOWN = 3
 """Number of nearest images of other patients that are compared with each image."""

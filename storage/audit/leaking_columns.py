@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outerfold.storage.names import normalise
-from outerfold.storage.records import Column, Dataset, FloatArray, IntArray
+from outerfold.storage.records import BoolArray, Column, Dataset, FloatArray, IntArray
 
 ERROR_AUC = 0.95
 WARNING_AUC = 0.9
@@ -27,8 +27,6 @@ VERDICT_NAMES = frozenset({
 })
 # fmt: on
 """Normalised names of columns that hold the reader's verdict, the label or the row's own name."""
-
-BoolArray = NDArray[np.bool_]
 
 
 def column_errors(data: Dataset) -> Iterator[str]:

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.images.read import read_thumbnail
-from outerfold.storage.records import DataError, FloatArray, IntArray
+from outerfold.storage.records import ByteArray, DataError, FloatArray, IntArray
 
 HASH_SIZE = 16
 THUMBNAIL = 4 * HASH_SIZE  # phash reduces an image to four times its hash size

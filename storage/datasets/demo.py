@@ -21,11 +21,10 @@ from outerfold.storage.datasets.phantoms import (
     mask,
     texture,
 )
-from outerfold.storage.images.pixels import ByteArray
 from outerfold.storage.readers._base import SYNTHETIC_MARKER
 from outerfold.storage.readers.mini_ddsm import SHEET
 from outerfold.storage.readers.targets import Task
-from outerfold.storage.records import DataError
+from outerfold.storage.records import ByteArray, DataError
 from outerfold.storage.seeds import derive_seed
 
 DEFAULT_PATIENTS: dict[Task, int] = {"multimodal": 150, "dbt": 240}

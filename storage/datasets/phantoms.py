@@ -7,8 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from outerfold.storage.images.pixels import ByteArray
-from outerfold.storage.records import FloatArray
+from outerfold.storage.records import ByteArray, FloatArray
 
 PHANTOM_SIDE = 224
 """Side of an image, in pixels."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-ByteArray = NDArray[np.uint8]
+from outerfold.storage.records import ByteArray
+
 Box = tuple[int, int, int, int]
 
 SMALL = 256
@@ -20,6 +21,7 @@ below the tissue, that of a mammogram beside the breast: of 2,131 ultrasounds th
 BRIDGE = 7
 """Pixels of the reduced image: bright strips thinner than this, above all film edges, are separated
 from the breast. In 4 of 40 scanned films an edge reached from the breast across the image."""
+
 DARK = 24
 """Largest grey value, of 255, of a background pixel: the background of a scanned film is 0 to 20,
 the dark parts of an ultrasound are 10 to 60."""

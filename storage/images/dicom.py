@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.images.pixels import DECODE_ERRORS, ByteArray, window
-from outerfold.storage.records import DataError
+from outerfold.storage.images.pixels import DECODE_ERRORS, window
+from outerfold.storage.records import ByteArray, DataError
 
 Values = NDArray[np.float64]
 

@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 import numpy as np
-from numpy.typing import NDArray
 
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.images.breast_crop import breast_box
-
-ByteArray = NDArray[np.uint8]
+from outerfold.storage.records import ByteArray
 
 FITS = ("pad", "stretch")
 CROPS = ("none", "breast")

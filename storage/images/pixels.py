@@ -7,8 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-ByteArray = NDArray[np.uint8]
-
+from outerfold.storage.records import ByteArray
 
 WINDOW = (0.1, 99.9)
 """Percentiles of grey values of more than 8 bits that become 0 and 255; values outside are clipped.

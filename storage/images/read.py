@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from outerfold.storage.records import DataError
+from outerfold.storage.records import ByteArray, DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
-from outerfold.storage.images.pixels import DECODE_ERRORS, ByteArray, window
+from outerfold.storage.images.pixels import DECODE_ERRORS, window
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
 """Lower-case suffixes of files that count as images."""
