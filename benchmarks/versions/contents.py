@@ -27,7 +27,7 @@ TIMES = re.compile(
     r"\d+(\.\d+)? ?(s|min|h|seconds|minutes|hours)\b"  # durations
     r"|until about \w{3} \d\d:\d\d|[\d.]+ GiB of it new; [\d.]+ GiB are free"  # the plan
     r"|fits of up to \d+ epochs; \d+"  # what is left of a run that was killed
-    r"|[0-9a-f]{40}|[0-9a-f]{7,12}\b"  # commits
+    r"|[0-9a-f]{40}(-dirty)?|[0-9a-f]{7,12}(-dirty)?\b"  # commits
 )
 """Parts of texts that differ between two runs of the same code."""
 
