@@ -24,7 +24,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
         known: valid names; all are listed where none resembles ``name``.
 
     Example:
-        >>> unknown("key", "trails", ["trials", "epochs"])
+        >>> unknown_name("key", "trails", ["trials", "epochs"])
         "unknown key 'trails'; did you mean 'trials'?"
     """
     names = list(known)

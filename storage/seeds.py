@@ -11,9 +11,9 @@ def derive_seed(seed: int, *names: str | int) -> int:
     The hash gives unrelated seeds to similar uses (trial 7 and trial 8); a sum would not.
 
     Example:
-        >>> derive(0, "outer-0", "refit") == derive(0, "outer-0", "refit")
+        >>> derive_seed(0, "outer-0", "refit") == derive_seed(0, "outer-0", "refit")
         True
-        >>> derive(0, "outer-0", "refit") == derive(0, "outer-1", "refit")
+        >>> derive_seed(0, "outer-0", "refit") == derive_seed(0, "outer-1", "refit")
         False
     """
     text = "/".join([str(seed), *map(str, names)])

@@ -146,10 +146,10 @@ def test_spawned_processes_find_the_package(tree: Path, users: Path) -> None:
     script.write_text(
         HERE.format(tree=str(tree)) + "import multiprocessing\n"
         "import storage\n"
-        "from outerfold.study.engines.local import device_tokens\n"
+        "from outerfold.study.engines.local import device_names\n"
         "if __name__ == '__main__':\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "        print(pool.apply(device_tokens, (), {'gpus': 2, 'cores': 1}), storage.OWN)\n"
+        "        print(pool.apply(device_names, (), {'gpus': 2, 'cores': 1}), storage.OWN)\n"
     )
     done = python(str(script), cwd=users, cache=users)
     assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
@@ -159,10 +159,10 @@ def test_loky_workers_find_the_package(tree: Path, users: Path) -> None:
     script = users / "analysis.py"
     script.write_text(
         HERE.format(tree=str(tree)) + "import os\n"
-        "from outerfold.study.engines.local import LocalEngine, device_tokens\n"
+        "from outerfold.study.engines.local import LocalEngine, device_names\n"
         "import storage\n"
         "engine = LocalEngine(['cpu'])\n"
-        "future = engine._pool.submit(device_tokens, gpus=2, cores=1)\n"
+        "future = engine._pool.submit(device_names, gpus=2, cores=1)\n"
         "print(future.result(), storage.OWN)\n"
         "engine.close(kill=True)\n"
     )

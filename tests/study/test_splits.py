@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from outerfold.storage.records import DataError, Dataset, Features, LeakError
+from outerfold.storage.seeds import derive_seed
 from outerfold.study import splits as module
 from outerfold.study.splits import Splits, group_folds, partition, patients_by_class, split
 from tests.factories import make_rows
@@ -110,7 +111,7 @@ def test_inner_folds_come_from_the_outer_training_side_alone(data: Dataset, seed
     """A test side of other labels and patients leaves the inner folds as they were."""
     fold = cut(data, outer=2, seed=seed).outer[0]
     side = data.select(fold.train)
-    parts, _ = partition(side, 2, seed=module.derive(seed, fold.name, "inner"), what="inner")
+    parts, _ = partition(side, 2, seed=derive_seed(seed, fold.name, "inner"), what="inner")
     assert [set(side.ids[part].tolist()) for part in parts] == [set(p.val) for p in fold.inner]
 
 
@@ -209,7 +210,7 @@ def test_the_attempt_taken_is_recorded_and_makes_the_very_division() -> None:
     data, _ = make_rows(patients=24)
     found = cut(data)
     assert set(found.attempts) == {"repeat-0", "outer-0", "outer-1", "outer-2", "final"}
-    parts, attempt = partition(data, 3, seed=module.derive(0, "outer", 0), what="outer")
+    parts, attempt = partition(data, 3, seed=derive_seed(0, "outer", 0), what="outer")
     assert found.attempts["repeat-0"] == attempt
     assert [set(data.ids[p].tolist()) for p in parts] == [set(f.test) for f in found.outer]
 
@@ -231,7 +232,7 @@ def test_the_best_balanced_of_many_attempts_is_taken(data: Dataset, seed: int) -
     taken, attempt = partition(data, 3, seed=seed, what="outer")
     found = []
     for k in range(module.SEEDS_TRIED):
-        parts = group_folds(data.labels, data.patients, 3, module.derive(seed, k) % 2**32)
+        parts = group_folds(data.labels, data.patients, 3, derive_seed(seed, k) % 2**32)
         whole = all(len(set(data.labels[p].tolist())) == len(data.classes) for p in parts)
         found.append(imbalance(data, parts) if whole else np.inf)
     assert imbalance(data, taken) == pytest.approx(min(found), abs=1e-12)
@@ -257,7 +258,7 @@ def test_many_attempts_balance_better_than_one() -> None:
     data = table([patient.tolist() for patient in images], 2)
     best, _ = partition(data, 3, seed=3, what="outer")
     single = [
-        imbalance(data, group_folds(data.labels, data.patients, 3, module.derive(3, k) % 2**32))
+        imbalance(data, group_folds(data.labels, data.patients, 3, derive_seed(3, k) % 2**32))
         for k in range(8)
     ]
     assert imbalance(data, best) <= min(single)

@@ -242,7 +242,7 @@ def test_a_model_that_is_gone_or_another_versions_is_refused(
     write_json(path, {**kept, "pipeline": {**kept["pipeline"], "of_tomorrow": 1}})
     assert "run the study again with this version" in refused(capsys, copy)
     path.unlink()
-    assert "outer-0/preprocessing.json: is not there" in refused(capsys, copy)
+    assert "outer-0/preprocessing.json: this file is missing" in refused(capsys, copy)
 
 
 def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
