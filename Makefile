@@ -8,6 +8,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LINKS := build/links
 FOLDERS := study reports objectives pipelines storage
+# Tests that start no worker processes of their own; two processes share them.
+BESIDE := $(addprefix tests/,benchmarks contracts objectives pipelines reports storage)
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 
 # Hospitals and firms often inspect TLS with a certificate that only the system knows.
@@ -25,7 +27,8 @@ test: $(INSTALLED) $(LINKS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd $(LINKS) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(BESIDE)
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(BESIDE))
 
 # The folders under their one name, for tools that look a package up in a single folder.
 $(LINKS): $(wildcard outerfold/*.py)
