@@ -8,8 +8,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LINKS := build/links
 FOLDERS := study reports objectives pipelines storage
-# Tests that start no worker processes of their own; two processes share them.
-BESIDE := $(addprefix tests/,benchmarks contracts objectives pipelines reports storage)
+# Tests that start no workers of their own and wait for no signal; two processes share them.
+BESIDE := $(addprefix tests/,benchmarks contracts objectives pipelines reports storage \
+	test_docstrings.py test_documents.py $(addprefix study/,config explain schedule setup worker test_splits.py))
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 
 # Hospitals and firms often inspect TLS with a certificate that only the system knows.
