@@ -185,12 +185,12 @@ def group_folds(labels: IntArray, patients: StrArray, folds: int, seed: int) -> 
     Reference: scikit-learn's implementation, after "Stratified Group k-Fold Cross-Validation" by
     J. Wasikowski; a test compares the folds.
     """
-    images_by_class = np.unique(labels, return_counts=True)[1]
+    _, classes, images_by_class = np.unique(labels, return_inverse=True, return_counts=True)
     _, patient = np.unique(patients, return_inverse=True)
     order = np.arange(patient.max() + 1)
     np.random.RandomState(seed).shuffle(order)  # the generator that scikit-learn uses
     counts = np.zeros((len(order), len(images_by_class)))  # (patients, classes), shuffled
-    np.add.at(counts, (np.argsort(order)[patient], np.unique(labels, return_inverse=True)[1]), 1)
+    np.add.at(counts, (np.argsort(order)[patient], classes), 1)
     placed = np.zeros((folds, len(images_by_class)))
     fold_of = np.empty(len(order), dtype=np.int64)
     for at in np.argsort(-np.std(counts, axis=1), kind="stable"):

@@ -141,7 +141,6 @@ class StackedAdam:
         self.means, self.squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.steps = list(torch.zeros(len(self.values), device=self.values.device))
         _share_buffers(parameters, self.values, self.gradients)
-        self._views = {id(p): p.grad for p in parameters if p.grad is not None}
 
     @torch.no_grad()
     def step(self, learning_rate: float, active: Tensor) -> None:
@@ -157,7 +156,8 @@ class StackedAdam:
 
     def gradient_of(self, parameter: nn.Parameter) -> Tensor:
         """Tensor from which a step reads the gradient of a parameter, in the parameter's shape."""
-        return self._views[id(parameter)]
+        assert parameter.grad is not None  # ``_share_buffers`` made it a view of the buffer
+        return parameter.grad
 
     def _update(self, folds: Sequence[int], learning_rate: float) -> None:
         buffers = self.values, self.gradients, self.means, self.squares
