@@ -141,31 +141,29 @@ def test_a_notebook_runs_a_study_from_a_checkout(tree: Path, data: Path, users: 
     assert (users / "run" / "report" / "results.json").exists()
 
 
-def test_spawned_processes_find_the_package(tree: Path, users: Path) -> None:
-    script = users / "analysis.py"
-    script.write_text(
-        HERE.format(tree=str(tree)) + "import multiprocessing\n"
-        "import storage\n"
-        "from outerfold.study.engines.local import device_names\n"
-        "if __name__ == '__main__':\n"
-        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "        print(pool.apply(device_names, (), {'gpus': 2, 'cores': 1}), storage.OWN)\n"
-    )
-    done = python(str(script), cwd=users, cache=users)
-    assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
+SPAWNED = """
+import multiprocessing
+from outerfold.study.engines.local import device_names
+import storage
+if __name__ == '__main__':
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        print(pool.apply(device_names, (), {'gpus': 2, 'cores': 1}), storage.OWN)
+"""
+LOKY = """
+from outerfold.study.engines.local import LocalEngine, device_names
+import storage
+engine = LocalEngine(['cpu'])
+print(engine._pool.submit(device_names, gpus=2, cores=1).result(), storage.OWN)
+engine.close(kill=True)
+"""
 
 
-def test_loky_workers_find_the_package(tree: Path, users: Path) -> None:
+@pytest.mark.parametrize("code", [SPAWNED, LOKY], ids=["spawn", "loky"])
+def test_worker_processes_of_a_users_script_find_the_package(
+    code: str, tree: Path, users: Path
+) -> None:
     script = users / "analysis.py"
-    script.write_text(
-        HERE.format(tree=str(tree)) + "import os\n"
-        "from outerfold.study.engines.local import LocalEngine, device_names\n"
-        "import storage\n"
-        "engine = LocalEngine(['cpu'])\n"
-        "future = engine._pool.submit(device_names, gpus=2, cores=1)\n"
-        "print(future.result(), storage.OWN)\n"
-        "engine.close(kill=True)\n"
-    )
+    script.write_text(HERE.format(tree=str(tree)) + code)
     done = python(str(script), cwd=users, cache=users)
     assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
 
