@@ -23,9 +23,9 @@ from outerfold.pipelines.heads.networks import EmbeddingMLP, class_logits
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.heads.stacked import (
     BATCH_NORM_EPS,
-    BATCH_NORM_MOMENTUM,
     StackedAdam,
     StackedBlock,
+    running_momentum,
 )
 from outerfold.pipelines.rows.batches import BatchRun
 
@@ -72,20 +72,18 @@ class BlockSteps:
             optimiser.gradient_of(parameter)[fold, 0] for parameter in (norm.weight, norm.bias)
         )
         self.running = norm.running_mean[fold, 0], norm.running_var[fold, 0]
+        self.seen = norm.steps[fold]
 
     def forward(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Passed]:
         """Map ``x (rows, fan_in)`` to (rows, fan_out); ``kept`` holds the factors of dropout."""
         hidden = torch.mm(x, self.weight)
         # One row has no variance, so it does not move the running statistics.
-        remembered = self.running if len(x) > 1 else (None, None)
+        moves = len(x) > 1
+        self.seen += moves
+        weight = float(running_momentum(self.seen)) if moves else 0.0
+        remembered = self.running if moves else (None, None)
         normal, mean, spread = NORMALISE(
-            hidden,
-            self.scale,
-            self.shift,
-            *remembered,
-            True,
-            BATCH_NORM_MOMENTUM,
-            BATCH_NORM_EPS,
+            hidden, self.scale, self.shift, *remembered, True, weight, BATCH_NORM_EPS
         )
         out = normal.clamp_min(0)
         if kept is not None:

@@ -41,11 +41,39 @@ class Linear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
+def running_momentum(steps: Tensor) -> Tensor:
+    """Weight of the latest batch in the running statistics after ``steps`` batches, from 1.
+
+    With a constant weight the statistics would still hold 0.9^t of their start, mean 0 and variance
+    1, after t batches, and heads here may end after a dozen. With this weight they are the
+    exponentially weighted mean of the batches seen and of nothing else.
+
+    Args:
+        steps: any shape, at least 1.
+
+    Reference: Kingma & Ba (2015), Adam, section 3 (bias correction).
+
+    Example:
+        >>> weights = running_momentum(torch.tensor([1.0, 2.0, 1000.0]))
+        >>> [round(weight, 3) for weight in weights.tolist()]
+        [1.0, 0.526, 0.1]
+    """
+    kept = (1 - BATCH_NORM_MOMENTUM) ** steps.double()
+    return (BATCH_NORM_MOMENTUM / (1 - kept)).to(steps.dtype)
+
+
 class BatchNorm(nn.Module):
-    """Batch normalisation of each fold over the rows that are not padding."""
+    """Batch normalisation of each fold over the rows that are not padding.
+
+    Attributes:
+        running_mean, running_var: (folds, 1, width) statistics that predictions use.
+        steps: (folds,) batches that the statistics were made from; training alone needs it, so a
+            kept model does not hold it.
+    """
 
     running_mean: Tensor
     running_var: Tensor
+    steps: Tensor
 
     def __init__(self, folds: int, width: int) -> None:
         super().__init__()
@@ -53,6 +81,7 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(folds, 1, width))
         self.register_buffer("running_mean", torch.zeros(folds, 1, width))
         self.register_buffer("running_var", torch.ones(folds, 1, width))
+        self.register_buffer("steps", torch.zeros(folds), persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Normalise ``x (folds, rows, width)``.
@@ -74,9 +103,11 @@ class BatchNorm(nn.Module):
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
         unbiased = var * count / (count - 1).clamp_min(1.0)
-        step = BATCH_NORM_MOMENTUM * (count > 1)
-        self.running_mean += step * (mean - self.running_mean)
-        self.running_var += step * (unbiased - self.running_var)
+        moved = (count > 1).flatten()  # one row has no variance
+        self.steps += moved
+        weight = (running_momentum(self.steps.clamp_min(1.0)) * moved).view(-1, 1, 1)
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(unbiased, weight)
 
 
 class Dropout(nn.Module):

@@ -337,13 +337,16 @@ def test_batch_norm_equals_torchs_on_the_rows_that_count_in_values_and_gradients
         assert not x.grad[k, count:].any()
 
 
-def test_batch_norms_running_statistics_and_evaluation_equal_torchs() -> None:
+def test_batch_norms_running_statistics_and_evaluation_equal_torchs_at_the_corrected_momentum() -> (
+    None
+):
     norm = unlike_norm()
     references = torch_norms(norm)
     for step in range(6):
         x, mask = masked_rows(step)
         norm(x, mask)
         for k, (count, reference) in enumerate(zip(COUNTS, references, strict=True)):
+            reference.momentum = 0.1 / (1 - 0.9 ** (step + 1))
             reference(x[k, :count])
             assert reference.running_mean is not None
             assert reference.running_var is not None
@@ -364,6 +367,38 @@ def test_a_fold_without_rows_or_with_one_leaves_its_statistics_alone(rows: int) 
     assert torch.equal(norm.running_mean[1], mean[1])
     assert torch.equal(norm.running_var[1], var[1])
     assert not torch.equal(norm.running_mean[0], mean[0])
+
+
+def test_the_running_statistics_are_the_weighted_mean_of_the_batches_and_hold_no_start() -> None:
+    norm = BatchNorm(1, 2)
+    batches = [
+        5 + torch.randn(1, 40, 2, generator=torch.Generator().manual_seed(k)) for k in (1, 2, 3)
+    ]
+    for x in batches:
+        norm(x, torch.ones(1, 40, 1))
+    weights = torch.tensor([0.81, 0.9, 1.0]) / 2.71
+    for name, reduce in (("running_mean", torch.mean), ("running_var", torch.var)):
+        wanted = sum(w * reduce(x[0], 0) for w, x in zip(weights, batches, strict=True))
+        torch.testing.assert_close(getattr(norm, name)[0, 0], wanted)
+
+
+def test_each_fold_counts_its_own_batches_and_none_of_one_row() -> None:
+    norm = BatchNorm(2, WIDTH)
+    for rows in (6, 1, 0, 6):
+        norm(*_two_folds(rows=rows))
+    assert norm.steps.tolist() == [4, 2]
+    assert "steps" not in norm.state_dict()  # models of earlier versions load as they are
+
+
+@pytest.mark.parametrize("task", ["multimodal", "dbt"])
+def test_statistics_after_a_step_are_those_of_its_batch(task: str) -> None:
+    """Both ways of training a head: a stack, and the written-out steps of one fold."""
+    training = begin(prepared(task), task, batch_size=28)
+    next(iter(training))
+    norms = [m for m in training.network.modules() if isinstance(m, BatchNorm)]
+    assert norms
+    steps = [-(-len(order.labels) // 28) for order in training.batches.orders]
+    assert all(norm.steps.tolist() == steps for norm in norms)
 
 
 def _two_folds(*, rows: int) -> tuple[Tensor, Tensor]:

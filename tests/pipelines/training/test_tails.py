@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from outerfold.pipelines._base import Epoch, TrainingDiverged
+from outerfold.pipelines.heads.stacked import BatchNorm
 from outerfold.pipelines.training.micro_batches import MicroBatches, Moment, out_of_memory
+from outerfold.pipelines.training.tail_fold import TailFold
 from outerfold.pipelines.training.tails import CHANGES, TailTraining
 from tests.factories import scrambled
 from tests.pipelines.rows.fold_factories import only
@@ -182,6 +184,33 @@ def _without_norm(self: SmallTail, x: Tensor) -> tuple[Tensor, Tensor]:
 def _steps(training: TailTraining) -> float:
     state = training.folds[0].optimiser.state
     return float(next(iter(state.values()))["step"])
+
+
+def test_a_step_that_fails_after_its_forward_pass_moves_no_statistics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Statistics and their count of batches are put back before the batch is tried in parts."""
+    rows = tail_rows()
+    wanted = begin(rows, micro=[(0, 0, 0, 8)])
+    next(iter(wanted))
+    loss, calls = TailFold._row_losses, iter([True])
+
+    def full_once(self: TailFold, logits: Tensor, labels: Tensor) -> Tensor:
+        if next(calls, False):
+            raise ERRORS[0]()
+        return loss(self, logits, labels)
+
+    monkeypatch.setattr(TailFold, "_row_losses", full_once)
+    found = begin(rows)
+    next(iter(found))
+    for one, other in zip(found.folds, wanted.folds, strict=True):
+        norms = [
+            [m for m in fold.head.modules() if isinstance(m, BatchNorm)] for fold in (one, other)
+        ]
+        assert norms[0]
+        for a, b in zip(*norms, strict=True):
+            assert a.steps.item() == b.steps.item() > 0
+            torch.testing.assert_close(a.running_var, b.running_var)
 
 
 def test_the_same_parts_at_the_same_steps_give_the_same_model_again(
