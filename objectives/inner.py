@@ -9,16 +9,13 @@ import numpy as np
 import optuna
 from optuna.trial import BaseTrial
 
+from outerfold.objectives.choice import choose_epoch
 from outerfold.objectives.metrics import METRICS, decision_scores
 from outerfold.objectives.spaces import Space
-from outerfold.pipelines._base import Epoch, Pipeline, Training
+from outerfold.pipelines._base import Epoch, Fitted, Pipeline, Training
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
 from outerfold.storage.records import EpochRow, FloatArray, Fold, TrainSide
 from outerfold.storage.seeds import derive_seed
-
-SMOOTHING = 3
-"""Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
-too high."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +42,24 @@ class Replay:
     """Second run of the chosen configuration, which keeps the results that a search discards.
 
     Attributes:
-        epochs: number of epochs chosen for the mean of the networks.
+        epochs: number of epochs that the trial chose.
+        fitted: networks of all inner folds after ``epochs`` epochs, in the order of
+            ``repeat_folds``.
+        resampled: (classes,) images of each class in one epoch, mean over the inner folds.
         score: value of the trial's own network; it repeats the value of the search.
         probabilities: one array (val rows, classes) for each inner fold, the mean of the networks
             after ``epochs`` epochs.
         history: one row for each epoch of the trial, for the mean of the networks.
+        notes: sentences on the resampling of the inner folds, each once.
     """
 
     epochs: int
+    fitted: Fitted
+    resampled: FloatArray
     score: float
     probabilities: tuple[FloatArray, ...]
     history: tuple[EpochRow, ...]
+    notes: tuple[str, ...]
 
 
 class InnerObjective:
@@ -87,6 +91,7 @@ class InnerObjective:
         self.train, self.folds, self.source, self.space = train, folds, source, space
         self.protocol, self.seed, self.device = protocol, seed, device
         self.metric = METRICS[protocol.metric]
+        self._maximise = self.metric.direction == "maximize"
         self._labels = [train.select(fold.val).labels for fold in folds]
         self._rows: dict[tuple[str, bool, int], TrainingRows] = {}
 
@@ -106,7 +111,7 @@ class InnerObjective:
         finally:
             for name, remark in training.remarks().items():
                 trial.set_user_attr(name, remark)
-        best, value = self._best_epoch(curve)
+        best, value = self._choose_epoch(curve)
         trial.set_user_attr("epochs", best)
         trial.set_user_attr("length", len(curve))
         trial.set_user_attr("fold_scores", curve[best - 1].tolist())
@@ -124,26 +129,31 @@ class InnerObjective:
                 raise optuna.TrialPruned
         return curve
 
-    def replay(self, trial: BaseTrial, *, length: int, networks: int = 1) -> Replay:
+    def replay(self, trial: BaseTrial, *, epochs: int, length: int, networks: int = 1) -> Replay:
         """Train a finished trial's configuration again for ``length`` epochs.
 
         Args:
             trial: the finished trial.
-            length: number of epochs.
+            epochs: number of epochs that the trial chose; at most ``length``.
+            length: number of epochs that it trained.
             networks: number of networks that are trained in each fold and averaged; the first is
                 the trial's own, the others differ only in their seeds.
         """
-        own_curve, curve, history, kept = [], [], [], []
-        for members in self._start_training(trial, networks):
+        curve, history = [], []
+        training = self._start_training(trial, networks)
+        everyone = range(len(self.folds) * networks)
+        for members in training:
             epoch = average_networks(members, networks)
-            own_curve.append(self._score_folds(members.probabilities[: len(self.folds)]))
-            curve.append(self._score_folds(epoch.probabilities))
+            curve.append(self._score_folds(members.probabilities[: len(self.folds)]))
             history.append(self._history_row(epoch))
-            kept.append(epoch.probabilities)
+            if epoch.number == epochs:
+                kept, fitted = epoch.probabilities, training.fitted(*everyone)
             if epoch.number == length:
                 break
-        best, _ = self._best_epoch(curve)
-        return Replay(best, self._best_epoch(own_curve)[1], kept[best - 1], tuple(history))
+        rows = [training.delivered(at) for at in range(len(self.folds))]
+        resampled = np.mean([one.seen(len(self.train.classes)) for one in rows], axis=0)
+        score, notes = self._choose_epoch(curve)[1], dict.fromkeys(one.note for one in rows)
+        return Replay(epochs, fitted, resampled, score, kept, tuple(history), tuple(notes))
 
     def rows(self, pipeline: Pipeline, networks: int = 1) -> TrainingRows:
         """Training side in the form that this pipeline reads; prepared once for all trials."""
@@ -176,22 +186,14 @@ class InnerObjective:
         pairs = zip(self._labels, probabilities, strict=True)
         return np.array([self.metric.score(labels, scores) for labels, scores in pairs])
 
-    def _means_to_maximise(self, curve: Sequence[FloatArray]) -> FloatArray:
-        """Fold means (epochs,), negated for a metric to minimise, so that the largest is best."""
-        means = np.array([scores.mean() for scores in curve])
-        return means if self.metric.direction == "maximize" else -means
-
     def _out_of_patience(self, curve: Sequence[FloatArray]) -> bool:
-        return (
-            len(curve) - 1 - int(self._means_to_maximise(curve).argmax()) >= self.protocol.patience
-        )
+        means = np.array([scores.mean() for scores in curve])
+        best = int(means.argmax() if self._maximise else means.argmin())
+        return len(curve) - 1 - best >= self.protocol.patience
 
-    def _best_epoch(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
-        """Best epoch, from 1, and its smoothed fold mean in the metric's unit."""
-        smooth = smoothed(self._means_to_maximise(curve))
-        best = int(smooth.argmax())
-        # No metric is negative, so the absolute value takes the sign back.
-        return best + 1, float(abs(smooth[best]))
+    def _choose_epoch(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
+        means = np.array([scores.mean() for scores in curve])
+        return choose_epoch(means, maximise=self._maximise)
 
     def _history_row(self, epoch: Epoch) -> EpochRow:
         scores = []
@@ -234,14 +236,3 @@ def average_networks(epoch: Epoch, networks: int) -> Epoch:
         epoch.val_loss.reshape(networks, folds).mean(0),
         tuple(np.mean(epoch.probabilities[fold::folds], axis=0) for fold in range(folds)),
     )
-
-
-def smoothed(curve: FloatArray) -> FloatArray:
-    """Centred mean (epochs,) over ``SMOOTHING`` epochs, over fewer at both ends.
-
-    Args:
-        curve: (epochs,) fold means.
-    """
-    reach = SMOOTHING // 2
-    windows = (curve[max(0, i - reach) : i + reach + 1] for i in range(len(curve)))
-    return np.array([window.mean() for window in windows])

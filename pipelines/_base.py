@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from outerfold.pipelines.heads.networks import Standardise, Widths
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.rows.resample import Resampled
-from outerfold.pipelines.rows.tabular import TabularColumns
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import Features, FloatArray
 
@@ -38,11 +38,11 @@ class Epoch:
 
 
 class Fitted(Protocol):
-    """A trained model of one fold, or the mean of several.
+    """A trained model of one fold, or the mean of several folds' models.
 
     Attributes:
         network: the stack of heads.
-        encoder: encoder of clinical columns, fitted on the rows that trained the network.
+        columns: encoders of the clinical columns, fitted on the rows that trained the networks.
         tokens: whether images are read as spatial tokens.
         tta: number of augmented views; probabilities are averaged over them and the image itself.
     """
@@ -51,7 +51,7 @@ class Fitted(Protocol):
     def network(self) -> nn.Module: ...
 
     @property
-    def encoder(self) -> TabularColumns: ...
+    def columns(self) -> NetworkColumns: ...
 
     @property
     def tokens(self) -> bool: ...
@@ -63,8 +63,14 @@ class Fitted(Protocol):
     def networks(self) -> int:
         """Number of networks whose probabilities are averaged."""
 
+    def predict_each(self, features: Features) -> FloatArray:
+        """Return probabilities (networks, n, classes) of each network, before calibration."""
+
     def predict(self, features: Features) -> FloatArray:
-        """Return probabilities (n, classes) before calibration; ``features`` hold no label."""
+        """Return the mean over networks (n, classes) of ``predict_each``.
+
+        ``features`` hold no label.
+        """
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the weights as tensors by name, for ``torch.save``."""
@@ -77,7 +83,7 @@ class Training(Protocol):
         """Train one more epoch of every fold, then yield it."""
 
     def fitted(self, *members: int) -> Fitted:
-        """Return the current model of one fold, or the mean of several folds with the same rows.
+        """Return the current model of one fold, or the mean of the models of several folds.
 
         Args:
             members: positions of the folds.

@@ -46,6 +46,11 @@ REFITTED_ESTIMATE = (
     "{share} % of the patients; the delivered model was refitted on all rows and has itself never "
     "been tested on unseen data."
 )
+FOLDS_ESTIMATE = (
+    "The estimate describes the procedure, measured with models that were made from about "
+    "{share} % of the patients; the delivered model was made in the same way from all of them and "
+    "has itself never been tested on unseen data."
+)
 ENSEMBLE_ESTIMATE = (
     "The estimate and its interval describe the procedure, measured with single models trained on "
     "about {share} % of the patients each; the delivered model is the mean of those {count} "
@@ -219,7 +224,8 @@ def procedure_sentence(numbers: Json) -> str:
     share = f"{100 * (1 - 1 / folds):.0f}"
     if protocol.get("final") == "ensemble":
         return ENSEMBLE_ESTIMATE.format(share=share, count=folds * int(protocol["repeats"]))
-    return REFITTED_ESTIMATE.format(share=share)
+    folds_average = protocol.get("final") == "folds"
+    return (FOLDS_ESTIMATE if folds_average else REFITTED_ESTIMATE).format(share=share)
 
 
 def tta_sentence(numbers: Json) -> str:
@@ -238,5 +244,5 @@ def searched_studies(numbers: Json) -> list[tuple[str, Json]]:
     final = numbers["final"]
     return [
         *((fold["fold"], fold) for fold in numbers["outer"]),
-        *([("final", final)] if final and final["made"] == "refit" else []),
+        *([("final", final)] if final and final["made"] != "ensemble" else []),
     ]

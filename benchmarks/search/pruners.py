@@ -34,7 +34,7 @@ from benchmarks.shared.small_studies import (
     sources,
     ultrasound_pool,
 )
-from outerfold.objectives.inner import smoothed
+from outerfold.objectives.choice import smoothed
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
 from outerfold.objectives.spaces import Space, make_space

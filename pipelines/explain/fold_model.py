@@ -21,7 +21,7 @@ from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.fitted.head import ROWS_AT_ONCE
 from outerfold.pipelines.fitted.tail import SCORED, apply_tails, pad_batch, readings
 from outerfold.pipelines.heads.networks import class_logits
-from outerfold.pipelines.rows.tabular import TabularColumns
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.storage.records import FloatArray
 
@@ -54,8 +54,9 @@ class FoldModel:
     Attributes:
         network: stack of one or more heads with their input scalers; their probabilities are
             averaged.
-        columns: encoder of the clinical columns.
-        columns_mean: (width,) mean of the encoded columns over the fold's training side.
+        columns: encoders of the clinical columns.
+        columns_mean: (networks or 1, width) mean of the encoded columns over the fold's training
+            side.
         decision: calibration and threshold.
         tokens: whether images are read as spatial tokens.
         tta: number of augmented views; probabilities are averaged over them and the image itself.
@@ -63,7 +64,7 @@ class FoldModel:
     """
 
     network: nn.Module
-    columns: TabularColumns
+    columns: NetworkColumns
     columns_mean: FloatArray
     decision: Decision
     tokens: bool
@@ -108,7 +109,8 @@ class FoldModel:
         """
         if self.tails is None:
             mean: Tensor = self.network.scaler.mean  # type: ignore[assignment]
-            return mean[:1].cpu().numpy()[None]
+            shared = bool((mean == mean[:1]).all())  # networks of one fold have the same scaler
+            return (mean[:1] if shared else mean).cpu().numpy()[None]
         sums = [part.double().sum(1) for part in self._apply_tails(source, trained, 0)]
         whole = torch.stack(sums).sum(0) / len(trained)
         return whole[None, :, None].float().cpu().numpy()
@@ -133,14 +135,14 @@ class FoldModel:
 
         Args:
             found: readings (views, networks or 1, n, ...) of n rows.
-            tabular: (n, k) encoded columns; k is 0 without columns.
+            tabular: (networks or 1, n, k) encoded columns; k is 0 without columns.
         """
         step = max(1, ROWS_AT_ONCE // self.networks)
         parts = [
             log_probabilities(
                 self.network,
                 torch.tensor(found[:, :, start : start + step]),
-                torch.tensor(tabular[start : start + step]).float(),
+                torch.tensor(tabular[:, start : start + step]).float(),
             )
             for start in range(0, found.shape[2], step)
         ]
@@ -182,11 +184,11 @@ def log_probabilities(network: nn.Module, found: Tensor, tabular: Tensor) -> Ten
     Args:
         network: stack of heads.
         found: readings (views, networks or 1, n, ...) of n rows, on any device.
-        tabular: (n, k) encoded columns.
+        tabular: (networks or 1, n, k) encoded columns.
     """
     weights = next(network.parameters())
     networks = len(weights)
-    columns = tabular.to(weights.device).expand(networks, *tabular.shape).contiguous()
+    columns = tabular.to(weights.device).expand(networks, *tabular.shape[1:]).contiguous()
     each = []
     for view in found:
         seen = view.to(weights.device).float().expand(networks, *view.shape[1:]).contiguous()

@@ -27,7 +27,7 @@ def fold_model(
     """
     kept = read_model(folder, fold.name)
     table = fold.train_side(data).features.tabular
-    mean = kept.columns.transform(table).mean(axis=0)
+    mean = kept.columns.transform(table).mean(axis=1)
     tails = None
     if divided is not None:
         tails = Tails(kept.build_tails(divided.tail).requires_grad_(False), divided.trunk)

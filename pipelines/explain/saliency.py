@@ -93,7 +93,7 @@ def heat_of(
         model: model of the fold.
         squares: (views, s, s, 3) 8-bit input of the encoder, then the augmented views over which
             the model averages.
-        tabular: (k,) encoded columns of the row.
+        tabular: (networks or 1, k) encoded columns of the row.
         target: index of the class whose log-odds are explained; only Grad-CAM depends on it.
 
     Raises:
@@ -101,7 +101,7 @@ def heat_of(
     """
     method = method_of(encoder, tokens=model.tokens)
     found = model.readings_of(encoder, squares)
-    scores = model.probabilities(found, tabular[None])[0]
+    scores = model.probabilities(found, tabular[:, None])[0]
     image = Untouched.of(encoder, model, squares[0])
     if method == GRAD_CAM:
         return Heat(_compute_grad_cam(image, model.network, tabular, target), method, None, scores)
@@ -229,7 +229,7 @@ def _compute_grad_cam(
     the channels of one joint map; if all tails are equal, the result is the same.
     """
     grad_cam = _import_grad_cam()
-    whole = _ImageToScore(image, head, torch.tensor(tabular[None]).float())
+    whole = _ImageToScore(image, head, torch.tensor(tabular[:, None]).float())
     with torch.enable_grad(), grad_cam(whole, [whole.last_map], whole.map) as cam:
         shares = cam(input_tensor=image.x, targets=[_LogOdds(target)])[0]
     return np.asarray(np.clip(shares, 0.0, 1.0), dtype=np.float32)

@@ -19,7 +19,7 @@ from outerfold.pipelines.encoders.frozen import to_grid
 from outerfold.pipelines.fitted.head import mean_probability
 from outerfold.pipelines.heads.networks import class_logits
 from outerfold.pipelines.images.activations import TailRows
-from outerfold.pipelines.rows.tabular import TabularColumns
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.storage.records import Features, FloatArray
 
 SCORED = 16
@@ -36,7 +36,7 @@ class FittedTail:
     Attributes:
         network: stack of one or more heads in evaluation mode.
         tails: one tail for each head, in the same order.
-        encoder: encoder of clinical columns, fitted on the rows that trained the networks.
+        columns: encoders of the clinical columns, fitted on the rows that trained the networks.
         source: source of the activations of the rows to score.
         tokens: whether heads read spatial tokens.
         device: device on which rows are scored.
@@ -45,7 +45,7 @@ class FittedTail:
 
     network: nn.Module
     tails: nn.ModuleList
-    encoder: TabularColumns
+    columns: NetworkColumns
     source: TailRows
     tokens: bool
     device: str = "cpu"
@@ -58,12 +58,17 @@ class FittedTail:
 
     def predict(self, features: Features) -> FloatArray:
         """Return probabilities (n, classes) before calibration; ``features`` hold no label."""
+        mean: FloatArray = self.predict_each(features).mean(0)
+        return mean
+
+    def predict_each(self, features: Features) -> FloatArray:
+        """Return probabilities (networks, n, classes) of each network, before calibration."""
         device = torch.device(self.device)
         self.network.to(device)
         self.tails.to(device)
-        tabular = torch.tensor(self.encoder.transform(features.tabular), dtype=torch.float32)
+        tabular = torch.tensor(self.columns.transform(features.tabular), dtype=torch.float32)
         scores = [
-            mean_probability(views).mean(0).cpu()
+            mean_probability(views).cpu()
             for views in score(
                 list(self.tails),
                 self.network,
@@ -75,7 +80,7 @@ class FittedTail:
                 tta=self.tta,
             )
         ]
-        return torch.cat(scores).numpy()
+        return torch.cat(scores, 1).numpy()
 
     def state(self) -> Mapping[str, Tensor]:
         """Return the weights as tensors by name, for ``torch.save``."""
@@ -111,13 +116,13 @@ def compute_logits(
         tails: one tail for each network.
         head: stack of heads, one for each network.
         images: (n, ...) inputs of the tails.
-        tabular: (n, k) encoded clinical columns.
+        tabular: (networks or 1, n, k) encoded clinical columns.
         mask: (1, n, 1) while training, 1 for a row and 0 for padding; None when predicting.
         tokens: whether heads read spatial tokens.
         products: context in which tails compute products; heads always compute in float32.
     """
     seen = apply_tails(tails, images, tokens=tokens, products=products)
-    columns = tabular.expand(len(tails), *tabular.shape)
+    columns = tabular.expand(len(tails), *tabular.shape[1:])
     return class_logits(head(seen, columns, mask))
 
 
@@ -182,7 +187,7 @@ def score(
         head: stack of heads, one for each network.
         source: source of the activations.
         ids: n rows to score.
-        tabular: (n, k) encoded clinical columns.
+        tabular: (networks or 1, n, k) encoded clinical columns.
         tokens: whether heads read spatial tokens.
         device: device of tails and head.
         tta: number of augmented views besides the image itself.
@@ -191,8 +196,8 @@ def score(
         module.eval()
     for start in range(0, len(ids), SCORED):
         names = ids[start : start + SCORED]
-        columns = torch.zeros(SCORED, tabular.shape[1])
-        columns[: len(names)] = tabular[start : start + SCORED]
+        columns = torch.zeros(len(tabular), SCORED, tabular.shape[2])
+        columns[:, : len(names)] = tabular[:, start : start + SCORED]
         views = []
         for view in scoring_views(tta):
             images = pad_batch(source.activations(names, view)).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,39 @@ class TabularColumns:
         return np.concatenate(
             [column.transform(tabular[:, i]) for i, column in enumerate(self.columns)], axis=1
         )
+
+
+@dataclass(frozen=True)
+class NetworkColumns:
+    """Encoders of the clinical columns of a stack of networks: one for all of them, or one each.
+
+    Networks of several inner folds have encoders fitted on the training rows of their own fold.
+
+    Attributes:
+        each: one encoder, or one for each network. All encode the same columns.
+    """
+
+    each: tuple[TabularColumns, ...]
+
+    @classmethod
+    def of(cls, encoders: Iterable[TabularColumns]) -> NetworkColumns:
+        """Encoders of the networks of a stack, in their order; equal ones become one for all."""
+        each = tuple(encoders)
+        return cls(each[:1] if all(one == each[0] for one in each) else each)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The clinical columns, before they are encoded."""
+        return tuple(fitted.column for fitted in self.each[0].columns)
+
+    @property
+    def width(self) -> int:
+        """Number of encoded columns of all clinical columns."""
+        return self.each[0].width
+
+    def transform(self, tabular: FloatArray) -> FloatArray:
+        """Encode ``tabular (n, k)``, NaN for missing, as ``(networks or 1, n, width)``."""
+        return np.stack([one.transform(tabular) for one in self.each])
 
 
 def _fit_column(column: Column, values: FloatArray) -> FittedColumn:

@@ -14,11 +14,13 @@ from typing import Any
 from outerfold.pipelines._base import Fitted, Pipeline
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.runs.folder import RunFolder
 
-SCHEMA = 1
-"""Version of the format of ``preprocessing.json``."""
+SCHEMAS = (1, 2)
+"""Versions of the format of ``preprocessing.json`` that are read. In version 2 each network of a
+model has its own encoder of clinical columns; a model without that is written as version 1."""
 PREPROCESSING = "preprocessing.json"
 """File in a study's folder with all that its model needs besides the weights."""
 ENCODER_FILE = "encoder.json"
@@ -61,19 +63,29 @@ def write_preprocessing(
     write_json(
         path / PREPROCESSING,
         {
-            "schema": SCHEMA,
+            "schema": schema_of(fitted.columns),
             **facts,
             "pipeline": asdict(pipeline),
             "networks": fitted.networks,
             "tokens": fitted.tokens,
             "tta": fitted.tta,
             "image_width": int(fitted.network.scaler.mean.shape[-1]),  # type: ignore[union-attr,index]
-            "columns": [asdict(column) for column in fitted.encoder.columns],
+            **_describe_columns(fitted.columns),
             "temperature": decision.temperature,
             "shift": decision.shift,
             "threshold": decision.threshold,
         },
     )
+
+
+def schema_of(columns: NetworkColumns) -> int:
+    """Version of the format that a model with these encoders is written in."""
+    return 1 if len(columns.each) == 1 else 2
+
+
+def _describe_columns(columns: NetworkColumns) -> dict[str, Any]:
+    each = [[asdict(column) for column in one.columns] for one in columns.each]
+    return {"columns": each[0]} if len(each) == 1 else {"columns_by_network": each}
 
 
 def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:

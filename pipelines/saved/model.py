@@ -20,7 +20,7 @@ from outerfold.pipelines.fitted.tail import FittedTail, load
 from outerfold.pipelines.heads.networks import Standardise, Widths
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TrunkSource
-from outerfold.pipelines.rows.tabular import FittedColumn, TabularColumns
+from outerfold.pipelines.rows.tabular import FittedColumn, NetworkColumns, TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import PREPROCESSING
 from outerfold.pipelines.tasks.dbt import DbtPipeline
@@ -85,7 +85,7 @@ class StudyModel:
 
     Attributes:
         network: stack of one or more heads in evaluation mode.
-        columns: encoder of clinical columns.
+        columns: encoders of the clinical columns.
         tokens: whether heads read spatial tokens.
         tta: number of augmented views; probabilities are averaged over them and the image itself.
         decision: calibration and threshold of the study.
@@ -94,7 +94,7 @@ class StudyModel:
     """
 
     network: torch.nn.Module
-    columns: TabularColumns
+    columns: NetworkColumns
     tokens: bool
     tta: int
     decision: Decision
@@ -175,7 +175,8 @@ def _read_column(kept: dict[str, Any]) -> FittedColumn:
 
 def build_model(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> StudyModel:
     """Build a model from the contents of ``preprocessing.json`` and the weights of its folder."""
-    columns = TabularColumns(tuple(_read_column(column) for column in kept["columns"]))
+    each = kept.get("columns_by_network") or [kept["columns"]]
+    columns = NetworkColumns(tuple(TabularColumns(tuple(map(_read_column, one))) for one in each))
     decision = Decision(kept["temperature"], kept["threshold"], kept["shift"])
     tails = state if kept.get("trainable_blocks", 0) else {}
     network = _build_heads(kept, columns, {} if tails else state)
@@ -185,7 +186,7 @@ def build_model(kept: dict[str, Any], state: Mapping[str, torch.Tensor]) -> Stud
 
 
 def _build_heads(
-    kept: dict[str, Any], columns: TabularColumns, state: Mapping[str, torch.Tensor]
+    kept: dict[str, Any], columns: NetworkColumns, state: Mapping[str, torch.Tensor]
 ) -> torch.nn.Module:
     """Build the stack of heads; it is untrained where ``state`` is empty."""
     width = kept["image_width"]

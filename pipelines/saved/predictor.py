@@ -19,7 +19,7 @@ from outerfold.pipelines.encoders.divide import Blocks
 from outerfold.pipelines.fitted.calibration import decide
 from outerfold.pipelines.images.activations import Division, image_source
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
-from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMA
+from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMAS
 from outerfold.pipelines.saved.model import Origin, StudyModel, build_model
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.readers.columns import encode_value
@@ -63,7 +63,7 @@ class ShippedModel:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Clinical columns that the model reads."""
-        return tuple(fitted.column for fitted in self.members[0].columns.columns)
+        return self.members[0].columns.columns
 
     def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
         """Return calibrated probabilities (n, classes) and decided class indices (n,) for new rows.
@@ -135,10 +135,10 @@ def read_shipped_model(folder: RunFolder) -> ShippedModel:
             "let `outerfold run` finish first"
         )
     kept = read_json(path / PREPROCESSING)
-    if kept["schema"] != SCHEMA:
+    if kept["schema"] not in SCHEMAS:
         raise DataError(
-            f"{path}: this version reads schema {SCHEMA} only, and the model has schema "
-            f"{kept['schema']}"
+            f"{path}: this version reads models of schema {SCHEMAS[0]} to {SCHEMAS[-1]}, and this "
+            f"model has schema {kept['schema']}; use the version of outerfold that made it"
         )
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     members = (

@@ -19,6 +19,7 @@ from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.heads.stacked import StackedAdam
 from outerfold.pipelines.rows.batches import Batch, Batches
 from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import FloatArray
 from outerfold.storage.seeds import derive_seed
@@ -156,10 +157,10 @@ class StackedTraining:
             yield Epoch(number, fit_loss, val_loss, probabilities)
 
     def fitted(self, *members: int) -> FittedHead:
-        """Return a copy of the networks of these folds, with the encoder and source for new rows.
+        """Return a copy of the networks of these folds, with encoders and source for new rows.
 
         Args:
-            members: positions of folds that share their rows.
+            members: positions of folds.
         """
         empty = np.zeros((len(members), self.widths.image))
         network = self.build(
@@ -167,9 +168,9 @@ class StackedTraining:
         )
         state, chosen = self.network.state_dict(), list(members)
         network.load_state_dict({name: state[name][chosen].cpu() for name in state})
-        encoder = self.rows.folds[members[0]].encoder
+        columns = NetworkColumns.of(self.rows.folds[member].encoder for member in members)
         return FittedHead(
-            network.eval(), encoder, self.rows.source, self.rows.tokens, self.rows.tta
+            network.eval(), columns, self.rows.source, self.rows.tokens, self.rows.tta
         )
 
     def delivered(self, fold: int) -> Resampled:

@@ -133,7 +133,7 @@ class TailFold:
             self.head,
             self.source,
             self.ids[at].tolist(),
-            self.tabular[at],
+            self.tabular[at][None],
             tokens=self.rows.tokens,
             device=self.device,
             tta=self.rows.tta,
@@ -212,7 +212,7 @@ class TailFold:
             images = vary(images, strength=self.recipe.strength, seed=seed)
         mask = torch.ones(1, len(part.at), 1, device=self.device)
         labels = torch.from_numpy(self.fold.labels[part.at]).to(self.device)
-        columns = self.tabular[part.at].to(self.device)
+        columns = self.tabular[part.at][None].to(self.device)
         deterministic = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=True
         )

@@ -14,6 +14,7 @@ from outerfold.pipelines.heads.networks import Standardise
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TailRows
 from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.micro_batches import MicroBatches
 from outerfold.pipelines.training.tail_fold import BuildTail, TailFold, TailRecipe
@@ -72,10 +73,10 @@ class TailTraining:
             yield Epoch(number, fit_loss, np.array(val_loss), probabilities)
 
     def fitted(self, *members: int) -> FittedTail:
-        """Return a copy of the networks of these folds, with the encoder and source for new rows.
+        """Return a copy of the networks of these folds, with encoders and source for new rows.
 
         Args:
-            members: positions of folds that share their rows.
+            members: positions of folds.
         """
         chosen = [self.folds[member] for member in members]
         width = chosen[0].widths.image
@@ -90,11 +91,10 @@ class TailTraining:
         tails = nn.ModuleList(self.source.tail() for _ in chosen)
         for copy, fold in zip(tails, chosen, strict=True):
             copy.load_state_dict(fold.tail.state_dict())
-        encoder = self.rows.folds[members[0]].encoder
         return FittedTail(
             heads.eval(),
             tails.eval(),
-            encoder,
+            NetworkColumns.of(self.rows.folds[member].encoder for member in members),
             self.source,
             self.rows.tokens,
             self.device,

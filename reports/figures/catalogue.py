@@ -113,8 +113,9 @@ FIGURES = (
         "Figure_Train_Distribution_Resampled",
         train_distribution_resampled,
         "Training images of each study after resampling.",
-        "Each bar shows the training images in one epoch of the refit; the sampler that the search "
-        "chose is in brackets. Only training rows are resampled; validation rows and test rows are "
+        "Each bar shows the training images in one epoch of the scored model (where that is the "
+        "mean of its inner folds' networks, a mean over them); the sampler that the search chose "
+        "is in brackets. Only training rows are resampled; validation rows and test rows are "
         "never resampled.",
     ),
     FigureSpec(

@@ -78,8 +78,8 @@ def train_distribution_original(evidence: Evidence) -> Figure:
 
 
 def train_distribution_resampled(evidence: Evidence) -> Figure:
-    """Draw the images of each class in one epoch of the refit, with the name of the sampler."""
-    return _study_bars(evidence, "resampled_by_class", "Training images in one epoch of the refit")
+    """Draw the images of each class in one epoch of the model, with the name of the sampler."""
+    return _study_bars(evidence, "resampled_by_class", "Training images in one epoch")
 
 
 def _draw_class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:

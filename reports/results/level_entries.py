@@ -98,6 +98,10 @@ def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggr
             *label_sentences(level, found.mixed, classes),
         ],
         "thresholds": dict(found.thresholds),
+        "calibrations": {
+            name: {"temperature": one.temperature, "shift": one.shift}
+            for name, one in found.decisions.items()
+        },
         "overall": overall_entries(found.test),
         "per_class": class_entries(found.test),
         "confusion": confusion_counts(found.test, classes),
@@ -126,10 +130,14 @@ def combination_sentence(level: str, aggregate: Aggregate, classes: tuple[str, .
 def decision_sentences(level: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Sentence on how a patient (or breast) is classified and where thresholds come from."""
     if len(classes) > 2:
-        return (f"A {level} is classified as the class with the largest probability.",)
+        return (
+            f"Each fold's calibration was fitted again by {level}, on the out-of-fold rows of that "
+            "fold's inner folds; no test row was used.",
+            f"A {level} is classified as the class with the largest probability.",
+        )
     return (
-        f"Each fold's threshold was fitted again by {level}, on the out-of-fold rows of that "
-        "fold's inner folds; no test row was used.",
+        f"Each fold's calibration and threshold were fitted again by {level}, on the out-of-fold "
+        "rows of that fold's inner folds; no test row was used.",
     )
 
 

@@ -1,8 +1,9 @@
 """Rows of patients (or breasts) made from rows of images, with thresholds fitted for them.
 
-A threshold that was fitted on images is not the right one for patients, whose probabilities are
-a mean or a maximum. Each fold's threshold is therefore fitted again, on that fold's own inner
-out-of-fold rows, combined in the same way; no test row is used.
+A mean or a maximum of calibrated probabilities is no calibrated probability of a patient, and a
+threshold that was fitted on images is not the right one for patients. So each fold's calibration
+and threshold are fitted again, on that fold's own inner out-of-fold rows, combined in the same way;
+no test row is used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from outerfold.pipelines.fitted.calibration import Rule, fit_threshold, middle_threshold
+from outerfold.pipelines.fitted.calibration import Decision, Rule, middle_threshold
 from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.records import (
     FINAL,
@@ -46,14 +47,16 @@ class LevelRows:
     """Outer test rows of a run, with one row per patient (or breast) and repeat.
 
     Attributes:
-        test: combined rows; ``ids`` are the names of the patients or breasts.
-        thresholds: threshold of each study, the final one included, fitted on its combined
-            out-of-fold rows; for an ensemble, the median of its members' thresholds. None for
-            more than two classes, where the largest probability decides.
+        test: combined and calibrated rows; ``ids`` are the names of the patients or breasts.
+        decisions: calibration and threshold of each study, the final one included, fitted on its
+            combined out-of-fold rows; an ensemble has none of its own.
+        thresholds: threshold of each study; for an ensemble, the median of its members'
+            thresholds. None for more than two classes, where the largest probability decides.
         mixed: how many patients or breasts have images of several classes.
     """
 
     test: Predictions
+    decisions: Mapping[str, Decision]
     thresholds: Mapping[str, float | None]
     mixed: int
 
@@ -80,20 +83,21 @@ def units_of(level: Level, sides: Mapping[str, str]) -> Units:
 
 
 def combine(
-    rows: Predictions, aggregate: Aggregate, *, units: Units, threshold: float | None = None
+    rows: Predictions, aggregate: Aggregate, *, units: Units, decision: Decision | None = None
 ) -> Predictions:
     """Combine images to one row per unit, fold and repeat; the order of ``rows`` has no effect.
 
     The result is sorted by repeat, fold and unit. A unit with images of several classes counts as
-    the last of these in the order of classes: with two classes, the positive one. A unit with one
-    image keeps that image's probabilities.
+    the last of these in the order of classes: with two classes, the positive one. Before the
+    calibration, a unit with one image has that image's probabilities.
 
     Args:
         aggregate: ``mean`` of the images' probabilities; ``max``, the largest probability of the
             positive class, or for several classes the largest of each, scaled to sum to one;
             ``noisy-or`` for two classes, 1 - prod(1 - p).
         units: function that names the unit of each image, see ``units_of``.
-        threshold: on the positive class's probability; None decides by the largest probability.
+        decision: calibration of the combined probabilities, and threshold on them; None leaves them
+            as they are and decides by the largest probability.
 
     Raises:
         DataError: ``noisy-or`` without exactly two classes.
@@ -103,10 +107,9 @@ def combine(
     order = np.lexsort((rows.ids, unit, rows.fold, rows.repeat))
     start = _group_starts(rows.repeat[order], rows.fold[order], unit[order])
     first = order[start]
-    probabilities = _combine_groups(rows.probabilities[order], start, aggregate)
-    decided = (
-        probabilities.argmax(axis=1) if threshold is None else probabilities[:, 1] >= threshold
-    )
+    decision = decision or Decision(1.0, None)
+    combined = _combine_groups(rows.probabilities[order], start, aggregate)
+    probabilities = combined if decision == Decision(1.0, None) else decision.calibrate(combined)
     return Predictions(
         unit[first],
         rows.patients[first],
@@ -114,7 +117,7 @@ def combine(
         rows.repeat[first],
         np.maximum.reduceat(rows.labels[order], start),
         probabilities,
-        decided.astype(np.int64),
+        decision.decide(probabilities),
         rows.classes,
     )
 
@@ -130,30 +133,30 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
         return None
     studies = run.outer if run.final is None else (*run.outer, run.final)
     units = units_of(level, run.sides)
-    thresholds = {s.name: level_threshold(s, units, aggregate, run.protocol) for s in studies}
+    decisions = {s.name: level_decision(s, units, aggregate, run.protocol) for s in studies}
+    thresholds = {name: decision.threshold for name, decision in decisions.items()}
     if run.ensemble is not None:
         thresholds[FINAL] = _median_threshold(thresholds[name] for name in run.ensemble.members)
     test = join_predictions(
-        combine(rows, aggregate, units=units, threshold=thresholds[study.name])
+        combine(rows, aggregate, units=units, decision=decisions[study.name])
         for study, rows in scored
     )
     mixed = set().union(*(several_classes(rows, units(rows)) for _, rows in scored))
-    return None if test is None else LevelRows(test, thresholds, len(mixed))
+    return None if test is None else LevelRows(test, decisions, thresholds, len(mixed))
 
 
-def level_threshold(
+def level_decision(
     study: FoldResult, units: Units, aggregate: Aggregate, protocol: Mapping[str, object]
-) -> float | None:
-    """Fit a study's threshold on its combined inner out-of-fold rows, by the run's own rule.
+) -> Decision:
+    """Fit calibration and threshold on a study's combined inner out-of-fold rows.
 
-    It reads no test row. None for more than two classes.
+    The run's own rule chooses the threshold; with its rule ``prevalence`` that is the share of
+    positive units. It reads no test row.
     """
-    if len(study.validation.classes) != 2:
-        return None
     rows = combine(study.validation, aggregate, units=units)
     rule: Rule = protocol.get("threshold", "youden")  # type: ignore[assignment]
     target = float(str(protocol.get("threshold_target", 0.9)))
-    return fit_threshold(rows.labels == 1, rows.probabilities[:, 1], rule, target)
+    return Decision.fit(rows.labels, rows.probabilities, rule=rule, target=target)
 
 
 def _median_threshold(thresholds: Iterable[float | None]) -> float | None:

@@ -157,7 +157,7 @@ def _final_entry(run: Run) -> Json | None:
     if run.ensemble is not None:
         made = {"made": "ensemble", **asdict(run.ensemble)}
     elif run.final is not None:
-        made = {"made": "refit", **_choices_entry(run.final)}
+        made = {"made": run.protocol.get("final", "refit"), **_choices_entry(run.final)}
     return {**made, "checkpoint": "final/model.pt"}
 
 

@@ -57,10 +57,26 @@ def averaged_words(numbers: Json) -> str:
 
 def refitted_words(numbers: Json) -> str:
     """Sentence on how the delivered model was trained."""
+    if numbers["final"]["made"] == "folds":
+        return _folds_words(numbers)
     epochs = plural(int(numbers["final"]["epochs"]), "epoch")
     networks = int(numbers["protocol"]["networks"])
     mean = f"; it is the mean of {networks} networks with different seeds" if networks > 1 else ""
     return f"The model was refitted on all rows for {epochs}{mean}."
+
+
+def _folds_words(numbers: Json) -> str:
+    """Sentence on a model that is the mean of the inner folds' networks."""
+    protocol = numbers["protocol"]
+    epochs, networks = int(numbers["final"]["epochs"]), int(protocol["networks"])
+    nested = not is_biased(protocol)
+    folds = int(protocol["inner_folds" if nested else "outer_folds"])
+    each = f" ({networks} of each fold, with different seeds)" if networks > 1 else ""
+    return (
+        f"The model is the mean of {plural(folds * networks, 'network')}{each}: those that the "
+        f"{'inner ' if nested else ''}folds of all rows trained for {plural(epochs, 'epoch')}, "
+        f"each on {100 * (1 - 1 / folds):.0f} % of the patients. Nothing was trained again."
+    )
 
 
 def _expected_performance(numbers: Json) -> str:

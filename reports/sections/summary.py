@@ -117,10 +117,16 @@ def _nested_words(numbers: Json) -> str:
         f"Nested, patient-grouped, stratified cross-validation: {p['outer_folds']} outer folds"
         f"{repeats}, with {p['inner_folds']} inner folds within the training rows of each outer "
         f"fold. Each outer fold had its own new search of {plural(int(p['trials']), 'trial')}, "
-        f"which chose by {_searched_metric(numbers)} on its inner folds; the chosen configuration "
-        f"was refitted on all training rows of the outer fold and scored once on the outer test "
-        f"rows.{_parallel_note(numbers)}{_patience_note(numbers)}"
+        f"which chose by {_searched_metric(numbers)} on its inner folds; {_made_words(p)} and "
+        f"scored once on the outer test rows.{_parallel_note(numbers)}{_patience_note(numbers)}"
     )
+
+
+def _made_words(protocol: Json) -> str:
+    """How the model of an outer fold was made of the chosen configuration."""
+    if protocol.get("final") == "folds":
+        return "the mean of its inner folds' networks was calibrated on their out-of-fold rows"
+    return "the chosen configuration was refitted on all training rows of the outer fold"
 
 
 def _non_nested_words(numbers: Json) -> str:

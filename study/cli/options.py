@@ -91,7 +91,7 @@ def _add_folds(group: Group) -> None:
 def _add_decision(group: Group) -> None:
     """Threshold, and the level of the report."""
     group.add_argument(
-        "--threshold", choices=RULES, help="two classes: rule of the threshold (youden)"
+        "--threshold", choices=RULES, help="two classes: rule of the threshold (prevalence)"
     )
     group.add_argument(
         "--threshold-target",
@@ -146,14 +146,16 @@ def _add_training(group: Group) -> None:
     _add_number(
         group,
         "--networks",
-        "networks that the refit trains and whose probabilities are averaged (5; with "
-        "trainable blocks 1)",
+        "networks of the chosen configuration for each inner fold, or with --final refit or "
+        "ensemble for the refit, which differ in their seeds (1; for a refit without trainable "
+        "blocks 5)",
     )
     group.add_argument(
         "--final",
         choices=FINALS,
-        help="shipped model: refit searches and trains on all rows, ensemble is the mean of the "
-        "outer models and needs no further search (refit)",
+        help="how models are made: folds is the mean of the inner folds' networks, refit trains "
+        "on all rows of a study, ensemble refits too and ships the mean of the outer models, which "
+        "needs no further search (folds)",
     )
     _add_number(
         group,

@@ -16,8 +16,9 @@ from outerfold.study.config.record import (
     DEMO_ENCODER,
     ENCODERS,
     EPOCHS,
+    FOLDS,
     GPU_BLOCKS,
-    TAIL_NETWORKS,
+    REFIT_NETWORKS,
     TASKS,
     Execution,
     StudyConfig,
@@ -80,8 +81,8 @@ def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
     chosen.setdefault("trainable_blocks", GPU_BLOCKS if _has_gpu() else 0)
-    if chosen["trainable_blocks"]:
-        chosen.setdefault("networks", TAIL_NETWORKS)
+    if chosen.get("final", FOLDS) != FOLDS and not chosen["trainable_blocks"]:
+        chosen.setdefault("networks", REFIT_NETWORKS)
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
         chosen["weights"] = format_weights(encoders, files)

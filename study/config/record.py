@@ -34,15 +34,20 @@ METRIC_NAMES = (
 )
 PRUNER_NAMES = ("halving", "hyperband", "median", "none")
 PROTOCOLS = ("nested", "non-nested")
-RULES = ("youden", "sensitivity", "specificity")
+RULES = ("prevalence", "youden", "sensitivity", "specificity")
+TARGETED = ("sensitivity", "specificity")
+"""Rules of the threshold that reach ``--threshold-target``."""
 LEVELS = ("image", "breast", "patient")
 AGGREGATES = ("mean", "max", "noisy-or")
-FINALS = ("refit", "ensemble")
+FOLDS, REFIT, ENSEMBLE = FINALS = ("folds", "refit", "ensemble")
 ENGINES = ("local", "dask")
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
-GPU_BLOCKS, TAIL_NETWORKS = 2, 1
-"""Default number of trainable blocks on a GPU, and of refit networks where blocks are trained."""
+GPU_BLOCKS = 2
+"""Default number of trainable blocks on a GPU."""
+REFIT_NETWORKS = 5
+"""Default number of networks of a refit on a frozen encoder. Networks of the inner folds differ in
+their training rows already, and trained blocks take too long, so there it is 1."""
 
 FIRST_OPTIONS = (
     "task",
@@ -114,16 +119,16 @@ class StudyConfig:
     crop: str = "none"
     trainable_blocks: int | str = 0
     checkpointing: bool = False
-    networks: int = 5
+    networks: int = 1
     epochs: int
     patience_epochs: int = 20
     batch_size: int | str = 0
     pruner: str = "halving"
-    threshold: str = "youden"
+    threshold: str = "prevalence"
     threshold_target: float = 0.9
     level: str = "image"
     aggregate: str = "mean"
-    final: str = "refit"
+    final: str = FOLDS
     tta: int = 0
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
@@ -180,7 +185,7 @@ class StudyConfig:
                 "searches and scores on the same outer folds; leave them out"
             )
 
-        if self.protocol == "non-nested" and self.final == "ensemble":
+        if self.protocol == "non-nested" and self.final == ENSEMBLE:
             raise DataError(
                 "--final ensemble averages outer models, and --protocol non-nested trains none; "
                 "leave one of them out"
@@ -208,10 +213,10 @@ class StudyConfig:
                         f"--{name} has no effect on the dbt task, which reads images alone; "
                         "leave it out or choose --task multimodal"
                     )
-        if self.threshold == "youden" and self.threshold_target != 0.9:
+        if self.threshold not in TARGETED and self.threshold_target != 0.9:
             raise DataError(
-                "--threshold-target has no effect with --threshold youden; add --threshold "
-                "sensitivity or specificity"
+                f"--threshold-target has no effect with --threshold {self.threshold}; add "
+                "--threshold sensitivity or specificity"
             )
         if not 0 < self.threshold_target < 1:
             raise DataError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from outerfold.objectives.spaces import Choice, Ranges, override_ranges
 from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
 from outerfold.storage.records import DataError, Dataset
-from outerfold.study.config.record import AUTO, StudyConfig
+from outerfold.study.config.record import AUTO, RULES, StudyConfig
 
 
 def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
@@ -15,7 +15,7 @@ def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
         DataError: a range or option has no effect on these data, or needs columns that they lack.
     """
     ranges = dict(override_ranges(config.task, config.space, config.trainable_blocks))
-    if config.threshold != "youden" and len(data.classes) > 2:
+    if config.threshold != RULES[0] and len(data.classes) > 2:
         raise DataError(
             f"--threshold {config.threshold} has no effect on {len(data.classes)} classes, which "
             "are decided by the largest probability; leave it out"

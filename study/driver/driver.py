@@ -13,9 +13,11 @@ from types import FrameType
 
 import optuna
 
+from outerfold.objectives.choice import read_candidates
 from outerfold.pipelines.saved.ensemble import ship_ensemble
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import keep_trial
+from outerfold.study.config.record import ENSEMBLE
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
@@ -68,7 +70,7 @@ def carry_out_run(
         engine.close(kill=True)
         raise
     engine.close(kill=False)
-    if prepared.config.final == "ensemble" and not failures:
+    if prepared.config.final == ENSEMBLE and not failures:
         ship_ensemble(prepared.folder, [fold.name for fold in prepared.studies])
     return failures
 
@@ -110,7 +112,7 @@ def build_schedule(
 def _show_studies(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
     for name, study in studies.items():
         counts = count_trials(study)
-        progress.add(name, counts, study.best_value if counts["complete"] else None)
+        progress.add(name, counts, read_candidates(study.get_trials(deepcopy=False)))
 
 
 class _JobLoop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from outerfold.objectives.choice import Candidate, choose_trial
 from outerfold.study.worker.jobs import Outcome
 
 LINES_A_STUDY = 4
@@ -35,9 +37,9 @@ class StudyProgress:
 
     def __init__(self, console: Console, *, trials: int, quiet: bool, maximise: bool) -> None:
         self.console, self.trials, self.quiet = console, trials, quiet
-        self._better = max if maximise else min
+        self._maximise = maximise
         self._counts: dict[str, Counter[str]] = {}
-        self._best: dict[str, float] = {}
+        self._complete: dict[str, list[Candidate]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(24),
@@ -61,17 +63,16 @@ class StudyProgress:
     ) -> None:
         self._bars.stop()
 
-    def add(self, study: str, counts: dict[str, int], best: float | None) -> None:
+    def add(self, study: str, counts: dict[str, int], complete: Sequence[Candidate]) -> None:
         """Add a study with the trials that it has at the start of the command.
 
         Args:
             study: name of the study.
             counts: numbers of its ended trials by state.
-            best: its best inner score; None if no trial is complete.
+            complete: its complete trials.
         """
         self._counts[study] = Counter(counts)
-        if best is not None:
-            self._best[study] = best
+        self._complete[study] = list(complete)
         done = sum(counts.values())
         self._tasks[study] = self._bars.add_task(study, total=self.trials, completed=done, note="")
         self._draw(study)
@@ -89,8 +90,7 @@ class StudyProgress:
             return
         self._counts[study][outcome.state] += 1
         if outcome.value is not None:
-            best = self._best.get(study, outcome.value)
-            self._best[study] = self._better(best, outcome.value)
+            self._complete[study].append(Candidate(outcome.number, outcome.value))
         self._draw(study)
         done = self._counts[study].total()
         if done % max(1, self.trials // LINES_A_STUDY) == 0:
@@ -107,8 +107,8 @@ class StudyProgress:
 
     def _summary(self, study: str) -> str:
         counts = self._counts[study]
-        best = self._best.get(study)
-        inner = "-" if best is None else f"{best:.3f}"
+        best = choose_trial(self._complete[study], maximise=self._maximise)
+        inner = "-" if best is None else f"{best.value:.3f}"
         return f"{counts['pruned']} pruned, {counts['failed']} failed, best inner {inner}"
 
     def _print_line(self, text: str) -> None:

@@ -114,7 +114,7 @@ def case_with_heat_map(finished: FinishedRun, case: Case) -> Shown:
     path, style = str(row.images[0]), TASK_STYLES[finished.config.task]
     square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
     views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
-    columns = model.columns.transform(row.tabular)[0]
+    columns = model.columns.transform(row.tabular)[:, 0]
     heat = heat_of(encoder, model, np.stack(views), columns, target=case.predicted)
     refuse_other_scores(
         [case.id], np.array([case.probabilities]), heat.probabilities[None], model.decision

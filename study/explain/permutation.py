@@ -91,8 +91,9 @@ def altered_probabilities(
     """
     images, table = rows.images, rows.table
     columns = model.columns.transform(table)
-    mean_image = np.broadcast_to(rows.mean_image, images.shape)
-    mean_columns = np.broadcast_to(model.columns_mean, columns.shape)
+    shape = np.broadcast_shapes(rows.mean_image.shape, images.shape)
+    mean_image = np.broadcast_to(rows.mean_image, shape)
+    mean_columns = np.broadcast_to(model.columns_mean[:, None], columns.shape)
     found = {
         "": [model.probabilities(images, columns)],
         IMAGE: [model.probabilities(mean_image, columns)],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.study import StudyDirection
 
+from outerfold.objectives.choice import Candidate, choose_trial
 from outerfold.study.config.record import StudyConfig
 
 
@@ -74,15 +75,15 @@ def count_stale(history: Sequence[EndedTrial], *, maximise: bool) -> int:
     better. A failed trial does not count, because its score is unknown. Trials before the first
     complete one do not count either, since there is no score to improve.
     """
-    best: float | None = None
-    count = 0
-    for trial in history:
-        value = trial.value if trial.value is None or maximise else -trial.value
-        if trial.state == "complete" and value is not None and (best is None or value > best):
-            best, count = value, 0
-        elif trial.state != "failed" and best is not None:
-            count += 1
-    return count
+    complete = [
+        Candidate(number, trial.value)
+        for number, trial in enumerate(history)
+        if trial.state == "complete" and trial.value is not None
+    ]
+    best = choose_trial(complete, maximise=maximise)
+    if best is None:
+        return 0
+    return sum(trial.state != "failed" for trial in history[best.number + 1 :])
 
 
 def read_history(study: optuna.Study) -> list[EndedTrial]:

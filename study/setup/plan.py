@@ -11,7 +11,7 @@ from rich.table import Table
 
 from outerfold.objectives.pruning import FIRST_RUNG_SHARE
 from outerfold.storage.records import Dataset, OuterFold
-from outerfold.study.config.record import ALL, StudyConfig
+from outerfold.study.config.record import ALL, ENSEMBLE, FOLDS, StudyConfig
 from outerfold.study.config.search_space import build_ranges, build_views
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55}
@@ -79,9 +79,12 @@ def complete_epochs(config: StudyConfig) -> int:
 def end_epochs(config: StudyConfig) -> float:
     """Duration of a study's end for one network, in epochs of all inner folds.
 
-    At the end of a study the chosen trial is run again, then its configuration is refitted.
+    At the end of a study the chosen trial is run again; where it is refitted, that follows.
     """
-    return STACKED * complete_epochs(config) + REFIT * min(config.epochs, BEST_EPOCH)
+    again = STACKED * complete_epochs(config)
+    if config.final == FOLDS:
+        return again
+    return again + REFIT * min(config.epochs, BEST_EPOCH)
 
 
 def epoch_share(config: StudyConfig) -> float:
@@ -124,7 +127,7 @@ def describe_plan(
         now: present time.
     """
     nested = config.protocol == "nested"
-    studies = config.outer_folds * config.repeats + (config.final == "refit") if nested else 1
+    studies = config.outer_folds * config.repeats + (config.final != ENSEMBLE) if nested else 1
     noun = "studies" if nested else "study"
     inner = config.inner_folds if nested else config.outer_folds
     fits = studies * config.trials * inner + studies

@@ -17,7 +17,7 @@ from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.trials.journal import discard_interrupted, remove_lock, repair_journal
-from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.record import ENSEMBLE, StudyConfig
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.data_source import Source
@@ -113,7 +113,7 @@ def write_run_directory(
     warnings: Sequence[str] = (),
 ) -> PreparedRun:
     """Write the first files of a run directory; ``warnings`` are those of the audit."""
-    studies = splits.outer if config.final == "ensemble" else splits.studies
+    studies = splits.outer if config.final == ENSEMBLE else splits.studies
     write_numerics(folder)
     folder.write_dataset(data, warnings)
     folder.write_splits(studies, splits.attempts, data.fingerprint)

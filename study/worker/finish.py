@@ -1,4 +1,4 @@
-"""End of a study: choose a trial, fit the decision, refit on all training rows, score once."""
+"""End of a study: choose a trial, fit the decision, make the model, score once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import optuna
 import torch
 from optuna.trial import FixedTrial, TrialState
 
+from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.objectives.inner import InnerObjective, Replay, repeat_folds
 from outerfold.pipelines._base import Fitted, Training
 from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
@@ -33,7 +34,7 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.ownership import refuse_former_driver
-from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.record import FOLDS, StudyConfig
 from outerfold.study.schedule.patience import build_limit, read_history
 from outerfold.study.worker.session import Session
 
@@ -44,13 +45,14 @@ class StudyFailed(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class RefittedBest:
-    """Model of a study, fitted on its training rows without any test row.
+    """Model of a study, made from its training rows without any test row.
 
     Attributes:
         replay: second run of the best trial, with its out-of-fold probabilities.
         decision: calibration and decision rule, fitted on these probabilities.
-        fitted: networks refitted on all training rows.
-        resampled: (classes,) images of each class in one epoch of the refit.
+        fitted: networks of the inner folds, or networks refitted on all training rows.
+        resampled: (classes,) images of each class in one epoch; with ``--final folds`` the mean
+            over the inner folds.
         notes: sentences for the report.
     """
 
@@ -106,10 +108,10 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
         StudyFailed: no trial was completed.
     """
     trials = study.get_trials(deepcopy=False)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if complete:
-        sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-        return max(complete, key=lambda trial: (sign * float(trial.value or 0.0), -trial.number))
+    maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    chosen = choose_trial(read_candidates(trials), maximise=maximise)
+    if chosen is not None:
+        return next(trial for trial in trials if trial.number == chosen.number)
     causes = [trial.user_attrs["failure"] for trial in trials if "failure" in trial.user_attrs]
     first = causes[0] if causes else "every trial was pruned"
     raise StudyFailed(
@@ -120,7 +122,10 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
 def refit_best(
     objective: InnerObjective, best: optuna.trial.FrozenTrial, config: StudyConfig
 ) -> RefittedBest:
-    """Refit the best configuration on all training rows; only training rows are available here.
+    """Make the model of the best configuration; only training rows are available here.
+
+    With ``--final folds`` it is the mean of the inner folds' networks. Else the configuration is
+    refitted on all training rows.
 
     Args:
         objective: inner objective of the study.
@@ -131,7 +136,8 @@ def refit_best(
     if CHANGES in best.user_attrs:  # its batches are divided into the same parts again
         fixed.set_user_attr(CHANGES, best.user_attrs[CHANGES])
     count = config.networks
-    replay = objective.replay(fixed, length=best.user_attrs["length"], networks=count)
+    epochs, length = best.user_attrs["epochs"], best.user_attrs["length"]
+    replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
     labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
     decision = Decision.fit(
         labels,
@@ -139,16 +145,15 @@ def refit_best(
         rule=config.threshold,  # type: ignore[arg-type]
         target=config.threshold_target,
     )
-    training = refit(objective, fixed, replay.epochs, count)
-    resampled = training.delivered(0)
-    notes = resampled.note, decision.note, _note_replay(best, replay), _note_parts(training)
-    return RefittedBest(
-        replay,
-        decision,
-        training.fitted(*range(count)),
-        resampled.seen(len(objective.train.classes)),
-        tuple(filter(None, notes)),
-    )
+    notes = [*replay.notes, decision.note, _note_replay(best, replay)]
+    fitted, resampled = replay.fitted, replay.resampled
+    if config.final != FOLDS:
+        training = refit(objective, fixed, epochs, count)
+        rows = training.delivered(0)
+        notes = [rows.note, *notes[len(replay.notes) :], _note_parts(training)]
+        fitted = training.fitted(*range(count))
+        resampled = rows.seen(len(objective.train.classes))
+    return RefittedBest(replay, decision, fitted, resampled, tuple(filter(None, notes)))
 
 
 def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
@@ -286,5 +291,12 @@ def _make_result(
         validation=_predict_validation(fold.train_side(session.data), fold, chosen),
         test=test,
         trials=trials,
-        notes=chosen.notes,
+        notes=(*chosen.notes, *_note_one_class(test)),
     )
+
+
+def _note_one_class(test: Predictions | None) -> list[str]:
+    if test is None or len(np.unique(test.predicted)) > 1 or len(np.unique(test.labels)) < 2:
+        return []
+    name = test.classes[int(test.predicted[0])]
+    return [f"every one of the {len(test)} test images was classified as {name}"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from outerfold.objectives.inner import InnerObjective, Protocol, repeat_folds, smoothed
+from outerfold.objectives.inner import InnerObjective, Protocol, repeat_folds
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
 from outerfold.objectives.spaces import make_space, override_ranges
@@ -169,26 +169,6 @@ def test_a_search_that_minimises_finds_the_configuration_with_the_smallest_value
     assert study.best_value == min(trial.value for trial in trials if trial.value is not None)
 
 
-@pytest.mark.parametrize(
-    "curve",
-    [
-        [0.5],
-        [0.5, 0.7],
-        [0.1, 0.9, 0.2, 0.6, 0.6, 0.6],
-        [0.3] * 5,
-        [0.9, 0.1, 0.1, 0.1],
-    ],
-)
-def test_smoothing_averages_each_epoch_with_its_neighbours(curve: list[float]) -> None:
-    np.testing.assert_allclose(smoothed(np.array(curve)), by_hand(curve), rtol=1e-12)
-
-
-def test_one_lucky_epoch_is_not_the_best() -> None:
-    curve = np.array([0.1, 0.9, 0.2, 0.6, 0.6, 0.6])
-    assert curve.argmax() == 1
-    assert smoothed(curve).argmax() == 4
-
-
 @pytest.mark.parametrize("metric", ["roc_auc", "brier"])
 @pytest.mark.parametrize("patience", [1, 3])
 def test_a_trial_ends_when_its_fold_mean_has_not_risen_for_the_patience(
@@ -223,7 +203,9 @@ def test_a_replay_repeats_the_searchs_score_exactly(task: str, metric: str) -> N
         if trial.state != TrialState.COMPLETE:
             continue
         fixed = FixedTrial(trial.params, number=trial.number)
-        replay = afresh.replay(fixed, length=trial.user_attrs["length"])
+        replay = afresh.replay(
+            fixed, epochs=trial.user_attrs["epochs"], length=trial.user_attrs["length"]
+        )
         assert replay.score == trial.value
         assert replay.epochs == trial.user_attrs["epochs"]
         assert len(replay.history) == trial.user_attrs["length"]
@@ -238,7 +220,7 @@ def replace_probabilities(number: int, probabilities: tuple[FloatArray, ...]) ->
 def test_a_replays_history_is_what_the_trial_reported() -> None:
     inner = objective("dbt")
     (trial,) = searched(inner, 1)
-    replay = inner.replay(FixedTrial(trial.params, number=0), length=EPOCHS)
+    replay = inner.replay(FixedTrial(trial.params, number=0), epochs=EPOCHS, length=EPOCHS)
     assert [row.epoch for row in replay.history] == list(range(1, EPOCHS + 1))
     epochs = epochs_of(inner, trial)
     for row, epoch in zip(replay.history, epochs, strict=True):
@@ -255,11 +237,13 @@ def test_a_replays_history_is_what_the_trial_reported() -> None:
 def test_a_trials_result_depends_on_its_number_and_the_seed_and_not_on_what_ran_before() -> None:
     params = searched(objective(), 1)[0].params
     inner = objective()
-    third_alone = inner.replay(FixedTrial(params, number=3), length=EPOCHS)
-    inner.replay(FixedTrial(params, number=0), length=EPOCHS)
-    third_again = inner.replay(FixedTrial(params, number=3), length=EPOCHS)
-    other = inner.replay(FixedTrial(params, number=4), length=EPOCHS)
-    other_seed = objective(seed=SEED + 1).replay(FixedTrial(params, number=3), length=EPOCHS)
+    third_alone = inner.replay(FixedTrial(params, number=3), epochs=EPOCHS, length=EPOCHS)
+    inner.replay(FixedTrial(params, number=0), epochs=EPOCHS, length=EPOCHS)
+    third_again = inner.replay(FixedTrial(params, number=3), epochs=EPOCHS, length=EPOCHS)
+    other = inner.replay(FixedTrial(params, number=4), epochs=EPOCHS, length=EPOCHS)
+    other_seed = objective(seed=SEED + 1).replay(
+        FixedTrial(params, number=3), epochs=EPOCHS, length=EPOCHS
+    )
     assert third_alone.score == third_again.score
     for p, q in zip(third_alone.probabilities, third_again.probabilities, strict=True):
         assert p.tobytes() == q.tobytes()
@@ -269,11 +253,26 @@ def test_a_trials_result_depends_on_its_number_and_the_seed_and_not_on_what_ran_
 def test_every_training_row_is_scored_once_by_a_fold_that_did_not_train_on_it() -> None:
     inner = objective()
     (trial,) = searched(inner, 1)
-    replay = inner.replay(FixedTrial(trial.params, number=0), length=EPOCHS)
+    replay = inner.replay(FixedTrial(trial.params, number=0), epochs=EPOCHS, length=EPOCHS)
     scored = [name for fold in inner.folds for name in fold.val]
     assert sum(len(p) for p in replay.probabilities) == len(scored) == len(set(scored))
     for fold in inner.folds:
         assert not set(fold.val) & set(fold.fit)
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_a_replay_keeps_the_networks_of_the_chosen_epoch(networks: int) -> None:
+    """Each fold's own networks give its validation rows the kept probabilities again."""
+    inner = objective()
+    (trial,) = searched(inner, 1)
+    fixed = FixedTrial(trial.params, number=0)
+    replay = inner.replay(fixed, epochs=2, length=EPOCHS, networks=networks)
+    assert (replay.epochs, len(replay.history)) == (2, EPOCHS)
+    assert replay.fitted.networks == networks * len(inner.folds)
+    for at, (fold, kept) in enumerate(zip(inner.folds, replay.probabilities, strict=True)):
+        each = replay.fitted.predict_each(inner.train.select(fold.val).features)
+        np.testing.assert_allclose(each[at :: len(inner.folds)].mean(0), kept, atol=1e-6)
+        assert np.abs(each.mean(0) - kept).max() > 1e-3
 
 
 def test_a_number_that_is_none_fails_the_trial_and_not_the_objective() -> None:
@@ -337,7 +336,7 @@ def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_
     inner = objective(task)
     (trial,) = searched(inner, 1)
     fixed = FixedTrial(trial.params, number=0)
-    replay = inner.replay(fixed, length=EPOCHS, networks=3)
+    replay = inner.replay(fixed, epochs=EPOCHS, length=EPOCHS, networks=3)
     assert replay.score == pytest.approx(trial.value, abs=1e-6)
     pipeline = inner.space(fixed)
     seed = derive_seed(SEED, "trial", 0)

@@ -11,9 +11,9 @@ from outerfold.pipelines.explain.saliency import GRAD_CAM, Heat
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.heads.networks import EmbeddingMLP, Standardise, Widths
 from outerfold.pipelines.heads.random_streams import RandomStreams
-from outerfold.pipelines.rows.tabular import TabularColumns
+from outerfold.pipelines.rows.tabular import NetworkColumns, TabularColumns
 
-NO_COLUMNS = np.zeros(0)
+NO_COLUMNS = np.zeros((1, 0))
 
 
 def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) -> FoldModel:
@@ -23,7 +23,13 @@ def head_of(width: int, *, tokens: bool, networks: int = 2, classes: int = 3) ->
     network = EmbeddingMLP(streams, Widths(width, tokens, 0, classes), scaler, dropout=0.1).eval()
     if network.pool is not None:
         torch.nn.init.normal_(network.pool.query, generator=torch.Generator().manual_seed(1))
-    return FoldModel(network, TabularColumns(()), np.zeros(0), Decision(1.3, None), tokens)
+    return FoldModel(
+        network,
+        NetworkColumns((TabularColumns(()),)),
+        np.zeros((1, 0)),
+        Decision(1.3, None),
+        tokens,
+    )
 
 
 def square(side: int, seed: int = 0) -> np.ndarray:

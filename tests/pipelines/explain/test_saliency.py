@@ -49,7 +49,7 @@ def test_a_heat_map_has_the_images_size_lies_in_0_to_1_and_keeps_the_score(
     sound(heat, encoder.image_size)
     encoded = encoder.encode(image[None])
     read = encoded.tokens if tokens else encoded.pooled
-    expected = model.probabilities(read[None, None], np.zeros((1, 0)))[0]
+    expected = model.probabilities(read[None, None], np.zeros((1, 1, 0)))[0]
     np.testing.assert_allclose(heat.probabilities, expected, atol=1e-6)
 
 

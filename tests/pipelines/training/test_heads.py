@@ -24,6 +24,7 @@ from outerfold.pipelines.heads.stacked import (
 )
 from outerfold.pipelines.rows.batches import Batch, Batches, BatchRun
 from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.heads import StackedTraining
 from tests.pipelines.rows.fold_factories import only, pipeline, prepared
@@ -624,7 +625,19 @@ def test_a_model_of_several_networks_predicts_the_mean_of_each(task: str) -> Non
     alone = [training.fitted(k).predict(features) for k in (0, 2)]
     both = training.fitted(0, 2)
     assert both.networks == 2
-    # The members here are folds, so the second is read with the first one's column encoder.
-    second = replace(training.fitted(2), encoder=both.encoder).predict(features)
-    np.testing.assert_allclose(both.predict(features), (alone[0] + second) / 2, atol=1e-6)
-    assert np.abs(alone[0] - second).max() > 1e-3
+    np.testing.assert_allclose(both.predict(features), np.mean(alone, axis=0), atol=1e-6)
+    np.testing.assert_allclose(both.predict_each(features), alone, atol=1e-6)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_each_network_reads_columns_as_the_rows_of_its_own_fold_encode_them() -> None:
+    rows = prepared("multimodal")
+    training = begin(rows, "multimodal")
+    train(training)
+    features = rows.train.features
+    both = training.fitted(0, 2)
+    assert both.columns.each == (rows.folds[0].encoder, rows.folds[2].encoder)
+    swapped = replace(both, columns=NetworkColumns(both.columns.each[::-1]))
+    assert np.abs(swapped.predict(features) - both.predict(features)).max() > 1e-6
+    again = training.fitted(0, 0)
+    assert again.columns.each == (rows.folds[0].encoder,)

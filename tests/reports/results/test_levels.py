@@ -105,7 +105,7 @@ def test_a_patient_of_one_image_keeps_its_probabilities_to_the_last_bit(rule, cl
 def test_no_threshold_by_patient_depends_on_a_test_row(rule):
     run = make_run(BINARY)
     before, after = (by_level(one, "patient", rule) for one in (run, scrambled(run)))
-    assert before.thresholds == after.thresholds
+    assert before.decisions == after.decisions
     assert (before.test.probabilities != after.test.probabilities).any()
 
 
@@ -117,19 +117,20 @@ def test_no_threshold_by_patient_depends_on_another_folds_rows():
         second,
         validation=replace(second.validation, probabilities=np.stack([1 - noise, noise], axis=1)),
     )
-    before = by_level(run, "patient", "mean").thresholds
+    before = by_level(run, "patient", "mean").decisions
     other = replace(run, outer=(run.outer[0], changed, *run.outer[2:]))
-    after = by_level(other, "patient", "mean").thresholds
+    after = by_level(other, "patient", "mean").decisions
     assert [name for name in before if before[name] != after[name]] == ["outer-1"]
 
 
 def test_a_threshold_by_patient_reaches_the_runs_own_target_on_the_inner_folds():
     run = at(make_run(BINARY), threshold="sensitivity", threshold_target=0.95)
     study = run.outer[0]
-    cut = by_level(run, "patient", "max").thresholds[study.name]
-    rows = combine(study.validation, "max", units=PATIENT, threshold=cut)
+    found = by_level(run, "patient", "max").decisions[study.name]
+    rows = combine(study.validation, "max", units=PATIENT, decision=found)
     assert rows.predicted[rows.labels == 1].mean() >= 0.95
-    missed = combine(study.validation, "max", units=PATIENT, threshold=np.nextafter(cut, 2) + 0.05)
+    higher = replace(found, threshold=found.threshold + 0.05)
+    missed = combine(study.validation, "max", units=PATIENT, decision=higher)
     assert missed.predicted[missed.labels == 1].mean() < 0.95
 
 
@@ -148,6 +149,27 @@ def test_numbers_by_patient_are_recomputed_from_the_file_and_the_thresholds(bina
     assert sum(map(sum, found["confusion"])) == found["units"] == len(rows) == 110
     assert set(found["thresholds"]) == {*(s.name for s in binary.run.outer), "final"}
     assert all(entry["low"] is not None for entry in found["overall"].values())
+
+
+@pytest.mark.parametrize("rule", ["mean", "max", "noisy-or"])
+def test_probabilities_by_patient_are_calibrated_on_the_inner_folds(rule):
+    """The largest of a patient's probabilities is too high; calibrated, it fits the patients."""
+    run = at(make_run(BINARY), threshold="prevalence")
+    study = run.outer[0]
+    found = by_level(run, "patient", rule)
+    decision = found.decisions[study.name]
+    combined = combine(study.validation, rule, units=PATIENT)
+    calibrated = combine(study.validation, rule, units=PATIENT, decision=decision)
+    share = combined.labels.mean()
+    assert decision.threshold == share
+    assert calibrated.probabilities[:, 1].mean() == pytest.approx(share, abs=1e-6)
+    if rule != "mean":
+        assert abs(combined.probabilities[:, 1].mean() - share) > 0.02
+    test = combine(study.test, rule, units=PATIENT)
+    mine = found.test.fold == study.name
+    assert (
+        found.test.probabilities[mine].tolist() == decision.calibrate(test.probabilities).tolist()
+    )
 
 
 def test_several_classes_have_no_threshold(four):

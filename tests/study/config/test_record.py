@@ -134,7 +134,7 @@ def test_a_key_like_none_is_refused_with_all_known_names() -> None:
         ({"task": "dbtt"}, "--task: unknown value 'dbtt'; did you mean 'dbt'?"),
         ({"metric": "rocauc"}, "--metric: unknown value 'rocauc'; did you mean 'roc_auc'?"),
         ({"pruner": "halfing"}, "--pruner: unknown value 'halfing'; did you mean 'halving'?"),
-        ({"threshold": "zz"}, r"--threshold: unknown value 'zz'; known are \['sensitivity', "),
+        ({"threshold": "zz"}, r"--threshold: unknown value 'zz'; known are \['prevalence', "),
         (
             {"threshold": "sensitivity", "threshold_target": 1.0},
             "--threshold-target must be between 0 and 1, found 1.0",
@@ -151,7 +151,7 @@ def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], messag
     [
         ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
         ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
-        ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold youden"),
+        ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold prev"),
         (
             {"tta": 2, "trainable_blocks": "all"},
             "--tta averages over cached views, and --trainable-bl",

@@ -1,0 +1,224 @@
+"""How well sensitivity, specificity and probabilities carry over to patients that no model saw.
+
+    python -m benchmarks.models.operating_point --data DATA --studies 16 --workers 2
+
+Each study draws patients, searches on their inner folds and keeps every epoch of its best trials
+(``benchmarks.shared.kept_searches``). Rules for epoch and trial, calibrations, thresholds and ways
+of making the model are then compared on the same trainings, on the patients that were not drawn.
+Of BUS-BRA only patients of one half (by a hash of their id) are used, so that the other half stays
+untouched for figures of coverage. The script writes operating_point.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+
+from benchmarks.models.operating_rules import CALIBRATIONS, EPOCHS, MEASURES, Way, measure
+from benchmarks.shared.kept_searches import KeptSearch, half, kept_search
+from benchmarks.shared.markdown import markdown
+from benchmarks.shared.places import real_data
+from benchmarks.shared.small_studies import (
+    Pool,
+    Setting,
+    demo_pool,
+    pathology_pool,
+    small_config,
+    ultrasound_pool,
+)
+from outerfold.pipelines.heads import mlp_gradients, stacked
+from outerfold.storage.records import FloatArray
+from outerfold.study.config.gather import cache_folder
+
+HERE = Path(__file__).parent
+NETWORKS = 3
+SHORT = replace(small_config("multimodal"), pruner="none")
+DEFAULT = replace(
+    small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0, pruner="none"
+)
+"""The default space without views and attention. No trial is pruned, so that the rules for trials
+have something to choose from."""
+BEFORE = Way("refit, Youden, constant momentum", threshold="youden", model="refit", networks=0)
+FINAL = [
+    Way("mean of the folds' networks (`--final folds`)"),
+    Way("refit (`--final refit`)", model="refit", networks=0),
+    Way("folds, as many networks each", networks=0),
+    Way("folds, a calibration each", model="each"),
+    Way("folds, calibrated before the mean", model="common"),
+    Way("folds, mean of logits", model="logits"),
+]
+RULES: Mapping[str, Sequence[Way]] = {
+    "How the model is made": FINAL,
+    "Epoch": [Way(name, epoch=name) for name in EPOCHS],
+    "Trial": [
+        Way("best value"),
+        Way("least log loss within a standard error", near_trials=True),
+        Way(
+            "epoch and trial of least log loss within a standard error",
+            epoch="least log loss within a standard error",
+            near_trials=True,
+        ),
+    ],
+    "Calibration": [Way(name, calibration=name) for name in CALIBRATIONS],
+    "Threshold": [Way("prevalence"), Way("Youden", threshold="youden")],
+}
+"""Tables of ways; the first of each is the project's own."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data set of a setting: its pool of patients, and how many a study draws."""
+
+    name: str
+    pool: Pool
+    patients: int
+
+
+def main() -> None:
+    options = _options()
+    sources = [
+        Source("bus-bra", half(pathology_pool(options.data / "bus-bra", cache_folder()), 0), 150),
+        Source("breast-usg", ultrasound_pool(options.data / "breast-usg", cache_folder()), 150),
+        Source("demo", demo_pool("multimodal", cache_folder()), 100),
+    ]
+    whole = {source.name: _searches(source, "default", options) for source in sources}
+    short = {"bus-bra, 6 epochs": _searches(sources[0], "short", options)}
+    constant = {"bus-bra, 6 epochs": _searches(sources[0], "short constant", options)}
+    text = page(whole, short, constant)
+    (HERE / "operating_point.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _searches(source: Source, kind: str, options: argparse.Namespace) -> list[KeptSearch]:
+    config = DEFAULT if kind == "default" else SHORT
+    setting = Setting(
+        f"{source.name} {kind}", config, source.patients, source.pool.data.fingerprint
+    )
+    jobs = (
+        delayed(_search)(source.pool, setting, number, options.out, kind.endswith("constant"))
+        for number in range(options.studies)
+    )
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        paths: list[Path] = Parallel(n_jobs=options.workers)(jobs)
+    return [joblib.load(path) for path in paths]
+
+
+def _search(pool: Pool, setting: Setting, number: int, out: Path, constant: bool) -> Path:
+    if not constant:
+        return kept_search(pool, setting, number, NETWORKS, out)
+    with constant_momentum():
+        return kept_search(pool, setting, number, NETWORKS, out)
+
+
+@contextmanager
+def constant_momentum() -> Iterator[None]:
+    """Running statistics of batch normalisation as they were before their start was corrected."""
+    own = stacked.running_momentum
+
+    def constant(steps: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(steps, stacked.BATCH_NORM_MOMENTUM)
+
+    try:
+        stacked.running_momentum = mlp_gradients.running_momentum = constant
+        yield
+    finally:
+        stacked.running_momentum = mlp_gradients.running_momentum = own
+
+
+def page(
+    whole: Mapping[str, Sequence[KeptSearch]],
+    short: Mapping[str, Sequence[KeptSearch]],
+    constant: Mapping[str, Sequence[KeptSearch]],
+) -> str:
+    """Text of operating_point.md."""
+    parts = ["# Does the operating point carry over?", _text(whole), "## Before and after"]
+    rows = []
+    for name, searches in short.items():
+        rows.append([name, BEFORE.name, *_columns(constant[name], BEFORE)])
+        after = replace(BEFORE, name="refit, Youden, corrected")
+        rows += [[name, way.name, *_columns(searches, way)] for way in (after, *FINAL[1::-1])]
+    for name, searches in whole.items():
+        rows += [[name, way.name, *_columns(searches, way)] for way in (BEFORE_CORRECTED, *FINAL)]
+    parts.append(markdown(["data", "way", *HEADER], rows))
+    for title, ways in RULES.items():
+        parts += [f"## {title}", _compare(whole, ways)]
+    return "\n\n".join(parts)
+
+
+BEFORE_CORRECTED = replace(BEFORE, name="refit, Youden")
+HEADER = [
+    "ROC-AUC",
+    "Brier",
+    "balanced accuracy",
+    "lowest",
+    "sd of sensitivity",
+    "mean of absolute (signed) sensitivity minus out-of-fold",
+    "specificity likewise",
+    "median slope",
+]
+
+
+def _columns(searches: Sequence[KeptSearch], way: Way) -> list[str]:
+    found = np.array([measure(search, way) for search in searches]).T
+    auc, brier, balanced, sensitivity, _, moved, likewise, slope = found
+    return [
+        f"{auc.mean():.3f}",
+        f"{brier.mean():.4f}",
+        f"{balanced.mean():.3f}",
+        f"{balanced.min():.2f}",
+        f"{sensitivity.std(ddof=1):.3f}",
+        *(f"{np.abs(one).mean():.3f} ({one.mean():+.3f})" for one in (moved, likewise)),
+        f"{np.median(slope):.2f}",
+    ]
+
+
+def _compare(whole: Mapping[str, Sequence[KeptSearch]], ways: Sequence[Way]) -> str:
+    searches = [search for each in whole.values() for search in each]
+    own = np.array([measure(search, ways[0]) for search in searches])
+    rows = [[ways[0].name, *_columns(searches, ways[0]), "", ""]]
+    for way in ways[1:]:
+        apart = np.array([measure(search, way) for search in searches]) - own
+        at = MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")
+        rows.append([way.name, *_columns(searches, way), *(_interval(apart[:, i]) for i in at)])
+    return markdown(["way", *HEADER, "Brier minus the first (95 %)", "ROC-AUC likewise"], rows)
+
+
+def _interval(apart: FloatArray) -> str:
+    mean, half_width = apart.mean(), 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
+    return f"{mean:+.4f} ({mean - half_width:+.4f} to {mean + half_width:+.4f})"
+
+
+def _text(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
+    counts = ", ".join(f"{len(each)} of {name}" for name, each in whole.items())
+    return (
+        f"Studies of the default space (12 trials, four inner folds): {counts}. Each draws 150 "
+        "patients (100 of the demo), and its models score all other patients, for bus-bra those of "
+        "the same half. Positive differences of sensitivity and specificity mean that the model "
+        "does better on new patients than its out-of-fold rows promised. Networks of a refit: "
+        f"{NETWORKS}. *Slope* is that of a logistic regression of the label on the log-odds; "
+        "above 1 the probabilities are not sure enough. A rule is adopted if the 95 % interval "
+        "of the paired Brier difference lies below 0 and ROC-AUC loses at most 0.005; otherwise "
+        "the simpler rule stands. For thresholds, what counts is how far sensitivity and "
+        "specificity move."
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=real_data(), help="holds the real data sets")
+    parser.add_argument("--studies", type=int, default=16, help="of each data set (16)")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs") / "operating_point")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

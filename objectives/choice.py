@@ -1,0 +1,76 @@
+"""Choice of the epoch of a training, and of the trial of a study: the best mean over folds.
+
+Every place that needs a winner asks here: the end of a study, its optimism, ``--patience`` and the
+live display. Other rules were measured (``benchmarks/models/operating_point.md``): the smallest log
+loss among scores within a standard error of the best, more smoothing, the median of folds. None had
+a better Brier score on patients that the models never saw, so the simplest one stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from outerfold.storage.records import FloatArray
+
+SMOOTHING = 3
+"""Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
+too high."""
+
+
+class Candidate(NamedTuple):
+    """Complete trial: its number and its value, in the metric's unit."""
+
+    number: int
+    value: float
+
+
+def choose_epoch(means: FloatArray, *, maximise: bool) -> tuple[int, float]:
+    """Best epoch, from 1, and its smoothed mean over folds; of equal ones the first.
+
+    Args:
+        means: (epochs,) mean over folds.
+        maximise: whether a higher mean is better.
+
+    Example:
+        >>> epoch, value = choose_epoch(np.array([0.1, 0.9, 0.2, 0.6, 0.6, 0.6]), maximise=True)
+        >>> epoch, round(value, 3)
+        (5, 0.6)
+    """
+    smooth = smoothed(means)
+    best = int(smooth.argmax() if maximise else smooth.argmin())
+    return best + 1, float(smooth[best])
+
+
+def choose_trial(candidates: Sequence[Candidate], *, maximise: bool) -> Candidate | None:
+    """Trial with the best value; of equal ones the first; None without a complete trial.
+
+    Example:
+        >>> choose_trial([Candidate(0, 0.7), Candidate(3, 0.8), Candidate(5, 0.8)], maximise=True)
+        Candidate(number=3, value=0.8)
+    """
+    sign = 1 if maximise else -1
+    return max(candidates, key=lambda one: (sign * one.value, -one.number), default=None)
+
+
+def read_candidates(trials: Iterable[FrozenTrial]) -> list[Candidate]:
+    """Complete trials among ``trials``."""
+    return [
+        Candidate(trial.number, trial.value)
+        for trial in trials
+        if trial.state == TrialState.COMPLETE and trial.value is not None
+    ]
+
+
+def smoothed(curve: FloatArray) -> FloatArray:
+    """Centred mean (epochs,) over ``SMOOTHING`` epochs, over fewer at both ends.
+
+    Args:
+        curve: (epochs,) mean over folds.
+    """
+    reach = SMOOTHING // 2
+    windows = (curve[max(0, i - reach) : i + reach + 1] for i in range(len(curve)))
+    return np.array([window.mean() for window in windows])
