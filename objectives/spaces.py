@@ -20,6 +20,7 @@ from outerfold.pipelines.training.tails import CHANGES
 from outerfold.storage.errors import DataError, unknown_name
 
 Space = Callable[[BaseTrial], Pipeline]
+Drawn = bool | int | float | str | None
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,25 @@ class Range:
         """Draw one number; the trial stores it as ``name``."""
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
+    @property
+    def fixed(self) -> float | None:
+        """The number that is always drawn; None if several can be drawn."""
+        single = self.low == self.high or (self.step or 0.0) > self.high - self.low
+        return self.low if single else None
+
+    def holds(self, value: Drawn) -> bool:
+        """Whether ``value`` can be drawn."""
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        steps = (value - self.low) / (self.step or 1.0)
+        return self.step is None or abs(steps - round(steps)) < 1e-8
+
+    @property
+    def words(self) -> str:
+        """What can be drawn, such as ``from 0.1 to 0.6``."""
+        steps = f" in steps of {self.step:g}" if self.step else ""
+        return f"from {self.low:g} to {self.high:g}{steps}"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -55,9 +75,22 @@ class Choice:
         """Draw one value; the trial stores it as ``name``."""
         return trial.suggest_categorical(name, self.values)
 
+    @property
+    def fixed(self) -> Drawn:
+        """The value that is always drawn; None if several can be drawn."""
+        return self.values[0] if len(set(self.values)) == 1 else None
+
+    def holds(self, value: Drawn) -> bool:
+        """Whether ``value`` can be drawn."""
+        return value in self.values
+
+    @property
+    def words(self) -> str:
+        """What can be drawn, such as ``from none, weighted``."""
+        return f"from {', '.join(str(value) for value in self.values)}"
+
 
 Ranges = Mapping[str, Range | Choice]
-Drawn = bool | int | float | str | None
 
 _COMMON: dict[str, Range | Choice] = {
     "learning_rate": Range(1e-4, 1e-2, log=True),
@@ -96,6 +129,36 @@ PIXEL_RANGES: dict[str, Range | Choice] = {
 }
 """Ranges that are added or replaced where the whole encoder is trained: images are augmented when
 they are drawn, not beforehand."""
+
+_COMMON_DEFAULT: dict[str, Drawn] = {
+    "learning_rate": 1e-3,  # of Adam (Kingma & Ba 2015)
+    "dropout": 0.3,
+    "focal_gamma": 0.0,  # cross-entropy
+    "sampler": "none",
+    "token_sampler": "none",
+    "attention": False,
+    "batch_size": 64,
+    "ens_beta": 0.0,  # every class weighs the same
+    "augmented_views": 0,
+    "augmentation": "light",  # where an option fixes the number of views at another than 0
+    "tail_rate": 0.1,  # the head begins at random weights, the encoder at pretrained ones
+    "augment_strength": 0.5,
+}
+
+DEFAULTS: dict[str, dict[str, Drawn]] = {
+    "dbt": {**_COMMON_DEFAULT, "weight_decay": 1e-4, "label_smoothing": 0.0},
+    "multimodal": {
+        **_COMMON_DEFAULT,
+        "weight_decay": 1e-2,  # of AdamW (Loshchilov & Hutter 2019), as torch has it
+        "label_smoothing": 0.1,  # Szegedy et al. (2016)
+    },
+}
+"""Default configuration of each task, which every search has to beat.
+
+The values are conventions: those of the named papers, the plain alternative where there is a
+choice, the middle of the range elsewhere. They were fixed before any of them was benchmarked, and
+no score has changed them since. A change would be a choice made after seeing results.
+"""
 
 LIMITS = {
     "learning_rate": (1e-9, 10.0),
