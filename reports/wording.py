@@ -92,7 +92,7 @@ def metric_name(metric: str, classes: int) -> str:
 def metric_phrase(metric: str, classes: int) -> str:
     """Name of an overall metric for the middle of a sentence, without a capital."""
     name = metric_name(metric, classes)
-    return name if name.startswith(("ROC", "F1")) else name[0].lower() + name[1:]
+    return name if name.startswith(("ROC", "F1", "Brier")) else name[0].lower() + name[1:]
 
 
 def class_metric_name(metric: str) -> str:

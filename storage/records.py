@@ -341,6 +341,27 @@ class EpochRow:
 
 
 @dataclass(frozen=True, eq=False)
+class DefaultResult:
+    """Result of a study's default configuration, which is its trial 0 and chooses nothing.
+
+    Attributes:
+        params: its hyper-parameters; empty where the study has no default configuration.
+        chosen: whether the search chose it.
+        reason: why there is no result, in words; empty if there is one.
+        epochs: number of epochs of its refit; 0 where it was not refitted.
+        test: predictions of the test fold by its own refit and its own decision. None where there
+            is no result, where the search chose it (they are the study's own), and for the final
+            study.
+    """
+
+    params: dict[str, float | int | str | bool] = field(default_factory=dict)
+    chosen: bool = False
+    reason: str = ""
+    epochs: int = 0
+    test: Predictions | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class FoldResult:
     """Result of one study, with everything that a report needs of it.
 
@@ -360,6 +381,8 @@ class FoldResult:
         trials: numbers of trials under ``complete``, ``pruned``, ``failed``.
         notes: sentences for the report, for example that a sampler fell back to another.
         cut_by_time: whether time ended the search before its last trial and before its patience.
+        default: result of the default configuration; None if an earlier version, which had none,
+            ended the study.
     """
 
     name: str
@@ -381,6 +404,7 @@ class FoldResult:
     notes: tuple[str, ...] = ()
     cut_by_time: bool = False
     shift: float = 0.0
+    default: DefaultResult | None = None
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from outerfold.reports.intervals.overall import (
     corrected_t,
     optimism,
     overall,
+    paired_difference,
     per_class,
 )
 from outerfold.reports.wording import Json, is_biased
-from outerfold.storage.records import FoldResult, Predictions, Run
+from outerfold.storage.records import Predictions, Run
 
 TUNED = True
 """Always true: the inner loop of every study chooses at least epochs and a threshold."""
@@ -52,11 +53,31 @@ def entry(found: ConfidenceInterval) -> Json:
     return {**{field: getattr(found, field) for field in fields}, "fold_spread": spread}
 
 
-def fold_scores(study: FoldResult) -> Json:
+def paired_entries(rows: dict[str, Predictions]) -> dict[str, Json]:
+    """Entries of two models of the same rows, by metric: both estimates and their ``difference``.
+
+    Args:
+        rows: predictions of the two by the name of their estimate; the difference is the first
+            minus the second.
+
+    Raises:
+        DataError: the two differ in rows, classes, patients, labels, folds or repeats.
+    """
+    first, second = rows.values()
+    changes = paired_difference(first, second, tuned=TUNED)
+    found = {name: overall(of, tuned=TUNED) for name, of in rows.items()}
+    return {
+        metric: {
+            **{name: of[metric].estimate for name, of in found.items()},
+            "difference": entry(change),
+        }
+        for metric, change in changes.items()
+    }
+
+
+def fold_scores(rows: Predictions | None) -> Json:
     """Metrics of one outer fold's test rows, with that fold's own decisions; empty if untested."""
-    if study.test is None:
-        return {}
-    return dict(all_scores(study.test.labels, study.test.probabilities, study.test.predicted))
+    return {} if rows is None else dict(all_scores(rows.labels, rows.probabilities, rows.predicted))
 
 
 def optimism_entry(run: Run) -> Json:
@@ -77,7 +98,7 @@ def optimism_entry(run: Run) -> Json:
     sign = 1 if METRICS[metric].direction == "maximize" else -1
     found = optimism(
         [sign * study.inner_score for study in scored],
-        [sign * float(fold_scores(study)[metric]) for study in scored],
+        [sign * float(fold_scores(study.test)[metric]) for study in scored],
         repeats=len({study.repeat for study in scored}),
     )
     return {"metric": metric, **entry(found)}

@@ -28,6 +28,7 @@ from outerfold.reports.results.predictions import (
     unique_rows,
     validation_rows,
 )
+from outerfold.reports.results.worth import default_entry, worth_entry
 from outerfold.reports.wording import OPTIMISTIC, Json
 from outerfold.storage.records import FoldResult, Predictions, Run
 
@@ -84,6 +85,7 @@ def _compute_numbers(
             },
             "outer": [_outer_entry(study) for study in run.outer],
             "optimism": optimism_entry(run),
+            "worth": worth_entry(run),
             "final": _final_entry(run),
             "validation": {
                 "note": OPTIMISTIC,
@@ -130,7 +132,8 @@ def _outer_entry(study: FoldResult) -> Json:
         "train_patients": study.train_patients,
         "test_patients": study.test_patients,
         **_choices_entry(study),
-        "metrics": fold_scores(study),
+        "metrics": fold_scores(study.test),
+        "default": default_entry(study),
     }
 
 

@@ -9,8 +9,7 @@ from io import StringIO
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.blocks import Paragraph, Table
-from outerfold.reports.intervals.overall import overall, paired_difference
-from outerfold.reports.results.entries import TUNED, entry
+from outerfold.reports.results.entries import paired_entries
 from outerfold.reports.results.predictions import test_rows
 from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
@@ -68,20 +67,10 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
     """
     a, b = names or (run_a.name, run_b.name)
     rows_a, rows_b = _rows(run_a, a), _rows(run_b, b)
-    changes = paired_difference(rows_a, rows_b, tuned=TUNED)
-    of_a, of_b = overall(rows_a, tuned=TUNED), overall(rows_b, tuned=TUNED)
+    found = to_json_types(paired_entries({"a": rows_a, "b": rows_b}))
     classes = len(run_a.classes)
-    wanted = [name for name in OVERALL if name in changes and not _repeats_recall(name, classes)]
-    entries: dict[str, Json] = {
-        name: to_json_types(
-            {
-                "a": of_a[name].estimate,
-                "b": of_b[name].estimate,
-                "difference": entry(changes[name]),
-            }
-        )
-        for name in wanted
-    }
+    wanted = [name for name in OVERALL if name in found and not _repeats_recall(name, classes)]
+    entries: dict[str, Json] = {name: found[name] for name in wanted}
     return Comparison(
         a,
         b,
@@ -99,10 +88,17 @@ def comparison_words(found: Comparison, metric: str) -> str:
     change = found.entries[metric]["difference"]
     if change["low"] is None:
         return f"no interval: {change['reason']}"
-    if change["low"] <= 0 <= change["high"]:
+    better = clearly_better(change, metric)
+    if better is None:
         return NO_CLEAR_DIFFERENCE
-    better = (change["estimate"] > 0) == (METRICS[metric].direction == "maximize")
     return f"{found.a if better else found.b} is better"
+
+
+def clearly_better(change: Json, metric: str) -> bool | None:
+    """Whether the first of two is better by the interval of the difference; None if unclear."""
+    if change["low"] <= 0 <= change["high"]:
+        return None
+    return bool((change["estimate"] > 0) == (METRICS[metric].direction == "maximize"))
 
 
 def comparison_sentence(found: Comparison) -> str:

@@ -18,6 +18,7 @@ from outerfold.reports.sections.tables import (
     parameters_table,
     trials_table,
 )
+from outerfold.reports.sections.worth import worth_section
 from outerfold.reports.wording import (
     BIAS,
     RESEARCH_ONLY,
@@ -45,6 +46,7 @@ def summary(numbers: Json) -> list[Block]:
         *protocol_section(numbers),
         *result_section(numbers),
         *optimism_section(numbers),
+        *worth_section(numbers),
         *final_section(numbers),
         *limit_section(numbers),
     ]

@@ -11,6 +11,7 @@ from outerfold.reports.results.results import results
 from outerfold.reports.sections.comparison import Comparison, comparison_sentence, comparison_table
 from outerfold.reports.sections.level_tables import leading_entries, other_level_lines
 from outerfold.reports.sections.summary import optimism_value
+from outerfold.reports.sections.worth import worth_sentence
 from outerfold.reports.wording import (
     OVERALL,
     Json,
@@ -84,6 +85,8 @@ def _caption(numbers: Json) -> str:
             f"The search's own score{by} was optimistic by {optimism_value(entry)}; "
             "it is not a measure of performance."
         )
+    if numbers["overall"]:
+        lines.append(worth_sentence(numbers))
     return "\n".join(filter(None, (*lines, cut_by_time(numbers))))
 
 

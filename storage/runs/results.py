@@ -16,6 +16,7 @@ from outerfold.storage.records import (
     FINAL,
     DataError,
     Dataset,
+    DefaultResult,
     Ensemble,
     EpochRow,
     FoldResult,
@@ -53,7 +54,9 @@ PROTOCOL = (
 )
 """Options that a report states. Other options, such as the path of the data, are no part of the
 protocol."""
-_TABLES = ("history", "validation", "test")
+_OWN_FILES = ("history", "validation", "test", "default")
+DEFAULT_FILE, DEFAULT_TABLE = "default.json", "predictions_default.csv"
+"""Files of the default configuration's result, beside those of the study."""
 
 
 def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
@@ -69,7 +72,9 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     )
     if result.test is not None:
         write_text(path / "predictions.csv", predictions_csv(result.test, result.test.classes))
-    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _TABLES}
+    if result.default is not None:
+        _write_default(path, result.default)
+    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _OWN_FILES}
     write_json(path / "best.json", kept)
 
 
@@ -103,7 +108,23 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
         history=tuple(_parse_epoch(row) for row in _read_csv(path / "history.csv")),
         validation=read_predictions(path / "validation.csv", classes),
         test=None if study == FINAL else read_predictions(path / "predictions.csv", classes),
+        default=_read_default(path, classes),
     )
+
+
+def _write_default(path: Path, result: DefaultResult) -> None:
+    if result.test is not None:
+        write_text(path / DEFAULT_TABLE, predictions_csv(result.test, result.test.classes))
+    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "test"}
+    write_json(path / DEFAULT_FILE, kept)
+
+
+def _read_default(path: Path, classes: Sequence[str]) -> DefaultResult | None:
+    if not (path / DEFAULT_FILE).exists():
+        return None
+    table = path / DEFAULT_TABLE
+    test = read_predictions(table, classes) if table.exists() else None
+    return DefaultResult(**read_json(path / DEFAULT_FILE), test=test)
 
 
 # Longer than 30 lines: one literal: the fields of a run.
@@ -188,6 +209,7 @@ def non_nested_results(search: FoldResult) -> tuple[FoldResult, ...]:
             test_patients=len(set(rows.patients[rows.fold == name].tolist())),
             validation=rows.take(rows.fold != name),
             test=rows.take(rows.fold == name),
+            default=None,
             trials={},
             notes=(),
         )

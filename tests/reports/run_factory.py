@@ -6,10 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.storage.records import EpochRow, FloatArray, FoldResult, IntArray, Predictions, Run
+from outerfold.storage.records import (
+    DefaultResult,
+    EpochRow,
+    FloatArray,
+    FoldResult,
+    IntArray,
+    Predictions,
+    Run,
+)
 
 BINARY = ("other", "cancer")
 FOUR = ("Normal", "Actionable", "Benign", "Cancer")
+DEFAULT = {"learning_rate": 0.001, "dropout": 0.3, "sampler": "none"}
 SHARES = {BINARY: (0.68, 0.32), FOUR: (0.42, 0.22, 0.2, 0.16)}
 
 
@@ -30,7 +39,8 @@ def make_run(
         for r in range(repeats)
         for k in range(folds)
     )
-    final = replace(_study(cohort, "final", 0, np.zeros(len(cohort), dtype=bool), rng), test=None)
+    all_rows = _study(cohort, "final", 0, np.zeros(len(cohort), dtype=bool), rng)
+    final = replace(all_rows, test=None, default=DefaultResult(DEFAULT))
     labels = cohort.labels
     counts = {name: int((labels == c).sum()) for c, name in enumerate(classes)}
     return Run(
@@ -70,6 +80,13 @@ def make_run(
             "devices": ["cpu"],
         },
     )
+
+
+def without_defaults(run: Run) -> Run:
+    """The same run as an earlier version of outerfold made it, which had no default trial."""
+    final = None if run.final is None else replace(run.final, default=None)
+    outer = tuple(replace(study, default=None) for study in run.outer)
+    return replace(run, outer=outer, final=final)
 
 
 def unfinished(run: Run, folds: int = 3) -> Run:
@@ -168,7 +185,17 @@ def _study(
         test=scored,
         trials={"complete": 11, "pruned": 19, "failed": 0},
         notes=("SMOTE fell back to random over-sampling: 3 rows of a class.",) * (repeat == 9),
+        default=_default(cohort, name, repeat, test),
     )
+
+
+def _default(cohort: Predictions, name: str, repeat: int, test: IntArray) -> DefaultResult:
+    """A default configuration that knows less than the chosen one."""
+    own = np.random.default_rng([repeat, *name.encode()])
+    scored = _predict(
+        cohort, test, np.full(len(test), name), repeat, _scores(cohort, test, 0.6, own)
+    )
+    return DefaultResult(DEFAULT, epochs=9, test=scored)
 
 
 def _history(epochs: int, rng: np.random.Generator) -> tuple[EpochRow, ...]:

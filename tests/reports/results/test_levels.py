@@ -25,7 +25,7 @@ from outerfold.reports.wording import COVERAGE, NO_COVERAGE, value
 from outerfold.reports.write import write_report
 from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
-from tests.reports.run_factory import BINARY, FOUR, make_run
+from tests.reports.run_factory import BINARY, FOUR, make_run, without_defaults
 
 PATIENT = units_of("patient", {})
 RULES = [("mean", 2), ("max", 2), ("noisy-or", 2), ("mean", 4), ("max", 4)]
@@ -202,7 +202,7 @@ def test_images_stand_as_they_were_whatever_the_level_and_rule():
     ],
 )
 def test_patients_of_several_classes_are_counted_and_the_rule_is_said(classes, said):
-    run = make_run(classes)
+    run = without_defaults(make_run(classes))
     first = run.outer[0]
     rows = first.test
     who, counts = np.unique(rows.patients, return_counts=True)
@@ -228,7 +228,7 @@ def one_image_each(run):
 
 
 def test_one_image_a_patient_leaves_a_sentence_in_place_of_the_table(tmp_path):
-    run = one_image_each(make_run(BINARY))
+    run = one_image_each(without_defaults(make_run(BINARY)))
     write_report(run, tmp_path)
     assert ONE_IMAGE in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*Patient*"))

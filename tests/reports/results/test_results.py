@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.results import gather_evidence, results, results_text, to_json_types
 from outerfold.storage.runs.results import predictions_csv
-from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
+from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished, without_defaults
 
 TOP = {
     "schema",
@@ -25,6 +25,7 @@ TOP = {
     "per_class",
     "outer",
     "optimism",
+    "worth",
     "final",
     "trials",
     "timing",
@@ -72,7 +73,7 @@ def test_every_metric_has_an_estimate_an_interval_and_the_corrected_t(four):
 
 
 def test_an_interval_that_cannot_be_had_is_null_with_a_reason():
-    run = make_run(FOUR, patients=24, folds=2)
+    run = without_defaults(make_run(FOUR, patients=24, folds=2))
     labels = [np.where(s.test.labels == 3, 2, s.test.labels) for s in run.outer]
     keep = [replace(s.test, labels=x) for s, x in zip(run.outer, labels, strict=True)]
     rare = tuple(replace(s, test=t) for s, t in zip(run.outer, keep, strict=True))

@@ -15,6 +15,7 @@ from outerfold.storage.records import (
     Column,
     DataError,
     Dataset,
+    DefaultResult,
     Features,
     FoldResult,
     LeakError,
@@ -81,8 +82,8 @@ def same(one: Any, other: Any) -> bool:
             nan = a.dtype.kind == "f"
             if a.dtype.kind != b.dtype.kind or not np.array_equal(a, b, equal_nan=nan):
                 return False
-        elif isinstance(a, (Features, Predictions)):
-            if not same(a, b):
+        elif isinstance(a, (Features, Predictions, DefaultResult)):
+            if type(a) is not type(b) or not same(a, b):
                 return False
         elif a != b or type(a) is not type(b):
             return False
@@ -239,6 +240,18 @@ def test_a_studys_results_come_back(
     assert (again.test is None) == final
 
 
+@pytest.mark.parametrize(
+    "default",
+    [None, DefaultResult({"dropout": 0.3}, chosen=True), DefaultResult(reason="there is none")],
+)
+def test_a_default_without_predictions_comes_back(
+    folder: RunFolder, default: DefaultResult | None
+) -> None:
+    result = replace(make_run(patients=40, folds=2).outer[0], default=default)
+    write_result(folder, result, b"weights")
+    assert same(result, read_result(folder, result.name, result.validation.classes))
+
+
 def test_a_study_is_finished_only_when_all_of_its_files_are_there(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +259,15 @@ def test_a_study_is_finished_only_when_all_of_its_files_are_there(
     result = make_run(patients=40, folds=2).outer[0]
     write_result(folder, result, b"weights")
     whole = sorted(path.name for path in folder.study(result.name).iterdir())
-    assert whole == ["best.json", "history.csv", "model.pt", "predictions.csv", "validation.csv"]
+    assert whole == [
+        "best.json",
+        "default.json",
+        "history.csv",
+        "model.pt",
+        "predictions.csv",
+        "predictions_default.csv",
+        "validation.csv",
+    ]
     for limit in range(len(whole)):
         half = RunFolder(folder.path / f"killed-{limit}")
         with monkeypatch.context() as patch:

@@ -1,0 +1,78 @@
+"""Entries of ``results.json`` for what the search was worth: tuned minus default configuration."""
+
+from __future__ import annotations
+
+from outerfold.reports.results.entries import fold_scores, paired_entries
+from outerfold.reports.results.predictions import join_predictions
+from outerfold.reports.wording import Json, is_biased
+from outerfold.storage.records import FoldResult, Predictions, Run
+
+NOT_KEPT = "an earlier version of outerfold made the run and kept no default configuration"
+NOTHING_HELD_OUT = (
+    "the folds that gave the scores also chose the configuration, so nothing was held out"
+)
+ALWAYS_CHOSEN = "the search chose the default configuration in every outer fold"
+
+
+def worth_entry(run: Run) -> Json:
+    """Entry of the search's worth: the chosen minus the default configuration, on the same rows.
+
+    The rows are the outer test rows of all finished folds. Every overall metric has both
+    estimates and the paired difference with its interval. ``overall`` is empty and ``reason`` says
+    why where a fold has no result of the default configuration.
+    """
+    studies = [*run.outer, *([run.final] if run.final else [])]
+    defaults = {s.name: s.default for s in studies if s.default is not None}
+    final = defaults.get("final")
+    reason = _missing(run)
+    return {
+        "metric": run.protocol["metric"],
+        "params": next((found.params for found in defaults.values() if found.params), {}),
+        "chosen": [s.name for s in run.outer if s.default is not None and s.default.chosen],
+        "final_chosen": final.chosen if final is not None and final.params else None,
+        "reason": reason,
+        "overall": {} if reason else _overall(run.outer),
+    }
+
+
+def default_entry(study: FoldResult) -> Json | None:
+    """Entry of the default configuration of one outer fold; None where none was kept."""
+    found = study.default
+    if found is None or not found.params:
+        return None
+    return {
+        "chosen": found.chosen,
+        "epochs": study.epochs if found.chosen else found.epochs,
+        "reason": found.reason or None,
+        "metrics": fold_scores(_default_rows(study)),
+    }
+
+
+def _missing(run: Run) -> str | None:
+    if is_biased(run.protocol):
+        return NOTHING_HELD_OUT
+    if not run.outer:
+        return "no outer fold has finished"
+    if any(study.default is None for study in run.outer):
+        return NOT_KEPT
+    reasons = [study.default.reason for study in run.outer if study.default is not None]
+    return next(filter(None, reasons), None)
+
+
+def _overall(outer: tuple[FoldResult, ...]) -> Json:
+    tuned = join_predictions(study.test for study in outer if study.test is not None)
+    default = join_predictions(rows for rows in map(_default_rows, outer) if rows is not None)
+    if tuned is None or default is None:
+        return {}
+    found = paired_entries({"tuned": tuned, "default": default})
+    if all(study.default is not None and study.default.chosen for study in outer):
+        for each in found.values():
+            each["difference"]["reason"] = ALWAYS_CHOSEN
+    return found
+
+
+def _default_rows(study: FoldResult) -> Predictions | None:
+    """Test rows of the default configuration; those of the study itself where it was chosen."""
+    if study.default is None:
+        return None
+    return study.test if study.default.chosen else study.default.test
