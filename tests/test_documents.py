@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from outerfold.objectives.spaces import RANGES, Choice, Range, override_ranges
+from outerfold.objectives.spaces import DEFAULTS, RANGES, Choice, Range, override_ranges
 from outerfold.study.cli.main import VERBS, Parser, build_parser
 from outerfold.study.config.gather import build_execution, build_study_config, gather_options
 from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
@@ -144,6 +144,17 @@ def test_the_options_page_tells_what_is_searched_and_from_where_to_where() -> No
         for name in names
     }
     assert {name: (dbt, multimodal) for name, dbt, multimodal in rows} == truth
+
+
+def test_the_options_page_tells_the_default_configuration_of_each_task() -> None:
+    section = OPTIONS.split("## The default configuration")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+    said = {task: {row[0]: row[1 + at] for row in rows} for at, task in enumerate(DEFAULTS)}
+    assert list(DEFAULTS) == ["dbt", "multimodal"]
+    assert said == {
+        task: {name: _spelled(Choice((value,))) for name, value in values.items()}
+        for task, values in DEFAULTS.items()
+    }
 
 
 def test_the_pages_configuration_files_are_accepted() -> None:

@@ -88,8 +88,13 @@ def _add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def _is_same(kept: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Whether the kept trial is this one, added by an earlier call whose answer was lost."""
-    return (kept.state, kept.params) == (trial.state, trial.params)
+    """Whether the kept trial is this one, added by an earlier call whose answer was lost.
+
+    The parameters alone do not tell: trial 0 of every study has those of the default
+    configuration.
+    """
+    same = (kept.state, kept.params) == (trial.state, trial.params)
+    return same and kept.intermediate_values == trial.intermediate_values
 
 
 class _Journal(JournalFileBackend):

@@ -43,7 +43,8 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
             task is given.
     """
     typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
-    known = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
+    names = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
+    known = [name for name in names if name != "ablated"]  # only --ablate sets it
     table = read_toml(options.config) if options.config else {}
     for name in table:
         if name not in known:

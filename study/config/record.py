@@ -92,7 +92,8 @@ class StudyConfig:
     """Options that determine the results of a run, together with the data.
 
     The run directory keeps them, and the run cannot be resumed with others. Fields are the
-    command line's options with underscores; ``space`` holds the overridden ranges by name.
+    command line's options with underscores; ``space`` holds the overridden ranges by name, and
+    ``ablated`` the factor that an ablation holds at another value than the default configuration.
 
     Raises:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
@@ -131,6 +132,7 @@ class StudyConfig:
     final: str = FOLDS
     tta: int = 0
     space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    ablated: str | None = None
 
     # Longer than 30 lines: one line an option.
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from outerfold.objectives.default import Default, build_default
 from outerfold.objectives.spaces import Choice, Ranges, override_ranges
 from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
 from outerfold.storage.records import DataError, Dataset
@@ -37,6 +38,18 @@ def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
             "one of them out"
         )
     return ranges
+
+
+def default_of(config: StudyConfig, ranges: Ranges) -> Default:
+    """Default configuration of a run whose search draws from ``ranges``, or why there is none."""
+    if not config.ablated:
+        return build_default(config.task, ranges)
+    factor = config.ablated
+    held = config.encoder if factor == "encoder" else ranges[factor].fixed
+    return Default(
+        reason=f"the ablation holds {factor} at {held}, which is not its value in the default "
+        "configuration"
+    )
 
 
 def build_views(config: StudyConfig, ranges: Ranges) -> Views:

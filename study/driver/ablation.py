@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from outerfold.objectives.spaces import Choice, Ranges
+from outerfold.objectives.spaces import DEFAULTS, Choice, Ranges
 from outerfold.reports.sections.comparison import compare_runs
 from outerfold.reports.sections.terminal import comparison_lines
 from outerfold.reports.write_comparison import write_comparisons
@@ -21,7 +21,7 @@ from outerfold.storage.records import Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import build_ranges, needs_tokens
+from outerfold.study.config.search_space import build_ranges, default_of, needs_tokens
 
 FactorLevel = bool | int | float | str
 
@@ -60,12 +60,19 @@ def factor_levels(config: StudyConfig, data: Dataset, factor: str) -> tuple[Fact
 
 
 def with_level(config: StudyConfig, data: Dataset, factor: str, level: FactorLevel) -> StudyConfig:
-    """The same options with one factor fixed at one level."""
+    """The same options with one factor fixed at one level.
+
+    They name the factor in ``ablated`` if the default configuration has another value of it.
+    """
     if factor == "encoder":
-        return config.with_encoder(str(level))
+        ablated = None if level == config.encoders[0] else factor
+        return replace(config.with_encoder(str(level)), ablated=ablated)
     names = _linked_factors(config, build_ranges(config, data), factor)
-    held = {name: {"values": [level]} for name in names}
-    return replace(config, space={**config.space, **held})
+    space = {**config.space, **{name: {"values": [level]} for name in names}}
+    held = replace(config, space=space)
+    default = default_of(held, build_ranges(held, data)).params
+    moved = factor in default and level != DEFAULTS[config.task][factor]
+    return replace(held, ablated=factor if moved else None)
 
 
 def ablate(

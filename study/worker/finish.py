@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.objectives.inner import InnerObjective, Replay, repeat_folds
-from outerfold.pipelines._base import Fitted, Training
+from outerfold.pipelines._base import Fitted, Training, TrainingDiverged
 from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.rows.training_rows import TrainingRows
@@ -24,6 +24,7 @@ from outerfold.pipelines.training.tails import CHANGES
 from outerfold.storage.records import (
     FINAL,
     Dataset,
+    DefaultResult,
     FloatArray,
     Fold,
     FoldResult,
@@ -66,6 +67,8 @@ class RefittedBest:
 def finish(session: Session, name: str, device: str) -> FoldResult:
     """Choose, refit and score one study, and write its results into the run directory.
 
+    The default configuration is ended last, once nothing is left to be chosen.
+
     Args:
         session: session of the run.
         name: ``outer-0`` ... or ``final``.
@@ -77,28 +80,69 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     """
     study = session.study(name)
     best = best_trial(study, name)
-    fold = session.folds[name]
-    objective = session.objective(name, device)
-    chosen = refit_best(objective, best, session.config)
+    chosen, test = end_trial(session, name, best, device)
     chosen = replace(chosen, notes=(*chosen.notes, *_note_trials_in_parts(study)))
-    test = None if name == FINAL else _predict_test(session.data, fold, chosen)
     cut = not build_limit(session.config, study).reached(read_history(study))
-    result = replace(
-        _make_result(session, fold, best, chosen, test, count_trials(study)), cut_by_time=cut
-    )
+    result = _make_result(session, session.folds[name], best, chosen, test, count_trials(study))
+    default = _end_default(session, study, best, name, device)
+    result = replace(result, cut_by_time=cut, default=default)
+    _write_study(session, result, chosen)
+    return result
+
+
+def end_trial(
+    session: Session, name: str, trial: optuna.trial.FrozenTrial, device: str
+) -> tuple[RefittedBest, Predictions | None]:
+    """Refit any complete trial of a study on its training rows, and score its test rows once.
+
+    Returns:
+        The model, and its predictions of the test rows; None for the final study, which has none.
+    """
+    refitted = refit_best(session.objective(name, device), trial, session.config)
+    if name == FINAL:
+        return refitted, None
+    return refitted, _predict_test(session.data, session.folds[name], refitted)
+
+
+def _end_default(
+    session: Session, study: optuna.Study, best: optuna.trial.FrozenTrial, name: str, device: str
+) -> DefaultResult:
+    """End the default configuration, trial 0, as the best trial was ended; it chooses nothing.
+
+    Nothing is trained if the search chose it, or for the final study, which has no test rows.
+    """
+    if not session.default.params:
+        return DefaultResult(reason=session.default.reason)
+    trial = study.get_trials(deepcopy=False)[0]
+    if trial.number == best.number:
+        return DefaultResult(trial.params, chosen=True)
+    if trial.state != TrialState.COMPLETE:
+        cause = trial.user_attrs.get("failure", trial.state.name.lower())
+        reason = f"the default configuration's trial of {name} was not completed: {cause}"
+        return DefaultResult(trial.params, reason=reason)
+    if name == FINAL:
+        return DefaultResult(trial.params)
+    try:
+        refitted, test = end_trial(session, name, trial, device)
+    except TrainingDiverged as error:
+        reason = f"the default configuration's refit of {name} failed: {error}"
+        return DefaultResult(trial.params, reason=reason)
+    return DefaultResult(trial.params, epochs=refitted.replay.epochs, test=test)
+
+
+def _write_study(session: Session, result: FoldResult, chosen: RefittedBest) -> None:
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
-    pipeline = session.space(FixedTrial(best.params))
+    pipeline = session.space(FixedTrial(result.params))
     refuse_former_driver(session.folder, session.context.driver)
     write_preprocessing(
-        session.folder.study(name),
+        session.folder.study(result.name),
         pipeline,
         chosen.fitted,
         decision=chosen.decision,
         facts=_gather_facts(session, pipeline.encoder),
     )
     write_result(session.folder, result, model.getvalue())
-    return result
 
 
 def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:

@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import optuna
+from optuna.pruners import NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from outerfold.objectives.default import Default
 from outerfold.objectives.inner import InnerObjective, Protocol
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
@@ -26,7 +28,7 @@ from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim_run
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import build_ranges
+from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.schedule.patience import count_visible
 
 SHOWN_SECONDS = 30.0
@@ -71,10 +73,10 @@ class Session:
             fold.name: fold for fold in self.folder.read_splits(self.data)
         }
         self.trials: BaseStorage = open_trials(self.folder, context.storage, wait=True)
+        ranges = build_ranges(self.config, self.data)
+        self.default: Default = default_of(self.config, ranges)
         self.space: Space = make_space(
-            self.config.task,
-            build_ranges(self.config, self.data),
-            checkpointing=self.config.checkpointing,
+            self.config.task, ranges, checkpointing=self.config.checkpointing
         )
         self._objectives: dict[tuple[str, str], InnerObjective] = {}
 
@@ -122,7 +124,8 @@ class Session:
     def study_as_seen(self, name: str, number: int) -> optuna.Study:
         """Study with the trials that trial ``number`` may use; it serves for that trial only.
 
-        It is a copy in memory. The driver adds the new trial to the storage.
+        It is a copy in memory. The driver adds the new trial to the storage. Trial 0 gets the
+        parameters of the default configuration, where there is one, and no pruner.
 
         Raises:
             RuntimeError: earlier trials that it must use are not in the storage.
@@ -130,10 +133,16 @@ class Session:
         kept = retry(lambda: self.study(name, number))
         count = count_visible(number, self.config.in_flight)
         seen = _wait_for_trials(kept, count)
-        study_as_seen = TrialView(name, kept.direction, seen, number)
-        return optuna.load_study(
-            study_name=name, storage=study_as_seen, sampler=kept.sampler, pruner=kept.pruner
+        is_default = number == 0 and bool(self.default.params)
+        study = optuna.load_study(
+            study_name=name,
+            storage=TrialView(name, kept.direction, seen, number),
+            sampler=kept.sampler,
+            pruner=NopPruner() if is_default else kept.pruner,
         )
+        if is_default:
+            study.enqueue_trial(dict(self.default.params))
+        return study
 
 
 def _wait_for_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

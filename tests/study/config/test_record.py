@@ -107,7 +107,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_name(name: str, known:
 
 def test_a_key_like_none_is_refused_with_all_known_names() -> None:
     with pytest.raises(
-        DataError, match=r"unknown key 'zzzz'; known are \['aggregate', 'batch_size'"
+        DataError, match=r"unknown key 'zzzz'; known are \['ablated', 'aggregate', 'batch_size'"
     ):
         StudyConfig.from_toml({"zzzz": 1})
 

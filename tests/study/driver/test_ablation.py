@@ -18,7 +18,10 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
+from outerfold.study.cli.main import build_parser
+from outerfold.study.config.gather import gather_options
 from outerfold.study.config.record import StudyConfig
+from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.worker.jobs import Job, run_and_keep_job
@@ -143,6 +146,39 @@ def session_of(path: Path) -> Session:
     """A finished run's session, for its trials."""
     _, source = make_rows(patients=48, images=2, signal=0.3)
     return Session(WorkerContext(path, source))
+
+
+def test_a_level_that_is_not_the_defaults_leaves_no_default_and_says_so() -> None:
+    data, _ = make_rows(patients=48, images=2)
+    space = {"batch_size": {"values": [32, 64]}}
+    config = make_config(encoder="timm:b,timm:a", space=space)
+    found = {}
+    for factor in ("attention", "batch_size", "encoder", "augmentation"):
+        for level in factor_levels(config, data, factor):
+            held = with_level(config, data, factor, level)
+            found[factor, level] = default_of(held, build_ranges(held, data))
+            assert StudyConfig.from_toml(held.to_toml()) == held
+    with_default = {key for key, default in found.items() if default.params}
+    assert with_default == {
+        ("attention", False),
+        ("batch_size", 64),
+        ("encoder", "timm:b"),
+        ("augmentation", "light"),  # which the default does not draw, for it has no views
+        ("augmentation", "strong"),
+    }
+    assert found["attention", True].reason == (
+        "the ablation holds attention at True, which is not its value in the default configuration"
+    )
+    assert "the ablation holds encoder at timm:a" in found["encoder", "timm:a"].reason
+    assert found["encoder", "timm:b"].params["batch_size"] == 64
+
+
+def test_no_configuration_file_names_an_ablated_factor(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text('task = "dbt"\nablated = "attention"\n', encoding="utf-8")
+    options = build_parser()[1]["run"].parse_args(["--config", str(file)])
+    with pytest.raises(DataError, match="unknown key 'ablated'"):
+        gather_options(options)
 
 
 def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(
