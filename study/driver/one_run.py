@@ -17,14 +17,15 @@ from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.results.level_entries import refuse_without_effect
-from outerfold.storage.records import DataError, Dataset
+from outerfold.storage.records import FINAL, DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
+from outerfold.storage.runs.results import is_finished, read_run
 from outerfold.storage.trials.journal import open_trials
 from outerfold.storage.trials.ownership import become_driver, claim_run
 from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
+from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.driver.driver import build_schedule, carry_out_run, measure, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import EngineStarter, WorkerLost
@@ -222,12 +223,22 @@ def _print_plan(
     fold = prepared.studies[-1]
     measured = measure(context, fold.name, workers.waiting(), time.monotonic)
     share = mean_rows(prepared.studies) / len(fold.train)
-    cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share)
+    defaults = _count_defaults(prepared)
+    cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share, defaults=defaults)
     console.print(
         describe_plan(prepared.config, prepared.data, cost, workers.devices, datetime.now())
     )
     console.print(f"to watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
     return cost
+
+
+def _count_defaults(prepared: PreparedRun) -> int:
+    """Number of outer folds left that may have to refit the default configuration."""
+    config = prepared.config
+    if not default_of(config, build_ranges(config, prepared.data)).params:
+        return 0
+    outer = [fold.name for fold in prepared.studies if fold.name != FINAL]
+    return sum(not is_finished(prepared.folder, name) for name in outer)
 
 
 def _make_deadline(
@@ -238,7 +249,7 @@ def _make_deadline(
     return Deadline(
         at=started + parse_seconds(how.max_time, option="max-time"),
         workers=workers,
-        networks=prepared.config.networks,
+        networks=prepared.config.networks * (2 if cost.defaults else 1),
         trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),
         report_seconds=REPORT_SECONDS,
         clock=time.monotonic,

@@ -49,6 +49,8 @@ class Cost:
         epoch_seconds: measured duration of one epoch of all inner folds together.
         start_seconds: measured time until a worker begins to train.
         rows_share: mean number of training rows of a study, divided by that of the measured study.
+        defaults: number of default configurations that are refitted and scored beside the studies'
+            own; those that a search will choose are counted too.
     """
 
     trials: int
@@ -56,13 +58,14 @@ class Cost:
     epoch_seconds: float
     start_seconds: float = 0.0
     rows_share: float = 1.0
+    defaults: int = 0
 
     def seconds(self, config: StudyConfig, workers: int) -> float:
         """Expected duration of the search and the refits in seconds, without the report."""
         epoch = self.epoch_seconds * self.rows_share
         trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
         end = epoch * config.networks * end_epochs(config)
-        work = self.trials * trial + self.ends * end
+        work = self.trials * trial + (self.ends + self.defaults) * end
         return self.start_seconds + work / min(workers, self.ends * config.in_flight)
 
 

@@ -60,6 +60,8 @@ def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> Non
     cost = Cost(trials=8, ends=2, epoch_seconds=0.5, start_seconds=3.0)
     assert cost.seconds(config, 1) == pytest.approx(3.0 + work)
     assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)
+    end = config.networks * 0.5 * end_epochs(config)
+    assert replace(cost, defaults=1).seconds(config, 1) == pytest.approx(3.0 + work + end)
     mean = replace(cost, epoch_seconds=1.0, rows_share=0.5)
     assert mean.seconds(config, 1) == cost.seconds(config, 1)
 
