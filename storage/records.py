@@ -348,8 +348,8 @@ class DefaultResult:
         params: its hyper-parameters; empty where the study has no default configuration.
         chosen: whether the search chose it.
         reason: why there is no result, in words; empty if there is one.
-        epochs: number of epochs of its refit; 0 where it was not refitted.
-        test: predictions of the test fold by its own refit and its own decision. None where there
+        epochs: number of epochs of its model; 0 where none was made.
+        test: predictions of the test fold by its own model and its own decision. None where there
             is no result, where the search chose it (they are the study's own), and for the final
             study.
     """
@@ -374,7 +374,7 @@ class FoldResult:
         temperature, shift, threshold: fitted on out-of-fold probabilities of the inner folds.
             The shift of the log-odds is 0 for more than two classes. The threshold is None for
             more than two classes, which are decided by the largest probability.
-        resampled: (classes,) images of each class after resampling, in one epoch of the refit.
+        resampled: (classes,) images of each class after resampling, in one epoch of the model.
         history: epochs of the chosen configuration, averaged over inner folds.
         validation: out-of-fold predictions of the inner folds, every training row once.
         test: predictions of the test fold, scored once; None for the final study.

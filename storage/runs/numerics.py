@@ -16,8 +16,8 @@ NUMERICS = 3
 1: the arithmetic before runs kept the version.
 2: heads that train as a stack take their gradients from autograd, and a stacked layer adds its bias
    within the product. Both round differently: after an epoch a weight differs by at most 2e-6.
-3: running statistics of the heads' batch normalisation are corrected for their start; a model is the
-   mean of its inner folds' networks; trial 0 of every study is the default configuration.
+3: running statistics of the heads' batch normalisation are corrected for their start; a model is
+   the mean of its inner folds' networks; trial 0 of every study is the default configuration.
 """
 
 NUMERICS_FILE = "numerics.json"

@@ -177,7 +177,8 @@ def _describe_networks(config: StudyConfig) -> str:
     if not blocks:
         return "frozen (trainable blocks: 0)"
     what = "trained as a whole" if blocks == ALL else "its last blocks trained"
-    networks = f"{config.networks} network{'s' if config.networks > 1 else ''} for the refit"
+    each = "each inner fold" if config.final == FOLDS else "the refit"
+    networks = f"{config.networks} network{'s' if config.networks > 1 else ''} for {each}"
     return f"{what} (trainable blocks: {blocks}); {networks}"
 
 

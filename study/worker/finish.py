@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
-from math import isclose
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,9 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 from outerfold.objectives.choice import choose_trial, read_candidates
-from outerfold.objectives.inner import InnerObjective, Replay, repeat_folds
-from outerfold.pipelines._base import Fitted, Training, TrainingDiverged
+from outerfold.pipelines._base import TrainingDiverged
 from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
-from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.saved.files import read_encoder_card, write_preprocessing
 from outerfold.pipelines.training.tails import CHANGES
 from outerfold.storage.records import (
@@ -26,46 +23,24 @@ from outerfold.storage.records import (
     Dataset,
     DefaultResult,
     FloatArray,
-    Fold,
     FoldResult,
     OuterFold,
     Predictions,
     TrainSide,
 )
 from outerfold.storage.runs.results import write_result
-from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.ownership import refuse_former_driver
-from outerfold.study.config.record import FOLDS, StudyConfig
 from outerfold.study.schedule.patience import build_limit, read_history
 from outerfold.study.worker.session import Session
+from outerfold.study.worker.trial_model import TrialModel, make_model
 
 
 class StudyFailed(RuntimeError):
     """No trial of a study was completed; the message gives the first cause."""
 
 
-@dataclass(frozen=True, eq=False)
-class RefittedBest:
-    """Model of a study, made from its training rows without any test row.
-
-    Attributes:
-        replay: second run of the best trial, with its out-of-fold probabilities.
-        decision: calibration and decision rule, fitted on these probabilities.
-        fitted: networks of the inner folds, or networks refitted on all training rows.
-        resampled: (classes,) images of each class in one epoch; with ``--final folds`` the mean
-            over the inner folds.
-        notes: sentences for the report.
-    """
-
-    replay: Replay
-    decision: Decision
-    fitted: Fitted
-    resampled: FloatArray
-    notes: tuple[str, ...]
-
-
 def finish(session: Session, name: str, device: str) -> FoldResult:
-    """Choose, refit and score one study, and write its results into the run directory.
+    """Choose, make the model, score one study, and write its results into the run directory.
 
     The default configuration is ended last, once nothing is left to be chosen.
 
@@ -92,16 +67,16 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
 
 def end_trial(
     session: Session, name: str, trial: optuna.trial.FrozenTrial, device: str
-) -> tuple[RefittedBest, Predictions | None]:
-    """Refit any complete trial of a study on its training rows, and score its test rows once.
+) -> tuple[TrialModel, Predictions | None]:
+    """Make the model of any complete trial of a study, and score its test rows once.
 
     Returns:
         The model, and its predictions of the test rows; None for the final study, which has none.
     """
-    refitted = refit_best(session.objective(name, device), trial, session.config)
+    made = make_model(session.objective(name, device), trial, session.config)
     if name == FINAL:
-        return refitted, None
-    return refitted, _predict_test(session.data, session.folds[name], refitted)
+        return made, None
+    return made, _predict_test(session.data, session.folds[name], made)
 
 
 def _end_default(
@@ -123,14 +98,14 @@ def _end_default(
     if name == FINAL:
         return DefaultResult(trial.params)
     try:
-        refitted, test = end_trial(session, name, trial, device)
+        made, test = end_trial(session, name, trial, device)
     except TrainingDiverged as error:
-        reason = f"the default configuration's refit of {name} failed: {error}"
+        reason = f"the default configuration's model of {name} failed: {error}"
         return DefaultResult(trial.params, reason=reason)
-    return DefaultResult(trial.params, epochs=refitted.replay.epochs, test=test)
+    return DefaultResult(trial.params, epochs=made.replay.epochs, test=test)
 
 
-def _write_study(session: Session, result: FoldResult, chosen: RefittedBest) -> None:
+def _write_study(session: Session, result: FoldResult, chosen: TrialModel) -> None:
     model = BytesIO()
     torch.save(dict(chosen.fitted.state()), model)
     pipeline = session.space(FixedTrial(result.params))
@@ -163,70 +138,6 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
     )
 
 
-def refit_best(
-    objective: InnerObjective, best: optuna.trial.FrozenTrial, config: StudyConfig
-) -> RefittedBest:
-    """Make the model of the best configuration; only training rows are available here.
-
-    With ``--final folds`` it is the mean of the inner folds' networks. Else the configuration is
-    refitted on all training rows.
-
-    Args:
-        objective: inner objective of the study.
-        best: the chosen trial.
-        config: options of the run.
-    """
-    fixed = FixedTrial(best.params, number=best.number)
-    if CHANGES in best.user_attrs:  # its batches are divided into the same parts again
-        fixed.set_user_attr(CHANGES, best.user_attrs[CHANGES])
-    count = config.networks
-    epochs, length = best.user_attrs["epochs"], best.user_attrs["length"]
-    replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
-    labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
-    decision = Decision.fit(
-        labels,
-        np.concatenate(replay.probabilities),
-        rule=config.threshold,  # type: ignore[arg-type]
-        target=config.threshold_target,
-    )
-    notes = [*replay.notes, decision.note, _note_replay(best, replay)]
-    fitted, resampled = replay.fitted, replay.resampled
-    if config.final != FOLDS:
-        training = refit(objective, fixed, epochs, count)
-        rows = training.delivered(0)
-        notes = [rows.note, *notes[len(replay.notes) :], _note_parts(training)]
-        fitted = training.fitted(*range(count))
-        resampled = rows.seen(len(objective.train.classes))
-    return RefittedBest(replay, decision, fitted, resampled, tuple(filter(None, notes)))
-
-
-def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:
-    """Train ``networks`` networks on all training rows for ``epochs``, without validation rows."""
-    train = objective.train
-    everything = Fold(
-        "refit", tuple(train.ids.tolist()), (), frozenset(train.patients.tolist()), frozenset()
-    )
-    pipeline = objective.space(trial)
-    rows = TrainingRows(
-        train,
-        repeat_folds([everything], networks),
-        objective.source_of(pipeline),
-        tokens=pipeline.tokens,
-        seed=derive_seed(objective.seed, "refit"),
-        tta=objective.protocol.tta,
-    )
-    training = pipeline.start(
-        rows,
-        budget=objective.protocol.epochs,
-        seed=derive_seed(objective.seed, "refit"),
-        device=objective.device,
-    )
-    for epoch in training:
-        if epoch.number == epochs:
-            break
-    return training
-
-
 def count_trials(study: optuna.Study) -> dict[str, int]:
     """Numbers of trials that are ``complete``, ``pruned`` and ``failed``."""
     states = [trial.state for trial in study.get_trials(deepcopy=False)]
@@ -247,16 +158,6 @@ def _gather_facts(session: Session, encoder: str) -> dict[str, Any]:
     }
 
 
-def _note_parts(training: Training) -> str:
-    rows = training.remarks().get("micro_batch")
-    if rows is None:
-        return ""
-    return (
-        f"memory ran out in the refit, so its batches were divided into parts of at least {rows} "
-        "images and their gradients added; batch normalisation used the parts"
-    )
-
-
 def _note_trials_in_parts(study: optuna.Study) -> list[str]:
     trials = study.get_trials(deepcopy=False)
     sizes = [trial.user_attrs["micro_batch"] for trial in trials if CHANGES in trial.user_attrs]
@@ -269,17 +170,7 @@ def _note_trials_in_parts(study: optuna.Study) -> list[str]:
     ]
 
 
-def _note_replay(best: optuna.trial.FrozenTrial, replay: Replay) -> str:
-    # The stack of networks is another one than in the search, which may change the last digits.
-    if best.value is not None and isclose(replay.score, best.value, rel_tol=1e-6):
-        return ""
-    return (
-        f"the chosen trial scored {best.value} in the search and {replay.score} when run again; "
-        "the arithmetic of this device is not exactly repeatable"
-    )
-
-
-def _predict_test(data: Dataset, fold: OuterFold, chosen: RefittedBest) -> Predictions:
+def _predict_test(data: Dataset, fold: OuterFold, chosen: TrialModel) -> Predictions:
     test = data.select(fold.test)
     calibrated = chosen.decision.calibrate(chosen.fitted.predict(test.features))
     return _make_predictions(
@@ -287,7 +178,7 @@ def _predict_test(data: Dataset, fold: OuterFold, chosen: RefittedBest) -> Predi
     )
 
 
-def _predict_validation(train: TrainSide, fold: OuterFold, chosen: RefittedBest) -> Predictions:
+def _predict_validation(train: TrainSide, fold: OuterFold, chosen: TrialModel) -> Predictions:
     rows = train.select([name for inner in fold.inner for name in inner.val])
     names = [inner.name for inner in fold.inner for _ in inner.val]
     calibrated = chosen.decision.calibrate(np.concatenate(chosen.replay.probabilities))
@@ -313,7 +204,7 @@ def _make_result(
     session: Session,
     fold: OuterFold,
     best: optuna.trial.FrozenTrial,
-    chosen: RefittedBest,
+    chosen: TrialModel,
     test: Predictions | None,
     trials: dict[str, int],
 ) -> FoldResult:

@@ -29,7 +29,7 @@ class Job:
     Attributes:
         context: the run of the job.
         study: ``outer-0`` ... ``final``.
-        number: number of the trial; None for the study's end: choose, refit, score once.
+        number: number of the trial; None for the study's end: choose, make the model, score once.
         device: device token of the worker that gets the job.
         measure: whether to measure the time of a few epochs instead.
     """

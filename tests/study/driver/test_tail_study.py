@@ -30,9 +30,9 @@ from outerfold.study.setup.batch_size import CPU_CAP, resolve_batch_size
 from outerfold.study.setup.represent import build_encoders, check_disk_space, represent
 from outerfold.study.setup.run_directory import PreparedRun, make_splits, write_run_directory
 from outerfold.study.worker import session as sessions
-from outerfold.study.worker.finish import refit_best
 from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session, WorkerContext
+from outerfold.study.worker.trial_model import make_model
 from tests.factories import begin_run, make_config, make_rows, scrambled, splits_of
 from tests.pipelines.training.tail_factories import SmallTail, save_clip, small_towers, with_tail
 from tests.storage.images.image_factories import class_folders, write_picture
@@ -116,7 +116,7 @@ def test_the_chosen_trial_run_again_scores_what_it_scored(tmp_path: Path) -> Non
     best = kept(session, FOLD)
     assert not [note for note in best["notes"] if "when run again" in note]
     trial = session.study(FOLD).best_trial
-    chosen = refit_best(session.objective(FOLD, "cpu"), trial, session.config)
+    chosen = make_model(session.objective(FOLD, "cpu"), trial, session.config)
     assert chosen.replay.score == trial.value
 
 
@@ -234,7 +234,7 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
     assert set(decided.tolist()) <= {0, 1}
     session = Session(context)
     best = session.study(FINAL).best_trial
-    chosen = refit_best(session.objective(FINAL, "cpu"), best, session.config)
+    chosen = make_model(session.objective(FINAL, "cpu"), best, session.config)
     row = prepared.data.features.select(prepared.data.ids[:1].tolist())
     expected = chosen.decision.calibrate(chosen.fitted.predict(row))
     np.testing.assert_allclose(scores[0], expected[0], atol=1e-6)

@@ -29,7 +29,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.splits import Splits
 from outerfold.study.worker import finish as finishing
-from outerfold.study.worker import jobs
+from outerfold.study.worker import jobs, trial_model
 from outerfold.study.worker import session as sessions
 from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import Session
@@ -270,7 +270,7 @@ def test_planted_winner_chosen_on_the_test_side_is_caught(
             scores = []
             for trial in complete:
                 objective = session.objective(fold, "cpu")
-                chosen = finishing.refit_best(objective, trial, session.config)
+                chosen = finishing.make_model(objective, trial, session.config)
                 scores.append(
                     objective.metric.score(test.labels, chosen.fitted.predict(test.features))
                 )
@@ -310,7 +310,7 @@ def test_planted_temperature_from_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, finishing, "refit_best", leak)
+    plant_in_finish(monkeypatch, finishing, "make_model", leak)
     differs = what_differs(tmp_path, "multimodal")
     assert {"temperature", "threshold"} <= set(differs)
     assert "weights" not in differs
@@ -334,8 +334,28 @@ def test_planted_epoch_chosen_on_the_test_side_is_caught(
 
         return flattering
 
-    plant_in_finish(monkeypatch, finishing, "refit", leak)
-    assert "weights" in what_differs(tmp_path, "multimodal", networks=1, seed=1)
+    plant_in_finish(monkeypatch, trial_model, "refit", leak)
+    assert "weights" in what_differs(tmp_path, "multimodal", networks=1, seed=1, final="refit")
+
+
+def test_planted_epoch_of_the_folds_networks_chosen_on_the_test_side_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean of the folds' networks is scored on the test rows after every epoch."""
+
+    def leak(honest: Any, session: Session, fold: str, test: Dataset) -> Any:
+        def flattering(objective: InnerObjective, trial: Any, **how: Any) -> Any:
+            tried = [
+                honest(objective, trial, **{**how, "epochs": n})
+                for n in range(1, how["length"] + 1)
+            ]
+            score = objective.metric.score
+            return max(tried, key=lambda one: score(test.labels, one.fitted.predict(test.features)))
+
+        return flattering
+
+    plant_in_finish(monkeypatch, InnerObjective, "replay", leak)
+    assert "weights" in what_differs(tmp_path, "multimodal", seed=1)
 
 
 def predicted(training: Any, features: Any) -> Any:

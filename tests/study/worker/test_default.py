@@ -186,7 +186,7 @@ def test_the_default_is_refitted_and_scored_as_the_winner_is(
     np.testing.assert_array_equal(found.test.probabilities, test.probabilities)
     own = (test.probabilities[:, 1] >= (refitted.decision.threshold or 0)).astype(int)
     np.testing.assert_array_equal(found.test.predicted, own)
-    assert refitted.decision.threshold != result.threshold
+    assert refitted.decision.temperature != result.temperature
 
 
 def test_a_default_that_is_best_on_the_test_rows_chooses_nothing(
@@ -256,20 +256,20 @@ def test_nothing_is_trained_again_where_the_default_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = searched(tmp_path / "run", make_config(trials=1, networks=1), (FOLD, FINAL))
-    refits: list[int] = []
-    honest = finishing.refit
+    made: list[int] = []
+    honest = finishing.make_model
 
     def counted(*given: Any) -> Any:
-        refits.append(1)
+        made.append(1)
         return honest(*given)
 
-    monkeypatch.setattr(finishing, "refit", counted)
+    monkeypatch.setattr(finishing, "make_model", counted)
     for name in (FOLD, FINAL):
         finish(session, name, "cpu")
         found = kept(session, name)
         assert (found.chosen, found.test, found.reason) == (True, None, "")
         assert "predictions_default.csv" not in files(session.folder, name)
-    assert len(refits) == 2
+    assert len(made) == 2
 
 
 def test_the_final_study_ends_no_default_and_says_whether_it_was_chosen(
@@ -281,7 +281,7 @@ def test_the_final_study_ends_no_default_and_says_whether_it_was_chosen(
         "learning_rate": {"low": 1e-7, "high": 3e-2, "log": True},
     }
     session = searched(tmp_path / "run", make_config(space=space, networks=1), (FINAL,), signal=1.0)
-    monkeypatch.setattr(finishing, "refit", _once(finishing.refit))
+    monkeypatch.setattr(finishing, "make_model", _once(finishing.make_model))
     finish(session, FINAL, "cpu")
     found = kept(session, FINAL)
     assert (found.chosen, found.test, found.reason) == (False, None, "")
