@@ -9,11 +9,14 @@ import pytest
 import torch
 from scipy.special import expit
 
-from benchmarks.models.operating_point import RULES, constant_momentum, page
+from benchmarks.models.batch_statistics import STATISTICS, constant_momentum
+from benchmarks.models.operating_point import RULES, page
 from benchmarks.models.operating_rules import EPOCHS, MEASURES, Way, measure
 from benchmarks.shared.kept_searches import KeptSearch, KeptTrial
 from outerfold.pipelines.heads.stacked import BatchNorm
 from outerfold.storage.records import FloatArray
+from tests.pipelines.rows.fold_factories import prepared
+from tests.pipelines.training.test_heads import begin
 
 
 def trial(
@@ -66,10 +69,29 @@ def test_a_mean_of_noisy_networks_ranks_better_than_one() -> None:
 
 
 def test_the_page_has_a_table_for_each_kind_of_rule() -> None:
-    found = {"planted": [search(), search()]}
-    text = page(found, found, found)
+    text = page({"planted": [search(), search()]}, {name: [search()] * 2 for name in STATISTICS})
     assert all(f"## {title}" in text for title in RULES)
     assert "nan" not in text
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+@pytest.mark.parametrize("task", ["multimodal", "dbt"])
+def test_statistics_computed_anew_are_those_of_all_rows_and_train_nothing_else(
+    task: str, statistics: str
+) -> None:
+    rows = prepared(task)
+    plain, other = begin(rows, task), begin(rows, task)
+    next(iter(plain))
+    with STATISTICS[statistics]():
+        next(iter(other))
+    for name, value in plain.network.state_dict().items():
+        same = torch.equal(value, other.network.state_dict()[name])
+        assert same == ("running" not in name or statistics == "corrected for the start"), name
+    counts = [
+        [m.steps.tolist() for m in one.network.modules() if isinstance(m, BatchNorm)]
+        for one in (plain, other)
+    ]
+    assert counts[0] == counts[1]
 
 
 def test_the_former_statistics_hold_their_start() -> None:
