@@ -37,7 +37,7 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.readers.targets import Task
-from outerfold.storage.records import DataError, Dataset, FloatArray, Predictions, Run
+from outerfold.storage.records import DataError, Dataset, FloatArray, IntArray, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import read_run
 from outerfold.storage.seeds import derive_seed
@@ -262,10 +262,23 @@ def truth_of(
     Returns:
         (score, standard error) by metric.
     """
-    shipped = read_shipped_model(folder)
-    calibrated, decided = shipped.score_from(others.features, embeddings)
+    found = overall_leave_outs(read_rows(shipped_rows(folder, embeddings, others)))
+    return {
+        name: (leave.estimate, jackknife_error(leave.without)[0]) for name, leave in found.items()
+    }
+
+
+def shipped_rows(folder: RunFolder, embeddings: ImageSource, others: Dataset) -> Predictions:
+    """Predictions of other patients by the delivered model."""
+    return rows_of_others(
+        others, *read_shipped_model(folder).score_from(others.features, embeddings)
+    )
+
+
+def rows_of_others(others: Dataset, calibrated: FloatArray, decided: IntArray) -> Predictions:
+    """Predictions of other patients by one model, all in one fold."""
     n = len(others)
-    rows = Predictions(
+    return Predictions(
         others.ids,
         others.patients,
         np.full(n, "others"),
@@ -275,10 +288,6 @@ def truth_of(
         decided,
         others.classes,
     )
-    found = overall_leave_outs(read_rows(rows))
-    return {
-        name: (leave.estimate, jackknife_error(leave.without)[0]) for name, leave in found.items()
-    }
 
 
 def sources() -> str:

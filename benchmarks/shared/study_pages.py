@@ -69,16 +69,18 @@ def finished_studies(
     return [(setting, join_chunks(parts)) for (setting, _), parts in zip(work, each, strict=True)]
 
 
-def write_page(chosen: argparse.Namespace, name: str, text: str) -> None:
-    """Write the page beside the code, or under ``--out`` after a quick run."""
-    context = (chosen.out if chosen.quick else PAGES) / f"{name}.md"
+def write_page(chosen: argparse.Namespace, name: str, text: str, *, folder: Path = PAGES) -> None:
+    """Write the page beside the code in ``folder``, or under ``--out`` after a quick run."""
+    context = (chosen.out if chosen.quick else folder) / f"{name}.md"
     context.parent.mkdir(parents=True, exist_ok=True)
     context.write_text(text + "\n", encoding="utf-8")
     print(context)
 
 
-def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
-    """Section on how the numbers were made."""
+def facts(
+    name: str, found: Sequence[tuple[Setting, Arrays]], seed: int, *, room: str = "coverage"
+) -> str:
+    """Section on how the numbers were made by the script ``name`` of a room of benchmarks."""
     seconds = " and ".join(f"{arrays['seconds'].mean():.0f}" for _, arrays in found)
     known = versions()
     most = max(len(arrays["inner"]) for _, arrays in found)
@@ -86,7 +88,7 @@ def facts(name: str, found: Sequence[tuple[Setting, Arrays]], seed: int) -> str:
     lines = [
         "## Facts",
         "",
-        f"- Made with `python -m benchmarks.coverage.{name} --replicates {most} --seed {seed}`.",
+        f"- Made with `python -m benchmarks.{room}.{name} --replicates {most} --seed {seed}`.",
         f"- A study: {config.outer_folds} outer and {config.inner_folds} inner folds, "
         f"{config.trials} trials of at most {_each(found, 'epochs')} epochs each, batches of "
         f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "
