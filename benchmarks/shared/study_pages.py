@@ -93,8 +93,9 @@ def facts(
         f"{config.trials} trials of at most {_each(found, 'epochs')} epochs each, batches of "
         f"{_each(found, 'batch_size')}, pruner `{config.pruner}`, encoder `{config.encoder}`, "
         f"{config.networks} network of the chosen configuration; "
-        "without augmented views and attention, which take most of the time. Optuna's sampler "
-        "draws its first ten trials at random, so these searches are random searches.",
+        "without augmented views and attention, which take most of the time. The first trial is "
+        "the default configuration, and Optuna's sampler draws the next nine at random, so these "
+        "searches are random searches.",
         f"- {seconds} CPU seconds per study, on a machine that also did other work.",
         f"- {', '.join(f'{package} {known[package]}' for package in TOLD)}.",
     ]
