@@ -11,6 +11,7 @@ from optuna.trial import BaseTrial
 
 from outerfold.objectives.choice import choose_epoch
 from outerfold.objectives.metrics import METRICS, decision_scores
+from outerfold.objectives.pruning import CURVE, PairedPruner
 from outerfold.objectives.spaces import Space
 from outerfold.pipelines._base import Epoch, Fitted, Pipeline, Training
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
@@ -99,7 +100,8 @@ class InnerObjective:
         """Train one trial; return the smoothed fold mean of its best epoch, in the metric's unit.
 
         It sets the user attributes ``epochs`` (the best epoch), ``length`` (epochs trained) and
-        ``fold_scores`` (of the best epoch) on the trial, and the training's ``remarks``.
+        ``fold_scores`` (of the best epoch) on the trial, and the training's ``remarks``. Where the
+        pruner compares folds, ``curve`` (fold scores of every epoch) is set, too.
 
         Raises:
             optuna.TrialPruned: the pruner stopped the trial because of a fold mean.
@@ -120,9 +122,12 @@ class InnerObjective:
     def _train(self, trial: optuna.Trial, training: Training) -> list[FloatArray]:
         """Train until the patience ends and return the fold scores (folds,) of every epoch."""
         curve: list[FloatArray] = []
+        compares_folds = isinstance(trial.study.pruner, PairedPruner)
         for epoch in training:
             curve.append(self._score_folds(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
+            if compares_folds:  # no other pruner reads it, and it is the larger part of a trial
+                trial.set_user_attr(CURVE, np.array(curve).tolist())
             if self._out_of_patience(curve):
                 break
             if epoch.number < self.protocol.epochs and trial.should_prune():

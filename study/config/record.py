@@ -32,7 +32,7 @@ METRIC_NAMES = (
     "brier",
     "ece",
 )
-PRUNER_NAMES = ("halving", "hyperband", "median", "none")
+PRUNER_NAMES = ("halving", "hyperband", "median", "none", "paired")
 PROTOCOLS = ("nested", "non-nested")
 RULES = ("prevalence", "youden", "sensitivity", "specificity")
 TARGETED = ("sensitivity", "specificity")

@@ -86,7 +86,7 @@ def searched(inner: InnerObjective, trials: int, *, pruner: str = "none") -> lis
 def epochs_of(inner: InnerObjective, trial: FrozenTrial) -> list[Epoch]:
     """The trial's training, run outside the objective."""
     pipeline = inner.space(FixedTrial(trial.params))
-    seed = derive_seed(SEED, "trial", trial.number)
+    seed = derive_seed(inner.seed, "trial", trial.number)
     budget = inner.protocol.epochs
     return list(pipeline.start(inner.rows(pipeline), budget=budget, seed=seed, device="cpu"))
 
@@ -361,3 +361,38 @@ def test_a_replay_of_several_networks_is_their_mean_and_still_knows_the_searchs_
         members = [one[fold] for one in alone]
         np.testing.assert_allclose(probabilities, np.mean(members, axis=0), atol=1e-5)
         assert np.abs(members[0] - members[1]).max() > 1e-3, "networks differ"
+
+
+def test_paired_pruning_acts_on_the_fold_scores_that_the_journal_keeps(tmp_path: Path) -> None:
+    """Trials are run as workers run them: each sees the earlier ones in the journal alone."""
+    data, source = make_rows(patients=48, signal=0.4)
+    config = make_config(space=SMALL, trials=8, pruner="paired", patience_epochs=99)
+    _, context = begin_run(tmp_path / "run", data, source, config)
+    for number in range(config.trials):
+        run_and_keep_job(Job(context, "outer-0", number, "cpu"))
+    inner, best = open_session(context).objective("outer-0", "cpu"), None
+    ended = set()
+    for trial in open_session(context).study("outer-0").trials:
+        epochs = epochs_of(inner, trial)
+        curve = np.array([fold_scores(inner, epoch) for epoch in epochs])
+        length = len(trial.intermediate_values)
+        assert trial.user_attrs["curve"] == curve[:length].tolist()
+        behind = [n for n in range(3, len(curve)) if best is not None and is_behind(best, curve, n)]
+        assert length == min([*behind, len(curve)])
+        assert trial.state == (TrialState.PRUNED if behind else TrialState.COMPLETE)
+        ended.add(trial.state)
+        if not behind and (best is None or smoothed(curve.mean(1)).max() > best[0]):
+            best = smoothed(curve.mean(1)).max(), curve
+    assert ended == {TrialState.PRUNED, TrialState.COMPLETE}
+
+
+def is_behind(best: tuple[float, FloatArray], curve: FloatArray, epoch: int) -> bool:
+    """Whether the curve is behind by more than the paired standard error after this epoch."""
+    ahead = best[1][epoch - 1] - curve[epoch - 1]
+    return bool(ahead.mean() > ahead.std(ddof=1) / np.sqrt(len(ahead)))
+
+
+def test_fold_scores_of_all_epochs_are_kept_only_where_the_pruner_reads_them() -> None:
+    inner = objective(epochs=4)
+    assert all("curve" in trial.user_attrs for trial in searched(inner, 2, pruner="paired"))
+    assert not any("curve" in trial.user_attrs for trial in searched(inner, 2, pruner="halving"))
