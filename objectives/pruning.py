@@ -29,7 +29,8 @@ WARM_UP_SHARE = 10
 
 ERRORS_BEHIND, FIRST_EPOCH = 1.0, 3
 """Paired pruning stops a trial that is more than this number of standard errors behind, and not
-before this epoch."""
+before this epoch. On published curves of whole networks, the two were fixed in advance
+(``benchmarks/search/published_curves.md``)."""
 
 CURVE = "curve"
 """User attribute of a trial: its fold scores of every epoch, a list of lists (epochs, folds)."""
