@@ -14,7 +14,7 @@ import pytest
 from outerfold.objectives.spaces import DEFAULTS, RANGES, Choice, Range, override_ranges
 from outerfold.study.cli.main import VERBS, Parser, build_parser
 from outerfold.study.config.gather import build_execution, build_study_config, gather_options
-from outerfold.study.config.record import DEMO, EPOCHS, Execution, StudyConfig
+from outerfold.study.config.record import DEMO, EPOCHS, TAIL_PRUNER, Execution, StudyConfig
 from tests.places import ROOT
 
 PAGES = {
@@ -73,7 +73,6 @@ NUMBERS_AND_NAMES = (
     "--repeats",
     "--metric",
     "--seed",
-    "--pruner",
     "--threshold",
     "--threshold-target",
     "--patience-epochs",
@@ -124,6 +123,7 @@ def test_the_options_page_tells_the_true_defaults() -> None:
     assert {option: said[option] for option in checked} == {
         option: str(default) for option, default in checked.items()
     }
+    assert said["--pruner"] == f"{known['pruner']}`; `{TAIL_PRUNER}` with trainable blocks"
     assert said["--epochs"] == ", ".join(f"{task} {epochs}" for task, epochs in EPOCHS.items())
 
 

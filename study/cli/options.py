@@ -85,7 +85,11 @@ def _add_folds(group: Group) -> None:
     _add_number(group, "--repeats", "repeats of the outer folds (1)")
     group.add_argument("--metric", choices=METRIC_NAMES, help="metric of the search (roc_auc)")
     _add_number(group, "--seed", "seed of the whole run (0)")
-    group.add_argument("--pruner", choices=PRUNER_NAMES, help="rule that prunes trials (halving)")
+    group.add_argument(
+        "--pruner",
+        choices=PRUNER_NAMES,
+        help="rule that prunes trials (halving; with trainable blocks paired)",
+    )
 
 
 def _add_decision(group: Group) -> None:

@@ -19,6 +19,7 @@ from outerfold.study.config.record import (
     FOLDS,
     GPU_BLOCKS,
     REFIT_NETWORKS,
+    TAIL_PRUNER,
     TASKS,
     Execution,
     StudyConfig,
@@ -84,6 +85,8 @@ def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen.setdefault("trainable_blocks", GPU_BLOCKS if _has_gpu() else 0)
     if chosen.get("final", FOLDS) != FOLDS and not chosen["trainable_blocks"]:
         chosen.setdefault("networks", REFIT_NETWORKS)
+    if chosen["trainable_blocks"]:
+        chosen.setdefault("pruner", TAIL_PRUNER)
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
         chosen["weights"] = format_weights(encoders, files)

@@ -16,7 +16,7 @@ from outerfold.study.config.search_space import build_ranges, build_views
 
 EPOCH_SHARE = {"none": 1.0, "median": 0.9, "hyperband": 0.55, "paired": 0.4}
 """Share of all epochs that a search of 24 trials trained, by pruner, without the effect of epoch
-patience. Paired pruning: 9 trials."""
+patience. Paired pruning: 9 trials of whole networks (``benchmarks/search/published_curves.md``)."""
 
 BEST_EPOCH = 10
 """Typical epoch of the best inner score: with a patience of 20 epochs of 100, the complete trials

@@ -244,6 +244,23 @@ def test_a_task_and_its_data_bring_their_defaults(
     assert (named.encoder, named.epochs) == ("a:b", 3)
 
 
+@pytest.mark.parametrize(
+    ("words", "pruner"),
+    [
+        (("--trainable-blocks", "0"), "halving"),
+        (("--trainable-blocks", "2"), "paired"),
+        (("--trainable-blocks", "all"), "paired"),
+        (("--trainable-blocks", "2", "--pruner", "halving"), "halving"),
+        (("--trainable-blocks", "0", "--pruner", "paired"), "paired"),
+    ],
+)
+def test_trained_blocks_have_a_pruner_of_their_own_unless_one_is_named(
+    words: tuple[str, ...], pruner: str
+) -> None:
+    chosen = build_study_config(gather_options(typed("--task", "dbt", *words)), DATA)
+    assert chosen.pruner == chosen.to_toml()["pruner"] == chosen.naming()["pruner"] == pruner
+
+
 def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
     chosen = build_study_config(
         gather_options(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA
