@@ -1,7 +1,7 @@
 """Choice of the epoch of a training, and of the trial of a study: the best mean over folds.
 
 Every place that needs a winner asks here: the end of a study, its optimism, ``--patience`` and the
-live display. Other rules were measured (``benchmarks/models/operating_point.md``): the smallest log
+live display. Other rules were measured (``benchmarks/models/operating_point.py``): the smallest log
 loss among scores within a standard error of the best, more smoothing, the median of folds. None had
 a better Brier score on patients that the models never saw, so the simplest one stands.
 """

@@ -17,6 +17,7 @@ from optuna.pruners import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.storage.records import FloatArray
 
 FIRST_RUNG_SHARE = 20
@@ -81,10 +82,10 @@ class PairedPruner(BasePruner):
 
 
 def _best_complete(study: Study) -> FrozenTrial | None:
-    """Complete trial with the best value; of equal ones, the first. None if there is none."""
+    """Complete trial that a study would choose now; None if there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = 1 if _maximises(study) else -1
-    return max(complete, key=lambda one: (sign * one.values[0], -one.number), default=None)
+    chosen = choose_trial(read_candidates(complete), maximise=_maximises(study))
+    return next((one for one in complete if chosen and one.number == chosen.number), None)
 
 
 def _maximises(study: Study) -> bool:

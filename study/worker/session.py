@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import optuna
-from optuna.pruners import NopPruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from outerfold.objectives.default import Default
 from outerfold.objectives.inner import InnerObjective, Protocol
 from outerfold.objectives.metrics import METRICS
-from outerfold.objectives.pruning import PRUNERS
+from outerfold.objectives.pruning import PRUNERS, PairedPruner
 from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.storage.records import Dataset, OuterFold
@@ -138,11 +138,19 @@ class Session:
             study_name=name,
             storage=TrialView(name, kept.direction, seen, number),
             sampler=kept.sampler,
-            pruner=NopPruner() if is_default else kept.pruner,
+            pruner=_never_pruning(kept.pruner) if is_default else kept.pruner,
         )
         if is_default:
             study.enqueue_trial(dict(self.default.params))
         return study
+
+
+def _never_pruning(pruner: BasePruner) -> BasePruner:
+    """Pruner for the first trial: that of the study where it waits for a complete trial anyway.
+
+    Later trials are compared with the fold scores that such a pruner makes the trial keep.
+    """
+    return pruner if isinstance(pruner, PairedPruner) else NopPruner()
 
 
 def _wait_for_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
+from outerfold.objectives.choice import smoothed
 from outerfold.objectives.inner import InnerObjective, Protocol, repeat_folds
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, settings, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
@@ -51,6 +51,7 @@ def present(labels, classes):
     return set(np.unique(labels)) == set(range(classes))
 
 
+@settings(deadline=None)
 @given(scored_rows(most_classes=2))
 def test_two_class_rank_metrics_equal_sklearn_and_lack_of_a_class_is_nan(rows):
     labels, p = rows
@@ -68,6 +69,7 @@ def test_two_class_rank_metrics_equal_sklearn_and_lack_of_a_class_is_nan(rows):
         assert math.isnan(score("average_precision", labels, p))
 
 
+@settings(deadline=None)
 @given(scored_rows(least_classes=3))
 def test_several_class_rank_metrics_are_sklearns_mean_over_classes(rows):
     labels, p = rows
@@ -85,6 +87,7 @@ def test_several_class_rank_metrics_are_sklearns_mean_over_classes(rows):
     )
 
 
+@settings(deadline=None)
 @given(scored_rows(), st.randoms(use_true_random=False))
 def test_scores_of_given_decisions_equal_sklearn(rows, random):
     labels, p = rows
@@ -111,6 +114,7 @@ def test_scores_of_given_decisions_equal_sklearn(rows, random):
         )
 
 
+@settings(deadline=None)
 @given(scored_rows(), st.randoms(use_true_random=False))
 def test_scores_of_each_class_equal_sklearn_one_against_the_rest(rows, random):
     labels, p = rows
@@ -138,6 +142,7 @@ def test_scores_of_each_class_equal_sklearn_one_against_the_rest(rows, random):
             )
 
 
+@settings(deadline=None)
 @given(scored_rows())
 def test_brier_equals_sklearn(rows):
     labels, p = rows
@@ -149,6 +154,7 @@ def test_brier_equals_sklearn(rows):
     assert score("brier", labels, p) == pytest.approx(expected, **SAME)
 
 
+@settings(deadline=None)
 @given(scored_rows())
 def test_ece_equals_the_textbook_loop_over_bins(rows):
     labels, p = rows
@@ -164,6 +170,7 @@ def test_ece_equals_the_textbook_loop_over_bins(rows):
     assert score("ece", labels, p) == pytest.approx(expected, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(scored_rows())
 @settings(max_examples=30)
 def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
@@ -175,6 +182,7 @@ def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
     assert metrics.all_scores(labels, p, predicted=labels)["accuracy"] == 1.0
 
 
+@settings(deadline=None)
 @given(scored_rows())
 @settings(max_examples=30)
 def test_row_order_changes_no_score(rows):
