@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
@@ -170,7 +170,6 @@ def test_ece_equals_the_textbook_loop_over_bins(rows):
     assert score("ece", labels, p) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(scored_rows())
 @settings(max_examples=30)
 def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
@@ -182,7 +181,6 @@ def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
     assert metrics.all_scores(labels, p, predicted=labels)["accuracy"] == 1.0
 
 
-@settings(deadline=None)
 @given(scored_rows())
 @settings(max_examples=30)
 def test_row_order_changes_no_score(rows):
