@@ -171,7 +171,7 @@ def test_ece_equals_the_textbook_loop_over_bins(rows):
 
 
 @given(scored_rows())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
     labels, p = rows
     usual = metrics.all_scores(labels, p)
@@ -182,7 +182,7 @@ def test_all_scores_is_every_metric_and_obeys_the_decisions_it_is_given(rows):
 
 
 @given(scored_rows())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_row_order_changes_no_score(rows):
     labels, p = rows
     order = np.random.default_rng(0).permutation(len(labels))
