@@ -73,6 +73,7 @@ def what_a_study_did(
         "history": (prepared.folder.study(FOLD) / "history.csv").read_text(),
         "validation": (prepared.folder.study(FOLD) / "validation.csv").read_text(),
         "weights": (prepared.folder.study(FOLD) / "model.pt").read_bytes(),
+        "default": (prepared.folder.study(FOLD) / "default.json").read_text(),
     }
 
 
