@@ -51,6 +51,7 @@ def test_the_same_options_find_a_run_that_the_first_version_named(
     config: StudyConfig, data: str, name: str
 ) -> None:
     """The names are of the commit before the folders were divided into rooms."""
+    config = replace(config, networks=5, threshold="youden", final="refit")  # its defaults
     assert default_run(config, data) == Path("runs") / name
     assert default_run(later(config), data) == Path("runs") / name
 
