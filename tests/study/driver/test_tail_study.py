@@ -120,10 +120,13 @@ def test_the_chosen_trial_run_again_scores_what_it_scored(tmp_path: Path) -> Non
     assert chosen.replay.score == trial.value
 
 
-def test_several_networks_are_refitted_where_they_are_asked_for(tmp_path: Path) -> None:
-    session = done(tmp_path / "run", small(networks=2), [FINAL])
+@pytest.mark.parametrize(("final", "models"), [("refit", 2), ("folds", 6)])
+def test_as_many_networks_ship_as_are_asked_for(tmp_path: Path, final: str, models: int) -> None:
+    """With three inner folds, two networks of each are six."""
+    session = done(tmp_path / "run", small(networks=2, final=final), [FINAL])
     state = torch.load(session.folder.study(FINAL) / "model.pt", weights_only=True)
-    assert {name.split(".")[1] for name in state if name.startswith("tails")} == {"0", "1"}
+    found = {name.split(".")[1] for name in state if name.startswith("tails")}
+    assert found == {str(number) for number in range(models)}
     assert not torch.equal(state["tails.0.conv.weight"], state["tails.1.conv.weight"])
 
 
