@@ -11,7 +11,7 @@ from optuna.trial import BaseTrial
 
 from outerfold.objectives.choice import choose_epoch
 from outerfold.objectives.metrics import METRICS, decision_scores
-from outerfold.objectives.pruning import CURVE, PairedPruner
+from outerfold.objectives.pruning import CURVE, compares_folds
 from outerfold.objectives.spaces import Space
 from outerfold.pipelines._base import Epoch, Fitted, Pipeline, Training
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
@@ -122,11 +122,11 @@ class InnerObjective:
     def _train(self, trial: optuna.Trial, training: Training) -> list[FloatArray]:
         """Train until the patience ends and return the fold scores (folds,) of every epoch."""
         curve: list[FloatArray] = []
-        compares_folds = isinstance(trial.study.pruner, PairedPruner)
+        keeps_folds = compares_folds(trial.study.pruner)
         for epoch in training:
             curve.append(self._score_folds(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
-            if compares_folds:  # no other pruner reads it, and it is the larger part of a trial
+            if keeps_folds:  # no other pruner reads it, and it is the larger part of a trial
                 trial.set_user_attr(CURVE, np.array(curve).tolist())
             if self._out_of_patience(curve):
                 break

@@ -81,6 +81,27 @@ class PairedPruner(BasePruner):
         return float(differences.mean()) > self.errors * error  # False for NaN
 
 
+class Unpruned(BasePruner):
+    """Ask a pruner and never prune, so that what the pruner keeps of a trial is there for others.
+
+    Args:
+        pruner: the study's pruner. Halving keeps the rungs that a trial reached.
+    """
+
+    def __init__(self, pruner: BasePruner) -> None:
+        self.pruner = pruner
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Return False."""
+        self.pruner.prune(study, trial)
+        return False
+
+
+def compares_folds(pruner: BasePruner) -> bool:
+    """Whether a pruner reads the fold scores of every epoch, which trials must then keep."""
+    return isinstance(pruner.pruner if isinstance(pruner, Unpruned) else pruner, PairedPruner)
+
+
 def _best_complete(study: Study) -> FrozenTrial | None:
     """Complete trial that a study would choose now; None if there is none."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

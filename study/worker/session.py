@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import optuna
-from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
@@ -16,7 +15,7 @@ from optuna.trial import FrozenTrial
 from outerfold.objectives.default import Default
 from outerfold.objectives.inner import InnerObjective, Protocol
 from outerfold.objectives.metrics import METRICS
-from outerfold.objectives.pruning import PRUNERS, PairedPruner
+from outerfold.objectives.pruning import PRUNERS, Unpruned
 from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.storage.records import Dataset, OuterFold
@@ -125,7 +124,8 @@ class Session:
         """Study with the trials that trial ``number`` may use; it serves for that trial only.
 
         It is a copy in memory. The driver adds the new trial to the storage. Trial 0 gets the
-        parameters of the default configuration, where there is one, and no pruner.
+        parameters of the default configuration, where there is one, and is
+        never pruned.
 
         Raises:
             RuntimeError: earlier trials that it must use are not in the storage.
@@ -138,19 +138,11 @@ class Session:
             study_name=name,
             storage=TrialView(name, kept.direction, seen, number),
             sampler=kept.sampler,
-            pruner=_never_pruning(kept.pruner) if is_default else kept.pruner,
+            pruner=Unpruned(kept.pruner) if is_default else kept.pruner,
         )
         if is_default:
             study.enqueue_trial(dict(self.default.params))
         return study
-
-
-def _never_pruning(pruner: BasePruner) -> BasePruner:
-    """Pruner for the first trial: that of the study where it waits for a complete trial anyway.
-
-    Later trials are compared with the fold scores that such a pruner makes the trial keep.
-    """
-    return pruner if isinstance(pruner, PairedPruner) else NopPruner()
 
 
 def _wait_for_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:

@@ -128,7 +128,13 @@ def test_the_default_is_not_pruned_where_the_pruner_prunes_it(
     first, *others = session.study(FOLD).get_trials()
     assert (first.state, first.last_step) == (TrialState.COMPLETE, config.epochs)
     assert {(trial.state, trial.last_step) for trial in others} == {(TrialState.PRUNED, 1)}
-    assert isinstance(session.study_as_seen(FOLD, 0).pruner, optuna.pruners.NopPruner)
+
+
+def test_the_default_leaves_the_rungs_of_halving_behind(tmp_path: Path) -> None:
+    """Else the next trial would be the first at every rung, and never pruned either."""
+    session = searched(tmp_path / "run", make_config(trials=1, pruner="halving"))
+    (first,) = session.study(FOLD).get_trials()
+    assert any(name.startswith("completed_rung") for name in first.system_attrs)
 
 
 def test_patience_over_epochs_may_end_the_default(tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_a_search_that_cannot_draw_the_default_begins_at_random_and_says_why(
     session = searched(tmp_path / "run", make_config(trials=2, space=space))
     run(session.context, FOLD, None)
     assert 0.4 <= session.study(FOLD).get_trials()[0].params["dropout"] <= 0.6
-    assert not isinstance(session.study_as_seen(FOLD, 0).pruner, optuna.pruners.NopPruner)
+    assert not isinstance(session.study_as_seen(FOLD, 0).pruner, pruning.Unpruned)
     found = kept(session)
     assert (found.params, found.chosen, found.test) == ({}, False, None)
     assert found.reason == (
