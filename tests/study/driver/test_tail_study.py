@@ -320,12 +320,22 @@ def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had
 # -- what is chosen where nothing is said ----------------------------------------------------
 
 
-@pytest.mark.parametrize(("gpu", "blocks", "networks"), [(True, 2, 1), (False, 0, 5)])
+@pytest.mark.parametrize(
+    ("gpu", "final", "blocks", "networks"),
+    [
+        (True, "folds", 2, 1),
+        (False, "folds", 0, 1),
+        (True, "refit", 2, 1),
+        (False, "refit", 0, 5),
+        (False, "ensemble", 0, 5),
+    ],
+)
 def test_two_blocks_are_trained_on_a_gpu_and_none_on_a_cpu_unless_set(
-    monkeypatch: pytest.MonkeyPatch, gpu: bool, blocks: int, networks: int
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, final: str, blocks: int, networks: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    config = build_study_config({"task": "dbt"}, "demo")
+    assert build_study_config({"task": "dbt"}, "demo").final == "folds"
+    config = build_study_config({"task": "dbt", "final": final}, "demo")
     assert (config.trainable_blocks, config.networks) == (blocks, networks)
     given = build_study_config({"task": "dbt", "trainable_blocks": "all", "networks": 3}, "demo")
     assert (given.trainable_blocks, given.networks) == ("all", 3)
