@@ -10,7 +10,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from outerfold.objectives.inner import smoothed
+from outerfold.objectives.choice import smoothed
 from outerfold.objectives.pruning import CURVE
 from outerfold.storage.records import FloatArray, IntArray
 
