@@ -75,7 +75,8 @@ def _folds_words(numbers: Json) -> str:
     return (
         f"The model is the mean of {plural(folds * networks, 'network')}{each}: those that the "
         f"{'inner ' if nested else ''}folds of all rows trained for {plural(epochs, 'epoch')}, "
-        f"each on {100 * (1 - 1 / folds):.0f} % of the patients. Nothing was trained again."
+        f"each on {100 * (1 - 1 / folds):.0f} % of the patients. No network was trained on "
+        "all of them."
     )
 
 
