@@ -1,9 +1,10 @@
 """Choice of the epoch of a training, and of the trial of a study: the best mean over folds.
 
 Every place that needs a winner asks here: the end of a study, its optimism, ``--patience`` and the
-live display. Other rules were measured (``benchmarks/models/operating_point.py``): the smallest log
-loss among scores within a standard error of the best, more smoothing, the median of folds. None had
-a better Brier score on patients that the models never saw, so the simplest one stands.
+live display. Other rules were tried (``benchmarks/models/operating_point.py`` has them): the
+smallest log loss, at all or among scores within a standard error of the best, more smoothing, the
+median of folds. In sixteen studies, pooled over three data sets, none was told apart from this one
+by the Brier score of the folds' mean on patients that no model saw, so the simplest one stands.
 """
 
 from __future__ import annotations

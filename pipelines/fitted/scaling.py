@@ -16,7 +16,7 @@ from outerfold.storage.records import FloatArray, IntArray
 
 RIDGE = 1.0
 """Weight of the square of the slope, in rows: the fit is that of a normal prior with variance 1 /
-RIDGE on the slope. Measured in ``benchmarks/models/operating_point.py``."""
+RIDGE on the slope. Others are tried in ``benchmarks/models/operating_point.py``."""
 LEAST_SLOPE = 0.01
 """Smallest slope; a slope of 0 or below would lose or turn the order of the rows."""
 TINY = 1e-12
