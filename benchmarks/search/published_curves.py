@@ -22,13 +22,13 @@ from pathlib import Path
 import numpy as np
 from optuna.pruners import BasePruner
 
-from benchmarks.search.pruners import halving
 from benchmarks.search.replay import (
     as_they_are,
     best_value,
     mean_of_last_three,
     replay_search,
 )
+from benchmarks.search.ways import halving
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import real_data
 from outerfold.objectives.pruning import ERRORS_BEHIND, FIRST_EPOCH, PRUNERS, PairedPruner

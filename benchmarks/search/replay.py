@@ -10,7 +10,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from outerfold.objectives.choice import smoothed
+from outerfold.objectives.choice import choose_epoch
 from outerfold.objectives.pruning import CURVE
 from outerfold.storage.records import FloatArray, IntArray
 
@@ -45,13 +45,12 @@ def mean_of_last_three(curve: FloatArray) -> FloatArray:
 
 
 def best_value(curve: FloatArray) -> tuple[int, float]:
-    """Best epoch, from 1, and its smoothed fold mean; the rule of ``InnerObjective``.
+    """Best epoch, from 1, and its smoothed fold mean.
 
     Args:
         curve: (epochs, folds) scores to maximise.
     """
-    smooth = smoothed(curve.mean(axis=1))
-    return int(smooth.argmax()) + 1, float(smooth.max())
+    return choose_epoch(curve.mean(axis=1), maximise=True)
 
 
 def replay_search(

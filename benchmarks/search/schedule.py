@@ -26,7 +26,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sklearn.ensemble import RandomForestRegressor
 
-from benchmarks.search.pruners import halving
+from benchmarks.search.ways import halving
 from outerfold.objectives.spaces import RANGES, Range
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.trial_view import TrialView

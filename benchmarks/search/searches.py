@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from benchmarks.search import pruners
+from benchmarks.search import ways
 from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.own_study import outer_scores, write_run
@@ -49,7 +49,7 @@ PARTS = {
     "pruners": {LATER: (LATER, 1), DEFAULT: (DEFAULT, 1), "none": ("none", 1)},
     "in-flight": {str(count): (DEFAULT, count) for count in (1, 4, 8, 16)},
 }
-"""Rows of each table: a pruner of ``benchmarks.search.pruners`` and the trials in flight."""
+"""Rows of each table: a pruner of ``benchmarks.search.ways`` and the trials in flight."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _of_its_pool(pools: Mapping[str, Pool], chunk: Chunk) -> Arrays:
     setting: Setting = chunk.setting
     # A run selects its pruner by name, so this name must give this pruner in this process. It is
     # set through the module, since a worker process gets copies of this file's own names.
-    pruning.PRUNERS[setting.config.pruner] = pruners.WAYS[setting.pruner]
+    pruning.PRUNERS[setting.config.pruner] = ways.WAYS[setting.pruner]
     seed = derive_seed(chunk.seed, "searches", setting.name, chunk.first)
     pool = pools[setting.name]
     if setting.patients < len(set(pool.data.patients.tolist())):
