@@ -2,13 +2,14 @@
 
     python -m benchmarks.search.pruners --data DATA --workers 2
 
-Random configurations are trained until their patience ends, on the inner folds and at the same time
-on all training rows of the outer fold; that network is scored on the test rows after every epoch.
-From these curves the search of any pruner is replayed later, without training: which trials it
-prunes and when, which trial it then chooses, and the score of that trial. So all settings are
-compared on the same trials, in many orders. The regret of a pruner is the outer score of the search
-without pruning minus its own. The script reads bus-bra/ and breast-usg/ below --data, keeps
-finished outer folds under --out, and writes pruners.md beside this file.
+The default configuration and random ones are trained on the inner folds until their patience ends.
+After every epoch the mean of the inner folds' networks, which is the model of a run, is scored on
+the test rows of the outer fold. From these curves the search of any pruner is replayed later,
+without training: which trials it prunes and when, which trial it then chooses, and the score of
+that trial. So all settings are compared on the same trials, in many orders, the default first. The
+regret of a pruner is the outer score of the search without pruning minus its own. The script reads
+bus-bra/ and breast-usg/ below --data, keeps finished outer folds under --out, and writes pruners.md
+beside this file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from outerfold.storage.records import FloatArray, Fold, OuterFold
 from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import build_ranges
+from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.run_directory import make_splits
 
@@ -83,23 +84,25 @@ def main() -> None:
 def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Arrays:
     """Train every trial of one outer fold until its patience ends, and pad with NaN.
 
+    The first trial is the default configuration, the others are random.
+
     Returns:
         inner (1, trials, epochs, folds) scores of the inner folds, outer (1, trials, epochs)
-        scores of the test rows, seconds (1,) of CPU time.
+        scores of the test rows by the mean of the inner folds' networks, seconds (1,) of CPU time.
     """
     began = time.process_time()
-    everything = Fold("outer", fold.train, fold.test, fold.train_patients, fold.test_patients)
-    rows = TrainingRows(
-        pool.data, [*fold.inner, everything], pool.embeddings, tokens=False, seed=seed
-    )
-    space = make_space(config.task, build_ranges(config, pool.data))
+    folds = [_with_test_rows(one, fold) for one in fold.inner]
+    rows = TrainingRows(pool.data, folds, pool.embeddings, tokens=False, seed=seed)
+    ranges = build_ranges(config, pool.data)
+    space = make_space(config.task, ranges)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed % 2**32))
-    table = np.full((1, config.trials, config.epochs, len(rows.folds)), np.nan)
+    study.enqueue_trial(dict(default_of(config, ranges).params))
+    table = np.full((1, config.trials, config.epochs, len(folds) + 1), np.nan)
     for number in range(config.trials):
         training = space(study.ask()).start(
-            rows, budget=config.epochs, seed=derive_seed(seed, number), device="cpu"
+            rows, budget=config.epochs, seed=derive_seed(seed, "trial", number), device="cpu"
         )
-        scores = _scores_until_patience_ends(pool, config, rows, training)
+        scores = _scores_until_patience_ends(pool, config, fold, training)
         table[0, number, : len(scores)] = scores
     return {
         "inner": table[..., :-1],
@@ -108,17 +111,26 @@ def curves(pool: Pool, config: StudyConfig, fold: OuterFold, seed: int) -> Array
     }
 
 
+def _with_test_rows(inner: Fold, outer: OuterFold) -> Fold:
+    """Inner fold whose network also predicts the test rows of the outer fold, after its own."""
+    patients = inner.val_patients | outer.test_patients
+    return replace(inner, val=(*inner.val, *outer.test), val_patients=patients)
+
+
 def _scores_until_patience_ends(
-    pool: Pool, config: StudyConfig, rows: TrainingRows, training: Training
+    pool: Pool, config: StudyConfig, fold: OuterFold, training: Training
 ) -> FloatArray:
-    """Scores (epochs, folds) of a training; the last fold's are of the test rows."""
-    labels = [pool.data.select(one.fold.val).labels for one in rows.folds]
+    """Scores (epochs, folds + 1) of a training; the last ones are of the test rows."""
+    labels = [pool.data.select(one.val).labels for one in fold.inner]
+    truth = pool.data.select(fold.test).labels
     score = METRICS[config.metric].score
-    scores: list[FloatArray] = []
+    scores: list[list[float]] = []
     for epoch in training:
-        pairs = zip(labels, epoch.probabilities, strict=True)
-        scores.append(np.array([score(y, p) for y, p in pairs]))
-        means = [one[:-1].mean() for one in scores]
+        own = [each[: len(y)] for y, each in zip(labels, epoch.probabilities, strict=True)]
+        tested = [each[len(y) :] for y, each in zip(labels, epoch.probabilities, strict=True)]
+        inner = [score(y, each) for y, each in zip(labels, own, strict=True)]
+        scores.append([*inner, score(truth, np.mean(tested, axis=0))])
+        means = [np.mean(one[:-1]) for one in scores]
         if len(means) - 1 - int(np.argmax(means)) >= config.patience_epochs:
             break
     return np.array(scores)

@@ -12,7 +12,7 @@ from outerfold.objectives.pruning import PRUNERS, PairedPruner
 
 TODAY = "halving, rung at 1/20, factor 3"
 """Default for frozen heads."""
-ALONE = "no search: the first trial is chosen"
+ALONE = "no search: the default configuration"
 
 
 def halving(share: int, factor: int) -> Callable[[int], BasePruner]:

@@ -10,7 +10,6 @@ from benchmarks.search.pruners import CONFIG
 from benchmarks.search.regret import (
     FOLDS,
     LIMIT,
-    ORDERS,
     Row,
     bound,
     compared,
@@ -55,10 +54,7 @@ def test_a_replay_counts_epochs_to_the_end_of_a_curve_and_scores_at_the_best_epo
     assert whole.epochs.tolist() == [TRIALS * LENGTH] * SEEDS * FOLDS
     assert whole.complete.tolist() == [TRIALS] * SEEDS * FOLDS
     assert whole.score == pytest.approx(0.9 - 0.1), "the late one wins"
-    rng = np.random.default_rng(0)
-    first_two = [TRIALS - 1 in rng.permutation(TRIALS)[:2] for _ in range(ORDERS)]
-    assert 0 < np.mean(first_two) < 1
-    assert whole.early == pytest.approx(np.mean(first_two))
+    assert (whole.default == 0).all()
 
 
 def test_curves_are_cut_where_a_shorter_training_ends(arrays: Arrays) -> None:
@@ -70,14 +66,9 @@ def test_curves_are_cut_where_a_shorter_training_ends(arrays: Arrays) -> None:
 def test_regret_is_the_score_without_pruning_minus_that_with_it(arrays: Arrays) -> None:
     rows, table = compared(arrays, EPOCHS)
     assert rows["none"] == Row(1.0, 0.0, 0.0)
-    paired, rng = rows["paired, 1 error from epoch 3"], np.random.default_rng(0)
-    lost = np.mean([rng.permutation(TRIALS)[0] != TRIALS - 1 for _ in range(ORDERS)])
-    assert 0 < lost < 1
-    assert paired.regret == pytest.approx(lost * (0.9 - 0.6))
-    # The late one is pruned at epoch 3 unless it is the first; then it overtakes the others, and
-    # they are pruned, at epoch 25.
-    spent = lost * (3 * LENGTH + 3) + (1 - lost) * (LENGTH + 3 * 25)
-    assert paired.share == pytest.approx(spent / (TRIALS * LENGTH))
+    paired = rows["paired, 1 error from epoch 3"]
+    assert paired.regret == pytest.approx(0.9 - 0.6)
+    assert paired.share == pytest.approx((3 * LENGTH + 3) / (TRIALS * LENGTH))
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == list(WAYS)
 
 
@@ -88,11 +79,22 @@ def test_the_bound_is_that_of_a_one_sided_t_interval_over_outer_folds() -> None:
     assert np.isnan(bound(regrets[:1]))
 
 
-def test_without_a_search_the_first_trial_is_chosen(arrays: Arrays) -> None:
+def test_the_default_is_first_in_every_order_and_the_others_are_in_many(arrays: Arrays) -> None:
+    swapped = {name: values.copy() for name, values in arrays.items()}
+    swapped["inner"], swapped["outer"] = arrays["inner"][:, ::-1], arrays["outer"][:, ::-1]
+    first = replay_in_orders(swapped, "paired, 1 error from epoch 3", EPOCHS)
+    assert (first.default == 1).all()
+    assert first.score == pytest.approx(0.9 - 0.1)
+    rising = {**arrays, "inner": arrays["inner"] + 0.01 * np.arange(TRIALS)[:, None, None]}
+    complete = replay_in_orders(rising, "paired, 1 error from epoch 3", EPOCHS).complete
+    assert (complete % 1).all(), "a mean over orders that differ"
+
+
+def test_without_a_search_the_default_is_chosen(arrays: Arrays) -> None:
     alone = replay_in_orders(arrays, ALONE, EPOCHS)
     assert alone.epochs.tolist() == [LENGTH + TRIALS - 1] * SEEDS * FOLDS
     assert (alone.complete == 1).all()
-    assert (alone.early == 1).all()
+    assert (alone.default == 1).all()
 
 
 def judged(**changes: dict[str, Row]) -> dict[str, dict[str, Row]]:
