@@ -352,6 +352,7 @@ class DefaultResult:
         test: predictions of the test fold by its own model and its own decision. None where there
             is no result, where the search chose it (they are the study's own), and for the final
             study.
+        variation: predictions of the test fold by each inner fold's model, as in ``FoldResult``.
     """
 
     params: dict[str, float | int | str | bool] = field(default_factory=dict)
@@ -359,6 +360,7 @@ class DefaultResult:
     reason: str = ""
     epochs: int = 0
     test: Predictions | None = None
+    variation: Predictions | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,6 +385,9 @@ class FoldResult:
         cut_by_time: whether time ended the search before its last trial and before its patience.
         default: result of the default configuration; None if an earlier version, which had none,
             ended the study.
+        variation: predictions of the test fold by the model of each inner fold, whose name is
+            the fold of the row; it widens intervals and enters no estimate. None for the final
+            study, and if an earlier version ended the study.
     """
 
     name: str
@@ -405,6 +410,7 @@ class FoldResult:
     cut_by_time: bool = False
     shift: float = 0.0
     default: DefaultResult | None = None
+    variation: Predictions | None = None
 
 
 @dataclass(frozen=True)

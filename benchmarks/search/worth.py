@@ -166,7 +166,7 @@ def _default_rows(folder: RunFolder, pool: Pool, others: Dataset) -> Predictions
     """Predictions of other patients by the default configuration, refitted on all rows."""
     session = open_session(WorkerContext(folder.path, pool.embeddings))
     trial = session.study(FINAL).get_trials()[0]
-    ended, _ = end_trial(session, FINAL, trial, "cpu")
+    ended, _, _ = end_trial(session, FINAL, trial, "cpu")
     calibrated = ended.decision.calibrate(ended.fitted.predict(others.features))
     return rows_of_others(others, calibrated, ended.decision.decide(calibrated))
 

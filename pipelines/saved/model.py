@@ -103,9 +103,10 @@ class StudyModel:
 
     def predict_calibrated(self, features: Features, source: ImageSource) -> FloatArray:
         """Return calibrated probabilities (n, classes) for rows whose images are in ``source``."""
-        return self.decision.calibrate(self._bind_source(source).predict(features))
+        return self.decision.calibrate(self.bind_source(source).predict(features))
 
-    def _bind_source(self, source: ImageSource) -> Fitted:
+    def bind_source(self, source: ImageSource) -> Fitted:
+        """Return the model with the image representations that it reads."""
         if not self.tails:
             return FittedHead(self.network, self.columns, source, self.tokens, self.tta)
         assert isinstance(source, TrunkSource)

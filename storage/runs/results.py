@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,13 @@ PROTOCOL = (
 )
 """Options that a report states. Other options, such as the path of the data, are no part of the
 protocol."""
-_OWN_FILES = ("history", "validation", "test", "default")
-DEFAULT_FILE, DEFAULT_TABLE = "default.json", "predictions_default.csv"
-"""Files of the default configuration's result, beside those of the study."""
+_OWN_FILES = ("history", "validation", "test", "variation", "default")
+DEFAULT_FILE = "default.json"
+TABLES = {"test": "predictions.csv", "variation": "variation.csv"}
+DEFAULT_TABLES = {"test": "predictions_default.csv", "variation": "variation_default.csv"}
+"""Tables of test rows of a study, and of its default configuration, by field of the result."""
+HASHES = "sha256"
+"""Entry of a result's JSON file with the SHA-256 of its tables of inner folds' models."""
 
 
 def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
@@ -70,12 +75,11 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     write_text(
         path / "validation.csv", predictions_csv(result.validation, result.validation.classes)
     )
-    if result.test is not None:
-        write_text(path / "predictions.csv", predictions_csv(result.test, result.test.classes))
+    hashes = _write_tables(path, result, TABLES)
     if result.default is not None:
         _write_default(path, result.default)
     kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _OWN_FILES}
-    write_json(path / "best.json", kept)
+    write_json(path / "best.json", {**kept, **hashes})
 
 
 def write_ensemble(folder: RunFolder, made: Ensemble) -> None:
@@ -101,30 +105,69 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     """Result that ``write_result`` wrote for the study."""
     path = folder.study(study)
     kept = read_json(path / "best.json")
+    tables = _read_tables(path, TABLES, kept.pop(HASHES, {}), classes)
+    if study != FINAL and tables["test"] is None:
+        raise DataError(f"{path / TABLES['test']}: the file is missing; restore it from a copy")
     kept["resampled"] = tuple(kept["resampled"])
     kept["notes"] = tuple(kept["notes"])
     return FoldResult(
         **kept,
         history=tuple(_parse_epoch(row) for row in _read_csv(path / "history.csv")),
         validation=read_predictions(path / "validation.csv", classes),
-        test=None if study == FINAL else read_predictions(path / "predictions.csv", classes),
         default=_read_default(path, classes),
+        **tables,
     )
 
 
 def _write_default(path: Path, result: DefaultResult) -> None:
-    if result.test is not None:
-        write_text(path / DEFAULT_TABLE, predictions_csv(result.test, result.test.classes))
-    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "test"}
-    write_json(path / DEFAULT_FILE, kept)
+    hashes = _write_tables(path, result, DEFAULT_TABLES)
+    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _OWN_FILES}
+    write_json(path / DEFAULT_FILE, {**kept, **hashes})
 
 
 def _read_default(path: Path, classes: Sequence[str]) -> DefaultResult | None:
     if not (path / DEFAULT_FILE).exists():
         return None
-    table = path / DEFAULT_TABLE
-    test = read_predictions(table, classes) if table.exists() else None
-    return DefaultResult(**read_json(path / DEFAULT_FILE), test=test)
+    kept = read_json(path / DEFAULT_FILE)
+    tables = _read_tables(path, DEFAULT_TABLES, kept.pop(HASHES, {}), classes)
+    return DefaultResult(**kept, **tables)
+
+
+def _write_tables(
+    path: Path, result: FoldResult | DefaultResult, names: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """Write the tables of test rows that there are; return the entry of their hashes."""
+    hashes = {}
+    for field, name in names.items():
+        rows = getattr(result, field)
+        if rows is not None:
+            text = predictions_csv(rows, rows.classes)
+            write_text(path / name, text)
+            if field == "variation":
+                hashes[name] = sha256(text.encode()).hexdigest()
+    return {HASHES: hashes} if hashes else {}
+
+
+def _read_tables(
+    path: Path, names: dict[str, str], hashes: dict[str, str], classes: Sequence[str]
+) -> dict[str, Any]:
+    """Tables of test rows by field; None where there is none.
+
+    Raises:
+        DataError: a table of inner folds' models is not the one that was written.
+    """
+    for name, expected in hashes.items():
+        if sha256((path / name).read_bytes()).hexdigest() != expected:
+            raise DataError(
+                f"{path / name}: the file was changed after it was written (its SHA-256 differs "
+                "from the one kept beside it), so intervals cannot be computed from it; restore "
+                "the file from a copy"
+            )
+    there = {field: path / name for field, name in names.items()}
+    return {
+        field: read_predictions(file, classes) if file.exists() else None
+        for field, file in there.items()
+    }
 
 
 # Longer than 30 lines: one literal: the fields of a run.
@@ -210,6 +253,7 @@ def non_nested_results(search: FoldResult) -> tuple[FoldResult, ...]:
             validation=rows.take(rows.fold != name),
             test=rows.take(rows.fold == name),
             default=None,
+            variation=None,
             trials={},
             notes=(),
         )

@@ -33,6 +33,7 @@ from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.schedule.patience import build_limit, read_history
 from outerfold.study.worker.session import Session
 from outerfold.study.worker.trial_model import TrialModel, make_model
+from outerfold.study.worker.variation import score_inner_models
 
 
 class StudyFailed(RuntimeError):
@@ -55,28 +56,32 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     """
     study = session.study(name)
     best = best_trial(study, name)
-    chosen, test = end_trial(session, name, best, device)
+    chosen, test, variation = end_trial(session, name, best, device)
     chosen = replace(chosen, notes=(*chosen.notes, *_note_trials_in_parts(study)))
     cut = not build_limit(session.config, study).reached(read_history(study))
     result = _make_result(session, session.folds[name], best, chosen, test, count_trials(study))
     default = _end_default(session, study, best, name, device)
-    result = replace(result, cut_by_time=cut, default=default)
+    result = replace(result, variation=variation, cut_by_time=cut, default=default)
     _write_study(session, result, chosen)
     return result
 
 
 def end_trial(
     session: Session, name: str, trial: optuna.trial.FrozenTrial, device: str
-) -> tuple[TrialModel, Predictions | None]:
+) -> tuple[TrialModel, Predictions | None, Predictions | None]:
     """Make the model of any complete trial of a study, and score its test rows once.
 
     Returns:
-        The model, and its predictions of the test rows; None for the final study, which has none.
+        The model, its predictions of the test rows, and those of the inner folds' models; None
+        for the final study, which has no test rows.
     """
-    made = make_model(session.objective(name, device), trial, session.config)
+    objective, fold = session.objective(name, device), session.folds[name]
+    made = make_model(objective, trial, session.config)
     if name == FINAL:
-        return made, None
-    return made, _predict_test(session.data, session.folds[name], made)
+        return made, None, None
+    test = session.data.select(fold.test)
+    own = _predict_test(test, fold, made)
+    return made, own, score_inner_models(test, fold, objective, made, session.config)
 
 
 def _end_default(
@@ -98,11 +103,11 @@ def _end_default(
     if name == FINAL:
         return DefaultResult(trial.params)
     try:
-        made, test = end_trial(session, name, trial, device)
+        made, test, variation = end_trial(session, name, trial, device)
     except TrainingDiverged as error:
         reason = f"the default configuration's model of {name} failed: {error}"
         return DefaultResult(trial.params, reason=reason)
-    return DefaultResult(trial.params, epochs=made.replay.epochs, test=test)
+    return DefaultResult(trial.params, epochs=made.replay.epochs, test=test, variation=variation)
 
 
 def _write_study(session: Session, result: FoldResult, chosen: TrialModel) -> None:
@@ -170,8 +175,7 @@ def _note_trials_in_parts(study: optuna.Study) -> list[str]:
     ]
 
 
-def _predict_test(data: Dataset, fold: OuterFold, chosen: TrialModel) -> Predictions:
-    test = data.select(fold.test)
+def _predict_test(test: Dataset, fold: OuterFold, chosen: TrialModel) -> Predictions:
     calibrated = chosen.decision.calibrate(chosen.fitted.predict(test.features))
     return _make_predictions(
         test, [fold.name] * len(test), fold.repeat, calibrated, chosen.decision

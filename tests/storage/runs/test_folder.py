@@ -279,6 +279,26 @@ def test_a_study_is_finished_only_when_all_of_its_files_are_there(
         assert same(read_result(half, result.name, result.validation.classes), result)
 
 
+def test_a_changed_table_of_inner_models_is_refused_with_the_way_on(folder: RunFolder) -> None:
+    """It would widen or narrow intervals, and nothing else could show that."""
+    made = make_run(patients=40, folds=2).outer[0]
+    result = replace(made, variation=made.test)
+    write_result(folder, result, b"weights")
+    assert same(read_result(folder, result.name, made.validation.classes), result)
+    table = folder.study(result.name) / "variation.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"variation\.csv: .* changed after .* restore"):
+        read_result(folder, result.name, made.validation.classes)
+
+
+def test_a_missing_table_of_test_rows_is_refused(folder: RunFolder) -> None:
+    result = make_run(patients=40, folds=2).outer[0]
+    write_result(folder, result, b"weights")
+    (folder.study(result.name) / "predictions.csv").unlink()
+    with pytest.raises(DataError, match=r"predictions\.csv: the file is missing"):
+        read_result(folder, result.name, result.validation.classes)
+
+
 def _stop_after(patch: pytest.MonkeyPatch, limit: int) -> None:
     """The ``limit + 1``-th rename of a finished draft does not come about."""
     rename, done = Path.replace, []

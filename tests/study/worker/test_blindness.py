@@ -61,7 +61,10 @@ def what_a_study_did(
         outcome = run_and_keep_job(Job(context, FOLD, number, "cpu"))
         assert not outcome.trace, outcome.trace
     trials = Session(context).study(FOLD).get_trials()
-    best = json.loads((prepared.folder.study(FOLD) / "best.json").read_text())
+    best, default = (
+        json.loads((prepared.folder.study(FOLD) / name).read_text())
+        for name in ("best.json", "default.json")
+    )
     return {
         "trials": [
             (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
@@ -73,7 +76,7 @@ def what_a_study_did(
         "history": (prepared.folder.study(FOLD) / "history.csv").read_text(),
         "validation": (prepared.folder.study(FOLD) / "validation.csv").read_text(),
         "weights": (prepared.folder.study(FOLD) / "model.pt").read_bytes(),
-        "default": (prepared.folder.study(FOLD) / "default.json").read_text(),
+        "default": {key: value for key, value in default.items() if key != "sha256"},
     }
 
 

@@ -29,7 +29,7 @@ from outerfold.study.worker.session import Session, WorkerContext, open_session
 from tests.factories import begin_run, make_config, make_rows, splits_of
 
 FOLD = "outer-1"
-OWN_FILES = {"default.json", "predictions_default.csv"}
+OWN_FILES = {"default.json", "predictions_default.csv", "variation_default.csv"}
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +185,7 @@ def test_the_default_is_refitted_and_scored_as_the_winner_is(
     assert found.test.fold.tolist() == result.test.fold.tolist()
     assert (found.chosen, found.reason) == (False, "")
     trial = session.study(FOLD).get_trials()[0]
-    refitted, test = end_trial(session, FOLD, trial, "cpu")
+    refitted, test, _ = end_trial(session, FOLD, trial, "cpu")
     assert test is not None
     assert found.params == trial.params
     assert found.epochs == refitted.replay.epochs
