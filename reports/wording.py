@@ -57,6 +57,22 @@ ENSEMBLE_ESTIMATE = (
     "models, and it has itself never been tested on unseen data. It is expected to be no worse "
     "than one of them; that was not measured."
 )
+OF_BOTH = (
+    "The interval beside an estimate is of the one delivered model. The interval of models made "
+    "this way is of their mean performance, over models that other patients would have given; it "
+    "is narrower, since single models differ from this mean. How much models differ was measured "
+    "with the models of the inner folds."
+)
+OF_CONSTANT = (
+    "The intervals are of the one delivered model, and of the mean over models made this way. How "
+    "much models differ was not measured in this run; an empirical constant widens the intervals "
+    "for it."
+)
+OF_PROCEDURE = (
+    "The intervals are of the mean performance of single models made this way. They are not of the "
+    "delivered ensemble: no row was scored by it that did not take part in its training, so its "
+    "own performance was not measured."
+)
 COVERAGE = (
     "The intervals cover patient sampling and, approximately, training variation; they do not "
     "cover other hospitals, scanners or populations, label errors, or choices made after seeing "

@@ -32,7 +32,7 @@ from outerfold.reports.intervals.jackknife import jackknife_error
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.intervals.overall import overall
 from outerfold.reports.results.entries import TUNED
-from outerfold.reports.results.predictions import test_rows
+from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.readers.read import read_dataset
@@ -211,7 +211,7 @@ def run_study(pool: Pool, config: StudyConfig, others: Dataset | None = None) ->
         run = run_all_studies(folder, pool, config, ship=others is not None)
         tested = test_rows(run)
         assert tested is not None
-        shown = overall(tested, tuned=TUNED)
+        shown = overall(tested, tuned=TUNED, variation=inner_models(run))
         truth = truth_of(folder, pool.embeddings, others) if others is not None else {}
     nothing = (np.nan, np.nan)
     counts = [study.trials for study in run.outer]

@@ -1,34 +1,67 @@
 """Confidence intervals from the patient jackknife.
 
 A jackknife over patients with the models fixed measures the effect of which patients were sampled,
-but not that other patients would have given other models. The standard error is multiplied for
-that by 1.25 for a fixed configuration, and by 1.4 if an inner loop chose anything. Both are
-empirical constants (``benchmarks/coverage/coverage.py``); nested cross-validation finds 1.20-1.29
-for the same inflation (Bates, Hastie & Tibshirani 2024, arXiv 2104.00673).
+but not that other patients would have given other models. Where the models of inner folds scored
+the test rows, that variation is measured: their variance, in the share of ``WIDENINGS``, is added
+to the patients' variance. The shares were tuned once on real studies, and they differ for the one
+model that is delivered and for the mean over models made in this way
+(``benchmarks/coverage/real_coverage.py``).
 
-No constant covers a learnt threshold, which may change specificity by more than all patients do.
-Its variance is measured: every fold's threshold is applied to all rows, and the variance of the
-metric over these thresholds is added. Without it the intervals of specificity covered in 53 % of
-300 replicates (400 patients, prevalence 0.1, Youden's threshold), with it in 93-95 %.
+Where only predictions are known, the standard error is multiplied instead by 1.25 for a fixed
+configuration, and by 1.4 if an inner loop chose anything. Both are empirical constants
+(``benchmarks/coverage/coverage.py``); nested cross-validation finds 1.20-1.29 for the same
+inflation (Bates, Hastie & Tibshirani 2024, arXiv 2104.00673). No constant covers a learnt
+threshold, which may change specificity by more than all patients do. So every fold's threshold is
+applied to all rows, and the variance of the metric over these thresholds is added. Without it the
+intervals of specificity covered in 53 % of 300 replicates (400 patients, prevalence 0.1, Youden's
+threshold), with it in 93-95 %.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
 from outerfold.reports.intervals.leave_one_out import LeaveOut
 from outerfold.reports.intervals.support import Support
+from outerfold.reports.intervals.variation import model_variance
 from outerfold.reports.wording import plural
 from outerfold.storage.records import FloatArray
 
 STRETCH_FIXED = 1.25
 STRETCH_TUNED = 1.4
+Of = Literal["model", "procedure"]
+"""What an interval is of: the one delivered model, or the mean over models made in this way."""
+
+
+@dataclass(frozen=True)
+class Widening:
+    """Shares of the two measured variances in the variance of an estimate.
+
+    Attributes:
+        patients: factor of the patients' standard error.
+        probabilities: the same factor for scores of probabilities (Brier score, calibration
+            error). Rows that are easy by chance sharpen the calibration that is learnt from them,
+            so such a score is better here and worse elsewhere; no variance shows that.
+        models: factor of the variance of models, see ``variation.py``.
+    """
+
+    patients: float
+    probabilities: float
+    models: float
+
+
+WIDENINGS: dict[Of, Widening] = {
+    "model": Widening(1.1, 1.4, 0.3),
+    "procedure": Widening(1.0, 1.2, 0.2),
+}
+"""Empirical constants, tuned on studies that none of the published coverage is counted on; see
+``benchmarks/coverage/real_coverage.py``."""
 FEWEST = 5
 CAUTION_BELOW = 15
-THRESHOLDS_ADDED = ", variance of fold thresholds added"
 NO_SPREAD = 1e-12
 """A standard error below this is a rounding error."""
 
@@ -40,6 +73,8 @@ class ConfidenceInterval:
     Attributes:
         estimate: in the metric's own unit; NaN if it is undefined.
         low, high: bounds; None if there is no interval, and ``reason`` then gives the cause.
+        procedure: bounds for the mean over models made in this way; None if there is no interval.
+        of: what ``low`` and ``high`` are of, see ``Of``.
         level: nominal coverage, 0.95 for 95 %.
         method: name of the method, for a reader of a table.
         by_fold: the metric of each fold alone, in order of repeat and fold; NaN where undefined.
@@ -56,6 +91,8 @@ class ConfidenceInterval:
     by_fold: tuple[float, ...]
     reason: str | None = None
     notes: tuple[str, ...] = ()
+    procedure: tuple[float, float] | None = None
+    of: Of = "model"
 
 
 def jackknife_error(without: FloatArray) -> tuple[float, float]:
@@ -75,22 +112,55 @@ def jackknife_error(without: FloatArray) -> tuple[float, float]:
     return float(np.sqrt((n - 1) * second)), float(np.clip(df, min(1.5, n - 1), n - 1))
 
 
-def total_error(leave: LeaveOut, stretch: float, upper: float) -> tuple[float, float]:
-    """Standard error and degrees of freedom for patients, training and thresholds together.
+@dataclass(frozen=True)
+class TotalError:
+    """Standard error of an estimate for patients and training together.
 
-    The degrees of freedom of a sum of variances follow Satterthwaite (1946).
+    Attributes:
+        size: the standard error, in units of the largest value of the metric.
+        df: degrees of freedom of the sum of variances, after Satterthwaite (1946).
+        models: part of the standard error that models or thresholds add; 0 if none.
+        words: how the patients' standard error was widened.
+        ahead: addend to the upper bound, or, if it is negative, to the lower one.
+    """
+
+    size: float
+    df: float
+    models: float
+    words: str
+    ahead: float = 0.0
+
+
+def total_error(
+    leave: LeaveOut, support: Support, *, tuned: bool, upper: float, of: Of = "model"
+) -> TotalError:
+    """Standard error for patients and training together, measured where inner models are known.
 
     Args:
-        stretch: factor of the patients' standard error, for the variation of training.
+        support: basis of the metric, which says whether it scores probabilities.
+        tuned: whether an inner loop chose anything; without inner models it sets the constant.
         upper: largest value of the metric; the standard error is in units of it.
+        of: what the interval is of; without inner models it makes no difference.
     """
     se, df = jackknife_error(leave.without / upper)
-    patients, moved = (stretch * se) ** 2, leave.moved / upper**2
-    if moved == 0:
-        return stretch * se, df
-    of_folds = max(len(leave.by_fold) - 1, 1)
-    joint = (patients + moved) ** 2 / (patients**2 / df + moved**2 / of_folds)
-    return float(np.sqrt(patients + moved)), float(joint)
+    if leave.inner is None:
+        factor = STRETCH_TUNED if tuned else STRETCH_FIXED
+        added, added_df = leave.moved / upper**2, float(max(len(leave.by_fold) - 1, 1))
+        tail = ", variance of fold thresholds added" if added else ""
+    else:
+        wide = WIDENINGS[of]
+        factor, share = wide.probabilities if support.probabilities else wide.patients, wide.models
+        added = share * _model_variance(leave) / upper**2
+        added_df = float(len(leave.inner) * (leave.inner.shape[1] - 1))
+        tail = f", variance of models × {share:g} added"
+        tail += ", lengthened for the gain from more patients" if leave.ahead else ""
+    words = f"standard error × {factor:g}{tail}"
+    patients = (factor * se) ** 2
+    if patients + added == 0:
+        return TotalError(0.0, df, 0.0, words, leave.ahead / upper)
+    joint = (patients + added) ** 2 / (patients**2 / df + added**2 / added_df)
+    size, models = float(np.sqrt(patients + added)), float(np.sqrt(added))
+    return TotalError(size, float(joint), models, words, leave.ahead / upper)
 
 
 def t_quantile(df: float, level: float) -> float:
@@ -124,54 +194,75 @@ def logit_interval(share: float, half: float) -> tuple[float, float]:
 
 
 def jackknife_interval(
-    leave: LeaveOut, support: Support, *, tuned: bool, level: float, notes: tuple[str, ...] = ()
+    leave: LeaveOut,
+    support: Support,
+    *,
+    tuned: bool,
+    level: float,
+    of: Of = "model",
+    notes: tuple[str, ...] = (),
 ) -> ConfidenceInterval:
     """Patient-jackknife interval of one metric, or the reason why there is none.
 
     Args:
         tuned: whether an inner loop chose the configuration, the epochs or the threshold.
         level: nominal coverage.
+        of: what ``low`` and ``high`` are of.
         notes: cautions to print before those that this function adds.
     """
     by_fold = tuple(float(value) for value in leave.by_fold)
     method = "patient jackknife"
     reason = _refusal(leave, support)
-    low = high = None
+    low = high = procedure = None
     if reason is None:
-        low, high, method = _bounds(
-            leave, support, STRETCH_TUNED if tuned else STRETCH_FIXED, level
-        )
-        notes = (*notes, *_caution(support), *_instability(leave, method))
+        error = total_error(leave, support, tuned=tuned, upper=support.upper, of=of)
+        low, high, method = interval_bounds(leave, support, error, level)
+        whole = total_error(leave, support, tuned=tuned, upper=support.upper, of="procedure")
+        procedure = interval_bounds(leave, support, whole, level)[:2]
+        notes = (*notes, *_caution(support), *_instability(leave, error))
     estimate = max(0.0, leave.estimate) if support.scale == "linear" else leave.estimate
-    return ConfidenceInterval(estimate, low, high, level, method, by_fold, reason, notes)
+    return ConfidenceInterval(
+        estimate, low, high, level, method, by_fold, reason, notes, procedure, of
+    )
 
 
 def paired_interval(
-    change: LeaveOut, support: Support, *, tuned: bool, level: float
+    change: LeaveOut, support: Support, *, tuned: bool, level: float, of: Of = "model"
 ) -> ConfidenceInterval:
     """Patient-jackknife interval of one metric's difference between two models of the same rows.
 
     Args:
-        change: the first minus the second, for all rows and without each patient.
+        change: the first minus the second, for all rows, without each patient, and for each pair
+            of inner folds' models.
         tuned: whether an inner loop chose the configuration, the epochs or the threshold.
         level: nominal coverage.
+        of: what ``low`` and ``high`` are of.
     """
     by_fold = tuple(float(value) for value in change.by_fold)
-    stretch = STRETCH_TUNED if tuned else STRETCH_FIXED
-    method = f"paired patient jackknife, linear, standard error × {stretch}"
+    error = total_error(change, support, tuned=tuned, upper=1.0, of=of)
+    method = f"paired patient jackknife, linear, {error.words}"
     reason = _refusal(change, support)
     if reason is None and jackknife_error(change.without)[0] == 0:
         reason = "the difference is the same without each patient, so there is no spread"
     if reason is not None:
         return ConfidenceInterval(change.estimate, None, None, level, method, by_fold, reason)
-    error, df = total_error(change, stretch, 1.0)
-    half = error * t_quantile(df, level)
-    low, high = (
-        max(-support.upper, change.estimate - half),
-        min(support.upper, change.estimate + half),
-    )
+
+    def bounds(error: TotalError) -> tuple[float, float]:
+        half = error.size * t_quantile(error.df, level)
+        low, high = change.estimate - half, change.estimate + half
+        return max(-support.upper, low), min(support.upper, high)
+
+    whole = total_error(change, support, tuned=tuned, upper=1.0, of="procedure")
     return ConfidenceInterval(
-        change.estimate, low, high, level, method, by_fold, None, _caution(support)
+        change.estimate,
+        *bounds(error),
+        level,
+        method,
+        by_fold,
+        None,
+        _caution(support),
+        bounds(whole),
+        of,
     )
 
 
@@ -193,21 +284,39 @@ def _refusal(leave: LeaveOut, support: Support) -> str | None:
     return None
 
 
-def _instability(leave: LeaveOut, method: str) -> tuple[str, ...]:
-    moved = float(np.sqrt(leave.moved))
-    if not method.endswith(THRESHOLDS_ADDED) or moved <= jackknife_error(leave.without)[0]:
+def _instability(leave: LeaveOut, error: TotalError) -> tuple[str, ...]:
+    if error.models <= jackknife_error(leave.without)[0]:
         return ()
-    return (f"unstable: standard deviation of {moved:.3f} from the folds' thresholds alone",)
+    if leave.inner is None:
+        return (
+            f"unstable: standard deviation of {error.models:.3f} from the folds' thresholds alone",
+        )
+    spread = float(np.sqrt(_model_variance(leave)))
+    return (f"unstable: models made this way differ by a standard deviation of {spread:.2f}",)
 
 
-def _bounds(
-    leave: LeaveOut, support: Support, stretch: float, level: float
+def fold_noise(leave: LeaveOut) -> FloatArray:
+    """Squared standard error (folds,) of each fold's metric for the fold's own patients."""
+    return np.array([jackknife_error(fold)[0] ** 2 for fold in leave.alone])
+
+
+def _model_variance(leave: LeaveOut) -> float:
+    assert leave.inner is not None
+    return model_variance(leave.inner, leave.by_fold, fold_noise(leave))
+
+
+def interval_bounds(
+    leave: LeaveOut, support: Support, error: TotalError, level: float
 ) -> tuple[float, float, str]:
-    error, df = total_error(leave, stretch, support.upper)
-    share, q = leave.estimate / support.upper, t_quantile(df, level)
-    added = THRESHOLDS_ADDED if leave.moved else ""
-    words = f"patient jackknife, {{}}, standard error × {stretch}{added}"
-    if error == 0 or (support.scale != "linear" and not 0 < share < 1):
+    """Lower and upper bound of one metric on its scale, and the method in words.
+
+    Args:
+        error: standard error for patients and training together.
+        level: nominal coverage.
+    """
+    share, q = leave.estimate / support.upper, t_quantile(error.df, level)
+    words = f"patient jackknife, {{}}, {error.words}"
+    if error.size == 0 or (support.scale != "linear" and not 0 < share < 1):
         # No spread, or an estimate of 0 or 1: each patient counts as one independent row.
         low, high = wilson_interval(
             np.clip(share, 0, 1), support.patients, float(ndtri((1 + level) / 2))
@@ -215,11 +324,13 @@ def _bounds(
         words = f"Wilson, {support.patients} patients"
     elif support.scale == "wilson":
         # The sample size at which a binomial proportion has this standard error.
-        effective = np.clip(share * (1 - share) / error**2, 1, support.images)
+        effective = np.clip(share * (1 - share) / error.size**2, 1, support.images)
         low, high = wilson_interval(share, float(effective), q)
     elif support.scale == "logit":
-        low, high = logit_interval(share, q * error)
+        low, high = logit_interval(share, q * error.size)
     else:
-        low, high = max(0.0, share - q * error), min(1.0, max(0.0, share + q * error))
+        half = q * error.size
+        low, high = max(0.0, share - half), min(1.0, max(0.0, share + half))
     name = "Wilson" if support.scale == "wilson" else support.scale
+    low, high = max(0.0, low + min(0.0, error.ahead)), min(1.0, high + max(0.0, error.ahead))
     return low * support.upper, high * support.upper, words.format(name)

@@ -17,7 +17,6 @@ from outerfold.objectives.metrics import ECE_BINS, calibration_gaps, class_score
 from outerfold.objectives.metrics import squared_errors as row_errors
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.rank_leave_one_out import ap_without, auc_without
-from outerfold.reports.intervals.thresholds import fold_thresholds
 from outerfold.storage.records import BoolArray, FloatArray, IntArray
 
 POOL_BELOW = 5
@@ -38,6 +37,12 @@ class LeaveOut:
             mean over folds.
         moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
             if one threshold explains the decisions of every fold.
+        inner: (folds, inner folds) metric of each inner fold's model on the test rows of its outer
+            fold, see ``variation.py``; None if there are no such models.
+        alone: for each fold (patients of the fold,) the metric of the fold alone without each of
+            them; empty where ``inner`` is None.
+        ahead: by how much a model made from all patients is expected to score better than the
+            estimate; negative where less is better, 0 if unknown.
     """
 
     estimate: float
@@ -45,6 +50,9 @@ class LeaveOut:
     by_fold: FloatArray
     pooled: bool
     moved: float = 0.0
+    inner: FloatArray | None = None
+    alone: tuple[FloatArray, ...] = ()
+    ahead: float = 0.0
 
 
 def overall_leave_outs(rows: CodedRows) -> dict[str, LeaveOut]:
@@ -148,6 +156,25 @@ def _pooled_leave_outs(
         )
         for name, value in estimate.items()
     }
+
+
+def fold_thresholds(rows: CodedRows) -> FloatArray:
+    """Threshold (folds,) of each fold's two-class decisions; (0,) if there are none to compare.
+
+    It lies between the largest probability decided as class 0 and the smallest decided as class
+    1; the middle is taken. The result is empty if one threshold explains all folds, if the
+    decisions do not follow a threshold, for one fold, and for more than two classes.
+    """
+    none = np.zeros(0)
+    if not rows.two or len(rows.fold_names) < 2:
+        return none
+    positive, up = rows.probabilities[:, 1], rows.predicted == 1
+    low, high = np.zeros(len(rows.fold_names)), np.ones(len(rows.fold_names))
+    np.maximum.at(low, rows.fold[~up], positive[~up])
+    np.minimum.at(high, rows.fold[up], positive[up])
+    if (low >= high).any() or low.max() < high.min():
+        return none
+    return (low + high) / 2
 
 
 def _fold_decisions(rows: CodedRows) -> list[IntArray]:

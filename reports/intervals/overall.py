@@ -18,6 +18,7 @@ from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.corrected_t import nadeau_bengio, optimism
 from outerfold.reports.intervals.jackknife import (
     ConfidenceInterval,
+    Of,
     jackknife_interval,
     paired_interval,
 )
@@ -27,6 +28,12 @@ from outerfold.reports.intervals.support import (
     largest_value,
     overall_support,
     remarks,
+)
+from outerfold.reports.intervals.variation import (
+    Variation,
+    leave_outs,
+    overall_scores,
+    scores_of_class,
 )
 from outerfold.storage.records import DataError, Predictions
 
@@ -45,7 +52,12 @@ PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_pre
 
 
 def overall(
-    predictions: Predictions, *, tuned: bool, level: float = 0.95
+    predictions: Predictions,
+    *,
+    tuned: bool,
+    variation: Variation | None = None,
+    of: Of = "model",
+    level: float = 0.95,
 ) -> dict[str, ConfidenceInterval]:
     """Overall metrics by name, each with its patient-jackknife interval.
 
@@ -54,8 +66,12 @@ def overall(
     search is a repeat. ``ece`` is corrected for bias.
 
     Args:
-        tuned: whether an inner loop chose anything; the standard error is multiplied by 1.4 if
-            so, else by 1.25.
+        tuned: whether an inner loop chose anything. Without ``variation``, the standard error is
+            multiplied by 1.4 if so, else by 1.25.
+        variation: predictions by the models of inner folds, which measure the variation of
+            training; no estimate depends on them.
+        of: what ``low`` and ``high`` are of, the delivered model or the mean over models made in
+            this way; ``procedure`` is always of the latter.
         level: nominal coverage.
 
     Raises:
@@ -81,25 +97,29 @@ def overall(
         >>> auc.low < auc.estimate < auc.high
         True
     """
-    rows = code_rows(predictions)
-    found = overall_leave_outs(rows)
+    rows, found = leave_outs(predictions, overall_leave_outs, variation or {}, overall_scores)
     return {
-        name: _overall_interval(rows, name, found[name], tuned, level)
+        name: _overall_interval(rows, name, found[name], tuned, level, of)
         for name in METRICS
         if name in found
     }
 
 
 def per_class(
-    predictions: Predictions, *, tuned: bool, level: float = 0.95
+    predictions: Predictions,
+    *,
+    tuned: bool,
+    variation: Variation | None = None,
+    of: Of = "model",
+    level: float = 0.95,
 ) -> dict[str, dict[str, ConfidenceInterval]]:
     """``PER_CLASS`` metrics of each class against the rest, by class and metric name.
 
     See ``overall`` for arguments and errors.
     """
-    rows = code_rows(predictions)
     return {
-        name: _class_intervals(rows, index, tuned, level) for index, name in enumerate(rows.classes)
+        name: _class_intervals(predictions, index, variation or {}, tuned, level, of)
+        for index, name in enumerate(predictions.classes)
     }
 
 
@@ -123,15 +143,25 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, C
 
 
 def paired_difference(
-    predictions_a: Predictions, predictions_b: Predictions, *, tuned: bool, level: float = 0.95
+    predictions_a: Predictions,
+    predictions_b: Predictions,
+    *,
+    tuned: bool,
+    variations: tuple[Variation, Variation] | None = None,
+    of: Of = "model",
+    level: float = 0.95,
 ) -> dict[str, ConfidenceInterval]:
     """Difference A minus B in every overall metric, the same patient left out of both.
 
-    Two configurations are compared in this way, never by whether their intervals overlap. The
-    variances of learnt thresholds are added as if the two thresholds were independent.
+    Two configurations are compared in this way, never by whether their intervals overlap. Models
+    of the same inner fold are compared with each other, since both trained without its patients.
+    Where they are not known, the variances of learnt thresholds are added as if the two thresholds
+    were independent.
 
     Args:
         tuned: whether an inner loop chose anything, see ``overall``.
+        variations: predictions by the models of inner folds, of A and of B, see ``overall``.
+        of: see ``overall``.
         level: nominal coverage.
 
     Raises:
@@ -140,43 +170,62 @@ def paired_difference(
     """
     a, b = _sort_rows(predictions_a), _sort_rows(predictions_b)
     _check_same_rows(a, b)
-    rows, second = code_rows(a), overall_leave_outs(code_rows(b))
+    inner = variations or ({}, {})
+    rows, first = leave_outs(a, overall_leave_outs, inner[0], overall_scores)
+    _, second = leave_outs(b, overall_leave_outs, inner[1], overall_scores)
     found = {}
-    for name, one in overall_leave_outs(rows).items():
-        other = second[name]
-        change = LeaveOut(
-            one.estimate - other.estimate,
-            one.without - other.without,
-            one.by_fold - other.by_fold,
-            one.pooled,
-            one.moved + other.moved,
-        )
+    for name, one in first.items():
+        change = _subtract(one, second[name])
         basis = overall_support(rows, name)
-        found[name] = paired_interval(change, basis, tuned=tuned, level=level)
+        found[name] = paired_interval(change, basis, tuned=tuned, level=level, of=of)
     return found
 
 
+def _subtract(one: LeaveOut, other: LeaveOut) -> LeaveOut:
+    """The first minus the second; models of inner folds only if both have the same ones."""
+    change = LeaveOut(
+        one.estimate - other.estimate,
+        one.without - other.without,
+        one.by_fold - other.by_fold,
+        one.pooled,
+        one.moved + other.moved,
+    )
+    if one.inner is None or other.inner is None or one.inner.shape != other.inner.shape:
+        return change
+    alone = (a - b for a, b in zip(one.alone, other.alone, strict=True))
+    return replace(change, inner=one.inner - other.inner, alone=tuple(alone))
+
+
 def _overall_interval(
-    rows: CodedRows, name: str, leave: LeaveOut, tuned: bool, level: float
+    rows: CodedRows, name: str, leave: LeaveOut, tuned: bool, level: float, of: Of
 ) -> ConfidenceInterval:
     notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
     if name == "ece":
         notes = (*notes, f"approximate; {leave.estimate:.3f} before the correction for bias")
         leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
     basis = overall_support(rows, name)
-    return jackknife_interval(leave, basis, tuned=tuned, level=level, notes=notes)
+    return jackknife_interval(leave, basis, tuned=tuned, level=level, of=of, notes=notes)
 
 
 def _class_intervals(
-    rows: CodedRows, index: int, tuned: bool, level: float
+    predictions: Predictions,
+    index: int,
+    variation: Variation,
+    tuned: bool,
+    level: float,
+    of: Of,
 ) -> dict[str, ConfidenceInterval]:
-    found = class_leave_outs(rows, index)
+    def leaves(rows: CodedRows) -> dict[str, LeaveOut]:
+        return class_leave_outs(rows, index)
+
+    rows, found = leave_outs(predictions, leaves, variation, scores_of_class(index))
     return {
         name: jackknife_interval(
             found[name],
             class_support(rows, index, name),
             tuned=tuned,
             level=level,
+            of=of,
             notes=remarks(rows, name, found[name], (index,)),
         )
         for name in PER_CLASS

@@ -31,6 +31,7 @@ class Support:
         fewest: number of patients of the class that limits the estimate.
         who: that class in words, e.g. ``with 'cancer'``.
         upper: largest value of the metric.
+        probabilities: whether the metric scores probabilities, not only their order.
     """
 
     scale: Scale
@@ -39,6 +40,7 @@ class Support:
     fewest: int
     who: str
     upper: float = 1.0
+    probabilities: bool = False
 
 
 def overall_support(rows: CodedRows, name: str) -> Support:
@@ -58,7 +60,8 @@ def overall_support(rows: CodedRows, name: str) -> Support:
         "specificity": counts[0],
     }.get(name, (fewest, every[1]))
     scale, who = OVERALL_SCALE.get(name, "logit"), f"with '{rows.classes[rarest]}'"
-    return Support(scale, patients, images, fewest, who, largest_value(rows, name))
+    upper, scored = largest_value(rows, name), name in ("brier", "ece")
+    return Support(scale, patients, images, fewest, who, upper, scored)
 
 
 def class_support(rows: CodedRows, index: int, name: str) -> Support:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from outerfold.objectives.metrics import METRICS, all_scores
+from outerfold.reports.intervals.jackknife import Of
 from outerfold.reports.intervals.overall import (
     ConfidenceInterval,
     corrected_t,
@@ -13,6 +16,7 @@ from outerfold.reports.intervals.overall import (
     paired_difference,
     per_class,
 )
+from outerfold.reports.intervals.variation import Variation
 from outerfold.reports.wording import Json, is_biased
 from outerfold.storage.records import Predictions, Run
 
@@ -20,24 +24,41 @@ TUNED = True
 """Always true: the inner loop of every study chooses at least epochs and a threshold."""
 
 
-def overall_entries(rows: Predictions | None) -> Json:
-    """Entry of each overall metric, by name; empty before an outer fold has finished."""
+def interval_of(protocol: Mapping[str, object]) -> Of:
+    """What a run's intervals are of: the delivered model, or models made in this way.
+
+    An ensemble of the outer folds' models is no such model: it was not tested, only its members.
+    """
+    return "procedure" if protocol.get("final") == "ensemble" else "model"
+
+
+def overall_entries(
+    rows: Predictions | None, variation: Variation | None = None, of: Of = "model"
+) -> Json:
+    """Entry of each overall metric, by name; empty before an outer fold has finished.
+
+    Args:
+        variation: predictions by the models of inner folds, by outer fold.
+        of: what ``low`` and ``high`` are of.
+    """
     if rows is None:
         return {}
     corrected = corrected_t(rows)
     return {
         metric: {**entry(found), "corrected_t": _corrected_t_entry(corrected[metric])}
-        for metric, found in overall(rows, tuned=TUNED).items()
+        for metric, found in overall(rows, tuned=TUNED, variation=variation, of=of).items()
     }
 
 
-def class_entries(rows: Predictions | None) -> Json:
+def class_entries(
+    rows: Predictions | None, variation: Variation | None = None, of: Of = "model"
+) -> Json:
     """Entry of each metric of each class against the rest, by class and metric name."""
     if rows is None:
         return {}
     return {
         name: {metric: entry(found) for metric, found in metrics.items()}
-        for name, metrics in per_class(rows, tuned=TUNED).items()
+        for name, metrics in per_class(rows, tuned=TUNED, variation=variation, of=of).items()
     }
 
 
@@ -48,23 +69,34 @@ def entry(found: ConfidenceInterval) -> Json:
     """
     by_fold = np.array([v for v in found.by_fold if v is not None], dtype=np.float64)
     by_fold = by_fold[np.isfinite(by_fold)]
-    fields = ("estimate", "low", "high", "level", "method", "by_fold", "reason", "notes")
+    fields = ("estimate", "low", "high", "of", "level", "method", "by_fold", "reason", "notes")
     spread = float(by_fold.std(ddof=1)) if len(by_fold) > 1 else None
-    return {**{field: getattr(found, field) for field in fields}, "fold_spread": spread}
+    bounds = found.procedure
+    return {
+        **{field: getattr(found, field) for field in fields},
+        "procedure": None if bounds is None else dict(zip(("low", "high"), bounds, strict=True)),
+        "fold_spread": spread,
+    }
 
 
-def paired_entries(rows: dict[str, Predictions]) -> dict[str, Json]:
+def paired_entries(
+    rows: dict[str, Predictions],
+    variations: tuple[Variation, Variation] | None = None,
+    of: Of = "model",
+) -> dict[str, Json]:
     """Entries of two models of the same rows, by metric: both estimates and their ``difference``.
 
     Args:
         rows: predictions of the two by the name of their estimate; the difference is the first
             minus the second.
+        variations: predictions by the models of inner folds, of the two, by outer fold.
+        of: what the interval of the difference is of.
 
     Raises:
         DataError: the two differ in rows, classes, patients, labels, folds or repeats.
     """
     first, second = rows.values()
-    changes = paired_difference(first, second, tuned=TUNED)
+    changes = paired_difference(first, second, tuned=TUNED, variations=variations, of=of)
     found = {name: overall(of, tuned=TUNED) for name, of in rows.items()}
     return {
         metric: {

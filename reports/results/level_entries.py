@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from outerfold.reports.intervals.jackknife import Of
 from outerfold.reports.results.entries import class_entries, overall_entries
 from outerfold.reports.results.levels import (
     NO_SIDES,
@@ -81,7 +82,9 @@ def level_rows(run: Run) -> dict[str, LevelRows]:
     return {level: rows for level, rows in found if rows is not None}
 
 
-def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggregate) -> Json:
+def level_entry(
+    level: str, found: LevelRows, test: Predictions, aggregate: Aggregate, of: Of = "model"
+) -> Json:
     """Entry of one level; ``images`` counts the images of ``test`` that were combined."""
     once, classes = distinct(found.test), test.classes
     return {
@@ -102,8 +105,8 @@ def level_entry(level: str, found: LevelRows, test: Predictions, aggregate: Aggr
             name: {"temperature": one.temperature, "shift": one.shift}
             for name, one in found.decisions.items()
         },
-        "overall": overall_entries(found.test),
-        "per_class": class_entries(found.test),
+        "overall": overall_entries(found.test, found.variation, of),
+        "per_class": class_entries(found.test, found.variation, of),
         "confusion": confusion_counts(found.test, classes),
     }
 

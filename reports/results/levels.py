@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -53,12 +53,15 @@ class LevelRows:
         thresholds: threshold of each study; for an ensemble, the median of its members'
             thresholds. None for more than two classes, where the largest probability decides.
         mixed: how many patients or breasts have images of several classes.
+        variation: the same rows by the models of inner folds, by outer fold; their calibrations
+            and thresholds are fitted again, too, without the model that they apply to.
     """
 
     test: Predictions
     decisions: Mapping[str, Decision]
     thresholds: Mapping[str, float | None]
     mixed: int
+    variation: Mapping[str, Predictions] = field(default_factory=dict)
 
 
 def units_of(level: Level, sides: Mapping[str, str]) -> Units:
@@ -142,18 +145,56 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
         for study, rows in scored
     )
     mixed = set().union(*(several_classes(rows, units(rows)) for _, rows in scored))
-    return None if test is None else LevelRows(test, decisions, thresholds, len(mixed))
+    variation = {
+        study.name: _combine_inner_models(study, study.variation, units, aggregate, run.protocol)
+        for study, _ in scored
+        if study.variation is not None
+    }
+    if test is None:
+        return None
+    return LevelRows(test, decisions, thresholds, len(mixed), variation)
+
+
+def _combine_inner_models(
+    study: FoldResult,
+    variation: Predictions,
+    units: Units,
+    aggregate: Aggregate,
+    protocol: Mapping[str, object],
+) -> Predictions:
+    """Combined rows of each inner fold's model, decided by the rows of the other inner folds."""
+    parts = [
+        combine(
+            variation.take(variation.fold == name),
+            aggregate,
+            units=units,
+            decision=level_decision(study, units, aggregate, protocol, without=name),
+        )
+        for name in sorted(set(variation.fold.tolist()))
+    ]
+    joined = join_predictions(parts)
+    assert joined is not None
+    return joined
 
 
 def level_decision(
-    study: FoldResult, units: Units, aggregate: Aggregate, protocol: Mapping[str, object]
+    study: FoldResult,
+    units: Units,
+    aggregate: Aggregate,
+    protocol: Mapping[str, object],
+    *,
+    without: str = "",
 ) -> Decision:
     """Fit calibration and threshold on a study's combined inner out-of-fold rows.
 
     The run's own rule chooses the threshold; with its rule ``prevalence`` that is the share of
     positive units. It reads no test row.
+
+    Args:
+        without: name of an inner fold to leave out; empty for none.
     """
-    rows = combine(study.validation, aggregate, units=units)
+    kept = study.validation.take(study.validation.fold != without)
+    rows = combine(kept, aggregate, units=units)
     rule: Rule = protocol.get("threshold", "youden")  # type: ignore[assignment]
     target = float(str(protocol.get("threshold_target", 0.9)))
     return Decision.fit(rows.labels, rows.probabilities, rule=rule, target=target)

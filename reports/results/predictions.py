@@ -34,6 +34,14 @@ def test_rows(run: Run) -> Predictions | None:
     return join_predictions(fold.test for fold in run.outer if fold.test is not None)
 
 
+def inner_models(run: Run) -> dict[str, Predictions]:
+    """Predictions of each finished outer fold's test rows by its inner folds' models, by fold.
+
+    Empty where an earlier version made the run.
+    """
+    return {study.name: study.variation for study in run.outer if study.variation is not None}
+
+
 def validation_rows(run: Run) -> Predictions | None:
     """Joined inner out-of-fold predictions of the finished outer folds.
 

@@ -13,6 +13,7 @@ import numpy as np
 from outerfold.reports.results.entries import (
     class_entries,
     fold_scores,
+    interval_of,
     optimism_entry,
     overall_entries,
 )
@@ -23,6 +24,7 @@ from outerfold.reports.results.predictions import (
     confusion_counts,
     distinct,
     images_per_class,
+    inner_models,
     patients_per_class,
     test_rows,
     unique_rows,
@@ -65,6 +67,7 @@ def _compute_numbers(
     validation: Predictions | None,
     levels: Mapping[str, LevelRows],
 ) -> Json:
+    inner, of = inner_models(run), interval_of(run.protocol)
     numbers: Json = to_json_types(
         {
             "schema": SCHEMA,
@@ -74,13 +77,13 @@ def _compute_numbers(
             "dataset": _dataset_entry(run),
             "tested": _row_counts(test, run.classes),
             "protocol": run.protocol,
-            "overall": overall_entries(test),
-            "per_class": class_entries(test),
+            "overall": overall_entries(test, inner, of),
+            "per_class": class_entries(test, inner, of),
             "confusion": confusion_counts(test, run.classes),
             "levels": {}
             if test is None
             else {
-                level: level_entry(level, rows, test, aggregate_of(run.protocol))
+                level: level_entry(level, rows, test, aggregate_of(run.protocol), of)
                 for level, rows in levels.items()
             },
             "outer": [_outer_entry(study) for study in run.outer],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from outerfold.reports.results.entries import fold_scores, paired_entries
+from outerfold.reports.intervals.jackknife import Of
+from outerfold.reports.intervals.variation import Variation
+from outerfold.reports.results.entries import fold_scores, interval_of, paired_entries
 from outerfold.reports.results.predictions import join_predictions
 from outerfold.reports.wording import Json, is_biased
 from outerfold.storage.records import FoldResult, Predictions, Run
@@ -31,7 +33,7 @@ def worth_entry(run: Run) -> Json:
         "chosen": [s.name for s in run.outer if s.default is not None and s.default.chosen],
         "final_chosen": final.chosen if final is not None and final.params else None,
         "reason": reason,
-        "overall": {} if reason else _overall(run.outer),
+        "overall": {} if reason else _overall(run.outer, interval_of(run.protocol)),
     }
 
 
@@ -59,16 +61,28 @@ def _missing(run: Run) -> str | None:
     return next(filter(None, reasons), None)
 
 
-def _overall(outer: tuple[FoldResult, ...]) -> Json:
+def _overall(outer: tuple[FoldResult, ...], of: Of) -> Json:
     tuned = join_predictions(study.test for study in outer if study.test is not None)
     default = join_predictions(rows for rows in map(_default_rows, outer) if rows is not None)
     if tuned is None or default is None:
         return {}
-    found = paired_entries({"tuned": tuned, "default": default})
+    found = paired_entries({"tuned": tuned, "default": default}, _variations(outer), of)
     if all(study.default is not None and study.default.chosen for study in outer):
         for each in found.values():
             each["difference"]["reason"] = ALWAYS_CHOSEN
     return found
+
+
+def _variations(outer: tuple[FoldResult, ...]) -> tuple[Variation, Variation]:
+    """Rows of the inner folds' models, of the chosen and of the default configuration."""
+    chosen, default = {}, {}
+    for study in outer:
+        if study.variation is not None and study.default is not None:
+            chosen[study.name] = study.variation
+            own = study.variation if study.default.chosen else study.default.variation
+            if own is not None:
+                default[study.name] = own
+    return chosen, default
 
 
 def _default_rows(study: FoldResult) -> Predictions | None:

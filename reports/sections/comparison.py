@@ -9,8 +9,9 @@ from io import StringIO
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.blocks import Paragraph, Table
-from outerfold.reports.results.entries import paired_entries
-from outerfold.reports.results.predictions import test_rows
+from outerfold.reports.intervals.jackknife import Of
+from outerfold.reports.results.entries import interval_of, paired_entries
+from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
     OVERALL,
@@ -67,7 +68,10 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
     """
     a, b = names or (run_a.name, run_b.name)
     rows_a, rows_b = _rows(run_a, a), _rows(run_b, b)
-    found = to_json_types(paired_entries({"a": rows_a, "b": rows_b}))
+    inner = inner_models(run_a), inner_models(run_b)
+    kinds = {interval_of(run.protocol) for run in (run_a, run_b)}
+    of: Of = "procedure" if "procedure" in kinds else "model"
+    found = to_json_types(paired_entries({"a": rows_a, "b": rows_b}, inner, of))
     classes = len(run_a.classes)
     wanted = [name for name in OVERALL if name in found and not _repeats_recall(name, classes)]
     entries: dict[str, Json] = {name: found[name] for name in wanted}

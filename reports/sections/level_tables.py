@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Paragraph, Table
 from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
-from outerfold.reports.sections.tables import Footnotes, class_cell, metric_rows, percent
+from outerfold.reports.sections.tables import (
+    Footnotes,
+    class_cell,
+    interval_notes,
+    metric_header,
+    metric_rows,
+    percent,
+)
 from outerfold.reports.wording import (
     PER_CLASS,
     Json,
@@ -30,10 +37,11 @@ def level_table(numbers: Json, level: str) -> Table:
     rows = metric_rows(found["overall"], len(numbers["dataset"]["classes"]), notes)
     return Table(
         _caption("Overall metrics", numbers, level),
-        ("Metric", f"Estimate ({percent(found['overall'])} % CI)", "Fold spread"),
+        metric_header(found["overall"]),
         rows,
         (
             *_notes(numbers, level),
+            *interval_notes(numbers, found["overall"]),
             "Fold spread: standard deviation over outer folds; not a confidence interval.",
             *notes.lines(),
         ),

@@ -6,6 +6,9 @@ from typing import Literal
 
 from outerfold.reports.blocks import Table
 from outerfold.reports.wording import (
+    OF_BOTH,
+    OF_CONSTANT,
+    OF_PROCEDURE,
     OPTIMISTIC,
     OVERALL,
     PER_CLASS,
@@ -14,6 +17,8 @@ from outerfold.reports.wording import (
     class_metric_name,
     coverage_sentence,
     finished_folds,
+    interval_text,
+    is_biased,
     metric_name,
     number,
     sample_size,
@@ -22,6 +27,8 @@ from outerfold.reports.wording import (
     value,
 )
 
+WAY = "Models made this way"
+"""Header of the column of intervals of the procedure."""
 Side = Literal["test", "validation"]
 
 _MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
@@ -51,23 +58,50 @@ def overall_table(numbers: Json, side: Side) -> Table:
     rows = metric_rows(entries, classes, notes)
     return Table(
         _caption("Overall metrics", numbers, side),
-        ("Metric", f"Estimate ({percent(entries)} % CI)", "Fold spread"),
+        metric_header(entries),
         rows,
-        (*_notes(numbers, side), *_spread_note(side), *notes.lines()),
+        (
+            *_notes(numbers, side),
+            *(interval_notes(numbers, entries) if side == "test" else ()),
+            *_spread_note(side),
+            *notes.lines(),
+        ),
     )
 
 
+def metric_header(entries: Json) -> tuple[str, ...]:
+    """Header of ``metric_rows``."""
+    level = percent(entries)
+    way = (f"{WAY} ({level} % CI)",) if _two_intervals(entries) else ()
+    return ("Metric", f"Estimate ({level} % CI)", *way, "Fold spread")
+
+
 def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
-    """Rows (name, estimate with interval, fold spread) of the overall metrics."""
+    """Rows of the overall metrics: name, estimate with interval, fold spread.
+
+    Before the fold spread comes the interval of models made in this way, where it differs.
+    """
+    two = _two_intervals(entries)
     return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
             value(entries[metric]),
+            *((_procedure(entries[metric]),) if two else ()),
             _spread(entries[metric]),
         )
         for metric in OVERALL
         if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
     )
+
+
+def interval_notes(numbers: Json, entries: Json) -> tuple[str, ...]:
+    """Sentence on what the intervals are of; none where no interval is of anything."""
+    kinds = {entry["of"] for entry in entries.values()}
+    if is_biased(numbers["protocol"]) or not kinds:
+        return ()
+    if "procedure" in kinds:
+        return (OF_PROCEDURE,)
+    return (OF_BOTH if _two_intervals(entries) else OF_CONSTANT,)
 
 
 def per_class_table(numbers: Json, side: Side) -> Table:
@@ -180,6 +214,21 @@ def class_cell(entry: Json | None, notes: Footnotes) -> str:
     if entry is None:
         return "–"
     return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
+
+
+def _two_intervals(entries: Json) -> bool:
+    """Whether any entry has another interval for models made in this way than in its cell."""
+    return any(
+        entry.get("procedure") is not None
+        and (entry["low"], entry["high"]) != (entry["procedure"]["low"], entry["procedure"]["high"])
+        for entry in entries.values()
+    )
+
+
+def _procedure(entry: Json) -> str:
+    if entry["procedure"] is None:
+        return "–"
+    return interval_text(entry["procedure"]).strip("()")
 
 
 def _spread(entry: Json) -> str:

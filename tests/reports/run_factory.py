@@ -40,7 +40,7 @@ def make_run(
         for k in range(folds)
     )
     all_rows = _study(cohort, "final", 0, np.zeros(len(cohort), dtype=bool), rng)
-    final = replace(all_rows, test=None, default=DefaultResult(DEFAULT))
+    final = replace(all_rows, test=None, variation=None, default=DefaultResult(DEFAULT))
     labels = cohort.labels
     counts = {name: int((labels == c).sum()) for c, name in enumerate(classes)}
     return Run(
@@ -186,6 +186,7 @@ def _study(
         trials={"complete": 11, "pruned": 19, "failed": 0},
         notes=("SMOTE fell back to random over-sampling: 3 rows of a class.",) * (repeat == 9),
         default=_default(cohort, name, repeat, test),
+        variation=_variation(cohort, name, repeat, test, 0.95),
     )
 
 
@@ -195,7 +196,31 @@ def _default(cohort: Predictions, name: str, repeat: int, test: IntArray) -> Def
     scored = _predict(
         cohort, test, np.full(len(test), name), repeat, _scores(cohort, test, 0.6, own)
     )
-    return DefaultResult(DEFAULT, epochs=9, test=scored)
+    inner = _variation(cohort, name, repeat, test, 0.55)
+    return DefaultResult(DEFAULT, epochs=9, test=scored, variation=inner)
+
+
+def _variation(
+    cohort: Predictions, name: str, repeat: int, test: IntArray, skill: float
+) -> Predictions:
+    """Four inner folds' models, which know a little less than the model of the outer fold."""
+    rng = np.random.default_rng([repeat, round(100 * skill), *name.encode()])
+    scores = [_scores(cohort, test, skill + rng.normal(0, 0.2), rng) for _ in range(4)]
+    names = np.repeat([f"inner-{k}" for k in range(4)], len(test))
+    return _predict(cohort, np.tile(test, 4), names, repeat, np.concatenate(scores))
+
+
+def without_variation(run: Run) -> Run:
+    """The same run as an earlier version made it, whose inner folds' models scored no test row."""
+    outer = tuple(
+        replace(
+            study,
+            variation=None,
+            default=None if study.default is None else replace(study.default, variation=None),
+        )
+        for study in run.outer
+    )
+    return replace(run, outer=outer)
 
 
 def _history(epochs: int, rng: np.random.Generator) -> tuple[EpochRow, ...]:

@@ -14,9 +14,13 @@ from outerfold.objectives.metrics import METRICS, class_scores, confusion, decis
 from outerfold.reports.intervals.bootstrap import ece_without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_error, total_error, wilson_interval
-from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.leave_one_out import (
+    class_leave_outs,
+    fold_thresholds,
+    overall_leave_outs,
+)
 from outerfold.reports.intervals.overall import overall, per_class
-from outerfold.reports.intervals.thresholds import fold_thresholds
+from outerfold.reports.intervals.support import overall_support
 from outerfold.storage.records import Predictions
 from tests.reports.prediction_factory import FIELDS, make, take
 
@@ -251,10 +255,11 @@ def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
         expected = np.var([one[name] for one in each], ddof=1) if name in each[0] else 0.0
         assert leave.moved == pytest.approx(expected), name
     se, df = jackknife_error(leaves["specificity"].without)
-    error, joint = total_error(leaves["specificity"], 1.4, 1.0)
+    basis = overall_support(code_rows(spread_out), "specificity")
+    error = total_error(leaves["specificity"], basis, tuned=True, upper=1.0)
     moved, patients = leaves["specificity"].moved, (1.4 * se) ** 2
-    assert error == pytest.approx(math.sqrt(patients + moved))
-    assert joint == pytest.approx((patients + moved) ** 2 / (patients**2 / df + moved**2 / 4))
+    assert error.size == pytest.approx(math.sqrt(patients + moved))
+    assert error.df == pytest.approx((patients + moved) ** 2 / (patients**2 / df + moved**2 / 4))
     one = overall(spread_out, tuned=True)["specificity"]
     assert (
         one.method

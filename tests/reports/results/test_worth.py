@@ -41,9 +41,12 @@ def test_the_worth_is_what_comparing_the_two_as_runs_gives(
     run = make_run(classes, repeats=repeats)
     numbers = results(run)
     worth = numbers["worth"]
-    other = replace(
-        run, outer=tuple(replace(study, test=default_rows(study)) for study in run.outer)
+    outer = (
+        replace(study, test=default_rows(study), variation=study.default.variation)
+        for study in run.outer
+        if study.default is not None
     )
+    other = replace(run, outer=tuple(outer))
     compared = compare_runs(run, other).entries
     assert set(worth["overall"]) == set(numbers["overall"])
     for metric, each in compared.items():
