@@ -282,6 +282,8 @@ def _require_disjoint(
 
 FINAL = "final"
 """Name of the study of all rows, which makes the shipped model."""
+WITHOUT = "without "
+"""Stands before the name of an inner fold where all other inner folds' models scored a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,8 +388,9 @@ class FoldResult:
         default: result of the default configuration; None if an earlier version, which had none,
             ended the study.
         variation: predictions of the test fold by the model of each inner fold, whose name is
-            the fold of the row; it widens intervals and enters no estimate. None for the final
-            study, and if an earlier version ended the study.
+            the fold of the row, and by the mean of all others (the name after ``WITHOUT``). It
+            moves intervals and enters no estimate. None for the final study, and if an earlier
+            version ended the study.
     """
 
     name: str

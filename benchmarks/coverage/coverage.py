@@ -27,7 +27,7 @@ from benchmarks.shared.simulation.simulated_study import simulate
 
 HERE = Path(__file__).parent
 CHUNK = 25
-KEPT = ("intervals", "truth", "controls", "unstable", "refused")
+KEPT = ("intervals", "measured", "truth", "controls", "unstable", "refused")
 BASE = Cell("150 patients, prevalence 0.3, icc 0.6", 150, (0.3,), 0.6)
 GRID = tuple(
     Cell(f"{n} patients, prevalence {share}, icc {icc}", n, (share,), icc)

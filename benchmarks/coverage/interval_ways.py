@@ -1,8 +1,8 @@
 """Ways to widen an interval for the variation of models, compared on kept studies.
 
-Every way is one rule for all metrics: a factor of the patients' standard error, and a share of a
-variance of models that is measured in one way. ``constant`` measures none: it is the rule for
-predictions without models, with the variance of the folds' thresholds.
+Every way is one rule for all metrics: factors of the patients' standard error, and shares of the
+variances that are measured. The constant measures no model: it is the rule for predictions without
+models, with the variance of the folds' thresholds.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ SHOWN = {
     "specificity": "specificity",
     "brier": "Brier score",
 }
-MEASURES = ("constant", "within", "between", "both")
+KINDS = ("constant", "within", "between", "both", "own factor", "gain")
+"""Kinds of ways; the last two add to ``both`` a factor of its own for scores of probabilities, and
+the expected gain from more patients."""
 FACTORS = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
+SHARES = (0.1, 0.2, 0.4, 0.6)
 TARGETS: tuple[Of, ...] = ("model", "procedure")
 LEVEL = 0.95
 
@@ -55,21 +57,26 @@ class Way:
     """One rule for all metrics.
 
     Attributes:
-        measure: one of ``MEASURES``.
         factor: of the patients' standard error.
-        share: of the measured variance; of the variance of thresholds for ``constant``.
-        probabilities: factor for scores of probabilities.
+        probabilities: the same for scores of probabilities.
+        within, between, thresholds: shares of the measured variances.
         gain: whether the expected gain from more patients lengthens the better side.
     """
 
-    measure: str
     factor: float
-    share: float
     probabilities: float
-    gain: bool
+    within: float = 0.0
+    between: float = 0.0
+    thresholds: float = 0.0
+    gain: bool = False
+
+    @property
+    def constant(self) -> bool:
+        """Whether no model is measured."""
+        return self.thresholds > 0
 
 
-TODAY = Way("constant", 1.4, 1.0, 1.4, gain=False)
+TODAY = Way(1.4, 1.4, thresholds=1.0)
 """Rule where only predictions are known."""
 
 
@@ -81,7 +88,7 @@ class Facts:
         leave: estimate and leave-outs.
         support: scale and sizes.
         patients, df: squared standard error of the patients, and its degrees of freedom.
-        variances: variance of models by measure.
+        within, between: variances of models; ``between`` may be negative.
         truth, noise: score of the delivered model on other patients, and its standard error.
         outer: mean score of the outer folds' models on the same other patients.
     """
@@ -90,7 +97,8 @@ class Facts:
     support: Support
     patients: float
     df: float
-    variances: Mapping[str, float]
+    within: float
+    between: float
     truth: float
     noise: float
     outer: float
@@ -110,20 +118,13 @@ def facts_of(study: KeptStudy) -> dict[str, Facts]:
         leave, other = found[name], scored[FINAL][name]
         assert leave.inner is not None
         error, df = jackknife_error(leave.without)
-        within = variance_within(leave.inner)
-        between = variance_between(leave.by_fold, fold_noise(leave))
-        variances = {
-            "constant": leave.moved,
-            "within": within,
-            "between": max(0.0, between),
-            "both": max(0.0, (within + between) / 2),
-        }
         facts[name] = Facts(
             leave,
             overall_support(coded, name),
             error**2,
             df,
-            variances,
+            variance_within(leave.inner),
+            variance_between(leave.by_fold, fold_noise(leave)),
             other.estimate,
             jackknife_error(other.without)[0],
             float(np.mean([scored[fold.name][name].estimate for fold in study.run.outer])),
@@ -135,9 +136,10 @@ def bounds(facts: Facts, way: Way) -> tuple[float, float]:
     """Interval of one metric of one study by a way."""
     factor = way.probabilities if facts.support.probabilities else way.factor
     patients = factor**2 * facts.patients
-    models = way.share * facts.variances[way.measure]
+    models = way.thresholds * facts.leave.moved
+    models += max(0.0, way.within * facts.within + way.between * facts.between)
     folds, inner = np.shape(facts.leave.inner)
-    models_df = folds - 1 if way.measure == "constant" else folds * (inner - 1)
+    models_df = folds - 1 if way.constant else folds * (inner - 1)
     joint = (patients + models) ** 2 / (patients**2 / facts.df + models**2 / models_df)
     ahead = facts.leave.ahead if way.gain else 0.0
     error = TotalError(float(np.sqrt(patients + models)), float(joint), 0.0, "", ahead)
@@ -225,33 +227,31 @@ def summarise(settings: Mapping[str, Studies], way: Way, of: Of) -> Summary:
     )
 
 
-def tune(settings: Mapping[str, Studies], measure: str, of: Of) -> list[tuple[Way, Summary]]:
-    """Best way of a measure by the score, one factor for all metrics, then more of the rule.
-
-    Returns:
-        The best way with one factor; for ``both`` also the best with a factor of its own for
-        scores of probabilities, and the latter lengthened for the gain from more patients.
-    """
-    shares = (1.0,) if measure == "constant" else SHARES
-    plain = [Way(measure, f, share, f, gain=False) for f, share in product(FACTORS, shares)]
-    found = [_best(settings, plain, of)]
-    if measure == "both":
-        for gain in (False, True):
-            parts = product(FACTORS, shares, FACTORS)
-            own = [Way(measure, f, share, p, gain=gain) for f, share, p in parts]
-            found.append(_best(settings, own, of))
-    return found
-
-
-def _best(settings: Mapping[str, Studies], ways: Sequence[Way], of: Of) -> tuple[Way, Summary]:
-    found = [(way, summarise(settings, way, of)) for way in ways]
+def tune(settings: Mapping[str, Studies], kind: str, of: Of) -> tuple[Way, Summary]:
+    """Best way of a kind by the score."""
+    found = [(way, summarise(settings, way, of)) for way in ways(kind)]
     return min(found, key=lambda pair: pair[1].score)
+
+
+def ways(kind: str) -> list[Way]:
+    """All ways of a kind that are compared."""
+    if kind == "constant":
+        return [Way(f, f, thresholds=1.0) for f in FACTORS]
+    none = (0.0,)
+    within = none if kind == "between" else SHARES
+    between = none if kind == "within" else SHARES
+    own = kind in ("own factor", "gain")
+    return [
+        Way(f, p, w, b, gain=kind == "gain")
+        for f, w, b in product(FACTORS, within, between)
+        for p in (FACTORS if own else (f,))
+    ]
 
 
 def match_constant(settings: Mapping[str, Studies], coverage: float, of: Of) -> Way:
     """Constant rule, one factor for all metrics, with the least factor that covers as often."""
     for hundredths in range(80, 220, 2):
-        way = Way("constant", hundredths / 100, 1.0, hundredths / 100, gain=False)
+        way = Way(hundredths / 100, hundredths / 100, thresholds=1.0)
         if summarise(settings, way, of).coverage >= coverage - 1e-9:
             break
     return way
@@ -260,4 +260,4 @@ def match_constant(settings: Mapping[str, Studies], coverage: float, of: Of) -> 
 def shipped_way(of: Of) -> Way:
     """The rule that the reports use."""
     wide = WIDENINGS[of]
-    return Way("both", wide.patients, wide.models, wide.probabilities, gain=True)
+    return Way(wide.patients, wide.probabilities, wide.within, wide.between, gain=True)

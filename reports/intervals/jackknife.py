@@ -2,9 +2,9 @@
 
 A jackknife over patients with the models fixed measures the effect of which patients were sampled,
 but not that other patients would have given other models. Where the models of inner folds scored
-the test rows, that variation is measured: their variance, in the share of ``WIDENINGS``, is added
-to the patients' variance. The shares were tuned once on real studies, and they differ for the one
-model that is delivered and for the mean over models made in this way
+the test rows, that variation is measured (``variation.py``), and ``WIDENINGS`` says which shares of
+it are added to the patients' variance. The shares were tuned once, on real and simulated studies,
+and they differ for the one model that is delivered and for the mean over models made in this way
 (``benchmarks/coverage/real_coverage.py``).
 
 Where only predictions are known, the standard error is multiplied instead by 1.25 for a fixed
@@ -27,7 +27,7 @@ from scipy.special import expit, logit, ndtri, stdtrit
 
 from outerfold.reports.intervals.leave_one_out import LeaveOut
 from outerfold.reports.intervals.support import Support
-from outerfold.reports.intervals.variation import model_variance
+from outerfold.reports.intervals.variation import variance_between, variance_within
 from outerfold.reports.wording import plural
 from outerfold.storage.records import FloatArray
 
@@ -46,17 +46,19 @@ class Widening:
         probabilities: the same factor for scores of probabilities (Brier score, calibration
             error). Rows that are easy by chance sharpen the calibration that is learnt from them,
             so such a score is better here and worse elsewhere; no variance shows that.
-        models: factor of the variance of models, see ``variation.py``.
+        within, between: shares of the variance of models within and between outer folds, see
+            ``variation.py``.
     """
 
     patients: float
     probabilities: float
-    models: float
+    within: float
+    between: float
 
 
 WIDENINGS: dict[Of, Widening] = {
-    "model": Widening(1.1, 1.4, 0.3),
-    "procedure": Widening(1.0, 1.2, 0.2),
+    "model": Widening(1.1, 1.4, 0.4, 0.1),
+    "procedure": Widening(1.15, 1.2, 0.15, 0.1),
 }
 """Empirical constants, tuned on studies that none of the published coverage is counted on; see
 ``benchmarks/coverage/real_coverage.py``."""
@@ -149,10 +151,10 @@ def total_error(
         tail = ", variance of fold thresholds added" if added else ""
     else:
         wide = WIDENINGS[of]
-        factor, share = wide.probabilities if support.probabilities else wide.patients, wide.models
-        added = share * _model_variance(leave) / upper**2
+        factor = wide.probabilities if support.probabilities else wide.patients
+        added = model_variance(leave, wide) / upper**2
         added_df = float(len(leave.inner) * (leave.inner.shape[1] - 1))
-        tail = f", variance of models × {share:g} added"
+        tail = ", measured variation of models added"
         tail += ", lengthened for the gain from more patients" if leave.ahead else ""
     words = f"standard error × {factor:g}{tail}"
     patients = (factor * se) ** 2
@@ -291,8 +293,9 @@ def _instability(leave: LeaveOut, error: TotalError) -> tuple[str, ...]:
         return (
             f"unstable: standard deviation of {error.models:.3f} from the folds' thresholds alone",
         )
-    spread = float(np.sqrt(_model_variance(leave)))
-    return (f"unstable: models made this way differ by a standard deviation of {spread:.2f}",)
+    return (
+        f"unstable: standard deviation of {error.models:.2f} from the variation of models alone",
+    )
 
 
 def fold_noise(leave: LeaveOut) -> FloatArray:
@@ -300,9 +303,11 @@ def fold_noise(leave: LeaveOut) -> FloatArray:
     return np.array([jackknife_error(fold)[0] ** 2 for fold in leave.alone])
 
 
-def _model_variance(leave: LeaveOut) -> float:
+def model_variance(leave: LeaveOut, wide: Widening) -> float:
+    """Part of the measured variance of models that an interval adds; never below 0."""
     assert leave.inner is not None
-    return model_variance(leave.inner, leave.by_fold, fold_noise(leave))
+    within = wide.within * variance_within(leave.inner)
+    return max(0.0, within + wide.between * variance_between(leave.by_fold, fold_noise(leave)))
 
 
 def interval_bounds(

@@ -37,8 +37,8 @@ class LeaveOut:
             mean over folds.
         moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
             if one threshold explains the decisions of every fold.
-        inner: (folds, inner folds) metric of each inner fold's model on the test rows of its outer
-            fold, see ``variation.py``; None if there are no such models.
+        inner: (folds, inner folds) metric of the outer fold's model without one inner fold, on the
+            same test rows, see ``variation.py``; None if there are no such models.
         alone: for each fold (patients of the fold,) the metric of the fold alone without each of
             them; empty where ``inner`` is None.
         ahead: by how much a model made from all patients is expected to score better than the

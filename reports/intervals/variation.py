@@ -1,19 +1,18 @@
 """Variation of models with the patients that train them, measured by models that are at hand.
 
-Two measurements see it. The models of inner folds score the test rows of their outer fold: each
-trained without the patients of one inner fold, and decides by a rule that was fitted without it.
-Their variance on the same rows is that of single models made from fewer patients. The scores of the
-outer folds' own models vary, too, by more than their patients alone explain: an estimate of the
-variance between folds as in a random-effects meta-analysis (DerSimonian & Laird 1986). It is of the
-very models that are reported, but there are only a few folds. The mean of the two has less noise
-than either. No estimate depends on them.
+Two measurements see it. The study's model without one inner fold (the mean of the other inner
+folds' networks, with a calibration and a threshold from their rows) scores the test rows of its
+outer fold, once for each inner fold: a jackknife over inner folds on the same rows. The scores of
+the outer folds' own models vary, too, by more than their patients alone explain: an estimate of the
+variance between folds as in a random-effects meta-analysis (DerSimonian & Laird 1986). Intervals
+add a share of each. No estimate depends on them.
 
-The inner folds' models also show how much better models become with more patients, since the outer
-fold's model was made from more. If the distance to the best possible score is proportional to 1 / n
-(n patients), the step from the patients of an outer fold to all patients is (inner folds - 1) /
-(outer folds) times as large as the step from an inner to an outer fold. Where the model of an outer
-fold is the mean of its inner folds' networks, the gain of averaging is part of that step, and the
-expected gain is rather too large than too small.
+Single inner folds' models also show how much better models become with more patients, since the
+outer fold's model was made from more. If the distance to the best possible score is proportional to
+1 / n (n patients), the step from the patients of an outer fold to all patients is (inner folds - 1)
+/ (outer folds) times as large as the step from an inner to an outer fold. Where the model of an
+outer fold is the mean of its inner folds' networks, the gain of averaging is part of that step, and
+the expected gain is rather too large than too small.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from outerfold.objectives.metrics import (
 )
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.leave_one_out import LeaveOut
-from outerfold.storage.records import FloatArray, Predictions
+from outerfold.storage.records import WITHOUT, FloatArray, Predictions
 
 Leaves = Callable[[CodedRows], Mapping[str, LeaveOut]]
 Score = Callable[[Predictions], Mapping[str, float]]
 Variation = Mapping[str, Predictions]
 """Predictions of an outer fold's test rows by the models of its inner folds, by name of the outer
-fold; the name of an inner fold is the fold of the row."""
+fold; see ``FoldResult.variation``."""
 
 
 def overall_scores(rows: Predictions) -> Mapping[str, float]:
@@ -84,13 +83,15 @@ def leave_outs(
         leaves(code_rows(predictions.take(rows.fold == fold)))
         for fold in range(len(rows.fold_names))
     ]
-    inner = {name: np.array([[one[name] for one in models] for models in each]) for name in found}
+    scores = {
+        name: np.array([[(a[name], b[name]) for a, b in pairs] for pairs in each]) for name in found
+    }
     return rows, {
         name: replace(
             leave,
-            inner=inner[name],
+            inner=scores[name][..., 1],
             alone=tuple(fold[name].without for fold in alone),
-            ahead=_expect_gain(name, leave.by_fold, inner[name], rows.repeats),
+            ahead=_expect_gain(name, leave.by_fold, scores[name][..., 0], rows.repeats),
         )
         for name, leave in found.items()
     }
@@ -113,33 +114,39 @@ def _expect_gain(name: str, by_fold: FloatArray, inner: FloatArray, repeats: int
     return float(min(0.0, ahead) if less else max(0.0, ahead))
 
 
-def model_variance(inner: FloatArray, by_fold: FloatArray, noise: FloatArray) -> float:
-    """Variance of a metric over models, the mean of both measurements; never below 0.
+def variance_within(inner: FloatArray) -> float:
+    """Mean over folds of the jackknife variance over inner folds; 0 if no fold has two values.
+
+    It is (k-1)/k sum d^2 for k inner folds, where d is the metric without one of them minus the
+    mean.
 
     Args:
-        inner: (folds, inner folds) metric of each inner fold's model; NaN where undefined.
-        by_fold: (folds,) metric of each outer fold's own model.
-        noise: (folds,) squared standard error of ``by_fold`` for the patients of the fold alone.
+        inner: (folds, inner folds) metric without each inner fold; NaN where undefined.
     """
-    return max(0.0, (variance_within(inner) + variance_between(by_fold, noise)) / 2)
-
-
-def variance_within(inner: FloatArray) -> float:
-    """Mean over folds of the variance over inner folds' models; 0 if no fold has two values."""
     finite = [fold[np.isfinite(fold)] for fold in inner]
-    each = [float(fold.var(ddof=1)) for fold in finite if len(fold) > 1]
+    each = [float(fold.var()) * (len(fold) - 1) for fold in finite if len(fold) > 1]
     return float(np.mean(each)) if each else 0.0
 
 
 def variance_between(by_fold: FloatArray, noise: FloatArray) -> float:
-    """Variance over folds less that of their patients, which may be negative; 0 below two folds."""
+    """Variance over folds less that of their patients, which may be negative; 0 below two folds.
+
+    Args:
+        by_fold: (folds,) metric of each outer fold's own model.
+        noise: (folds,) squared standard error of ``by_fold`` for the patients of the fold alone.
+    """
     known = np.isfinite(by_fold) & np.isfinite(noise)
     if known.sum() < 2:
         return 0.0
     return float(by_fold[known].var(ddof=1) - noise[known].mean())
 
 
-def _by_model(rows: Predictions, score: Score) -> list[Mapping[str, float]]:
-    """Metrics of each inner fold's model, in order of the inner folds' names."""
-    names = sorted(set(rows.fold.tolist()))
-    return [score(rows.take(rows.fold == name)) for name in names]
+def _by_model(
+    rows: Predictions, score: Score
+) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
+    """Metrics of each inner fold's model, and of all others, in order of the folds' names."""
+    names = sorted({name for name in rows.fold.tolist() if not name.startswith(WITHOUT)})
+    return [
+        (score(rows.take(rows.fold == name)), score(rows.take(rows.fold == WITHOUT + name)))
+        for name in names
+    ]

@@ -19,6 +19,7 @@ from outerfold.pipelines.fitted.calibration import Decision, Rule, middle_thresh
 from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.records import (
     FINAL,
+    WITHOUT,
     DataError,
     FloatArray,
     FoldResult,
@@ -162,13 +163,15 @@ def _combine_inner_models(
     aggregate: Aggregate,
     protocol: Mapping[str, object],
 ) -> Predictions:
-    """Combined rows of each inner fold's model, decided by the rows of the other inner folds."""
+    """Combined rows of the inner folds' models, decided by the rows of the other inner folds."""
     parts = [
         combine(
             variation.take(variation.fold == name),
             aggregate,
             units=units,
-            decision=level_decision(study, units, aggregate, protocol, without=name),
+            decision=level_decision(
+                study, units, aggregate, protocol, without=name.removeprefix(WITHOUT)
+            ),
         )
         for name in sorted(set(variation.fold.tolist()))
     ]

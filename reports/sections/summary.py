@@ -212,8 +212,8 @@ def limit_section(numbers: Json) -> Iterator[Block]:
         if numbers["dataset"].get("patients_known", True)
         else _isolation_sentence(numbers["dataset"])
     )
-    measured = any("variance of models" in entry["method"] for entry in numbers["overall"].values())
-    how = "The share of the measured variation of models" if measured else "The factor"
+    measured = any("measured variation" in entry["method"] for entry in numbers["overall"].values())
+    how = "The share of the measured variation" if measured else "The factor"
     yield Paragraph(
         f"{coverage_sentence(numbers)} {how} that widens them for training variation is an "
         f"empirical constant. The number of patients of the rarest class sets their width. "

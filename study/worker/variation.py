@@ -1,8 +1,7 @@
-"""Scores of an outer fold's test rows by each inner fold's model, kept for intervals alone.
+"""Scores of an outer fold's test rows by its inner folds' models, kept for intervals alone.
 
-The spread of these models, which trained on other patients each, shows how much a model varies with
-the patients that train it. They are scored after the model of the fold, and nothing but the widths
-of intervals depends on them.
+How these scores differ shows how much a model varies with the patients that train it. They are made
+after the model of the fold has been scored, and nothing but intervals depends on them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import numpy as np
 
 from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines.fitted.calibration import Decision
-from outerfold.storage.records import Dataset, OuterFold, Predictions
+from outerfold.storage.records import WITHOUT, Dataset, FloatArray, OuterFold, Predictions
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.worker.trial_model import TrialModel
 
@@ -19,11 +18,12 @@ from outerfold.study.worker.trial_model import TrialModel
 def score_inner_models(
     test: Dataset, fold: OuterFold, objective: InnerObjective, made: TrialModel, config: StudyConfig
 ) -> Predictions:
-    """Score the test rows by each inner fold's model, with a decision learnt without that model.
+    """Score the test rows by each inner fold's model, and by the mean of all others.
 
-    A model is the mean of its inner fold's networks. Its calibration and threshold are fitted on
-    the out-of-fold rows of the other inner folds, so they carry over to it as the study's own
-    decision carries over to the model that is scored.
+    The model of an inner fold is the mean of its networks. Calibration and threshold of both are
+    fitted on the out-of-fold rows of the other inner folds. So they carry over to the model of the
+    fold as the study's own decision carries over to the model that is scored, and the mean of all
+    others with its decision is the study's model without one inner fold.
 
     Args:
         test: rows of the outer test fold.
@@ -33,13 +33,15 @@ def score_inner_models(
         config: options of the run.
 
     Returns:
-        Every test row once for each inner fold, whose name stands as the row's fold.
+        Every test row twice for each inner fold: the row's fold is the name of the inner fold, and
+        that name after ``WITHOUT`` where all other models scored it.
     """
     each = made.replay.fitted.predict_each(test.features)
     names = [inner.name for inner in objective.folds]
     labels = [objective.train.select(inner.val).labels for inner in objective.folds]
-    calibrated, decided = [], []
-    for at in range(len(names)):
+    models = np.stack([each[at :: len(names)].mean(0) for at in range(len(names))])
+    parts: list[tuple[str, FloatArray, Decision]] = []
+    for at, name in enumerate(names):
         others = [other for other in range(len(names)) if other != at]
         decision = Decision.fit(
             np.concatenate([labels[other] for other in others]),
@@ -47,13 +49,15 @@ def score_inner_models(
             rule=config.threshold,  # type: ignore[arg-type]
             target=config.threshold_target,
         )
-        calibrated.append(decision.calibrate(each[at :: len(names)].mean(0)))
-        decided.append(decision.decide(calibrated[-1]))
-    n, times = len(test), len(names)
+        parts.append((name, models[at], decision))
+        parts.append((WITHOUT + name, models[others].mean(0), decision))
+    calibrated = [decision.calibrate(scores) for _, scores, decision in parts]
+    decided = [one[2].decide(p) for one, p in zip(parts, calibrated, strict=True)]
+    n, times = len(test), len(parts)
     return Predictions(
         np.tile(test.ids, times),
         np.tile(test.patients, times),
-        np.repeat(np.array(names), n),
+        np.repeat(np.array([name for name, _, _ in parts]), n),
         np.full(n * times, fold.repeat),
         np.tile(test.labels, times),
         np.concatenate(calibrated),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from outerfold.storage.records import (
+    WITHOUT,
     DefaultResult,
     EpochRow,
     FloatArray,
@@ -205,9 +206,11 @@ def _variation(
 ) -> Predictions:
     """Four inner folds' models, which know a little less than the model of the outer fold."""
     rng = np.random.default_rng([repeat, round(100 * skill), *name.encode()])
-    scores = [_scores(cohort, test, skill + rng.normal(0, 0.2), rng) for _ in range(4)]
-    names = np.repeat([f"inner-{k}" for k in range(4)], len(test))
-    return _predict(cohort, np.tile(test, 4), names, repeat, np.concatenate(scores))
+    each = np.array([_scores(cohort, test, skill + rng.normal(0, 0.2), rng) for _ in range(4)])
+    others = (each.sum(axis=0) - each) / 3
+    names = [f"{kind}inner-{k}" for kind in ("", WITHOUT) for k in range(4)]
+    scores = np.concatenate([*each, *others])
+    return _predict(cohort, np.tile(test, 8), np.repeat(names, len(test)), repeat, scores)
 
 
 def without_variation(run: Run) -> Run:

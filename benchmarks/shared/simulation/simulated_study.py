@@ -21,9 +21,15 @@ from outerfold.reports.intervals.bootstrap import ece_without_bias, weighted_auc
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
-from outerfold.reports.intervals.overall import ConfidenceInterval, nadeau_bengio
+from outerfold.reports.intervals.overall import (
+    ConfidenceInterval,
+    nadeau_bengio,
+    overall,
+    per_class,
+)
 from outerfold.reports.intervals.support import class_support, overall_support
-from outerfold.storage.records import FloatArray, IntArray, Predictions
+from outerfold.reports.results.predictions import join_predictions
+from outerfold.storage.records import WITHOUT, FloatArray, IntArray, Predictions
 
 FOLDS, INNER = 5, 4
 STRENGTHS = np.geomspace(0.03, 300, 10)
@@ -44,7 +50,9 @@ class Study:
 
     Attributes:
         metrics: names of the metrics.
-        intervals: (metrics, 3) estimate, low, high; NaN where there is no interval.
+        intervals: (metrics, 3) estimate, low, high by the constant; NaN where there is no interval.
+        measured: (metrics, 4) low and high of the delivered model, then of models made this way,
+            by the measured variation of models; NaN where there is no interval.
         truth: (metrics,) true performance of the refit on all rows.
         controls: (controls, 2) low and high of two-class ROC-AUC by worse methods; NaN for
             several classes.
@@ -54,6 +62,7 @@ class Study:
 
     metrics: tuple[str, ...]
     intervals: FloatArray
+    measured: FloatArray
     truth: FloatArray
     controls: FloatArray
     unstable: FloatArray
@@ -64,13 +73,32 @@ class Study:
 class _Models:
     """Out-of-fold probabilities (n, classes), thresholds (folds + 1,) and the refit's truth.
 
-    The last threshold is that of the refit.
+    The last threshold is that of the refit. ``inner`` holds probabilities (folds x inner, n,
+    classes) of all rows by the inner folds' models, fold by fold, and ``inner_thresholds`` (folds
+    x inner,) their thresholds, which were learnt without them.
     """
 
     probabilities: FloatArray
     thresholds: FloatArray
     true_labels: IntArray
     true_probabilities: FloatArray
+    inner: FloatArray
+    inner_thresholds: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Choice of a study's inner folds: its penalty (features,), and its threshold.
+
+    ``inner`` (rows of the study,) is the inner fold of each row; ``penalties`` (inner, features)
+    and ``thresholds`` (inner,) are those of the inner folds' models.
+    """
+
+    penalty: FloatArray
+    threshold: float
+    inner: IntArray
+    penalties: FloatArray
+    thresholds: FloatArray
 
 
 def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
@@ -82,11 +110,13 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
     predicted = decide(models.probabilities, models.thresholds[fold])
     predictions = _predictions(cohort, fold, models.probabilities, predicted)
     shown = _printed(cell, predictions)
+    wide = _measured(cell, predictions, _inner_rows(cohort, fold, models))
     truth = _truth(models)
     names = tuple(name for name in shown if name in truth)
     return Study(
         names,
         np.array([_three(shown[name]) for name in names]),
+        np.array([_four(wide.get(name)) for name in names]),
         np.array([truth[name] for name in names]),
         _controls(predictions, cohort.patients, rng),
         np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
@@ -131,19 +161,48 @@ def _train(
 ) -> _Models:
     seen = np.concatenate([fold != np.arange(FOLDS)[:, None], np.ones((1, len(fold)), dtype=bool)])
     seed = int(rng.integers(2**31))
-    penalty = np.ones((FOLDS + 1, cell.features))
-    thresholds = np.array([(cohort.labels[rows] == 1).mean() for rows in seen])
-    if cell.choice != "nothing":
-        for study, rows in enumerate(seen):
-            side = Cohort(cohort.x[rows], cohort.labels[rows], cohort.patients[rows])
-            inner = deal(side, cell, INNER, rng)
-            penalty[study], thresholds[study] = _choose(cell, side, inner, seed)
+    choices = []
+    for rows in seen:
+        side = Cohort(cohort.x[rows], cohort.labels[rows], cohort.patients[rows])
+        if cell.choice == "nothing":
+            apart = np.random.default_rng([seed, len(choices)])
+            choices.append(_fixed(cell, side, deal(side, cell, INNER, apart)))
+        else:
+            choices.append(_choose(cell, side, deal(side, cell, INNER, rng), seed))
+    penalty = np.stack([one.penalty for one in choices])
+    thresholds = np.array([one.threshold for one in choices])
+    each = _inner_probabilities(cell, cohort, seen, choices[:FOLDS], seed)
+    inner = each, np.concatenate([one.thresholds for one in choices[:FOLDS]])
     if cell.learner == "logistic":
-        return _logistic(cell, cohort, fold, seen, penalty, thresholds, everyone)
+        return _logistic(cell, cohort, fold, seen, penalty, thresholds, everyone, inner)
     rows = seen.astype(float)
     models = _others(cell, cohort, rows, seed)
     held = np.stack([model(cohort.x) for model in models[:FOLDS]])[fold, np.arange(len(fold))]
-    return _Models(held, thresholds, everyone.labels, models[-1](everyone.x))
+    return _Models(held, thresholds, everyone.labels, models[-1](everyone.x), *inner)
+
+
+def _inner_probabilities(
+    cell: Cell, cohort: Cohort, seen: FloatArray, choices: list[_Choice], seed: int
+) -> FloatArray:
+    """Probabilities (folds x inner, n, classes) of all rows by the inner folds' models."""
+    fits = np.zeros((FOLDS * INNER, len(cohort.labels)))
+    for study, choice in enumerate(choices):
+        at = np.flatnonzero(seen[study])
+        for k in range(INNER):
+            fits[study * INNER + k, at[choice.inner != k]] = 1
+    if cell.learner != "logistic":
+        return np.stack([model(cohort.x) for model in _others(cell, cohort, fits, seed)])
+    penalty = np.concatenate([choice.penalties for choice in choices])
+    betas = fit_all_logistic(cohort.x, cohort.labels, fits, penalty, cell.classes)
+    return logistic_probabilities(cohort.x, betas)
+
+
+def _fixed(cell: Cell, side: Cohort, inner: IntArray) -> _Choice:
+    """No choice: one penalty, and the share of class 1 among the rows of each model."""
+    positive = side.labels == 1
+    shares = np.array([positive[inner != k].mean() for k in range(INNER)])
+    ones = np.ones(cell.features)
+    return _Choice(ones, positive.mean(), inner, np.tile(ones, (INNER, 1)), shares)
 
 
 def _others(cell: Cell, cohort: Cohort, rows: FloatArray, seed: int) -> list[Predict]:
@@ -160,24 +219,28 @@ def _logistic(
     penalty: FloatArray,
     thresholds: FloatArray,
     everyone: Cohort,
+    inner: tuple[FloatArray, FloatArray],
 ) -> _Models:
     betas = fit_all_logistic(cohort.x, cohort.labels, seen * 1.0, penalty, cell.classes)
     held = logistic_probabilities(cohort.x, betas[:, :FOLDS])[fold, np.arange(len(fold))]
     if cell.classes > 2:
         true = logistic_probabilities(everyone.x, betas[:, -1:])[0]
-        return _Models(held, thresholds, everyone.labels, true)
+        return _Models(held, thresholds, everyone.labels, true, *inner)
     labels, scores = project(cell, betas[0, -1, :-1], betas[0, -1, -1])
-    return _Models(held, thresholds, labels, np.stack([expit(-scores), expit(scores)], axis=1))
+    true = np.stack([expit(-scores), expit(scores)], axis=1)
+    return _Models(held, thresholds, labels, true, *inner)
 
 
-def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> tuple[FloatArray, float]:
+def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> _Choice:
     """Choose penalty and threshold from the inner folds alone."""
     seen = (inner != np.arange(INNER)[:, None]) * 1.0
     at = np.arange(len(inner))
     if cell.learner != "logistic":
         models = _others(cell, side, seen, seed)
         held = np.stack([model(side.x) for model in models])[inner, at]
-        return np.ones(cell.features), youden(side.labels, held[:, 1])
+        ones = np.ones(cell.features)
+        threshold, each = _thresholds(side.labels, held[:, 1], inner)
+        return _Choice(ones, threshold, inner, np.tile(ones, (INNER, 1)), each)
     configurations = [(1.0, cell.features)]
     if cell.choice == "configuration":
         configurations = [(s, k) for s in STRENGTHS for k in KEPT]
@@ -193,7 +256,15 @@ def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> tuple[Float
     best = int(np.argmax(score))
     strength, kept = configurations[best]
     whole = _by_strength(side, np.ones(len(inner), dtype=bool))
-    return np.where(whole < kept, strength, OUT), youden(side.labels, p[best][inner, at])
+    penalties = np.where(order < kept, strength, OUT)
+    threshold, each = _thresholds(side.labels, p[best][inner, at], inner)
+    return _Choice(np.where(whole < kept, strength, OUT), threshold, inner, penalties, each)
+
+
+def _thresholds(labels: IntArray, scores: FloatArray, inner: IntArray) -> tuple[float, FloatArray]:
+    """Youden's threshold on all out-of-fold scores, and without those of each inner fold."""
+    each = [youden(labels[inner != k], scores[inner != k]) for k in range(INNER)]
+    return youden(labels, scores), np.array(each)
 
 
 def _by_strength(side: Cohort, rows: FloatArray) -> IntArray:
@@ -216,6 +287,39 @@ def _predictions(
         predicted,
         tuple(f"class {c}" for c in range(probabilities.shape[1])),
     )
+
+
+def _inner_rows(cohort: Cohort, fold: IntArray, models: _Models) -> dict[str, Predictions]:
+    """Predictions of each fold's test rows by its inner folds' models, by name of the fold."""
+    found = {}
+    for study in range(FOLDS):
+        at = np.flatnonzero(fold == study)
+        test = Cohort(cohort.x[at], cohort.labels[at], cohort.patients[at])
+        own = slice(study * INNER, (study + 1) * INNER)
+        single, thresholds = models.inner[own][:, at], models.inner_thresholds[own]
+        others = (single.sum(axis=0) - single) / (INNER - 1)
+        parts = []
+        for kind, scores in (("", single), (WITHOUT, others)):
+            for k, p in enumerate(scores):
+                decided = decide(p, thresholds[k])
+                rows = _predictions(test, np.full(len(at), study), p, decided)
+                parts.append(replace(rows, fold=np.full(len(at), f"{kind}inner-{k}")))
+        joined = join_predictions(parts)
+        assert joined is not None
+        found[f"outer-{study}"] = joined
+    return found
+
+
+def _measured(
+    cell: Cell, predictions: Predictions, inner: dict[str, Predictions]
+) -> dict[str, ConfidenceInterval]:
+    """The intervals of ``_printed`` by the measured variation; empty where a leak forbids them."""
+    if cell.split != "patients":
+        return {}
+    last = cell.classes - 1
+    found = dict(overall(predictions, tuned=True, variation=inner))
+    own = per_class(predictions, tuned=True, variation=inner)[predictions.classes[last]]
+    return found | {f"{name} (one class)": own[name] for name in ("precision", "f1")}
 
 
 def _printed(cell: Cell, predictions: Predictions) -> dict[str, ConfidenceInterval]:
@@ -272,6 +376,12 @@ def _bootstrap(
     units = int(unit.max()) + 1
     drawn = rng.multinomial(units, np.full(units, 1 / units), 200)[:, unit]
     return np.nanpercentile(weighted_auc(up, scores, drawn * 1.0), [2.5, 97.5])
+
+
+def _four(found: ConfidenceInterval | None) -> tuple[float, ...]:
+    if found is None or found.low is None or found.high is None or found.procedure is None:
+        return (np.nan,) * 4
+    return (found.low, found.high, *found.procedure)
 
 
 def _three(one: ConfidenceInterval) -> tuple[float, float, float]:

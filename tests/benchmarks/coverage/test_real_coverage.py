@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.coverage import interval_ways, real_coverage
 from benchmarks.coverage.interval_ways import (
+    KINDS,
     SHOWN,
     TARGETS,
     TODAY,
@@ -22,6 +23,7 @@ from benchmarks.coverage.interval_ways import (
     shipped_way,
     summarise,
     tune,
+    ways,
     without_noise,
 )
 from benchmarks.shared.kept_studies import KeptStudy, ModelOnOthers
@@ -89,7 +91,7 @@ def test_wider_ways_cover_more_and_the_matching_constant_covers_enough(
     studies: list[dict[str, Facts]],
 ) -> None:
     settings = {"one": studies}
-    narrow, wide = (Way("both", f, 0.1, f, gain=False) for f in (0.3, 3.0))
+    narrow, wide = (Way(f, f, 0.1, 0.1) for f in (0.3, 3.0))
     for of in TARGETS:
         low, high = (summarise(settings, way, of).coverage for way in (narrow, wide))
         assert low < high
@@ -105,11 +107,17 @@ def test_tuning_finds_the_best_of_its_ways(
     monkeypatch.setattr(interval_ways, "FACTORS", (0.9, 1.4))
     monkeypatch.setattr(interval_ways, "SHARES", (0.2,))
     settings = {"one": studies}
-    found = tune(settings, "both", "model")
-    assert [way.gain for way, _ in found] == [False, False, True]
-    assert found[1][1].score <= found[0][1].score
-    for way, summary in found:
+    scores = []
+    for kind in KINDS:
+        way, summary = tune(settings, kind, "model")
         assert summary == summarise(settings, way, "model")
+        assert summary.score == min(
+            summarise(settings, other, "model").score for other in ways(kind)
+        )
+        assert way.constant == (kind == "constant")
+        assert way.gain == (kind == "gain")
+        scores.append(summary.score)
+    assert scores[KINDS.index("own factor")] <= scores[KINDS.index("both")]
 
 
 def test_the_page_tells_counts_and_what_falls_short(

@@ -19,13 +19,18 @@ from outerfold.reports.intervals.jackknife import (
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.intervals.overall import overall, paired_difference, per_class
 from outerfold.reports.intervals.support import overall_support
-from outerfold.reports.intervals.variation import leave_outs, model_variance, overall_scores
+from outerfold.reports.intervals.variation import (
+    leave_outs,
+    overall_scores,
+    variance_between,
+    variance_within,
+)
 from outerfold.reports.results.predictions import inner_models
 from outerfold.reports.results.predictions import test_rows as rows_of
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.tables import WAY, overall_table
 from outerfold.reports.wording import OF_BOTH, OF_CONSTANT, OF_PROCEDURE
-from outerfold.storage.records import Predictions, Run
+from outerfold.storage.records import WITHOUT, Predictions, Run
 from tests.reports.run_factory import BINARY, FOUR, make_run, without_variation
 
 BOUNDS = ("low", "high", "procedure", "method", "notes", "of")
@@ -33,7 +38,7 @@ BOUNDS = ("low", "high", "procedure", "method", "notes", "of")
 
 def far_apart(rows: Predictions) -> Predictions:
     """The same rows by models of which every other one is right and the rest are wrong."""
-    right = np.isin(rows.fold, ["inner-0", "inner-2"])
+    right = np.char.endswith(rows.fold, "0") | np.char.endswith(rows.fold, "2")
     classes = len(rows.classes)
     decided = np.where(right, rows.labels, (rows.labels + 1) % classes)
     p = np.full(rows.probabilities.shape, 0.1 / (classes - 1))
@@ -58,14 +63,14 @@ def without_bounds(thing: Any) -> Any:
     return [without_bounds(one) for one in thing] if isinstance(thing, list) else thing
 
 
-def test_the_variance_is_the_mean_of_within_and_between() -> None:
+def test_the_variances_within_and_between_folds_are_the_formulas() -> None:
     inner = np.array([[0.6, 0.7, 0.8], [0.5, 0.5, np.nan], [np.nan, 0.9, np.nan]])
-    by_fold = np.array([0.6, 0.8, np.nan])
-    noise = np.array([0.01, 0.004, 0.5])
-    within, between = (0.01 + 0.0) / 2, 0.02 - 0.007
-    assert model_variance(inner, by_fold, noise) == pytest.approx((within + between) / 2)
-    assert model_variance(np.full((2, 2), 0.5), np.array([0.5, 0.5]), np.full(2, 0.1)) == 0
-    assert model_variance(np.full((2, 2), np.nan), np.full(2, np.nan), np.full(2, np.nan)) == 0
+    assert variance_within(inner) == pytest.approx((2 / 3 * 0.02 + 0.0) / 2)
+    assert variance_within(np.full((2, 2), np.nan)) == 0
+    by_fold, noise = np.array([0.6, 0.8, np.nan]), np.array([0.01, 0.004, 0.5])
+    assert variance_between(by_fold, noise) == pytest.approx(0.02 - 0.007)
+    assert variance_between(np.array([0.5, 0.5]), np.full(2, 0.1)) == pytest.approx(-0.1)
+    assert variance_between(np.array([0.5, np.nan]), np.full(2, 0.1)) == 0
 
 
 @pytest.mark.parametrize("of", ["model", "procedure"])
@@ -80,21 +85,29 @@ def test_the_variance_of_models_is_added_to_that_of_patients(of: Any) -> None:
         for fold in (f"outer-{k}" for k in range(5)):
             alone = overall_leave_outs(code_rows(rows.take(rows.fold == fold)))[name]
             noise.append(jackknife_error(alone.without)[0] ** 2)
-            inner = [variation[fold].take(variation[fold].fold == f"inner-{k}") for k in range(4)]
-            each.append([all_scores(o.labels, o.probabilities, o.predicted)[name] for o in inner])
-        scores = np.array(each)
+            inner = variation[fold]
+            each.append(
+                [
+                    [
+                        all_scores(o.labels, o.probabilities, o.predicted)[name]
+                        for o in (inner.take(inner.fold == f"{kind}inner-{k}") for k in range(4))
+                    ]
+                    for kind in ("", WITHOUT)
+                ]
+            )
+        single, others = np.moveaxis(np.array(each), 1, 0)
         between = leave.by_fold.var(ddof=1) - np.mean(noise)
-        variance = max(0.0, (scores.var(axis=1, ddof=1).mean() + between) / 2)
+        within = ((others - others.mean(1, keepdims=True)) ** 2).sum(1).mean() * 3 / 4
         se, df = jackknife_error(plain[name].without)
         wide, scored = WIDENINGS[of], name in ("brier", "ece")
         patients = ((wide.probabilities if scored else wide.patients) * se) ** 2
-        models = wide.models * variance
+        models = max(0.0, wide.within * within + wide.between * between)
         basis = overall_support(code_rows(rows), name)
         error = total_error(leave, basis, tuned=True, upper=1.0, of=of)
         assert error.size == pytest.approx(np.sqrt(patients + models))
         joint = (patients + models) ** 2 / (patients**2 / df + models**2 / 15)
         assert error.df == pytest.approx(joint)
-        gain = (leave.by_fold.mean() - scores.mean()) * 3 / 5
+        gain = (leave.by_fold.mean() - single.mean()) * 3 / 5
         assert error.ahead == pytest.approx(min(0.0, gain) if scored else max(0.0, gain))
 
 
@@ -197,5 +210,5 @@ def test_classes_are_measured_against_the_rest() -> None:
     assert set(found) == set(FOUR)
     for metrics in found.values():
         for name, one in metrics.items():
-            assert "variance of models" in one.method, name
+            assert "measured variation" in one.method, name
     assert overall(rows, tuned=True, variation={})["roc_auc"].method.endswith("× 1.4")

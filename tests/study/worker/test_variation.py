@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.storage.records import WITHOUT
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.worker.finish import best_trial
 from outerfold.study.worker.jobs import Job, run_and_keep_job
@@ -40,18 +41,19 @@ def test_each_inner_model_decides_by_the_rows_of_the_others(session: Session) ->
     rows = score_inner_models(test, fold, objective, made, config)
     each = made.replay.fitted.predict_each(test.features)
     names = [inner.name for inner in fold.inner]
-    assert list(dict.fromkeys(rows.fold.tolist())) == names
     labels = [session.data.select(inner.val).labels for inner in fold.inner]
+    means = (each[: len(names)] + each[len(names) :]) / 2
+    assert set(rows.fold.tolist()) == {*names, *(WITHOUT + name for name in names)}
     for at, name in enumerate(names):
-        own = rows.take(rows.fold == name)
-        assert own.ids.tolist() == list(fold.test)
-        np.testing.assert_array_equal(own.labels, test.labels)
         rest = [other for other in range(len(names)) if other != at]
         decision = Decision.fit(
             np.concatenate([labels[other] for other in rest]),
             np.concatenate([made.replay.probabilities[other] for other in rest]),
         )
-        mean = (each[at] + each[at + len(names)]) / 2
-        np.testing.assert_allclose(own.probabilities, decision.calibrate(mean), atol=1e-12)
-        np.testing.assert_array_equal(own.predicted, decision.decide(own.probabilities))
+        for key, mean in ((name, means[at]), (WITHOUT + name, means[rest].mean(0))):
+            own = rows.take(rows.fold == key)
+            assert own.ids.tolist() == list(fold.test)
+            np.testing.assert_array_equal(own.labels, test.labels)
+            np.testing.assert_allclose(own.probabilities, decision.calibrate(mean), atol=1e-12)
+            np.testing.assert_array_equal(own.predicted, decision.decide(own.probabilities))
     assert len({rows.probabilities[rows.fold == name].tobytes() for name in names}) == len(names)
