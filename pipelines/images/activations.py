@@ -58,8 +58,8 @@ class TrunkSource:
         blocks: number of trained blocks, the last ones, or ``all``.
     """
 
-    embeddings: Embeddings
-    cut: Embeddings
+    embeddings: ImageSource
+    cut: ImageSource
     encoder: str
     weights: str
     weights_sha256: str
@@ -175,6 +175,25 @@ def trunk_source(
     else:
         cut = embed(features, trunk, cache=cache, views=views, device=device, progress=progress)
     return TrunkSource(frozen, cut, encoder.name, division.weights, encoder.weights_sha256, blocks)
+
+
+def count_missing_views(
+    features: Features,
+    division: Division,
+    *,
+    cache: Path,
+    views: Views,
+    tokens: bool,
+    device: str = "cpu",
+) -> int:
+    """Number of images and views that ``image_source`` would have to encode."""
+    encoder = division.encoder
+    how: dict[str, Any] = {"cache": cache, "device": device}
+    if not division.blocks:
+        return count_missing(features, encoder, views=views, tokens=tokens, **how)
+    trunk = divide(encoder, division.blocks).trunk
+    whole = count_missing(features, encoder, views=UNTOUCHED, tokens=tokens, **how)
+    return whole if trunk is None else whole + count_missing(features, trunk, views=views, **how)
 
 
 def describe_disk_space(

@@ -101,13 +101,20 @@ def embed(
 
 
 def count_missing(
-    features: Features, encoder: Encoder, *, cache: Path, views: Views, device: str
+    features: Features,
+    encoder: Encoder,
+    *,
+    cache: Path,
+    views: Views,
+    device: str,
+    tokens: bool = True,
 ) -> int:
-    """Number of views that ``embed`` with tokens would have to encode."""
+    """Number of views that ``embed`` would have to encode."""
     contents = _hash_images(features, os.cpu_count() or 1)
     augmentation = augmentation_key(views.style) if max(views.numbers) else ""
     jobs = _list_jobs(contents, _view_numbers(features, views), augmentation)
-    return len(_missing_jobs(_open_stores(cache, encoder, device), jobs))
+    stores = _open_stores(cache, encoder, device)
+    return len(_missing_jobs(stores if tokens else stores[:1], jobs))
 
 
 def embedded_squares(

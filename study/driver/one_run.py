@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.results.level_entries import refuse_without_effect
-from outerfold.storage.records import FINAL, DataError, Dataset
+from outerfold.storage.records import FINAL, DataError, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished, read_run
 from outerfold.storage.trials.journal import open_trials
@@ -26,8 +25,14 @@ from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import Execution, StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
-from outerfold.study.driver.driver import build_schedule, carry_out_run, measure, open_studies
+from outerfold.study.driver.driver import (
+    build_schedule,
+    carry_out_run,
+    measure,
+    open_studies,
+)
 from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.driver.telling import counting, telling
 from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.schedule.deadline import Deadline
@@ -46,7 +51,9 @@ from outerfold.study.setup.represent import (
     audit_run_embeddings,
     build_encoders,
     check_disk_space,
+    expect_encoding,
     represent,
+    stand_ins,
 )
 from outerfold.study.setup.run_directory import (
     PreparedRun,
@@ -81,7 +88,8 @@ def carry_out_command(
     Raises:
         DataError: the data or options break a rule.
     """
-    data = read_source(source, config)
+    with telling(console, "reading the data", quiet=how.quiet):
+        data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_without_effect(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
@@ -121,7 +129,8 @@ def _carry_out_one(
         config, note = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
         if note:
             console.print(f"- {note}")
-        prepared = begin_or_resume(folder, config, data, cache_folder())
+        with telling(console, f"checking {len(data):,} images", quiet=how.quiet):
+            prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
         _print_assumptions(console, prepared)
         try:
@@ -129,10 +138,12 @@ def _carry_out_one(
         except KeyboardInterrupt:
             _print_resume_command(console, folder)
             return EXIT_INTERRUPTED
-        return _report_run(prepared, console, failures)
+        with telling(console, "writing the report", quiet=how.quiet):
+            run = _write_report(prepared)
+        return _show_results(prepared, run, console, failures)
 
 
-# Longer than 30 lines: times and provenance are kept however the search ends.
+# Longer than 30 lines: times and provenance are kept however the run ends.
 def _run_studies(
     prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
@@ -141,93 +152,134 @@ def _run_studies(
     console: Console,
     started: float,
 ) -> dict[str, str]:
-    context = _prepare_workers(prepared, encoders, workers, how, console)
-    devices, trials = workers.devices, prepared.config.trials
-    maximise = METRICS[prepared.config.metric].direction == "maximize"
-    expected, planned = 0.0, time.monotonic()
+    """Plan, encode and search; return the reasons of failed studies."""
+    config, driver = prepared.config, _claim_trials(prepared, encoders, workers, how, console)
+    devices = workers.devices
+    maximise = METRICS[config.metric].direction == "maximize"
+    progress = StudyProgress(console, trials=config.trials, quiet=how.quiet, maximise=maximise)
+    expected: dict[str, float] = {}
+    encoding = encoded = 0.0
+    begun = time.monotonic()
     try:
-        cost = _print_plan(prepared, context, workers, console)
-        expected = cost.seconds(prepared.config, len(devices)) if cost else 0.0
-        planned = time.monotonic()
+        cost = _print_plan(prepared, encoders, workers, how, driver, console)
+        expected = cost.parts(config, len(devices)) if cost else {}
+        begun = time.monotonic()
+        context = _encode(prepared, encoders, workers, how, driver, console)
+        encoding, encoded = time.monotonic() - begun, time.monotonic()
         deadline = _make_deadline(prepared, how, cost, started, len(devices))
-        with StudyProgress(console, trials=trials, quiet=how.quiet, maximise=maximise) as progress:
+        with progress:
             return carry_out_run(prepared, context, workers.take, progress, deadline)
     except WorkerLost as error:
         return {"workers": f"died repeatedly during the same job; {error}"}
     finally:
+        ended = time.monotonic()
         write_provenance(
             prepared.folder,
             devices=devices,
             command=command_line(),
             timing={
-                "wall_seconds": time.monotonic() - started,
-                "expected_seconds": expected,
-                "search_seconds": time.monotonic() - planned,
+                "wall_seconds": ended - started,
+                "expected_seconds": expected.get("search", 0.0) + expected.get("ends", 0.0),
+                "search_seconds": ended - encoded if encoded else 0.0,
+                "expected_parts": expected,
+                "parts": {
+                    "encoding": encoding,
+                    **{name: part / len(devices) for name, part in progress.busy.items()},
+                },
             },
         )
 
 
-def _prepare_workers(
+def _claim_trials(
     prepared: PreparedRun,
     encoders: Mapping[str, Encoder],
     workers: EngineStarter,
     how: Execution,
     console: Console,
-) -> WorkerContext:
-    """Claim the trials, embed the images, and return what workers need of the run."""
-    # A wrong --storage is refused here, before the images are embedded.
+) -> str:
+    """Claim the trials and refuse what can be refused before any work; return the driver's token.
+
+    A wrong ``--storage`` is refused here, before the images are embedded.
+    """
     claim_run(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )
     repair(prepared.folder, lambda text: console.print(text), how.storage or None)
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
-    embeddings = _embed_images(prepared, encoders, workers.own, None if how.quiet else console)
-    _print_warnings(console, audit_run_embeddings(prepared, embeddings, cache_folder()))
+    return become_driver(prepared.folder)
+
+
+def _encode(
+    prepared: PreparedRun,
+    encoders: Mapping[str, Encoder],
+    workers: EngineStarter,
+    how: Execution,
+    driver: str,
+    console: Console,
+) -> WorkerContext:
+    """Embed the images, audit the embeddings, and return what workers need of the run."""
+    with counting(console, "reading images", quiet=how.quiet) as step:
+        embeddings = represent(
+            prepared,
+            encoders,
+            cache=cache_folder().absolute(),
+            device=workers.own,
+            progress=step,
+        )
+    with telling(console, "looking for copies of images in their embeddings", quiet=how.quiet):
+        warnings = audit_run_embeddings(prepared, embeddings, cache_folder())
+    _print_warnings(console, warnings)
+    return _context(prepared, embeddings, workers, how, driver)
+
+
+def _context(
+    prepared: PreparedRun, embeddings: Sources, workers: EngineStarter, how: Execution, driver: str
+) -> WorkerContext:
     return WorkerContext(
         prepared.folder.path,
         embeddings,
         how.storage or None,
-        become_driver(prepared.folder),
+        driver,
         encoded_on=workers.own.split(":")[0],
     )
 
 
-def _embed_images(
-    prepared: PreparedRun, encoders: Mapping[str, Encoder], device: str, console: Console | None
-) -> Sources:
-    columns = (
-        TextColumn("reading images"),
-        BarColumn(24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=console, transient=True, disable=console is None) as bar:
-        task = bar.add_task("", total=None)
-        return represent(
-            prepared,
-            encoders,
-            cache=cache_folder().absolute(),
-            device=device,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-
-
 def _print_plan(
-    prepared: PreparedRun, context: WorkerContext, workers: EngineStarter, console: Console
+    prepared: PreparedRun,
+    encoders: Mapping[str, Encoder],
+    workers: EngineStarter,
+    how: Execution,
+    driver: str,
+    console: Console,
 ) -> Cost | None:
-    """Measure an epoch and print the plan; return the cost, or None if no work is left."""
+    """Measure a few images and an epoch, and print the plan before the encoding.
+
+    An epoch is measured on random numbers in the shape of the embeddings.
+
+    Returns:
+        The cost, or None if no work is left.
+    """
+    context = _context(prepared, stand_ins(prepared, encoders), workers, how, driver)
     schedule = build_schedule(prepared, open_studies(prepared, context))
     if schedule.finished:
         return None
-    fold = prepared.studies[-1]
-    measured = measure(context, fold.name, workers.waiting(), time.monotonic)
-    share = mean_rows(prepared.studies) / len(fold.train)
-    defaults = _count_defaults(prepared)
-    cost = Cost(schedule.left, schedule.ends, *measured, rows_share=share, defaults=defaults)
-    console.print(
-        describe_plan(prepared.config, prepared.data, cost, workers.devices, datetime.now())
+    fold, share = prepared.studies[-1], mean_rows(prepared.studies)
+    with telling(console, "measuring a few images and epochs for the plan", quiet=how.quiet):
+        cache = cache_folder().absolute()
+        encoding = expect_encoding(prepared, encoders, cache=cache, device=workers.own)
+        epoch, start = measure(context, fold.name, workers.waiting(), time.monotonic)
+    cost = Cost(
+        schedule.left,
+        schedule.ends,
+        epoch,
+        start,
+        rows_share=share / len(fold.train),
+        defaults=_count_defaults(prepared),
+        encoding_seconds=encoding,
     )
+    config, data = prepared.config, prepared.data
+    console.print(describe_plan(config, data, cost, workers.devices, datetime.now()))
     console.print(f"to watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
     return cost
 
@@ -275,22 +327,30 @@ def _print_resume_command(console: Console, folder: RunFolder) -> None:
     )
 
 
-def _report_run(prepared: PreparedRun, console: Console, failures: dict[str, str]) -> int:
-    """Write the report, print the results and failures; return the exit code."""
+def _write_report(prepared: PreparedRun) -> Run | None:
+    """Write the report and the model card; return the run, or None if no fold was finished."""
     # These imports take time; made only here, they do not delay the first trial.
     from outerfold.reports.sections.model_card import model_card
-    from outerfold.reports.sections.terminal import closing_table
     from outerfold.reports.write import write_report
 
     try:
-        finished_run = read_run(prepared.folder)
+        run = read_run(prepared.folder)
     except DataError:
-        finished_run = None
-    if finished_run is not None:
-        if finished_run.ships:
-            prepared.folder.write_card(model_card(finished_run))
-        write_report(finished_run, prepared.folder.report)
-        console.print(closing_table(finished_run))
+        return None
+    if run.ships:
+        prepared.folder.write_card(model_card(run))
+    write_report(run, prepared.folder.report)
+    return run
+
+
+def _show_results(
+    prepared: PreparedRun, run: Run | None, console: Console, failures: dict[str, str]
+) -> int:
+    """Print the results and failures; return the exit code."""
+    from outerfold.reports.sections.terminal import closing_table
+
+    if run is not None:
+        console.print(closing_table(run))
         console.print(f"report: {prepared.folder.report / 'report.html'}", soft_wrap=True)
     for study, reason in failures.items():
         console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)

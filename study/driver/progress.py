@@ -33,10 +33,14 @@ class StudyProgress:
         trials: number of trials of each study.
         quiet: whether to print nothing.
         maximise: whether a higher inner score is better.
+
+    Attributes:
+        busy: seconds that workers spent on trials (``search``) and on ends of studies (``ends``).
     """
 
     def __init__(self, console: Console, *, trials: int, quiet: bool, maximise: bool) -> None:
         self.console, self.trials, self.quiet = console, trials, quiet
+        self.busy = {"search": 0.0, "ends": 0.0}
         self._maximise = maximise
         self._counts: dict[str, Counter[str]] = {}
         self._complete: dict[str, list[Candidate]] = {}
@@ -80,6 +84,7 @@ class StudyProgress:
     def update(self, outcome: Outcome) -> None:
         """Show the outcome of an ended job."""
         study = outcome.study
+        self.busy["ends" if outcome.number is None else "search"] += outcome.seconds
         if outcome.number is None:
             done = self._counts[study].total()
             early = f" after {done} of {self.trials} trials" if done < self.trials else ""

@@ -51,6 +51,7 @@ class Cost:
         rows_share: mean number of training rows of a study, divided by that of the measured study.
         defaults: number of default configurations that are refitted and scored beside the studies'
             own; those that a search will choose are counted too.
+        encoding_seconds: expected duration of the encoding that is left.
     """
 
     trials: int
@@ -59,14 +60,25 @@ class Cost:
     start_seconds: float = 0.0
     rows_share: float = 1.0
     defaults: int = 0
+    encoding_seconds: float = 0.0
 
-    def seconds(self, config: StudyConfig, workers: int) -> float:
-        """Expected duration of the search and the refits in seconds, without the report."""
+    def parts(self, config: StudyConfig, workers: int) -> dict[str, float]:
+        """Expected seconds of each part of the run: ``encoding, search, ends, report``."""
         epoch = self.epoch_seconds * self.rows_share
         trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
         end = epoch * config.networks * end_epochs(config)
-        work = self.trials * trial + (self.ends + self.defaults) * end
-        return self.start_seconds + work / min(workers, self.ends * config.in_flight)
+        at_once = min(workers, self.ends * config.in_flight)
+        return {
+            "encoding": self.encoding_seconds,
+            "search": self.start_seconds + self.trials * trial / at_once,
+            "ends": (self.ends + self.defaults) * end / at_once,
+            "report": REPORT_SECONDS,
+        }
+
+    def seconds(self, config: StudyConfig, workers: int) -> float:
+        """Expected duration of the search and the ends of its studies, in seconds."""
+        parts = self.parts(config, workers)
+        return parts["search"] + parts["ends"]
 
 
 def mean_rows(studies: Sequence[OuterFold]) -> float:
@@ -134,7 +146,8 @@ def describe_plan(
     noun = "studies" if nested else "study"
     inner = config.inner_folds if nested else config.outer_folds
     fits = studies * config.trials * inner + studies
-    seconds = cost.seconds(config, len(devices)) + REPORT_SECONDS
+    parts = cost.parts(config, len(devices))
+    seconds = sum(parts.values())
     end = now + timedelta(seconds=seconds)
     device_counts = ", ".join(f"{count} x {name}" for name, count in Counter(devices).items())
     repeats = f", {config.repeats} repeats" if config.repeats > 1 else ""
@@ -153,7 +166,8 @@ def describe_plan(
         "cost": f"an epoch of {inner} folds together takes {cost.epoch_seconds:.2f} s; "
         f"pruner: {config.pruner}",
         "devices": device_counts,
-        "expected": f"{_format_duration(seconds)}, until about {end:%a %H:%M}",
+        "expected": f"{_format_duration(seconds)}, until about {end:%a %H:%M}: "
+        + ", ".join(f"{name} {_format_duration(part)}" for name, part in parts.items()),
     }
     table = Table(title="Plan", show_header=False, title_justify="left")
     for name, text in rows.items():

@@ -36,7 +36,7 @@ def write_provenance(
     *,
     devices: Sequence[str],
     command: Sequence[str],
-    timing: Mapping[str, float],
+    timing: Mapping[str, Any],
 ) -> None:
     """Write ``provenance.json`` into the run directory.
 
@@ -44,24 +44,18 @@ def write_provenance(
         folder: the run directory.
         devices: devices that trained.
         command: words of the command line.
-        timing: seconds of this call: ``wall_seconds``, ``search_seconds`` (search and refits) and
-            ``expected_seconds`` (the plan's estimate of the search and refits). The first two are
+        timing: seconds of this call: ``wall_seconds``, ``search_seconds`` (search and ends of
+            studies) and ``expected_seconds`` (the plan's estimate of the latter). The first two are
             added to those of earlier, interrupted calls; the estimate of the first call is kept.
+            The same holds for ``parts`` and ``expected_parts``, which have seconds by part of the
+            run (``Cost.parts``); both may be absent.
     """
     path = folder.path / "provenance.json"
     before = read_json(path)["timing"] if path.exists() else {}
-    expected = before.get("expected_seconds") or timing["expected_seconds"]
     write_json(
         path,
         {
-            "timing": {
-                **{
-                    name: round(before.get(name, 0.0) + timing[name], 1)
-                    for name in ("wall_seconds", "search_seconds")
-                },
-                "expected_seconds": round(expected, 1),
-                "calls": before.get("calls", 0) + 1,
-            },
+            "timing": {**_add_times(before, timing), "calls": before.get("calls", 0) + 1},
             "provenance": {
                 "versions": versions(),
                 "git": _commit(),
@@ -70,6 +64,22 @@ def write_provenance(
             },
         },
     )
+
+
+def _add_times(before: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
+    """Times of this call added to those of earlier calls; the plan of the first call stands."""
+    planned = before.get("expected_parts") or timing.get("expected_parts", {})
+    earlier, took = before.get("parts", {}), timing.get("parts", {})
+    expected = before.get("expected_seconds") or timing["expected_seconds"]
+    return {
+        **{
+            name: round(before.get(name, 0.0) + timing[name], 1)
+            for name in ("wall_seconds", "search_seconds")
+        },
+        "expected_seconds": round(expected, 1),
+        "expected_parts": {name: round(part, 1) for name, part in planned.items()},
+        "parts": {name: round(earlier.get(name, 0.0) + part, 1) for name, part in took.items()},
+    }
 
 
 def versions() -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.divide import divide
@@ -11,20 +13,26 @@ from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.activations import (
     Division,
     TrunkSource,
+    count_missing_views,
     describe_disk_space,
     image_source,
 )
 from outerfold.pipelines.images.embeddings import Embeddings
+from outerfold.pipelines.images.stand_in import stand_in
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.storage.audit.audit import audit_embeddings
 from outerfold.storage.audit.cropped_copies import MOST_IMAGES
 from outerfold.storage.images.framing import Framing
-from outerfold.storage.records import Dataset
+from outerfold.storage.records import Dataset, Features
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, build_views, needs_tokens
 from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.run_directory import PreparedRun
+
+TIMED_AT_ONCE, TIMED_VIEWS, TIMED_SECONDS = 8, 64, 4.0
+"""Images that are encoded at a time to measure the rate, and the views and seconds after which it
+is known."""
 
 
 def build_encoders(config: StudyConfig) -> dict[str, Encoder]:
@@ -111,6 +119,60 @@ def _embed_images(
         device=device,
         progress=progress,
     )
+
+
+def stand_ins(prepared: PreparedRun, encoders: Mapping[str, Encoder]) -> Sources:
+    """Random numbers in the shapes of ``represent``, to time training before any encoding."""
+    config = prepared.config
+    views = build_views(config, build_ranges(config, prepared.data))
+    found = [
+        (name, stand_in(build_division(config, encoders[name]), views)) for name in config.encoders
+    ]
+    return found[0][1] if len(found) == 1 else SourcesByEncoder(tuple(found))
+
+
+def expect_encoding(
+    prepared: PreparedRun, encoders: Mapping[str, Encoder], *, cache: Path, device: str
+) -> float:
+    """Seconds that ``represent`` is expected to take, from the rate of a few images.
+
+    The first of them, which also load the encoder's kernels, are not counted. All are kept, so no
+    work is done twice.
+
+    Args:
+        prepared: the run.
+        encoders: encoders by name, at least those of the run.
+        cache: folder of the embeddings.
+        device: device that computes them.
+    """
+    config = prepared.config
+    ranges = build_ranges(config, prepared.data)
+    how: dict[str, Any] = {
+        "cache": cache,
+        "views": build_views(config, ranges),
+        "tokens": needs_tokens(config, ranges),
+        "device": device,
+    }
+    divisions = [build_division(config, encoders[name]) for name in config.encoders]
+    return sum(_expect_encoding_by(division, prepared.data.features, how) for division in divisions)
+
+
+def _expect_encoding_by(division: Division, features: Features, how: dict[str, Any]) -> float:
+    left = count_missing_views(features, division, **how)
+    ids, done, seconds, warm = features.ids.tolist(), 0, 0.0, False
+    for start in range(0, len(ids), TIMED_AT_ONCE):
+        if not left or done >= TIMED_VIEWS or seconds > TIMED_SECONDS:
+            break
+        some = features.select(ids[start : start + TIMED_AT_ONCE])
+        missing = count_missing_views(some, division, **how)
+        if missing:
+            began = time.perf_counter()
+            image_source(some, division, **how)
+            left -= missing
+            if warm:
+                done, seconds = done + missing, seconds + time.perf_counter() - began
+            warm = True
+    return left * seconds / done if done else 0.0
 
 
 def build_division(config: StudyConfig, encoder: Encoder) -> Division:

@@ -6,10 +6,14 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from outerfold.storage.records import DataError
+from outerfold.objectives.inner import InnerObjective
+from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.storage.records import DataError, Ids
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.worker.finish import StudyFailed, finish
 from outerfold.study.worker.session import Session, WorkerContext, open_session
@@ -17,6 +21,8 @@ from outerfold.study.worker.session import Session, WorkerContext, open_session
 MEASURED_CONFIGURATIONS = 5
 """Number of random configurations measured for the plan; only one where blocks of the encoder are
 trained, since all configurations then take about the same time."""
+MEASURED_BATCHES = 4
+"""Number of batches of an epoch that is measured where blocks of the encoder are trained."""
 MEASURED_SECONDS = 5.0
 """Seconds after which no further configuration is measured; with many rows, the batch size changes
 the time little."""
@@ -128,24 +134,50 @@ def _run_end(session: Session, job: Job) -> Outcome:
 def _measure_epochs(session: Session, study: str, device: str) -> tuple[float, int]:
     """Mean seconds of an epoch of all inner folds, and the number of epochs trained to measure it.
 
-    Where only heads are trained, the second epoch of several random configurations is measured,
-    since the first also loads code and rows into memory.
+    The second epoch of several random configurations is measured, since the first also loads code,
+    kernels and rows. Where blocks of the encoder are trained, epochs of a few batches are measured,
+    and their time is multiplied by the share of the rows that was left out.
     """
     objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     frozen = not session.config.trainable_blocks
-    length = min(2, session.config.epochs) if frozen else 1
+    length = min(2, session.config.epochs)
     seconds: list[float] = []
     began = time.perf_counter()
     for _ in range(MEASURED_CONFIGURATIONS if frozen else 1):
         pipeline = session.space(draw.ask())
-        rows = objective.rows(pipeline)
+        rows, share = (objective.rows(pipeline), 1.0) if frozen else _few_rows(objective, pipeline)
         budget = session.config.epochs
         epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
         for _ in range(length):
             started = time.perf_counter()
             next(epochs)
-        seconds.append(time.perf_counter() - started)
+        seconds.append((time.perf_counter() - started) / share)
         if time.perf_counter() - began > MEASURED_SECONDS:
             break
     return sum(seconds) / len(seconds), length * len(seconds)
+
+
+def _few_rows(objective: InnerObjective, pipeline: Pipeline) -> tuple[TrainingRows, float]:
+    """Rows of every inner fold that make a few batches, and their share of all training rows."""
+    wanted = MEASURED_BATCHES * int(getattr(pipeline, "batch_size", 32))
+    share = min(1.0, wanted / max(len(fold.fit) for fold in objective.folds))
+    folds = [
+        replace(fold, fit=_spread(fold.fit, share), val=_spread(fold.val, share))
+        for fold in objective.folds
+    ]
+    rows = TrainingRows(
+        objective.train,
+        folds,
+        objective.source_of(pipeline),
+        tokens=pipeline.tokens,
+        seed=objective.seed,
+        tta=objective.protocol.tta,
+    )
+    return rows, sum(len(fold.fit) for fold in folds) / sum(len(f.fit) for f in objective.folds)
+
+
+def _spread(ids: Ids, share: float) -> Ids:
+    """A share of the ids, at equal distances, so that every class is likely to be there."""
+    count = max(2, round(share * len(ids)))
+    return tuple(ids[at] for at in np.linspace(0, len(ids) - 1, count).astype(int).tolist())

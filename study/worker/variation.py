@@ -38,17 +38,11 @@ def score_inner_models(
     """
     each = made.replay.fitted.predict_each(test.features)
     names = [inner.name for inner in objective.folds]
-    labels = [objective.train.select(inner.val).labels for inner in objective.folds]
     models = np.stack([each[at :: len(names)].mean(0) for at in range(len(names))])
     parts: list[tuple[str, FloatArray, Decision]] = []
     for at, name in enumerate(names):
         others = [other for other in range(len(names)) if other != at]
-        decision = Decision.fit(
-            np.concatenate([labels[other] for other in others]),
-            np.concatenate([made.replay.probabilities[other] for other in others]),
-            rule=config.threshold,  # type: ignore[arg-type]
-            target=config.threshold_target,
-        )
+        decision = _decide_by(others, objective, made, config)
         parts.append((name, models[at], decision))
         parts.append((WITHOUT + name, models[others].mean(0), decision))
     calibrated = [decision.calibrate(scores) for _, scores, decision in parts]
@@ -63,4 +57,17 @@ def score_inner_models(
         np.concatenate(calibrated),
         np.concatenate(decided),
         test.classes,
+    )
+
+
+def _decide_by(
+    folds: list[int], objective: InnerObjective, made: TrialModel, config: StudyConfig
+) -> Decision:
+    """Decision fitted on the out-of-fold rows of some inner folds, given by their positions."""
+    labels = [objective.train.select(objective.folds[at].val).labels for at in folds]
+    return Decision.fit(
+        np.concatenate(labels),
+        np.concatenate([made.replay.probabilities[at] for at in folds]),
+        rule=config.threshold,  # type: ignore[arg-type]
+        target=config.threshold_target,
     )

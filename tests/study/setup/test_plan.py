@@ -23,7 +23,9 @@ from outerfold.study.setup.plan import (
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.worker import jobs
 from outerfold.study.worker.jobs import Job, run_job
+from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
 
 
@@ -62,6 +64,11 @@ def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> Non
     assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)
     end = config.networks * 0.5 * end_epochs(config)
     assert replace(cost, defaults=1).seconds(config, 1) == pytest.approx(3.0 + work + end)
+    parts = replace(cost, encoding_seconds=7.0).parts(config, 2)
+    assert list(parts) == ["encoding", "search", "ends", "report"]
+    assert parts["encoding"] == 7.0
+    assert parts["search"] + parts["ends"] == pytest.approx(cost.seconds(config, 2))
+    assert parts["search"] == pytest.approx(3.0 + 8 * (5.0 + TRIAL_SECONDS) / 2)
     mean = replace(cost, epoch_seconds=1.0, rows_share=0.5)
     assert mean.seconds(config, 1) == cost.seconds(config, 1)
 
@@ -80,12 +87,20 @@ def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None
             RunFolder(tmp_path),
             devices=["cpu"],
             command=["x"],
-            timing={"wall_seconds": 5.0, "search_seconds": 3.0, "expected_seconds": expected},
+            timing={
+                "wall_seconds": 5.0,
+                "search_seconds": 3.0,
+                "expected_seconds": expected,
+                "expected_parts": {"encoding": expected},
+                "parts": {"encoding": 1.5},
+            },
         )
     assert read_json(tmp_path / "provenance.json")["timing"] == {
         "wall_seconds": 10.0,
         "search_seconds": 6.0,
         "expected_seconds": 9.0,
+        "expected_parts": {"encoding": 9.0},
+        "parts": {"encoding": 3.0},
         "calls": 2,
     }
 
@@ -104,6 +119,29 @@ def test_the_second_epoch_of_a_few_configurations_is_measured(
     outcome = run_job(Job(context, "outer-0", None, "cpu", measure=True))
     assert (outcome.state, outcome.epochs) == ("measured", trained)
     assert outcome.seconds > 0
+
+
+def test_few_rows_of_every_fold_are_measured_where_blocks_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their classes are those of the whole, and the time is that of all rows."""
+    data, source = make_rows(patients=120, images=2)
+    space = {"batch_size": {"values": [8]}}
+    config = make_config(outer_folds=2, inner_folds=3, space=space)
+    _, context = begin_run(tmp_path / "run", data, source, config)
+    session = open_session(context)
+    objective = session.objective("outer-0", "cpu")
+    pipeline = session.space(optuna.trial.FixedTrial(session.default.params))
+    monkeypatch.setattr(jobs, "MEASURED_BATCHES", 2)
+    rows, share = jobs._few_rows(objective, pipeline)
+    assert pipeline.batch_size == 8  # type: ignore[attr-defined]
+    for few, fold in zip(rows.folds, objective.folds, strict=True):
+        assert 14 <= len(few.fit) <= 18
+        assert set(few.fold.fit) <= set(fold.fit)
+        assert set(few.fold.val) <= set(fold.val)
+        assert set(few.labels[few.fit].tolist()) == {0, 1}
+    whole = sum(len(fold.fit) for fold in objective.folds)
+    assert share == pytest.approx(sum(len(few.fit) for few in rows.folds) / whole)
 
 
 def test_an_epoch_is_of_the_mean_study_and_that_of_all_rows_has_most(tmp_path: Path) -> None:
