@@ -1,4 +1,4 @@
-"""Time that the plan expects and time taken, by part: `python -m benchmarks.speed.plan_accuracy`."""
+"""Planned time and time taken, part by part: `python -m benchmarks.speed.plan_accuracy`."""
 
 from __future__ import annotations
 
