@@ -20,6 +20,8 @@ from outerfold.storage.records import FloatArray
 SMOOTHING = 3
 """Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
 too high."""
+REACH = SMOOTHING // 2
+"""Number of epochs after an epoch that its smoothed mean waits for."""
 
 
 class Candidate(NamedTuple):
@@ -44,6 +46,35 @@ def choose_epoch(means: FloatArray, *, maximise: bool) -> tuple[int, float]:
     smooth = smoothed(means)
     best = int(smooth.argmax() if maximise else smooth.argmin())
     return best + 1, float(smooth[best])
+
+
+class OpenEpochs:
+    """Epochs of a running training that ``choose_epoch`` may still choose when it ends.
+
+    The smoothed mean of an epoch is settled once ``REACH`` more epochs are trained. So the open
+    epochs are the best of the settled ones and the latest, which are not settled.
+
+    Example:
+        >>> epochs = OpenEpochs(maximise=True)
+        >>> [sorted(epochs.add(mean)) for mean in (0.5, 0.6, 0.9, 0.8)]
+        [[1], [1, 2], [2, 3], [3, 4]]
+    """
+
+    def __init__(self, *, maximise: bool) -> None:
+        self._sign = 1 if maximise else -1
+        self._means: list[float] = []
+        self._best: tuple[int, float] | None = None
+
+    def add(self, mean: float) -> set[int]:
+        """Add the mean over folds of the next epoch; return the open epochs, from 1."""
+        self._means.append(mean)
+        settled = len(self._means) - REACH
+        if settled > 0:
+            value = _mean_around(np.array(self._means), settled - 1)
+            if self._best is None or self._sign * value > self._sign * self._best[1]:
+                self._best = settled, value
+        open_epochs = set(range(max(0, settled) + 1, len(self._means) + 1))
+        return open_epochs if self._best is None else open_epochs | {self._best[0]}
 
 
 def choose_trial(candidates: Sequence[Candidate], *, maximise: bool) -> Candidate | None:
@@ -72,6 +103,8 @@ def smoothed(curve: FloatArray) -> FloatArray:
     Args:
         curve: (epochs,) mean over folds.
     """
-    reach = SMOOTHING // 2
-    windows = (curve[max(0, i - reach) : i + reach + 1] for i in range(len(curve)))
-    return np.array([window.mean() for window in windows])
+    return np.array([_mean_around(curve, at) for at in range(len(curve))])
+
+
+def _mean_around(curve: FloatArray, at: int) -> float:
+    return float(curve[max(0, at - REACH) : at + REACH + 1].mean())

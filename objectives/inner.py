@@ -10,12 +10,20 @@ import optuna
 from optuna.trial import BaseTrial
 
 from outerfold.objectives.choice import choose_epoch
-from outerfold.objectives.metrics import METRICS, decision_scores
+from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import CURVE, compares_folds
+from outerfold.objectives.replay import (
+    Recorded,
+    Recording,
+    Replay,
+    describe_resampling,
+    history_row,
+)
 from outerfold.objectives.spaces import Space
-from outerfold.pipelines._base import Epoch, Fitted, Pipeline, Training
+from outerfold.pipelines._base import Epoch, Pipeline, RecordableTraining, Training
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, TrainingRows, source_of
-from outerfold.storage.records import EpochRow, FloatArray, Fold, TrainSide
+from outerfold.pipelines.training.heads import load_heads
+from outerfold.storage.records import FloatArray, Fold, TrainSide
 from outerfold.storage.seeds import derive_seed
 
 
@@ -36,31 +44,6 @@ class Protocol:
     epochs: int
     patience: int
     tta: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Replay:
-    """Second run of the chosen configuration, which keeps the results that a search discards.
-
-    Attributes:
-        epochs: number of epochs that the trial chose.
-        fitted: networks of all inner folds after ``epochs`` epochs, in the order of
-            ``repeat_folds``.
-        resampled: (classes,) images of each class in one epoch, mean over the inner folds.
-        score: value of the trial's own network; it repeats the value of the search.
-        probabilities: one array (val rows, classes) for each inner fold, the mean of the networks
-            after ``epochs`` epochs.
-        history: one row for each epoch of the trial, for the mean of the networks.
-        notes: sentences on the resampling of the inner folds, each once.
-    """
-
-    epochs: int
-    fitted: Fitted
-    resampled: FloatArray
-    score: float
-    probabilities: tuple[FloatArray, ...]
-    history: tuple[EpochRow, ...]
-    notes: tuple[str, ...]
 
 
 class InnerObjective:
@@ -97,7 +80,13 @@ class InnerObjective:
         self._rows: dict[tuple[str, bool, int], TrainingRows] = {}
 
     def __call__(self, trial: optuna.Trial) -> float:
+        """Train one trial; return its value. See ``run``."""
+        return self.run(trial)[0]
+
+    def run(self, trial: optuna.Trial, *, record: bool = False) -> tuple[float, Recording | None]:
         """Train one trial; return the smoothed fold mean of its best epoch, in the metric's unit.
+
+        With ``record`` its recording is returned, too, if this kind of training can be recorded.
 
         It sets the user attributes ``epochs`` (the best epoch), ``length`` (epochs trained) and
         ``fold_scores`` (of the best epoch) on the trial, and the training's ``remarks``. Where the
@@ -108,8 +97,11 @@ class InnerObjective:
             TrainingDiverged: a loss or a probability is no longer a finite number.
         """
         training = self._start_training(trial)
+        recording = None
+        if record and isinstance(training, RecordableTraining):
+            recording = Recording(training, self._labels, maximise=self._maximise)
         try:
-            curve = self._train(trial, training)
+            curve = self._train(trial, training, recording)
         finally:
             for name, remark in training.remarks().items():
                 trial.set_user_attr(name, remark)
@@ -117,15 +109,19 @@ class InnerObjective:
         trial.set_user_attr("epochs", best)
         trial.set_user_attr("length", len(curve))
         trial.set_user_attr("fold_scores", curve[best - 1].tolist())
-        return value
+        return value, recording
 
-    def _train(self, trial: optuna.Trial, training: Training) -> list[FloatArray]:
+    def _train(
+        self, trial: optuna.Trial, training: Training, recording: Recording | None
+    ) -> list[FloatArray]:
         """Train until the patience ends and return the fold scores (folds,) of every epoch."""
         curve: list[FloatArray] = []
         keeps_folds = compares_folds(trial.study.pruner)
         for epoch in training:
             curve.append(self._score_folds(epoch.probabilities))
             trial.report(float(curve[-1].mean()), epoch.number)
+            if recording is not None:
+                recording.add(epoch, float(curve[-1].mean()))
             if keeps_folds:  # no other pruner reads it, and it is the larger part of a trial
                 trial.set_user_attr(CURVE, np.array(curve).tolist())
             if self._out_of_patience(curve):
@@ -150,15 +146,29 @@ class InnerObjective:
         for members in training:
             epoch = average_networks(members, networks)
             curve.append(self._score_folds(members.probabilities[: len(self.folds)]))
-            history.append(self._history_row(epoch))
+            history.append(history_row(self._labels, epoch))
             if epoch.number == epochs:
                 kept, fitted = epoch.probabilities, training.fitted(*everyone)
             if epoch.number == length:
                 break
-        rows = [training.delivered(at) for at in range(len(self.folds))]
-        resampled = np.mean([one.seen(len(self.train.classes)) for one in rows], axis=0)
-        score, notes = self._choose_epoch(curve)[1], dict.fromkeys(one.note for one in rows)
-        return Replay(epochs, fitted, resampled, score, kept, tuple(history), tuple(notes))
+        resampled, notes = describe_resampling(training, len(self.folds), len(self.train.classes))
+        score = self._choose_epoch(curve)[1]
+        return Replay(epochs, fitted, resampled, score, kept, tuple(history), notes)
+
+    def restore(self, trial: BaseTrial, recorded: Recorded) -> Replay:
+        """What ``replay`` would return for one network a fold, from a recording of the trial."""
+        pipeline = self.space(trial)
+        folds = range(len(self.folds))
+        fitted = load_heads(pipeline.network, self.rows(pipeline), folds, recorded.weights)
+        return Replay(
+            recorded.epochs,
+            fitted,
+            recorded.resampled,
+            recorded.score,
+            recorded.probabilities,
+            recorded.history,
+            recorded.notes,
+        )
 
     def rows(self, pipeline: Pipeline, networks: int = 1) -> TrainingRows:
         """Training side in the form that this pipeline reads; prepared once for all trials."""
@@ -199,22 +209,6 @@ class InnerObjective:
     def _choose_epoch(self, curve: Sequence[FloatArray]) -> tuple[int, float]:
         means = np.array([scores.mean() for scores in curve])
         return choose_epoch(means, maximise=self._maximise)
-
-    def _history_row(self, epoch: Epoch) -> EpochRow:
-        scores = []
-        for labels, probabilities in zip(self._labels, epoch.probabilities, strict=True):
-            decided = decision_scores(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-            auc = METRICS["roc_auc"].score(labels, probabilities)
-            scores.append((decided["accuracy"], decided["f1"], auc))
-        accuracy, f1, roc_auc = np.mean(scores, axis=0).tolist()
-        return EpochRow(
-            epoch.number,
-            float(epoch.fit_loss.mean()),
-            float(epoch.val_loss.mean()),
-            accuracy,
-            f1,
-            roc_auc,
-        )
 
 
 def repeat_folds(folds: Sequence[Fold], networks: int) -> list[Fold]:

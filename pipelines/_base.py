@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -94,6 +94,14 @@ class Training(Protocol):
 
     def remarks(self) -> Mapping[str, object]:
         """Return facts about this training that the trial must store, by name; may be empty."""
+
+
+@runtime_checkable
+class RecordableTraining(Training, Protocol):
+    """Training whose weights are few enough to be copied after every epoch."""
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return the present weights of all folds by name; the next epoch changes them."""
 
 
 class Pipeline(Protocol):

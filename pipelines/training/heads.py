@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,14 +127,11 @@ class StackedTraining:
             strength=recipe.strength,
             every_row=recipe.every_row,
         )
-        self.widths = Widths(
-            rows.images.shape[-1], rows.tokens, rows.folds[0].encoder.width, len(rows.train.classes)
-        )
         names = [fold.fold.name for fold in rows.folds]
         self.streams = RandomStreams(
             [derive_seed(seed, name, "network") for name in names], recipe.batch_size
         )
-        self.network = build(self.streams, self.widths, Standardise.of(rows.folds)).to(device)
+        self.network = build(self.streams, _widths(rows), Standardise.of(rows.folds)).to(device)
         self.optimiser = StackedAdam(
             self.network,
             weight_decay=recipe.weight_decay,
@@ -162,16 +159,14 @@ class StackedTraining:
         Args:
             members: positions of folds.
         """
-        empty = np.zeros((len(members), self.widths.image))
-        network = self.build(
-            RandomStreams([0] * len(members)), self.widths, Standardise(empty, empty)
-        )
-        state, chosen = self.network.state_dict(), list(members)
-        network.load_state_dict({name: state[name][chosen].cpu() for name in state})
-        columns = NetworkColumns.of(self.rows.folds[member].encoder for member in members)
-        return FittedHead(
-            network.eval(), columns, self.rows.source, self.rows.tokens, self.rows.tta
-        )
+        chosen = list(members)
+        weights = {name: value[chosen].cpu() for name, value in self.weights().items()}
+        return load_heads(self.build, self.rows, chosen, weights)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return the present weights of all folds by name; the next epoch changes them."""
+        state: Mapping[str, Tensor] = self.network.state_dict()
+        return state
 
     def delivered(self, fold: int) -> Resampled:
         """Return the rows on which fold number ``fold`` trains."""
@@ -240,3 +235,27 @@ class StackedTraining:
         score, loss = torch.cat(scores, 1).numpy(), torch.cat(losses, 1).numpy()
         means = [loss[i, :n].mean(dtype=np.float64) for i, n in enumerate(lengths)]
         return np.array(means), tuple(score[i, :n] for i, n in enumerate(lengths))
+
+
+def load_heads(
+    build: BuildHead, rows: TrainingRows, members: Sequence[int], weights: Mapping[str, Tensor]
+) -> FittedHead:
+    """Trained heads of some folds with these weights, with encoders and source for new rows.
+
+    Args:
+        build: function that builds the stack of networks.
+        rows: the training side and its folds.
+        members: positions of folds among those of ``rows``.
+        weights: weights by name; the first axis of each has one entry for each member.
+    """
+    widths = _widths(rows)
+    empty = np.zeros((len(members), widths.image))
+    network = build(RandomStreams([0] * len(members)), widths, Standardise(empty, empty))
+    network.load_state_dict(weights)
+    columns = NetworkColumns.of(rows.folds[member].encoder for member in members)
+    return FittedHead(network.eval(), columns, rows.source, rows.tokens, rows.tta)
+
+
+def _widths(rows: TrainingRows) -> Widths:
+    width, classes = rows.images.shape[-1], len(rows.train.classes)
+    return Widths(width, rows.tokens, rows.folds[0].encoder.width, classes)

@@ -234,6 +234,14 @@ class StudyConfig:
         """Names of the encoders that the search chooses from; the first is the reference."""
         return encoder_names(self.encoder)
 
+    @property
+    def records_trials(self) -> bool:
+        """Whether trials are recorded as they train, so that no study's end trains anything.
+
+        The networks of a trial are then the model. Trained blocks are too large to be kept so.
+        """
+        return self.final == FOLDS and self.networks == 1 and not self.trainable_blocks
+
     def weights_of(self, encoder: str) -> str:
         """Path of the weights file of one of ``encoders``; empty if it has none."""
         return weights_by_encoder(self.encoders, self.weights).get(encoder, "")

@@ -15,6 +15,7 @@ import optuna
 
 from outerfold.objectives.choice import read_candidates
 from outerfold.pipelines.saved.ensemble import ship_ensemble
+from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.config.record import ENSEMBLE
@@ -26,6 +27,7 @@ from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.finish import count_trials
 from outerfold.study.worker.jobs import Job, Outcome
+from outerfold.study.worker.recordings import discard_recordings
 from outerfold.study.worker.session import WorkerContext, create_studies
 
 _log = logging.getLogger("outerfold")
@@ -63,6 +65,8 @@ def carry_out_run(
     try:
         studies = open_studies(prepared, context)
         schedule = build_schedule(prepared, studies, deadline)
+        for name, study in studies.items():
+            discard_recordings(prepared.folder, name, study)
         _show_studies(studies, progress)
         with sigterm_as_interrupt():
             failures = _JobLoop(schedule, studies, context, engine, progress).run()
@@ -169,6 +173,7 @@ class _JobLoop:
         """Add a trial to the storage, then those that waited for it, in order of their number."""
         if outcome.number is None:
             self._report_outcome(outcome)
+            self._discard_recordings(outcome.study)
             return
         self._early[outcome.study, outcome.number] = outcome
         study = outcome.study
@@ -177,6 +182,10 @@ class _JobLoop:
             keep_trial(self.studies[study], ended.trial)
             self._next[study] += 1
             self._report_outcome(ended)
+        self._discard_recordings(study)
+
+    def _discard_recordings(self, study: str) -> None:
+        discard_recordings(RunFolder(self.context.run), study, self.studies[study])
 
     def _report_outcome(self, outcome: Outcome) -> None:
         self.schedule.done(outcome.study, _ended_trial(outcome))

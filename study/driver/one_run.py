@@ -298,10 +298,11 @@ def _make_deadline(
 ) -> Deadline | None:
     if not how.max_time or cost is None:
         return None
+    trained = 0 if prepared.config.records_trials else prepared.config.networks
     return Deadline(
         at=started + parse_seconds(how.max_time, option="max-time"),
         workers=workers,
-        networks=prepared.config.networks * (2 if cost.defaults else 1),
+        networks=trained * (2 if cost.defaults else 1),
         trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),
         report_seconds=REPORT_SECONDS,
         clock=time.monotonic,

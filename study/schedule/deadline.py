@@ -23,7 +23,7 @@ class Deadline:
         at: the time of the deadline, in seconds of ``clock``.
         workers: number of workers that share the ends.
         networks: number of networks that an end trains, those of the default configuration
-            included.
+            included; 0 where recorded trials are the models.
         trial_seconds: expected duration of a complete trial, used until one has ended.
         report_seconds: time reserved for the report.
         clock: returns seconds since a fixed moment, as ``time.monotonic`` does.

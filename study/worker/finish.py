@@ -31,6 +31,7 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.schedule.patience import build_limit, read_history
+from outerfold.study.worker.recordings import load_recording
 from outerfold.study.worker.session import Session
 from outerfold.study.worker.trial_model import TrialModel, make_model
 from outerfold.study.worker.variation import score_inner_models
@@ -76,7 +77,10 @@ def end_trial(
         for the final study, which has no test rows.
     """
     objective, fold = session.objective(name, device), session.folds[name]
-    made = make_model(objective, trial, session.config)
+    recorded = None
+    if session.config.records_trials:
+        recorded = load_recording(session.folder, name, trial)
+    made = make_model(objective, trial, session.config, recorded)
     if name == FINAL:
         return made, None, None
     test = session.data.select(fold.test)

@@ -15,7 +15,9 @@ from outerfold.pipelines._base import Pipeline
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import DataError, Ids
 from outerfold.storage.trials.journal import keep_trial
+from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.worker.finish import StudyFailed, finish
+from outerfold.study.worker.recordings import discard_recordings, keep_recording
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 
 MEASURED_CONFIGURATIONS = 5
@@ -77,9 +79,11 @@ class Outcome:
 
 def run_and_keep_job(job: Job) -> Outcome:
     """Run a job in this process and add its trial to the storage, as the driver does."""
-    outcome = run_job(job)
+    outcome, session = run_job(job), open_session(job.context)
+    study = session.study(job.study)
     if outcome.trial is not None:
-        keep_trial(open_session(job.context).study(job.study), outcome.trial)
+        keep_trial(study, outcome.trial)
+    discard_recordings(session.folder, job.study, study)
     return outcome
 
 
@@ -104,8 +108,10 @@ def _run_trial(session: Session, job: Job, number: int) -> Outcome:
     study = session.study_as_seen(job.study, number)
     trial = study.ask()
     reason = trace = ""
+    recording = None
     try:
-        value = session.objective(job.study, job.device)(trial)
+        objective = session.objective(job.study, job.device)
+        value, recording = objective.run(trial, record=session.config.records_trials)
         frozen = study.tell(trial, value)
     except optuna.TrialPruned:
         frozen = study.tell(trial, state=TrialState.PRUNED)
@@ -116,6 +122,9 @@ def _run_trial(session: Session, job: Job, number: int) -> Outcome:
         trace = traceback.format_exc()
         trial.set_user_attr("failure", reason)
         frozen = study.tell(trial, state=TrialState.FAIL)
+    if recording is not None and frozen.state == TrialState.COMPLETE:
+        refuse_former_driver(session.folder, session.context.driver)
+        keep_recording(session.folder, job.study, study, frozen, recording)
     state = frozen.state.name.lower().replace("fail", "failed")
     score = frozen.value if frozen.state == TrialState.COMPLETE else None
     return Outcome(

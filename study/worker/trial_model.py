@@ -8,7 +8,8 @@ from math import isclose
 import numpy as np
 from optuna.trial import FixedTrial, FrozenTrial
 
-from outerfold.objectives.inner import InnerObjective, Replay, repeat_folds
+from outerfold.objectives.inner import InnerObjective, repeat_folds
+from outerfold.objectives.replay import Recorded, Replay
 from outerfold.pipelines._base import Fitted, Training
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.rows.training_rows import TrainingRows
@@ -23,7 +24,7 @@ class TrialModel:
     """Model of one trial, made from the training rows of its study without any test row.
 
     Attributes:
-        replay: second run of the trial, with its out-of-fold probabilities.
+        replay: networks of the trial, with their out-of-fold probabilities.
         decision: calibration and decision rule, fitted on these probabilities.
         fitted: networks of the inner folds, or networks refitted on all training rows.
         resampled: (classes,) images of each class in one epoch; with ``--final folds`` the mean
@@ -38,23 +39,30 @@ class TrialModel:
     notes: tuple[str, ...]
 
 
-def make_model(objective: InnerObjective, trial: FrozenTrial, config: StudyConfig) -> TrialModel:
+def make_model(
+    objective: InnerObjective,
+    trial: FrozenTrial,
+    config: StudyConfig,
+    recorded: Recorded | None = None,
+) -> TrialModel:
     """Make the model of a trial; only training rows are available here.
 
     With ``--final folds`` it is the mean of the inner folds' networks. Else the configuration is
-    refitted on all training rows.
+    refitted on all training rows. Without a recording the trial is trained once more.
 
     Args:
         objective: inner objective of the study.
         trial: a complete trial.
         config: options of the run.
+        recorded: recording of the trial, with one network a fold; None if there is none.
     """
-    fixed = FixedTrial(trial.params, number=trial.number)
-    if CHANGES in trial.user_attrs:  # its batches are divided into the same parts again
-        fixed.set_user_attr(CHANGES, trial.user_attrs[CHANGES])
-    count = config.networks
-    epochs, length = trial.user_attrs["epochs"], trial.user_attrs["length"]
-    replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
+    fixed = _fix_trial(trial)
+    count, epochs = config.networks, trial.user_attrs["epochs"]
+    if recorded is not None:
+        replay = objective.restore(fixed, recorded)
+    else:
+        length = trial.user_attrs["length"]
+        replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
     labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
     decision = Decision.fit(
         labels,
@@ -71,6 +79,13 @@ def make_model(objective: InnerObjective, trial: FrozenTrial, config: StudyConfi
         fitted = training.fitted(*range(count))
         resampled = rows.seen(len(objective.train.classes))
     return TrialModel(replay, decision, fitted, resampled, tuple(filter(None, notes)))
+
+
+def _fix_trial(trial: FrozenTrial) -> FixedTrial:
+    fixed = FixedTrial(trial.params, number=trial.number)
+    if CHANGES in trial.user_attrs:  # its batches are divided into the same parts again
+        fixed.set_user_attr(CHANGES, trial.user_attrs[CHANGES])
+    return fixed
 
 
 def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: int) -> Training:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from outerfold.objectives.choice import Candidate, choose_epoch, choose_trial, smoothed
+from outerfold.objectives.choice import (
+    Candidate,
+    OpenEpochs,
+    choose_epoch,
+    choose_trial,
+    smoothed,
+)
 
 
 def by_hand(curve: list[float]) -> list[float]:
@@ -45,6 +51,21 @@ def test_one_lucky_epoch_is_not_the_best() -> None:
     curve = np.array([0.1, 0.9, 0.2, 0.6, 0.6, 0.6])
     assert curve.argmax() == 1
     assert choose_epoch(curve, maximise=True)[0] == 5
+
+
+@pytest.mark.parametrize("maximise", [True, False])
+@pytest.mark.parametrize("levels", [3, 1000])  # few levels: many equal epochs
+def test_the_chosen_epoch_was_open_since_it_was_trained(maximise: bool, levels: int) -> None:
+    """Wherever a training ends, the weights of its epoch are still held."""
+    rng = np.random.default_rng(levels)
+    for _ in range(200):
+        curve = rng.integers(0, levels, size=rng.integers(1, 30)) / levels
+        epochs = OpenEpochs(maximise=maximise)
+        held: set[int] = set()
+        for length, mean in enumerate(curve.tolist(), start=1):
+            held = (held | {length}) & epochs.add(mean)
+            assert choose_epoch(curve[:length], maximise=maximise)[0] in held
+            assert len(held) <= 2
 
 
 def test_the_trial_has_the_best_value_and_is_the_first_of_equal_ones() -> None:

@@ -15,6 +15,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.plan import (
     LEARNT,
+    SCORED,
     TRIAL_SECONDS,
     Cost,
     complete_epochs,
@@ -79,6 +80,14 @@ def test_patience_shortens_what_is_expected_of_trials_and_ends() -> None:
     assert (complete_epochs(short), complete_epochs(long)) == (30, 100)
     assert epoch_share(short) < epoch_share(long)
     assert end_epochs(short) < end_epochs(long)
+
+
+def test_an_end_that_trains_nothing_takes_an_epoch_however_long_a_trial_is() -> None:
+    for epochs in (20, 100):
+        recorded = make_config(networks=1, epochs=epochs)
+        assert end_epochs(recorded) == SCORED
+        trained = [replace(recorded, final="refit"), replace(recorded, trainable_blocks=1)]
+        assert all(end_epochs(config) > 10 * SCORED for config in trained)
 
 
 def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None:

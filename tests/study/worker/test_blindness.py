@@ -123,6 +123,12 @@ def test_search_refit_and_decision_ignore_the_test_side(
     assert what_differs(tmp_path, task, trials=8, pruner=pruner) == []
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_recorded_trials_ignore_the_test_side(tmp_path: Path, task: str) -> None:
+    """With one network a fold, the model is what the winner's worker kept of its training."""
+    assert what_differs(tmp_path, task, trials=4, networks=1) == []
+
+
 @pytest.mark.parametrize("sampler", ["none", "weighted", "over", "smote", "smote_tomek"])
 def test_every_sampler_ignores_the_test_side(tmp_path: Path, sampler: str) -> None:
     space = {"sampler": {"values": [sampler]}, "batch_size": {"values": [32]}}

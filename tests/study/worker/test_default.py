@@ -63,7 +63,8 @@ def kept(session: Session, study: str = FOLD) -> DefaultResult:
 
 
 def files(folder: RunFolder, study: str) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.study(study).iterdir()}
+    found = folder.study(study).iterdir()
+    return {path.name: path.read_bytes() for path in found if path.name != "recordings"}
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
