@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.bezier import BezierSegment
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
@@ -167,5 +170,24 @@ def _word_width(text: str, bold: bool) -> float:
     if not text:
         return 0.0
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
-    extent = TextPath((0, 0), text, size=100, prop=font, usetex=False).get_extents()
-    return float(extent.x1) / 100 / 72 * 1.02
+    path = TextPath((0, 0), text, size=100, prop=font, usetex=False)
+    return right_edge(path) / 100 / 72 * 1.02
+
+
+def right_edge(path: Path) -> float:
+    """Largest x of a closed outline of lines and quadratic curves, to the last bit that of
+    ``get_extents``, which looks for the turning points of every curve and took a fifth of a report.
+
+    A curve stays within the polygon of its points. So only those whose control point lies beyond
+    all ends can reach further than these.
+    """
+    points, codes = np.asarray(path.vertices), np.asarray(path.codes)
+    x = points[:, 0]
+    controls = np.flatnonzero(codes == Path.CURVE3)[::2]
+    ends = codes != Path.CLOSEPOLY
+    ends[controls] = False
+    edge = float(x[ends].max())
+    for at in controls[x[controls] > edge]:
+        curve = BezierSegment(points[at - 1 : at + 2])
+        edge = max(edge, float(curve(curve.axis_aligned_extrema()[1])[:, 0].max(initial=edge)))
+    return edge

@@ -1,4 +1,7 @@
-"""Verbs besides `run`: report, compare, explain, audit, predict, dashboard, doctor, data."""
+"""Verbs besides `run`: report, compare, explain, audit, predict, dashboard, doctor, data.
+
+What loads torch, Optuna or the dashboard is imported by the verbs that use it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from optuna_dashboard import run_server
 from rich.console import Console
 
 from outerfold.reports.results.level_entries import refuse_without_effect
@@ -26,12 +28,10 @@ from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished, read_run
-from outerfold.storage.trials.journal import open_trials
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.exit_codes import EXIT_USAGE
 from outerfold.study.setup.data_source import find_source
 from outerfold.study.setup.lock import lock_run
-from outerfold.study.setup.run_directory import repair
 from outerfold.study.splits import patients_by_class
 
 MOST_CASES = 6
@@ -157,6 +157,10 @@ def predict(options: argparse.Namespace) -> int:
 
 def dashboard(options: argparse.Namespace) -> int:
     """Serve optuna-dashboard on this machine only, until Ctrl-C; return the exit code."""
+    from optuna_dashboard import run_server
+
+    from outerfold.storage.trials.journal import open_trials
+
     folder = RunFolder(options.run)
     folder.read_config()
     url = options.storage
@@ -171,6 +175,8 @@ def dashboard(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Repair what a crash left, and print the number of finished studies; return the exit code."""
+    from outerfold.study.setup.run_directory import repair
+
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
     with lock_run(folder.path):

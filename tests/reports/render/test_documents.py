@@ -10,13 +10,16 @@ from pathlib import Path
 
 import docx
 import pytest
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path as Path2D
+from matplotlib.textpath import TextPath
 from PIL import Image
 from rich.console import Console
 
 from outerfold.reports.blocks import Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.picture import draw_page, text_width, wrap_lines
+from outerfold.reports.render.picture import draw_page, right_edge, text_width, wrap_lines
 from outerfold.reports.report_page import page
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import markdown, model_card
@@ -231,3 +234,19 @@ def test_reports_load_neither_torch_nor_optuna():
         cwd=ROOT,
     ).stdout.split()
     assert not {"torch", "optuna", "matplotlib.pyplot"} & set(loaded)
+
+
+@pytest.mark.parametrize("weight", ["normal", "bold"])
+def test_the_right_edge_of_a_word_is_that_of_its_outline_to_the_last_bit(weight):
+    font = FontProperties(family="DejaVu Sans", weight=weight)
+    letters = [chr(code) for code in (*range(33, 127), *range(192, 384), *range(0x3B1, 0x3CA))]
+    for word in (*letters, "(95", "0.86", "ROC-AUC", "≤0.05", "−0.11", "∞"):
+        path = TextPath((0, 0), word, size=100, prop=font, usetex=False)
+        assert right_edge(path) == float(path.get_extents().x1)
+
+
+def test_a_curve_may_reach_further_than_all_ends():
+    """No letter of the font does, but those of a later version may."""
+    points = [(0.0, 0.0), (2.0, 0.9), (0.3, 2.0), (0.1, 2.5), (0.0, 3.0), (0.0, 0.0)]
+    path = Path2D(points, [1, 3, 3, 3, 3, 79])
+    assert right_edge(path) == float(path.get_extents().x1) > 1.0

@@ -553,3 +553,14 @@ def test_what_the_first_trial_need_not_wait_for_is_not_loaded(module: str, left:
     code = f"import sys, {module}; print(sorted({left!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_report_waits_for_neither_torch_nor_the_dashboard() -> None:
+    code = (
+        "import sys, outerfold.study.cli.verbs\n"
+        "print({'torch', 'optuna', 'optuna_dashboard', 'sklearn'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "set()"
