@@ -78,6 +78,7 @@ NUMBERS_AND_NAMES = (
     "--patience-epochs",
     "--patience",
     "--in-flight",
+    "--trainable-blocks",
 )
 """Options whose default is one value, whatever the task."""
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from outerfold.storage.images.framing import CROPS, FITS
+from outerfold.study.config.presets import PRESETS
 from outerfold.study.config.record import (
     AGGREGATES,
     ALL,
@@ -33,6 +34,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     _add_folds(protocol)
     _add_decision(protocol)
     model = parser.add_argument_group("model")
+    model.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="published: the published recipe of the multimodal task (--encoder "
+        "timm:efficientnet_b0, --trainable-blocks 2, --epochs 100), each where it is not given "
+        "(none)",
+    )
     _add_encoder(model)
     _add_training(model)
     _add_execution(parser.add_argument_group("execution (changes no result)"))
@@ -135,7 +143,7 @@ def _add_blocks(group: Group) -> None:
         "--trainable-blocks",
         type=partial(_parse_number, word=ALL),
         metavar="N",
-        help="last blocks of the encoder that are trained, or all (2 on a GPU, else 0)",
+        help="last blocks of the encoder that are trained, or all (0)",
     )
     group.add_argument(
         "--checkpointing",

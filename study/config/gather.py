@@ -11,13 +11,13 @@ from typing import Any
 
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
+from outerfold.study.config.presets import apply_preset
 from outerfold.study.config.record import (
     DEMO,
     DEMO_ENCODER,
     ENCODERS,
     EPOCHS,
     FOLDS,
-    GPU_BLOCKS,
     REFIT_NETWORKS,
     TAIL_PRUNER,
     TASKS,
@@ -39,13 +39,15 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     """Options by name; those of the command line replace those of the ``--config`` file.
 
+    The values of a preset stand where neither gives others.
+
     Raises:
-        DataError: the file cannot be read, has an unknown key or a value of the wrong type, or no
-            task is given.
+        DataError: the file cannot be read, has an unknown key or a value of the wrong type, no
+            task is given, or the preset does not fit the other options.
     """
     typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
     names = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
-    known = [name for name in names if name != "ablated"]  # only --ablate sets it
+    known = ["preset", *(name for name in names if name != "ablated")]  # only --ablate sets it
     table = read_toml(options.config) if options.config else {}
     for name in table:
         if name not in known:
@@ -58,7 +60,7 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     if merged.get("task") not in TASKS:
         found = merged.get("task", "nothing")
         raise DataError(f"--task must be one of {list(TASKS)}, found {found}")
-    return merged
+    return apply_preset(merged)
 
 
 def build_execution(merged: Mapping[str, Any]) -> Execution:
@@ -82,19 +84,12 @@ def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
-    chosen.setdefault("trainable_blocks", GPU_BLOCKS if _has_gpu() else 0)
-    if chosen.get("final", FOLDS) != FOLDS and not chosen["trainable_blocks"]:
+    blocks = chosen.get("trainable_blocks", 0)
+    if chosen.get("final", FOLDS) != FOLDS and not blocks:
         chosen.setdefault("networks", REFIT_NETWORKS)
-    if chosen["trainable_blocks"]:
+    if blocks:
         chosen.setdefault("pruner", TAIL_PRUNER)
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
         chosen["weights"] = format_weights(encoders, files)
     return StudyConfig.from_toml(chosen)
-
-
-def _has_gpu() -> bool:
-    """Whether torch finds a GPU; torch is imported only here, since that takes time."""
-    import torch
-
-    return torch.cuda.is_available()

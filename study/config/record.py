@@ -43,8 +43,8 @@ FOLDS, REFIT, ENSEMBLE = FINALS = ("folds", "refit", "ensemble")
 ENGINES = ("local", "dask")
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
-GPU_BLOCKS, TAIL_PRUNER = 2, "paired"
-"""Default number of trainable blocks on a GPU, and the default pruner where blocks are trained."""
+TAIL_PRUNER = "paired"
+"""Default pruner where blocks are trained."""
 REFIT_NETWORKS = 5
 """Default number of networks of a refit on a frozen encoder. Networks of the inner folds differ in
 their training rows already, and trained blocks take too long, so there it is 1."""

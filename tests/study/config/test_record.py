@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, get_args
 
 import pytest
 import tomli_w
+import torch
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
@@ -24,6 +27,7 @@ from outerfold.study.config.gather import (
     cache_folder,
     gather_options,
 )
+from outerfold.study.config.presets import apply_preset
 from outerfold.study.config.record import (
     AGGREGATES,
     LEVELS,
@@ -261,6 +265,77 @@ def test_trained_blocks_have_a_pruner_of_their_own_unless_one_is_named(
     assert chosen.pruner == chosen.to_toml()["pruner"] == chosen.naming()["pruner"] == pruner
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("words", [(), ("--final", "refit"), ("--final", "ensemble")])
+def test_the_same_words_give_the_same_study_with_a_gpu_and_without(
+    monkeypatch: pytest.MonkeyPatch, task: str, words: tuple[str, ...]
+) -> None:
+    found = []
+    for gpus in (0, 1, 4):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpus=gpus: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        monkeypatch.setattr(os, "cpu_count", lambda gpus=gpus: 1 + 15 * gpus)
+        found.append(build_study_config(gather_options(typed("--task", task, *words)), DATA))
+    assert found[0] == found[1] == found[2]
+    assert (found[0].trainable_blocks, found[0].in_flight) == (0, 1)
+    assert found[0].networks == (5 if words else 1)
+
+
+def test_a_refit_of_trained_blocks_is_one_network() -> None:
+    words = typed("--task", "dbt", "--trainable-blocks", "2", "--final", "refit")
+    assert build_study_config(gather_options(words), DATA).networks == 1
+
+
+def preset(*words: str) -> StudyConfig:
+    return build_study_config(
+        gather_options(typed("--task", "multimodal", "--preset", "published", *words)), "demo"
+    )
+
+
+def test_the_preset_is_the_published_recipe_and_gives_way_to_what_is_typed() -> None:
+    whole = preset()
+    assert (whole.encoder, whole.trainable_blocks, whole.epochs) == (
+        "timm:efficientnet_b0",
+        2,
+        100,
+    )
+    assert (whole.pruner, whole.networks) == ("paired", 1)
+    assert preset("--epochs", "7") == replace(whole, epochs=7)
+    assert preset("--encoder", "a:b", "--epochs", "7") == replace(whole, encoder="a:b", epochs=7)
+    frozen = preset("--trainable-blocks", "0")
+    assert (frozen.trainable_blocks, frozen.pruner) == (0, "halving")
+
+
+def test_a_file_may_name_the_preset_and_replace_a_value_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text('task = "multimodal"\npreset = "published"\nepochs = 9\n')
+    assert build_study_config(gather_options(typed("--config", str(path))), "demo") == preset(
+        "--epochs", "9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"task": "dbt", "preset": "published"},
+            "--preset published is a recipe of --task multimodal, and --task is dbt; leave "
+            "--preset out, or choose --task multimodal",
+        ),
+        (
+            {"preset": "published", "encoder": "a:b", "trainable_blocks": 1, "epochs": 3},
+            "--preset published has no effect, since all of --encoder, --trainable-blocks, "
+            "--epochs are given; leave it or one of them out",
+        ),
+        ({"preset": "publishd"}, "--preset: unknown value 'publishd'; did you mean 'published'"),
+        ({"preset": 3}, "preset must be text, found 3"),
+    ],
+)
+def test_a_preset_that_does_not_fit_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        apply_preset({"task": "multimodal", **given})
+
+
 def test_a_weights_file_is_kept_as_a_whole_path(tmp_path: Path) -> None:
     chosen = build_study_config(
         gather_options(typed("--task", "dbt", "--weights", "a/../w.pt")), DATA
@@ -313,7 +388,7 @@ def test_a_run_without_a_task_is_refused(words: tuple[str, ...]) -> None:
 
 
 def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option() -> None:
-    words = {name for name, _ in typed()._get_kwargs()} - {"config"}
+    words = {name for name, _ in typed()._get_kwargs()} - {"config", "preset"}
     kept = set(config().to_toml()) | {
         "columns",
         "run",

@@ -21,7 +21,6 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.config.gather import build_study_config
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
@@ -318,27 +317,6 @@ def test_trained_transformers_are_explained_by_roll_out_with_the_scores_they_had
 
 
 # -- what is chosen where nothing is said ----------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("gpu", "final", "blocks", "networks"),
-    [
-        (True, "folds", 2, 1),
-        (False, "folds", 0, 1),
-        (True, "refit", 2, 1),
-        (False, "refit", 0, 5),
-        (False, "ensemble", 0, 5),
-    ],
-)
-def test_two_blocks_are_trained_on_a_gpu_and_none_on_a_cpu_unless_set(
-    monkeypatch: pytest.MonkeyPatch, gpu: bool, final: str, blocks: int, networks: int
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert build_study_config({"task": "dbt"}, "demo").final == "folds"
-    config = build_study_config({"task": "dbt", "final": final}, "demo")
-    assert (config.trainable_blocks, config.networks) == (blocks, networks)
-    given = build_study_config({"task": "dbt", "trainable_blocks": "all", "networks": 3}, "demo")
-    assert (given.trainable_blocks, given.networks) == ("all", 3)
 
 
 def test_an_automatic_batch_size_is_measured_once_and_kept_with_the_run(
