@@ -64,8 +64,10 @@ def augment(image: NDArray[np.uint8], *, seed: int, strength: str) -> NDArray[np
     """
     most, rng = STRENGTHS[strength], np.random.default_rng(seed)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
-    for change in (_crop, _flip, _rotate, _jitter, _erase):
-        pixels = change(pixels, most, rng)
+    grey = bool((pixels == pixels[:1]).all())  # no change makes a grey image coloured
+    pixels = _flip(_crop(pixels, most, rng), most, rng)
+    pixels = _jitter(_rotate(pixels, most, rng, grey=grey), most, rng, grey=grey)
+    pixels = _erase(pixels, most, rng)
     return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
@@ -93,13 +95,23 @@ def _flip(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
     return f.vertical_flip(pixels) if down else pixels
 
 
-def _rotate(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
+def _rotate(
+    pixels: Tensor, most: Strength, rng: np.random.Generator, *, grey: bool = False
+) -> Tensor:
     angle = float(rng.uniform(-most.degrees, most.degrees))
-    turned: Tensor = f.rotate(pixels, angle, InterpolationMode.BILINEAR, fill=[0.0])
-    return turned
+    seen = pixels[:1] if grey else pixels  # equal channels stay equal; one takes 1.7 ms, not 2.9
+    turned: Tensor = f.rotate(seen, angle, InterpolationMode.BILINEAR, fill=[0.0])
+    return turned.expand(len(pixels), -1, -1)
 
 
-def _jitter(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
+def _jitter(
+    pixels: Tensor, most: Strength, rng: np.random.Generator, *, grey: bool = False
+) -> Tensor:
+    """Change brightness, contrast, saturation and hue in a random order.
+
+    Hue leaves each of the 256 grey levels as it is and takes 4 ms, so grey images skip it. They do
+    not skip saturation, which lowers some levels by 1.
+    """
     changes: list[Callable[[Tensor, float], Tensor]] = [
         f.adjust_brightness,
         f.adjust_contrast,
@@ -111,6 +123,8 @@ def _jitter(pixels: Tensor, most: Strength, rng: np.random.Generator) -> Tensor:
         rng.uniform(-most.hue, most.hue),
     ]
     for which in rng.permutation(len(changes)).tolist():
+        if grey and changes[which] is f.adjust_hue:
+            continue
         pixels = changes[which](pixels, float(factors[which]))
     return pixels
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -34,6 +35,31 @@ def augment(image: np.ndarray, *, seed: int, strength: str = "strong") -> np.nda
     return module.augment(image, seed=seed, strength=strength)
 
 
+KEPT = {
+    "albumentations": {
+        "key": "72805bd7b49abe171e2b33545e1685a88db414123cbe014ec4c02c128c0b5039",
+        "colour": "97ce52412b7238702d5fcf66cee53901ad080e78a9020c302a532c964d238b9f",
+        "grey": "94aec9245e7bec82d300adeb90673a488a80fd87cb09d462312580642b0147e9",
+        "noise": "e422f2d5c8cbaaeeae8c5fae942671ea26a880ab6a2ce850bcc2198c87ef806a",
+    },
+    "torchvision": {
+        "key": "388ac7392d673eb41b4a0073fe74874f487b93664a4731f9014d6a988a45455b",
+        "colour": "5f837a8dd25dbd56a0eeebec32a98abfef3484aaa36382ac48ff5fbc191ecc5b",
+        "grey": "55119ef56b5a27b875c361d2c54309dff8ad5ebc67f72ae8ae6bbca760dbf35a",
+        "noise": "ffdfb7709ef96abbaf9481b19421ffeab32c2821c35205f1f01169fdb5496327",
+    },
+}
+"""SHA-256 of 40 views of each picture, with the key under which caches keep such views."""
+
+
+def kept_pictures() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    coarse = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    colour = np.repeat(np.repeat(coarse, 8, 0), 8, 1)
+    noise = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    return {"colour": colour, "grey": np.repeat(colour[:, :, :1], 3, 2), "noise": noise}
+
+
 @pytest.fixture(params=STYLES)
 def style(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -52,6 +78,36 @@ def test_a_view_depends_on_content_and_number_alone(style: str) -> None:
     torch.manual_seed(5)
     MADE_BY[style](image, seed=99, strength="light")
     np.testing.assert_array_equal(view_of(image.copy(), CONTENT, 3, style), first)
+
+
+@pytest.mark.parametrize("picture", kept_pictures())
+def test_views_under_a_kept_key_have_the_kept_pixels(style: str, picture: str) -> None:
+    if augmentation_key(style) != KEPT[style]["key"]:
+        pytest.skip("other versions of the libraries, whose views have another key")
+    image, found = kept_pictures()[picture], hashlib.sha256()
+    for number in range(1, 41):
+        found.update(view_of(image, CONTENT, number, style).tobytes())
+    assert found.hexdigest() == KEPT[style][picture]
+
+
+def test_a_view_is_that_of_transforms_made_for_it_alone() -> None:
+    for seed, strength in ((seed, name) for seed in range(30) for name in STRENGTHS):
+        image = pictures(1, 64, seed)[0]
+        fresh = module._make_transforms(module.STRENGTHS[strength])
+        fresh.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        expected = fresh(image=image)["image"]
+        np.testing.assert_array_equal(augment(image, seed=seed, strength=strength), expected)
+
+
+def test_a_grey_image_takes_the_short_way_to_the_same_pixels() -> None:
+    one, rng = torchvision_views, np.random.default_rng(3)
+    for seed in range(40):
+        grey = np.repeat(rng.integers(0, 256, (60, 60, 1), dtype=np.uint8), 3, axis=2)
+        draws, pixels = np.random.default_rng(seed), torch.from_numpy(grey).permute(2, 0, 1)
+        for change in (one._crop, one._flip, one._rotate, one._jitter, one._erase):
+            pixels = change(pixels, one.STRENGTHS["strong"], draws)
+        found = one.augment(grey, seed=seed, strength="strong")
+        np.testing.assert_array_equal(found, pixels.permute(1, 2, 0).numpy())
 
 
 def test_threads_that_make_views_side_by_side_make_the_same(style: str) -> None:
