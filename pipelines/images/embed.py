@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from outerfold.pipelines.encoders._base import Encoder, recipe
 from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
 from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, row_name, write_table
 from outerfold.storage.cache.row_store import RowCache, Writer
+from outerfold.storage.cores import count_cores
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Features
 
@@ -74,7 +74,7 @@ def embed(
         DataError: an image cannot be read, or an embedding is not finite.
         ValueError: a row with less than one view.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or count_cores()
     style = views.style if isinstance(views, Views) else STYLES[0]
     wanted = _view_numbers(features, views)
     most = 1 + max((max(numbers) for numbers in wanted.values()), default=0)
@@ -110,7 +110,7 @@ def count_missing(
     tokens: bool = True,
 ) -> int:
     """Number of views that ``embed`` would have to encode."""
-    contents = _hash_images(features, os.cpu_count() or 1)
+    contents = _hash_images(features, count_cores())
     augmentation = augmentation_key(views.style) if max(views.numbers) else ""
     jobs = _list_jobs(contents, _view_numbers(features, views), augmentation)
     stores = _open_stores(cache, encoder, device)
@@ -131,7 +131,7 @@ def embedded_squares(
     Raises:
         DataError: an image cannot be read.
     """
-    threads, cache = os.cpu_count() or 1, frozen.cache
+    threads, cache = count_cores(), frozen.cache
     contents = _hash_images(features, threads)
     paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
     store, done = open_squares(cache, encoder.image_size, encoder.framing), 0

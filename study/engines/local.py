@@ -21,6 +21,7 @@ import optuna
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def local_devices(workers: int, per_gpu: int = 0) -> list[str]:
     import torch
 
     gpus = torch.cuda.device_count()
-    return device_names(gpus=gpus, cores=os.cpu_count() or 1, workers=workers, per_gpu=per_gpu)
+    return device_names(gpus=gpus, cores=count_cores(), workers=workers, per_gpu=per_gpu)
 
 
 def device_names(*, gpus: int, cores: int, workers: int = 0, per_gpu: int = 0) -> list[str]:
