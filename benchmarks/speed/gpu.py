@@ -31,9 +31,10 @@ import torch
 from PIL import Image
 
 from benchmarks.shared.places import RESULTS, ROOT
+from outerfold.pipelines.encoders._base import UNNAMED_BATCH as BATCH
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.registry import build
-from outerfold.pipelines.images.embed import BATCH, embed
+from outerfold.pipelines.images.embed import embed
 from outerfold.storage.readers.read import read_dataset
 
 SIDE, VIEWS, PER_PATIENT = 224, 3, 4

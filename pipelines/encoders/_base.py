@@ -18,6 +18,13 @@ to a quarter of the image side, and the cache at a third of the size (40 KiB an 
 channels in float16).
 """
 
+UNNAMED_BATCH = 16
+"""Number of images that an encoder without a named backend reads at once.
+
+Such an encoder computes what it is given, so a shorter batch is padded with black images: libraries
+choose kernels by shape, and with one shape a row's values do not depend on the other rows.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -78,6 +85,17 @@ class Encoder(Protocol):
     def tokens(self) -> int:
         """Number of spatial tokens of an image."""
 
+    @property
+    def backend(self) -> str:
+        """Name of the backend that computes the values; empty where no run has named one."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """``versions``, and the library of the backend."""
+
+    def batch(self, device: str) -> int:
+        """Number of images that are computed together on a kind of device, such as ``cpu``."""
+
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
         """Encode 8-bit images (n, image_size, image_size, 3)."""
 
@@ -85,9 +103,27 @@ class Encoder(Protocol):
         """Return the same encoder on ``cpu``, ``cuda``, ``cuda:1``, ``mps`` ..."""
 
 
+CPU_BACKENDS = ("openvino",)
+"""Backends that compute on the CPU, whatever the device of the run."""
+
+
+def device_kind(encoder: Encoder, device: str) -> str:
+    """Return the kind of device, such as ``cpu`` or ``cuda``, that computes the values.
+
+    Args:
+        encoder: the encoder with its backend.
+        device: device of the run.
+    """
+    return "cpu" if encoder.backend in CPU_BACKENDS else device.split(":")[0]
+
+
 def recipe(encoder: Encoder) -> dict[str, object]:
-    """Return everything of an encoder on which its values depend, as part of a cache key."""
+    """Return everything of an encoder on which its values depend, as part of a cache key.
+
+    An encoder without a named backend has the key that it had before backends had names.
+    """
     return {
+        **({"backend": encoder.backend} if encoder.backend else {}),
         "encoder": encoder.name,
         "weights": encoder.weights_sha256,
         "image_size": encoder.image_size,
@@ -95,5 +131,5 @@ def recipe(encoder: Encoder) -> dict[str, object]:
         "std": list(encoder.std),
         "framing": encoder.framing.key(),
         "token_grid": TOKEN_GRID,
-        "versions": list(encoder.versions),
+        "versions": list(encoder.libraries),
     }

@@ -168,6 +168,20 @@ def divide(encoder: Encoder, blocks: Blocks) -> Divided:
     return Divided(trunk, tail)
 
 
+def frozen_parts(encoder: Encoder, blocks: Blocks) -> list[Encoder]:
+    """Return the networks that encode images for a run: the encoder, and its trunk where it is cut.
+
+    Args:
+        encoder: the pretrained encoder.
+        blocks: number of trained blocks, or ``all``; 0 keeps the encoder whole.
+
+    Raises:
+        DataError: the encoder cannot be cut there.
+    """
+    trunk = divide(encoder, blocks).trunk if blocks else None
+    return [encoder] if trunk is None else [encoder, trunk]
+
+
 def count_blocks(encoder: Encoder) -> int:
     """Count the blocks of an encoder.
 
@@ -203,8 +217,11 @@ def _make_trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tupl
 def _check_parts(encoder: FrozenEncoder, trunk: FrozenEncoder | None, tail: Tail) -> None:
     """Raise ``DataError`` if trunk and tail give another pooled vector than the whole encoder.
 
-    The test image has random tiles, since a black image would hide differences.
+    The test image has random tiles, since a black image would hide differences. Torch computes all
+    of it, whatever the backend: a backend is compared with torch on its own.
     """
+    encoder = replace(encoder, computed_by=None)
+    trunk = None if trunk is None else replace(trunk, computed_by=None)
     side = encoder.image_size
     coarse = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
     tiles = -(-side // 8)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,8 +13,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from outerfold.pipelines.encoders._base import TOKEN_GRID, Encoded, Encoder
+from outerfold.pipelines.encoders._base import TOKEN_GRID, UNNAMED_BATCH, Encoded, Encoder
 from outerfold.storage.images.framing import PADDED, Framing
+
+Values = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Pooled vectors (n, dim) and tokens (n, tokens, token_dim) of n images."""
+Compute = Callable[[NDArray[np.uint8]], Values]
+"""Function that computes the values of 8-bit images (n, s, s, 3), any number of them."""
+
+
+class Backend(Protocol):
+    """Library that computes the values of an encoder; see ``pipelines/encoders/backends``.
+
+    The values of an image do not depend on the other images of a call.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the option ``--encoder-backend``."""
+
+    @property
+    def version(self) -> str:
+        """Library and version besides those of the encoder; empty if there is none."""
+
+    def batch(self, device: str) -> int:
+        """Number of images that are computed together on a kind of device, such as ``cpu``."""
+
+    def prepare(self, encoder: FrozenEncoder) -> Compute:
+        """Return the function that computes the values of this encoder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +50,8 @@ class FrozenEncoder:
     ``trunk(x)`` returns (n, dim) and a map (n, token_dim, h, w), both float32. Instead of the map
     it may return tokens (n, tokens, token_dim), which are kept unchanged. The trunk is in
     evaluation mode and takes no gradient. The attributes are those of ``Encoder``.
+    ``computed_by`` is the backend, or None for the trunk as it is, which is how runs without a
+    named backend encode.
     """
 
     name: str
@@ -34,6 +65,27 @@ class FrozenEncoder:
     trunk: nn.Module
     tokens: int = TOKEN_GRID**2
     framing: Framing = PADDED
+    computed_by: Backend | None = None
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend; empty for the trunk as it is."""
+        return self.computed_by.name if self.computed_by else ""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries that compute the values, with that of the backend."""
+        own = self.computed_by.version if self.computed_by else ""
+        return (*self.versions, own) if own else self.versions
+
+    def batch(self, device: str) -> int:
+        """Number of images that the backend computes together; see ``Encoder.batch``."""
+        return self.computed_by.batch(device) if self.computed_by else UNNAMED_BATCH
+
+    @cached_property
+    def _compute(self) -> Compute:
+        assert self.computed_by is not None
+        return self.computed_by.prepare(self)
 
     @property
     def device(self) -> torch.device:
@@ -53,6 +105,9 @@ class FrozenEncoder:
                 f"{self.name} takes uint8 images (n, {side}, {side}, 3), "
                 f"found {images.dtype} {images.shape}"
             )
+        if self.computed_by is not None:
+            found, grid = self._compute(images)
+            return Encoded(found, torch.from_numpy(grid).half().contiguous().numpy())
         pooled, spatial = self.trunk(self.normalised(images))
         if spatial.device.type == "mps":
             spatial = spatial.cpu()  # Metal has no adaptive pooling of 7 cells to 4
@@ -70,7 +125,9 @@ class FrozenEncoder:
 
     def to(self, device: str) -> Encoder:
         """Move the trunk to ``device`` without a copy and return this encoder."""
-        self.trunk.to(device)
+        if torch.device(device) != self.device:
+            self.__dict__.pop("_compute", None)  # it belongs to the former device
+            self.trunk.to(device)
         return self
 
 

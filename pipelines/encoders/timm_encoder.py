@@ -52,8 +52,9 @@ class TimmTrunk(nn.Module):
             last = getattr(self.model, "output_fmt", "NCHW") == "NHWC"
             return features.permute(0, 3, 1, 2) if last else features
         patches = features[:, int(getattr(self.model, "num_prefix_tokens", 0)) :]
-        side = round(patches.shape[1] ** 0.5)
-        if features.ndim != 3 or side * side != patches.shape[1]:
+        count = int(patches.shape[1])  # a number, where tracing would make it a tensor
+        side = round(count**0.5)
+        if features.ndim != 3 or side * side != count:
             raise DataError(
                 f"this backbone's features {tuple(features.shape)} are neither a map nor a square "
                 f"of patches; choose another"

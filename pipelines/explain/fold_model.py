@@ -168,7 +168,8 @@ class FoldModel:
     def _encode_squares(self, encoder: FrozenEncoder, squares: NDArray[np.uint8]) -> Readings:
         """Readings (k, networks or 1, ...) of at most ``SCORED`` squares (k, s, s, 3).
 
-        They are encoded in batches of the same size as in a study, so they have the same values.
+        They are encoded as in a study, by the same backend or in batches of the same size, so they
+        have the same values.
         """
         full, count = pad_batch(squares).numpy(), len(squares)
         if self.tails is not None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
-from outerfold.pipelines.encoders._base import Encoder, recipe
+from outerfold.pipelines.encoders._base import UNNAMED_BATCH, Encoder, device_kind, recipe
 from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
 from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, row_name, write_table
 from outerfold.storage.cache.row_store import RowCache, Writer
@@ -23,12 +23,8 @@ from outerfold.storage.cores import count_cores
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Features
 
-BATCH = 16
-"""Number of images that an encoder reads at once; a shorter batch is padded with black images.
-
-Libraries choose kernels by shape, so with one shape a row's values do not depend on the other rows.
-On two CPU cores 16 was as fast as 8 and 1.7 times as fast as 32.
-"""
+AT_ONCE = 64
+"""Number of images given at once to an encoder with a named backend, which divides them itself."""
 
 __all__ = ["Embeddings", "count_missing", "embed", "embedded_squares"]
 
@@ -199,8 +195,9 @@ class _Work:
         step: Callable[[int], None],
     ) -> None:
         parts = []
-        for start in range(0, len(chunk), BATCH):
-            batch = chunk[start : start + BATCH]
+        size = AT_ONCE if self.encoder.backend else UNNAMED_BATCH
+        for start in range(0, len(chunk), size):
+            batch = chunk[start : start + size]
             images = squares.read([job.content for job in batch])
             seen = pool.map(
                 partial(view_of, style=self.style),
@@ -219,9 +216,7 @@ class _Work:
     def _encode_batch(
         self, batch: Sequence[_Job], images: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-        full = np.zeros((BATCH, *images.shape[1:]), np.uint8)
-        full[: len(batch)] = images
-        encoded = self.encoder.encode(full)
+        encoded = self.encoder.encode(images if self.encoder.backend else _padded(images))
         pooled, tokens = encoded.pooled[: len(batch)], encoded.tokens[: len(batch)]
         sound = np.isfinite(pooled).all(axis=1) & np.isfinite(tokens).all(axis=(1, 2))
         if not sound.all():
@@ -232,6 +227,13 @@ class _Work:
         return pooled, tokens
 
 
+def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pad images with black ones to the batch of an encoder without a named backend."""
+    full = np.zeros((UNNAMED_BATCH, *images.shape[1:]), np.uint8)
+    full[: len(images)] = images
+    return full
+
+
 def _missing_jobs(stores: Sequence[RowCache], jobs: Sequence[_Job]) -> list[_Job]:
     """Jobs whose row at least one store lacks, in their order."""
     names = [job.name for job in jobs]
@@ -240,11 +242,12 @@ def _missing_jobs(stores: Sequence[RowCache], jobs: Sequence[_Job]) -> list[_Job
 
 
 def _open_stores(cache: Path, encoder: Encoder, device: str) -> tuple[RowCache, RowCache]:
+    kind = device_kind(encoder, device)
     key = {
         **recipe(encoder),
         "squares": square_key(encoder.image_size, encoder.framing),
-        "device": device.split(":")[0],
-        "batch": BATCH,
+        "device": kind,
+        "batch": encoder.batch(kind),
     }
     grid = (encoder.tokens, encoder.token_dim)
     return (

@@ -88,13 +88,16 @@ def _describe_columns(columns: NetworkColumns) -> dict[str, Any]:
     return {"columns": each[0]} if len(each) == 1 else {"columns_by_network": each}
 
 
-def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:
+def encoder_card(encoder: Encoder, weights: str, difference: float | None = None) -> dict[str, Any]:
     """Return the card of an encoder, which identifies its weights, preprocessing and libraries.
 
     Args:
         encoder: the image encoder.
         weights: path of the weights file that the user gave; empty for pretrained weights.
+        difference: largest difference between the encoder's backend and torch, in standard
+            deviations; None where torch is the backend.
     """
+    backend = {"backend": encoder.backend, "backend_difference": difference}
     return {
         "name": encoder.name,
         "weights": str(Path(weights).resolve()) if weights else "",
@@ -104,5 +107,6 @@ def encoder_card(encoder: Encoder, weights: str) -> dict[str, Any]:
         "crop": encoder.framing.crop,
         "mean": list(encoder.mean),
         "std": list(encoder.std),
-        "versions": list(encoder.versions),
+        "versions": list(encoder.libraries),
+        **(backend if encoder.backend else {}),
     }

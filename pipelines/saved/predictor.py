@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from outerfold.storage.records import (
     IntArray,
 )
 from outerfold.storage.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +68,15 @@ class ShippedModel:
         """Clinical columns that the model reads."""
         return self.members[0].columns.columns
 
-    def score(self, features: Features, cache: Path) -> tuple[FloatArray, IntArray]:
+    def score(
+        self, features: Features, cache: Path, say: Callable[[str], None] = log.warning
+    ) -> tuple[FloatArray, IntArray]:
         """Return calibrated probabilities (n, classes) and decided class indices (n,) for new rows.
 
         Args:
             features: image files and clinical columns of n rows.
             cache: folder for image representations.
+            say: called with a sentence where another backend than the run's computes them.
 
         Raises:
             DataError: an encoder's weights cannot be found, or the installed code makes augmented
@@ -78,7 +84,7 @@ class ShippedModel:
         """
         check_views(self.augmentation, self.task)
         origins = dict.fromkeys(member.origin for member in self.members)
-        sources = [(one.name, self._represent_images(features, one, cache)) for one in origins]
+        sources = [(one.name, self._represent_images(features, one, cache, say)) for one in origins]
         return self.score_from(features, SourcesByEncoder(tuple(sources)))
 
     def score_from(self, features: Features, sources: Sources) -> tuple[FloatArray, IntArray]:
@@ -95,9 +101,12 @@ class ShippedModel:
         calibrated: FloatArray = np.mean(each, axis=0)
         return calibrated, decide(calibrated, self.threshold)
 
-    def _represent_images(self, features: Features, origin: Origin, cache: Path) -> ImageSource:
+    def _represent_images(
+        self, features: Features, origin: Origin, cache: Path, say: Callable[[str], None]
+    ) -> ImageSource:
         """Compute the image representations that the members with one encoder read."""
-        own, encoder = [one for one in self.members if one.origin == origin], origin.build_encoder()
+        own = [one for one in self.members if one.origin == origin]
+        encoder = origin.build_encoder(cache, blocks=self.blocks, say=say)
         views = Views(scoring_views(own[0].tta), TASK_STYLES[self.task])
         division = Division(encoder, origin.weights, self.blocks)
         tokens = not self.blocks and any(one.tokens for one in own)  # else tails make the tokens

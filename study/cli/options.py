@@ -12,6 +12,7 @@ from outerfold.study.config.record import (
     AGGREGATES,
     ALL,
     AUTO,
+    ENCODER_BACKENDS,
     ENGINES,
     FINALS,
     LEVELS,
@@ -125,6 +126,12 @@ def _add_encoder(group: Group) -> None:
         "--weights",
         metavar="FILE",
         help="weights file of the encoder; NAME=FILE,... for several encoders",
+    )
+    group.add_argument(
+        "--encoder-backend",
+        choices=ENCODER_BACKENDS,
+        help="library that computes the frozen encoder; auto is OpenVINO where it gives the same "
+        "values on this CPU, else torch (auto)",
     )
     group.add_argument(
         "--fit",

@@ -147,7 +147,11 @@ def predict(options: argparse.Namespace) -> int:
         print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201
     if shipped.synthetic:
         print("outerfold: SYNTHETIC: this model was trained on synthetic images", file=sys.stderr)  # noqa: T201
-    probabilities, decided = shipped.score(features, cache_folder())
+    probabilities, decided = shipped.score(
+        features,
+        cache_folder(),
+        lambda text: print(f"outerfold: {text}", file=sys.stderr),  # noqa: T201
+    )
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["image", *(f"p_{name}" for name in shipped.classes), "predicted"])
     for path, row, chosen in zip(options.images, probabilities, decided, strict=True):

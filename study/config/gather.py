@@ -13,6 +13,7 @@ from outerfold.storage.errors import DataError, unknown_name
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
 from outerfold.study.config.presets import apply_preset
 from outerfold.study.config.record import (
+    AUTO,
     DEMO,
     DEMO_ENCODER,
     ENCODERS,
@@ -84,6 +85,7 @@ def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
+    chosen.setdefault("encoder_backend", AUTO)
     blocks = chosen.get("trainable_blocks", 0)
     if chosen.get("final", FOLDS) != FOLDS and not blocks:
         chosen.setdefault("networks", REFIT_NETWORKS)

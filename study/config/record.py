@@ -43,6 +43,7 @@ FOLDS, REFIT, ENSEMBLE = FINALS = ("folds", "refit", "ensemble")
 ENGINES = ("local", "dask")
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
+ENCODER_BACKENDS = (AUTO, "openvino", "torch")
 TAIL_PRUNER = "paired"
 """Default pruner where blocks are trained."""
 REFIT_NETWORKS = 5
@@ -94,6 +95,7 @@ class StudyConfig:
     The run directory keeps them, and the run cannot be resumed with others. Fields are the
     command line's options with underscores; ``space`` holds the overridden ranges by name, and
     ``ablated`` the factor that an ablation holds at another value than the default configuration.
+    An empty ``encoder_backend`` is that of runs that began before backends had names.
 
     Raises:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
@@ -116,6 +118,7 @@ class StudyConfig:
     seed: int = 0
     encoder: str
     weights: str = ""
+    encoder_backend: str = ""
     fit: str = "pad"
     crop: str = "none"
     trainable_blocks: int | str = 0
@@ -146,6 +149,8 @@ class StudyConfig:
         Framing(self.fit, self.crop)
         _require_choice("final", self.final, FINALS)
         weights_by_encoder(self.encoders, self.weights)
+        if self.encoder_backend:
+            _require_choice("encoder_backend", self.encoder_backend, ENCODER_BACKENDS)
         least = {
             "trials": 1,
             "patience": 0,
@@ -260,13 +265,13 @@ class StudyConfig:
 
         An option that is not in ``FIRST_OPTIONS`` is included only if its value is not its
         default. So a new option does not change the names of older runs' folders, and these runs
-        are still found.
+        are still found. ``encoder_backend`` is ``auto`` unless the user names one.
         """
         kept, defaults = self.to_toml(), {f.name: f.default for f in fields(self)}
         later = sorted(
             name
             for name in kept
-            if name not in FIRST_OPTIONS and getattr(self, name) != defaults[name]
+            if name not in FIRST_OPTIONS and getattr(self, name) not in (defaults[name], AUTO)
         )
         return {name: kept[name] for name in (*FIRST_OPTIONS, *later) if name in kept}
 

@@ -38,6 +38,7 @@ from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.setup.batch_size import resolve_batch_size
 from outerfold.study.setup.data_source import Source
+from outerfold.study.setup.encoder_backend import attach_backend, resolve_encoder_backend
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.setup.plan import (
     REPORT_SECONDS,
@@ -127,8 +128,12 @@ def _carry_out_one(
     with lock_run(folder.path):
         device = workers.own
         config, note = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
-        if note:
-            console.print(f"- {note}")
+        config, why = resolve_encoder_backend(
+            config, folder, encoders, cache=cache_folder(), device=device
+        )
+        encoders = attach_backend(config, encoders, cache_folder())
+        for text in filter(None, (note, why)):
+            console.print(f"- {text}", soft_wrap=True)
         with telling(console, f"checking {len(data):,} images", quiet=how.quiet):
             prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
@@ -177,6 +182,7 @@ def _run_studies(
             prepared.folder,
             devices=devices,
             command=command_line(),
+            backend=prepared.config.encoder_backend,
             timing={
                 "wall_seconds": ended - started,
                 "expected_seconds": expected.get("search", 0.0) + expected.get("ends", 0.0),

@@ -45,7 +45,7 @@ def explain_run(folder: RunFolder, *, cases: int, device: str, cache: Path, say:
             absent, or a new score differs from the one that the run kept.
     """
     refuse_device(device)
-    finished = open_finished_run(folder, device)
+    finished = open_finished_run(folder, device, cache=cache, say=say)
     for name, model in finished.models.items():
         check_method(method_of(finished.encoders[name], tokens=model.tokens))
     thresholds = {name: model.decision.threshold for name, model in finished.models.items()}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.divide import Divided, divide
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
 from outerfold.pipelines.explain.fold_model import FoldModel
@@ -50,8 +52,16 @@ class FinishedRun:
     tests: Mapping[str, Predictions]
 
 
-def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
+def open_finished_run(
+    folder: RunFolder, device: str, *, cache: Path, say: Callable[[str], None]
+) -> FinishedRun:
     """Open a finished run with its outer models on ``device``.
+
+    Args:
+        folder: directory of the run.
+        device: device of encoders and heads.
+        cache: folder that keeps converted encoders.
+        say: called with a sentence where another backend than the run's computes an encoder.
 
     Raises:
         DataError: the run is not finished or not nested, its images have moved, or a model
@@ -73,7 +83,9 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     kept = {name: read_preprocessing(folder, name) for name in names}
     for one in kept.values():
         check_views(one["augmentation"], config.task)
-    encoders = _load_encoders({name: one["encoder"] for name, one in kept.items()}, device)
+    cards = {name: one["encoder"] for name, one in kept.items()}
+    build = partial(Origin.build_encoder, cache=cache, blocks=config.trainable_blocks, say=say)
+    encoders = _load_encoders(cards, device, build)
     divided = _divide_encoders(encoders, config)
     models = {
         name: fold_model(folder, data, folds[name], divided.get(encoders[name].name)).to(device)
@@ -83,12 +95,15 @@ def open_finished_run(folder: RunFolder, device: str) -> FinishedRun:
     return FinishedRun(run, config, data, encoders, folds, models, tests)
 
 
-def _load_encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, FrozenEncoder]:
+def _load_encoders(
+    cards: Mapping[str, Mapping[str, Any]], device: str, build: Callable[[Origin], Encoder]
+) -> dict[str, FrozenEncoder]:
     """Encoder of each outer model, by name of the outer fold; a shared one is loaded once.
 
     Args:
         cards: card of each model's encoder, by name of the outer fold.
         device: device of the encoders.
+        build: builds one of them.
 
     Raises:
         DataError: an encoder is not a single network.
@@ -97,7 +112,7 @@ def _load_encoders(cards: Mapping[str, Mapping[str, Any]], device: str) -> dict[
     for card in cards.values():
         if card["name"] in built:
             continue
-        encoder = Origin.of(card).build_encoder().to(device)
+        encoder = build(Origin.of(card)).to(device)
         if not isinstance(encoder, FrozenEncoder):
             raise DataError(
                 f"{card['name']}: is not one network, and explain supports no other encoder"

@@ -21,6 +21,7 @@ PACKAGES = (
     "joblib",
     "numpy",
     "opencv-python-headless",
+    "openvino",
     "optuna",
     "pandas",
     "scikit-learn",
@@ -37,6 +38,7 @@ def write_provenance(
     devices: Sequence[str],
     command: Sequence[str],
     timing: Mapping[str, Any],
+    backend: str = "",
 ) -> None:
     """Write ``provenance.json`` into the run directory.
 
@@ -49,6 +51,8 @@ def write_provenance(
             added to those of earlier, interrupted calls; the estimate of the first call is kept.
             The same holds for ``parts`` and ``expected_parts``, which have seconds by part of the
             run (``Cost.parts``); both may be absent.
+        backend: backend of the encoders; empty for a run that began before backends had names,
+            whose encoders torch computes.
     """
     path = folder.path / "provenance.json"
     before = read_json(path)["timing"] if path.exists() else {}
@@ -61,6 +65,7 @@ def write_provenance(
                 "git": _commit(),
                 "command": without_password(" ".join(command)),
                 "devices": list(devices),
+                "encoder_backend": backend or "torch",
             },
         },
     )

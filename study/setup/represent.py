@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from outerfold.pipelines.encoders._base import Encoder
-from outerfold.pipelines.encoders.divide import divide
+from outerfold.pipelines.encoders.backends.choose import largest_difference
+from outerfold.pipelines.encoders.divide import divide, frozen_parts
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.images.activations import (
     Division,
@@ -71,7 +72,14 @@ def represent(
     """
     config = prepared.config
     used = [encoders[name] for name in config.encoders]
-    cards = [encoder_card(encoder, config.weights_of(encoder.name)) for encoder in used]
+    cards = [
+        encoder_card(
+            encoder,
+            config.weights_of(encoder.name),
+            largest_difference(frozen_parts(encoder, config.trainable_blocks), cache),
+        )
+        for encoder in used
+    ]
     write_encoder_cards(prepared.folder, cards)
     return embed_rows(prepared, encoders, cache=cache, device=device, progress=progress)
 

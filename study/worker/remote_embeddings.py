@@ -12,6 +12,7 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
+from outerfold.study.setup.encoder_backend import attach_backend
 from outerfold.study.setup.represent import build_encoders, embed_rows
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.session import WorkerContext
@@ -39,7 +40,7 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
     try:
         built = embed_rows(
             prepared,
-            build_encoders(config),
+            attach_backend(config, build_encoders(config), cache_folder()),
             cache=cache_folder(),
             device=context.encoded_on,
             progress=lambda done, total: None,

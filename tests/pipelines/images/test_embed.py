@@ -18,10 +18,11 @@ from PIL import Image
 
 from outerfold.pipelines.augmentation.views import STYLES, Views, view_of
 from outerfold.pipelines.encoders import registry
+from outerfold.pipelines.encoders._base import UNNAMED_BATCH as BATCH
 from outerfold.pipelines.encoders._base import Encoded, Encoder
 from outerfold.pipelines.images import decoded as squares
 from outerfold.pipelines.images import embed as module
-from outerfold.pipelines.images.embed import BATCH, Embeddings, embed
+from outerfold.pipelines.images.embed import Embeddings, embed
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.images.read import content_hash, read_image
 from outerfold.storage.records import DataError, Features
@@ -45,6 +46,14 @@ class Bands:
     tokens: int = 16
     framing: Framing = STRETCHED
     pause: float = 0.0
+    backend: str = ""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return self.versions
+
+    def batch(self, device: str) -> int:
+        return BATCH
 
     def encode(self, images: NDArray[np.uint8]) -> Encoded:
         assert images.shape == (BATCH, self.image_size, self.image_size, 3)
@@ -198,6 +207,39 @@ def test_anything_that_changes_the_values_changes_the_key(
     embed(rows, Bands(), cache=tmp_path, threads=1)
     embed(rows, other, cache=tmp_path, threads=1)
     assert len(list((tmp_path / "pooled").iterdir())) == 2
+
+
+def test_without_a_named_backend_the_stores_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    pooled, tokens = module._open_stores(tmp_path, Bands(), "cuda:1")
+    assert pooled.folder.name == "946ec0a8a9be81bd2a4685e0"
+    assert tokens.folder.name == "8b0ce62e3f67830934349337"
+
+
+def test_a_named_backend_has_stores_of_its_own_on_the_device_that_computes(tmp_path: Path) -> None:
+    named = [replace(Bands(), backend=name) for name in ("openvino", "torch")]
+    stores = [module._open_stores(tmp_path, one, "cuda")[0] for one in (*named, Bands())]
+    assert len({store.folder for store in stores}) == 3
+    assert stores[0].folder == module._open_stores(tmp_path, named[0], "cpu")[0].folder
+
+
+def test_a_named_backend_gets_images_without_padding(forty: Features, tmp_path: Path) -> None:
+    sizes = []
+
+    class Counts(Bands):
+        def encode(self, images: NDArray[np.uint8]) -> Encoded:
+            sizes.append(len(images))
+            padded = np.zeros((BATCH, 32, 32, 3), np.uint8)
+            found = [super(Counts, self).encode(np.stack([one, *padded[1:]])) for one in images]
+            return Encoded(
+                np.stack([one.pooled[0] for one in found]),
+                np.stack([one.tokens[0] for one in found]),
+            )
+
+    kept = embed(forty, Counts(backend="torch"), cache=tmp_path, threads=1)
+    assert sizes == [40]
+    plain = embed(forty, Bands(), cache=tmp_path, threads=1)
+    ids = forty.ids.tolist()
+    np.testing.assert_array_equal(kept.pooled(ids), plain.pooled(ids))
 
 
 def test_another_image_size_is_never_served_from_the_old_one(

@@ -195,7 +195,7 @@ def test_every_image_is_explained_by_a_model_that_saw_neither_it_nor_its_patient
 
 
 def test_a_planted_square_gets_the_heat(made: Made) -> None:
-    finished = open_finished_run(RunFolder(made.run), "cpu")
+    finished = open_finished_run(RunFolder(made.run), "cpu", cache=made.cache, say=print)
     case = made.numbers()["cases"]
     right = [c for c in case if (c["class"], c["kind"]) == ("cancer", "right")]
     assert len(right) == 2
@@ -219,7 +219,7 @@ def case_of(finished: FinishedRun, name: str):  # type: ignore[no-untyped-def]
 
 
 def test_a_model_that_trained_on_the_image_may_not_explain_it(made: Made) -> None:
-    finished = open_finished_run(RunFolder(made.run), "cpu")
+    finished = open_finished_run(RunFolder(made.run), "cpu", cache=made.cache, say=print)
     case = case_of(finished, made.numbers()["cases"][0]["id"])
     other = next(name for name in finished.folds if name not in (case.fold, "final"))
     with pytest.raises(LeakError, match="may have trained on it"):
@@ -254,7 +254,7 @@ def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
     path = copy / "outer-1" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "encoder": encoder_card(other, str(weights))})
-    encoders = open_finished_run(RunFolder(copy), "cpu").encoders
+    encoders = open_finished_run(RunFolder(copy), "cpu", cache=tmp_path, say=print).encoders
     assert encoders["outer-1"].name == other.name
     assert encoders["outer-0"].name == ENCODER
     assert encoders["outer-0"] is encoders["outer-2"]

@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def finished(made: Made) -> FinishedRun:
-    return open_finished_run(RunFolder(made.run), "cpu")
+    return open_finished_run(RunFolder(made.run), "cpu", cache=made.cache, say=print)
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_the_winner_and_its_preprocessing_are_what_predict_reads_images_by(
     other = next(name for name in NAMES if name != chosen)
     Path(config.weights_of(chosen)).write_bytes(Path(config.weights_of(other)).read_bytes())
     with pytest.raises(DataError, match="not the weights of"):
-        origin.build_encoder()
+        origin.build_encoder(tmp_path, say=print)
 
 
 def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(

@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def converted_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One folder of converted encoders for all caches of a session; a conversion takes seconds."""
+    from outerfold.pipelines.encoders.backends import openvino_backend
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openvino_backend, "FOLDER", str(tmp_path_factory.mktemp("converted")))
+        yield
