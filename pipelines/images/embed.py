@@ -8,15 +8,22 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key, view_of
+from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key
 from outerfold.pipelines.encoders._base import UNNAMED_BATCH, Encoder, device_kind, recipe
-from outerfold.pipelines.images.decoded import CHUNK, keep_squares, open_squares, square_key
+from outerfold.pipelines.images.ahead import Ahead
+from outerfold.pipelines.images.decoded import (
+    CHUNK,
+    keep_squares,
+    make_views,
+    open_squares,
+    square_key,
+)
 from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, row_name, write_table
 from outerfold.storage.cache.row_store import RowCache, Writer
 from outerfold.storage.cores import count_cores
@@ -61,8 +68,8 @@ def embed(
             and their style.
         tokens: whether to keep the spatial tokens too.
         device: device of the encoder; values of different kinds of device are stored separately.
-        threads: number of threads of torch and of the decoders, all cores when None; torch's number
-            is restored afterwards.
+        threads: number of the encoder's threads and of the workers that read images and make views,
+            all cores when None; torch's number of threads is restored afterwards.
         progress: function called with (steps done, steps in all); a step is an image decoded or a
             view encoded. It is not called when nothing is missing.
 
@@ -138,7 +145,8 @@ def embedded_squares(
         if progress is not None:
             progress(done, len(paths))
 
-    squares = keep_squares(store, paths, encoder.framing, threads=threads, done=step)
+    with Ahead(threads) as ahead:
+        squares = keep_squares(store, paths, encoder.framing, ahead=ahead, done=step)
     return frozen.with_tokens(squares.folder.relative_to(cache).as_posix(), 3)
 
 
@@ -156,21 +164,16 @@ class _Work:
 
     def run(self, jobs: Sequence[_Job]) -> None:
         """Compute and store the rows of ``jobs`` that are missing; a lock admits one process."""
+        side, framing = self.encoder.image_size, self.encoder.framing
         with ExitStack() as stack:
             writers = [stack.enter_context(store.writing()) for store in self.stores]
             missing = _missing_jobs([writer.store for writer in writers], jobs)
             step = self._make_step(missing)
             needed = {job.content: self.paths[job.content] for job in missing}
-            squares = keep_squares(
-                open_squares(self.cache, self.encoder.image_size, self.encoder.framing),
-                needed,
-                self.encoder.framing,
-                threads=self.threads,
-                done=step,
-            )
-            pool = stack.enter_context(ThreadPoolExecutor(self.threads))
-            for start in range(0, len(missing), CHUNK):
-                self._embed_chunk(missing[start : start + CHUNK], squares, writers, pool, step)
+            ahead = stack.enter_context(Ahead(self.threads))
+            store = open_squares(self.cache, side, framing)
+            squares = keep_squares(store, needed, framing, ahead=ahead, done=step)
+            self._embed_jobs(missing, squares, writers, ahead, step)
 
     def _make_step(self, missing: Sequence[_Job]) -> Callable[[int], None]:
         """Return a function that reports a number of finished steps to ``progress``."""
@@ -186,32 +189,33 @@ class _Work:
 
         return step
 
-    def _embed_chunk(
+    def _embed_jobs(
         self,
-        chunk: Sequence[_Job],
+        missing: Sequence[_Job],
         squares: RowCache,
         writers: Sequence[Writer],
-        pool: ThreadPoolExecutor,
+        ahead: Ahead,
         step: Callable[[int], None],
     ) -> None:
-        parts = []
+        """Encode and store jobs, in commits of ``CHUNK`` rows."""
         size = AT_ONCE if self.encoder.backend else UNNAMED_BATCH
-        for start in range(0, len(chunk), size):
-            batch = chunk[start : start + size]
-            images = squares.read([job.content for job in batch])
-            seen = pool.map(
-                partial(view_of, style=self.style),
-                images,
-                [job.content for job in batch],
-                [job.view for job in batch],
-            )
-            parts.append(self._encode_batch(batch, np.stack(list(seen))))
+        chunks = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
+        batches = [chunk[at : at + size] for chunk in chunks for at in range(0, len(chunk), size)]
+        views = partial(make_views, folder=squares.folder, rows=len(squares), style=self.style)
+        wanted = ([(job.content, job.view) for job in batch] for batch in batches)
+        count = sum(job.view > 0 for job in missing)  # the image itself takes no work
+        made = ahead.map(views, wanted, images=count)
+        names: list[str] = []
+        parts: list[tuple[NDArray[np.float32], NDArray[np.float16]]] = []
+        for batch, images in zip(batches, made, strict=True):
+            parts.append(self._encode_batch(batch, images))
+            names.extend(job.name for job in batch)
             step(len(batch))
-        for writer, values in zip(writers, zip(*parts, strict=True), strict=False):
-            names = [job.name for job in chunk]
-            new = np.flatnonzero(writer.store.positions(names) < 0)
-            if len(new):
-                writer.append([names[i] for i in new], np.concatenate(values)[new])
+            if len(names) >= CHUNK or batch is batches[-1]:
+                _store_rows(
+                    writers, names, [np.concatenate(each) for each in zip(*parts, strict=True)]
+                )
+                names, parts = [], []
 
     def _encode_batch(
         self, batch: Sequence[_Job], images: NDArray[np.uint8]
@@ -225,6 +229,16 @@ class _Work:
                 f"{bad}: {self.encoder.name} gives values for this image that are not finite"
             )
         return pooled, tokens
+
+
+def _store_rows(
+    writers: Sequence[Writer], names: Sequence[str], rows: Sequence[NDArray[Any]]
+) -> None:
+    """Append to each store the rows that it lacks; tokens have no store where none are kept."""
+    for writer, values in zip(writers, rows, strict=False):
+        new = np.flatnonzero(writer.store.positions(names) < 0)
+        if len(new):
+            writer.append([names[i] for i in new.tolist()], values[new])
 
 
 def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,138 @@
+"""Work on images that runs ahead of the encoder, in other processes or, for a few images, threads.
+
+Threads that make views wait for the interpreter's lock, so they keep an encoder busy for a few
+percent of its time where there are many cores. The processes are loky's: they do not import the
+main module, so a script needs no main guard, and they send results through pipes, so a small
+/dev/shm suffices.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import islice
+from multiprocessing import current_process
+from types import TracebackType
+from typing import Any, TypeVar
+
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from outerfold.storage.errors import DataError, first_line
+
+T = TypeVar("T")
+
+PROCESSES_FROM = 400
+"""Number of images from which processes are worth their start: each takes 3 s to load the packages
+of the augmentation, which is what one core needs for 400 views."""
+LEAD = 2
+"""Tasks that each worker may be ahead of the encoder, besides the one that it works on; their
+results wait in memory, 10 MB each."""
+WATCH_SECONDS = 0.5
+"""Seconds between two checks of a worker whether the process that started it still runs."""
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
+"""Environment of a worker process: there is one for each core, so each gets one thread."""
+
+
+class Ahead:
+    """Workers that compute tasks in order, some ahead of the one whose result is read.
+
+    Processes are started at the first call of ``map`` with enough images, and none in a daemonic
+    process, which may not start any. They end with the ``with`` block, also by an error or Ctrl-C,
+    and when the process that started them is killed.
+
+    Args:
+        cores: number of workers.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.shutdown(wait=error is None, kill_workers=error is not None)
+
+    def map(self, work: Callable[[Any], T], tasks: Iterable[Any], *, images: int) -> Iterator[T]:
+        """Yield the result of each task in order.
+
+        Args:
+            work: function of one task; it is pickled, as tasks and results are.
+            tasks: the tasks.
+            images: number of images of all tasks together.
+
+        Raises:
+            DataError: a process died.
+            Exception: what ``work`` raises for the task whose turn it is.
+        """
+        pool, coming = self._pool(images), iter(tasks)
+        waiting: deque[Future[T]] = deque(
+            pool.submit(work, task) for task in islice(coming, self._cores * (1 + LEAD))
+        )
+        while waiting:
+            result = _result_of(waiting.popleft())
+            waiting.extend(pool.submit(work, task) for task in islice(coming, 1))
+            yield result
+
+    def _pool(self, images: int) -> Executor:
+        if self._cores > 1 and images >= PROCESSES_FROM and not current_process().daemon:
+            if self._processes is None:
+                self._processes = ProcessPoolExecutor(
+                    max_workers=self._cores,
+                    timeout=None,
+                    env=ENVIRONMENT,
+                    initializer=_set_up_worker,
+                    initargs=(os.getpid(),),
+                )
+            pool: Executor = self._processes
+            return pool
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._cores)
+        return self._threads
+
+
+def _result_of(future: Future[T]) -> T:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that reads images died ({first_line(error)}), as happens where memory runs "
+            "out; the images done so far are kept, so run the same command again"
+        ) from None
+
+
+def _set_up_worker(parent: int) -> None:
+    """Let the parent alone react to Ctrl-C, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # loky restarts a worker whose memory grows by 300 MB; the packages alone need that much.
+    if hasattr(process_executor, "_MAX_MEMORY_LEAK_SIZE"):
+        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
