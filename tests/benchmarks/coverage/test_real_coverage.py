@@ -139,6 +139,18 @@ def test_the_page_tells_counts_and_what_falls_short(
     assert "upper bound over studies" in text
 
 
+def test_without_studies_of_half_b_the_page_says_that_nothing_is_proved(
+    studies: list[dict[str, Facts]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interval_ways, "FACTORS", (1.0,))
+    monkeypatch.setattr(interval_ways, "SHARES", (0.3,))
+    text = real_coverage.page({"6 epochs": studies}, {"6 epochs": []})
+    assert real_coverage.NOT_COUNTED in text
+    assert "## 6 epochs, 4 studies of half A" in text
+    assert "half B" not in text.replace(real_coverage.NOT_COUNTED, "").split("## How")[0]
+    assert "Against one constant" not in text
+
+
 def test_taking_out_the_truths_own_error_leaves_the_rest_of_the_spread() -> None:
     rng = np.random.default_rng(0)
     error, noise = rng.normal(0.1, 0.3, 20_000), rng.normal(0, 0.4, 20_000)
