@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.speed import encoding
@@ -44,7 +45,7 @@ def test_both_trees_are_measured_and_their_start_cancels(
     )
     found = encoding.slope(ROOT, {"what": "embed"}, [str(at) for at in range(30)], tmp_path)
     assert found["wall"] == pytest.approx(0.1)
-    assert 0 < found["cpu"] < 1e-9
+    assert np.isnan(found["cpu"])
 
 
 def test_a_real_measurement_of_this_tree(tmp_path: Path) -> None:

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.search.pruners import WAYS, replay_search
 from benchmarks.shared.own_study import trial_by_trial, whole_study
 from benchmarks.shared.small_studies import Pool
 from benchmarks.speed import throughput
-from outerfold.objectives.pruning import PRUNERS
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.run_directory import make_splits
 from tests.factories import make_config, make_rows
@@ -67,24 +65,6 @@ def test_both_carry_out_a_trial_of_the_same_configuration(pool: Pool) -> None:
     found = throughput.same_trials(pool, CONFIG)
     assert [one["batch_size"] for one in found] == [32, 64, 128]
     assert all(one["own"] > 0 and one["rival"] > 0 for one in found)
-
-
-def test_a_search_that_is_told_again_gives_up_what_the_pruner_gives_up() -> None:
-    rising = np.linspace(0.5, 0.9, 20)
-    inner = np.stack([rising, rising - 0.2, rising + 0.05])
-    outer = inner - 0.1
-    order = np.arange(3)
-    every = replay_search(inner, outer, order, WAYS["none"](20))
-    assert every.epochs == 60
-    assert every.score == pytest.approx(outer[2, -1])
-    halved = replay_search(inner, outer, order, PRUNERS["halving"](20))
-    assert halved.epochs == 20 + 1 + 20
-    assert halved.score == every.score
-
-
-def test_a_search_that_is_told_again_ends_a_trial_that_no_longer_rises() -> None:
-    falling = np.linspace(0.9, 0.5, 40)[None]
-    assert replay_search(falling, falling, np.arange(1), WAYS["none"](40)).epochs == 21
 
 
 def test_a_section_replaces_itself_and_leaves_the_others(tmp_path: Path) -> None:
