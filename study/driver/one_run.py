@@ -126,14 +126,9 @@ def _carry_out_one(
     """Carry out one run in one directory, from the audit to the report; return the exit code."""
     folder = RunFolder(path)
     with lock_run(folder.path):
-        device = workers.own
-        config, note = resolve_batch_size(config, folder, encoders, images=len(data), device=device)
-        config, why = resolve_encoder_backend(
-            config, folder, encoders, cache=cache_folder(), device=device
+        config, encoders = _settle(
+            config, folder, encoders, len(data), workers.own, console, quiet=how.quiet
         )
-        encoders = attach_backend(config, encoders, cache_folder())
-        for text in filter(None, (note, why)):
-            console.print(f"- {text}", soft_wrap=True)
         with telling(console, f"checking {len(data):,} images", quiet=how.quiet):
             prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
@@ -146,6 +141,27 @@ def _carry_out_one(
         with telling(console, "writing the report", quiet=how.quiet):
             run = _write_report(prepared)
         return _show_results(prepared, run, console, failures)
+
+
+def _settle(
+    config: StudyConfig,
+    folder: RunFolder,
+    encoders: Mapping[str, Encoder],
+    images: int,
+    device: str,
+    console: Console,
+    *,
+    quiet: bool,
+) -> tuple[StudyConfig, Mapping[str, Encoder]]:
+    """Settle what ``auto`` leaves open, and say it; return options and encoders of the run."""
+    with telling(console, "settling how images are encoded and trained on", quiet=quiet):
+        config, size = resolve_batch_size(config, folder, encoders, images=images, device=device)
+        config, backend = resolve_encoder_backend(
+            config, folder, encoders, cache=cache_folder(), device=device
+        )
+    for text in filter(None, (size, backend)):
+        console.print(f"- {text}", soft_wrap=True)
+    return config, attach_backend(config, encoders, cache_folder())
 
 
 # Longer than 30 lines: times and provenance are kept however the run ends.
