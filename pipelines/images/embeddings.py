@@ -87,6 +87,11 @@ class Embeddings:
         """Largest view number plus 1; view 0 is the image itself."""
         return self._table.views
 
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """Stores of the cache that hold the rows, as folders within the cache."""
+        return tuple(filter(None, (self._table.pooled, self._table.tokens)))
+
     def with_tokens(self, store: str, token_dim: int) -> Embeddings:
         """Return a handle of the same rows, view 0 alone, with tokens from another store.
 

@@ -17,7 +17,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,8 @@ class RowCache:
         if not (home / "about.json").exists():
             home.mkdir(parents=True, exist_ok=True)
             write_text(home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+        with suppress(OSError):  # another user's cache can be read, too
+            os.utime(home / "about.json")  # the time of the last use
         return cls(home, tuple(row_shape), value_type)
 
     @classmethod

@@ -23,6 +23,7 @@ VERBS = (
     "dashboard",
     "doctor",
     "data",
+    "cache",
 )
 
 DESCRIPTION = """\
@@ -135,6 +136,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "dashboard": (_add_dashboard, "watch a run's trials in optuna-dashboard on this machine"),
         "doctor": (_add_doctor, "find and repair what a crash left in a run directory"),
         "data": (_add_data, "write the demo, or download the task's public data set"),
+        "cache": (_add_cache, "list what the cache holds, and remove what no run reads"),
     }
     verbs = {}
     for verb, (fill, about) in makers.items():
@@ -202,3 +204,14 @@ def _add_data(parser: Parser) -> None:
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the demo")
     parser.add_argument("--patients", type=int, metavar="N", help="number of patients in the demo")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the demo (0)")
+
+
+def _add_cache(parser: Parser) -> None:
+    parser.add_argument(
+        "runs", type=Path, nargs="*", metavar="RUN", help="run directories whose tables stay"
+    )
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="remove every table that none of the named runs reads",
+    )

@@ -207,3 +207,36 @@ def data(options: argparse.Namespace) -> int:
         raise DataError(availability(options.task).reason)
     print(path)  # noqa: T201
     return 0
+
+
+def cache(options: argparse.Namespace) -> int:
+    """List the tables of the cache, or remove those that no named run reads; return the exit code.
+
+    Raises:
+        DataError: a removal without a run, or a folder that is no run.
+    """
+    from rich.table import Table
+
+    from outerfold.storage.cache.inventory import list_stores, recorded_stores, remove_stores
+
+    console, folder = Console(highlight=False), cache_folder()
+    kept = recorded_stores(options.runs, folder)
+    if options.remove and not options.runs:
+        raise DataError("--remove needs the run directories whose tables stay, such as runs/*")
+    if options.remove:
+        removed, busy = remove_stores(folder, kept)
+        for store in busy:
+            console.print(f"in use, so it stays: {store.name}, {store.what}", soft_wrap=True)
+        size = sum(store.bytes for store in removed) / 2**20
+        console.print(f"removed {len(removed)} tables, {size:,.1f} MiB", soft_wrap=True)
+        return 0
+    stores = list_stores(folder)
+    table = Table(title=f"{folder}: {sum(s.bytes for s in stores) / 2**20:,.1f} MiB")
+    for name in ("Table", "What", "Rows", "MiB", "Last use", *(["Kept"] if options.runs else [])):
+        table.add_column(name)
+    for store in stores:
+        mark = ["yes" if store.name in kept else "no"] if options.runs else []
+        cells = (f"{store.rows:,}", f"{store.bytes / 2**20:,.1f}", f"{store.used:%Y-%m-%d}")
+        table.add_row(store.name, store.what, *cells, *mark)
+    console.print(table)
+    return 0

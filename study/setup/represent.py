@@ -18,12 +18,14 @@ from outerfold.pipelines.images.activations import (
     describe_disk_space,
     image_source,
 )
+from outerfold.pipelines.images.decoded import open_squares
 from outerfold.pipelines.images.embeddings import Embeddings
 from outerfold.pipelines.images.stand_in import stand_in
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.storage.audit.audit import audit_embeddings
 from outerfold.storage.audit.cropped_copies import MOST_IMAGES
+from outerfold.storage.cache.inventory import record_stores
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import Dataset, Features
 from outerfold.study.config.record import StudyConfig
@@ -81,7 +83,22 @@ def represent(
         for encoder in used
     ]
     write_encoder_cards(prepared.folder, cards)
-    return embed_rows(prepared, encoders, cache=cache, device=device, progress=progress)
+    found = embed_rows(prepared, encoders, cache=cache, device=device, progress=progress)
+    squares = [
+        open_squares(cache, one.image_size, one.framing).folder.relative_to(cache).as_posix()
+        for one in used
+    ]
+    record_stores(prepared.folder.path, cache, [*_stores(found), *squares])
+    return found
+
+
+def _stores(sources: Sources | ImageSource) -> list[str]:
+    """Stores of the cache that sources read."""
+    if isinstance(sources, SourcesByEncoder):
+        return [name for _, source in sources.sources for name in _stores(source)]
+    if isinstance(sources, TrunkSource):
+        return [*_stores(sources.embeddings), *_stores(sources.cut)]
+    return list(sources.stores) if isinstance(sources, Embeddings) else []
 
 
 def embed_rows(

@@ -12,6 +12,8 @@ import huggingface_hub
 import pytest
 import torch
 
+from outerfold.storage.cache.inventory import record_stores
+from outerfold.storage.cache.row_store import RowCache
 from outerfold.study.cli.main import VERBS, main
 from outerfold.study.exit_codes import EXIT_USAGE
 from tests.places import ROOT
@@ -564,3 +566,27 @@ def test_a_report_waits_for_neither_torch_nor_the_dashboard() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "set()"
+
+
+def test_the_cache_is_listed_and_gives_up_what_no_named_run_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    monkeypatch.setenv("OUTERFOLD_CACHE", str(cache))
+    stores = [
+        RowCache.open(cache / "pooled", {"encoder": n, "device": "cpu"}, (2,), "f4") for n in "ab"
+    ]
+    names = [store.folder.relative_to(cache).as_posix() for store in stores]
+    run.mkdir()
+    (run / "config.toml").write_text("")
+    record_stores(run, cache, names[:1])
+    assert main(["cache", str(run)]) == 0
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "yes" in listed
+    assert "no" in listed
+    assert main(["cache", "--remove"]) == EXIT_USAGE
+    assert "--remove needs the run directories" in capsys.readouterr().err
+    assert all(store.folder.exists() for store in stores)
+    assert main(["cache", "--remove", str(run)]) == 0
+    assert "removed 1 tables" in capsys.readouterr().out
+    assert [store.folder.exists() for store in stores] == [True, False]
