@@ -123,7 +123,17 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument("--version", action="version", version=f"outerfold {own_version()}")
     group = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)
-    makers = {
+    verbs = {}
+    for verb, (fill, about) in _describe_verbs().items():
+        verbs[verb] = group.add_parser(verb, help=about, description=about, allow_abbrev=False)
+        fill(verbs[verb])
+    parser.epilog = "Options of `run`: outerfold run --help"
+    return parser, verbs
+
+
+def _describe_verbs() -> dict[str, tuple[Callable[[Parser], None], str]]:
+    """Function that adds the options of each verb, and its help, by name of the verb."""
+    return {
         "run": (add_run_options, "search, refit, score once, report (the default verb)"),
         "report": (_add_report, "write a run's report again"),
         "compare": (_add_compare, "show the paired difference of two runs on the same splits"),
@@ -138,12 +148,6 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "data": (_add_data, "write the demo, or download the task's public data set"),
         "cache": (_add_cache, "list what the cache holds, and remove what no run reads"),
     }
-    verbs = {}
-    for verb, (fill, about) in makers.items():
-        verbs[verb] = group.add_parser(verb, help=about, description=about, allow_abbrev=False)
-        fill(verbs[verb])
-    parser.epilog = "Options of `run`: outerfold run --help"
-    return parser, verbs
 
 
 def _add_run_argument(parser: Parser) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
@@ -21,6 +23,7 @@ from outerfold.reports.sections.terminal import closing_table, comparison_lines
 from outerfold.reports.write import write_report
 from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.audit.audit import audit_dataset as find_faults
+from outerfold.storage.cache.inventory import Store
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import availability, find_or_download
 from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
@@ -215,28 +218,31 @@ def cache(options: argparse.Namespace) -> int:
     Raises:
         DataError: a removal without a run, or a folder that is no run.
     """
-    from rich.table import Table
-
     from outerfold.storage.cache.inventory import list_stores, recorded_stores, remove_stores
 
     console, folder = Console(highlight=False), cache_folder()
     kept = recorded_stores(options.runs, folder)
     if options.remove and not options.runs:
         raise DataError("--remove needs the run directories whose tables stay, such as runs/*")
-    if options.remove:
-        removed, busy = remove_stores(folder, kept)
-        for store in busy:
-            console.print(f"in use, so it stays: {store.name}, {store.what}", soft_wrap=True)
-        size = sum(store.bytes for store in removed) / 2**20
-        console.print(f"removed {len(removed)} tables, {size:,.1f} MiB", soft_wrap=True)
+    if not options.remove:
+        console.print(_cache_table(folder, list_stores(folder), kept if options.runs else None))
         return 0
-    stores = list_stores(folder)
+    removed, busy = remove_stores(folder, kept)
+    for store in busy:
+        console.print(f"in use, so it stays: {store.name}, {store.what}", soft_wrap=True)
+    size = sum(store.bytes for store in removed) / 2**20
+    console.print(f"removed {len(removed)} tables, {size:,.1f} MiB", soft_wrap=True)
+    return 0
+
+
+def _cache_table(folder: Path, stores: Sequence[Store], kept: set[str] | None) -> Table:
+    """Table of the stores of the cache; ``kept`` names those that a named run reads."""
     table = Table(title=f"{folder}: {sum(s.bytes for s in stores) / 2**20:,.1f} MiB")
-    for name in ("Table", "What", "Rows", "MiB", "Last use", *(["Kept"] if options.runs else [])):
+    marked = [] if kept is None else ["Kept"]
+    for name in ("Table", "What", "Rows", "MiB", "Last use", *marked):
         table.add_column(name)
     for store in stores:
-        mark = ["yes" if store.name in kept else "no"] if options.runs else []
+        mark = [] if kept is None else ["yes" if store.name in kept else "no"]
         cells = (f"{store.rows:,}", f"{store.bytes / 2**20:,.1f}", f"{store.used:%Y-%m-%d}")
         table.add_row(store.name, store.what, *cells, *mark)
-    console.print(table)
-    return 0
+    return table
