@@ -267,6 +267,8 @@ def test_a_study_is_finished_only_when_all_of_its_files_are_there(
         "predictions.csv",
         "predictions_default.csv",
         "validation.csv",
+        "variation.csv",
+        "variation_default.csv",
     ]
     for limit in range(len(whole)):
         half = RunFolder(folder.path / f"killed-{limit}")
