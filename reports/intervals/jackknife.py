@@ -57,13 +57,15 @@ class Widening:
 
 
 WIDENINGS: dict[Of, Widening] = {
-    "model": Widening(1.1, 1.4, 0.4, 0.1),
+    "model": Widening(1.15, 1.4, 0.4, 0.1),
     "procedure": Widening(1.15, 1.2, 0.15, 0.1),
 }
 """Empirical constants, tuned on studies that none of the published coverage is counted on; see
 ``benchmarks/coverage/real_coverage.py``."""
 FEWEST = 5
 CAUTION_BELOW = 15
+LEAST_UNSTABLE = 0.05
+"""Standard deviation of models below which none is called unstable, however small the patients'."""
 NO_SPREAD = 1e-12
 """A standard error below this is a rounding error."""
 
@@ -221,6 +223,8 @@ def jackknife_interval(
         low, high, method = interval_bounds(leave, support, error, level)
         whole = total_error(leave, support, tuned=tuned, upper=support.upper, of="procedure")
         procedure = interval_bounds(leave, support, whole, level)[:2]
+        # Fewer degrees of freedom may make the smaller error's interval the longer one.
+        low, high = min(low, procedure[0]), max(high, procedure[1])
         notes = (*notes, *_caution(support), *_instability(leave, error))
     estimate = max(0.0, leave.estimate) if support.scale == "linear" else leave.estimate
     return ConfidenceInterval(
@@ -288,6 +292,8 @@ def _refusal(leave: LeaveOut, support: Support) -> str | None:
 
 def _instability(leave: LeaveOut, error: TotalError) -> tuple[str, ...]:
     if error.models <= jackknife_error(leave.without)[0]:
+        return ()
+    if leave.inner is not None and error.models < LEAST_UNSTABLE:
         return ()
     if leave.inner is None:
         return (

@@ -150,14 +150,26 @@ def test_inner_models_move_widths_alone(classes: tuple[str, ...]) -> None:
 
 
 def test_the_interval_of_models_made_this_way_is_inside() -> None:
-    run = planted(make_run(BINARY))
-    for name, entry in results(run)["overall"].items():
-        assert entry["of"] == "model", name
-        assert entry["low"] <= entry["procedure"]["low"], name
-        assert entry["procedure"]["high"] <= entry["high"], name
+    for run in (make_run(BINARY), make_run(FOUR, seed=3), planted(make_run(BINARY))):
+        for name, entry in results(run)["overall"].items():
+            assert entry["of"] == "model", name
+            assert entry["low"] <= entry["procedure"]["low"], name
+            assert entry["procedure"]["high"] <= entry["high"], name
     table = overall_table(results(run), "test")
     assert f"{WAY} (95 % CI)" in table.header
     assert OF_BOTH in table.notes
+
+
+def test_models_that_differ_much_are_called_unstable_and_others_are_not() -> None:
+    healthy, wild = (
+        results(run)["overall"] for run in (make_run(BINARY), planted(make_run(BINARY)))
+    )
+    said = [
+        [note for note in one["accuracy"]["notes"] if "unstable" in note] for one in (healthy, wild)
+    ]
+    assert said[0] == []
+    assert len(said[1]) == 1
+    assert said[1][0].endswith("from the variation of models alone")
 
 
 def test_without_inner_models_the_constant_holds_and_is_named() -> None:
