@@ -13,6 +13,7 @@ The script writes real_coverage.md beside this file.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,8 @@ def _studies(pool: Pool, count: int, chosen: argparse.Namespace) -> dict[str, St
     ]
     folder = chosen.out / sources() / pool.data.fingerprint[-6:].replace(" ", "-")
     work = [(setting, number) for number in range(count) for setting in settings]
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=ONE_THREAD and 1):
+    os.environ.update(ONE_THREAD)  # workers inherit it
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         each = Parallel(n_jobs=chosen.workers)(
             delayed(_facts)(pool, setting, number, folder) for setting, number in work
         )
