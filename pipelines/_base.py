@@ -117,6 +117,10 @@ class Pipeline(Protocol):
     def encoder(self) -> str:
         """Name of the image encoder; empty where the study has only one."""
 
+    @property
+    def batch_size(self) -> int:
+        """Number of training rows in a batch."""
+
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> Training:
         """Begin training on ``rows``.
 

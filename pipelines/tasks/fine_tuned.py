@@ -47,6 +47,11 @@ class TailPipeline:
         """Name of the image encoder; empty where the study has only one."""
         return self.head.encoder
 
+    @property
+    def batch_size(self) -> int:
+        """Number of training rows in a batch."""
+        return self.head.batch_size
+
     def start(self, rows: TrainingRows, *, budget: int, seed: int, device: str) -> TailTraining:
         """Begin training; see ``Pipeline.start``.
 

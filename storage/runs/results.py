@@ -157,11 +157,14 @@ def _read_tables(
         DataError: a table of inner folds' models is not the one that was written.
     """
     for name, expected in hashes.items():
-        if sha256((path / name).read_bytes()).hexdigest() != expected:
+        file = path / name
+        if not file.exists():
+            raise DataError(f"{file}: the file is missing; restore it from a copy")
+        if sha256(file.read_bytes()).hexdigest() != expected:
             raise DataError(
-                f"{path / name}: the file was changed after it was written (its SHA-256 differs "
-                "from the one kept beside it), so intervals cannot be computed from it; restore "
-                "the file from a copy"
+                f"{file}: the file was changed after it was written (its SHA-256 differs from the "
+                "one kept beside it), so intervals cannot be computed from it; restore the file "
+                "from a copy"
             )
     there = {field: path / name for field, name in names.items()}
     return {

@@ -169,7 +169,7 @@ def _measure_epochs(session: Session, study: str, device: str) -> tuple[float, i
 
 def _few_rows(objective: InnerObjective, pipeline: Pipeline) -> tuple[TrainingRows, float]:
     """Rows of every inner fold that make a few batches, and their share of all training rows."""
-    wanted = MEASURED_BATCHES * int(getattr(pipeline, "batch_size", 32))
+    wanted = MEASURED_BATCHES * pipeline.batch_size
     share = min(1.0, wanted / max(len(fold.fit) for fold in objective.folds))
     folds = [
         replace(fold, fit=_spread(fold.fit, share), val=_spread(fold.val, share))

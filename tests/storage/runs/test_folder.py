@@ -293,11 +293,12 @@ def test_a_changed_table_of_inner_models_is_refused_with_the_way_on(folder: RunF
         read_result(folder, result.name, made.validation.classes)
 
 
-def test_a_missing_table_of_test_rows_is_refused(folder: RunFolder) -> None:
+@pytest.mark.parametrize("table", ["predictions.csv", "variation.csv", "variation_default.csv"])
+def test_a_missing_table_of_test_rows_is_refused(folder: RunFolder, table: str) -> None:
     result = make_run(patients=40, folds=2).outer[0]
     write_result(folder, result, b"weights")
-    (folder.study(result.name) / "predictions.csv").unlink()
-    with pytest.raises(DataError, match=r"predictions\.csv: the file is missing"):
+    (folder.study(result.name) / table).unlink()
+    with pytest.raises(DataError, match=f"{table}: the file is missing"):
         read_result(folder, result.name, result.validation.classes)
 
 

@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from outerfold.objectives.pruning import PRUNERS
+from outerfold.pipelines.tasks.fine_tuned import TailPipeline
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.driver.driver import open_studies
@@ -142,8 +143,10 @@ def test_few_rows_of_every_fold_are_measured_where_blocks_are_trained(
     objective = session.objective("outer-0", "cpu")
     pipeline = session.space(optuna.trial.FixedTrial(session.default.params))
     monkeypatch.setattr(jobs, "MEASURED_BATCHES", 2)
+    assert pipeline.batch_size == 8
+    tail = TailPipeline(pipeline, tail_rate=0.1)  # type: ignore[arg-type]
+    assert jobs._few_rows(objective, tail)[1] == jobs._few_rows(objective, pipeline)[1]
     rows, share = jobs._few_rows(objective, pipeline)
-    assert pipeline.batch_size == 8  # type: ignore[attr-defined]
     for few, fold in zip(rows.folds, objective.folds, strict=True):
         assert 14 <= len(few.fit) <= 18
         assert set(few.fold.fit) <= set(fold.fit)
