@@ -60,8 +60,8 @@ ENSEMBLE_ESTIMATE = (
 OF_BOTH = (
     "The interval beside an estimate is of the one delivered model. The interval of models made "
     "this way is of their mean performance, over models that other patients would have given; it "
-    "is narrower, since single models differ from this mean. How much models differ was measured "
-    "with the models of the inner folds; the gain that more patients are expected to give "
+    "is never wider, since single models differ from this mean. How much models differ was "
+    "measured with the models of the inner folds; the gain that more patients are expected to give "
     "lengthens the better side."
 )
 OF_CONSTANT = (

@@ -19,6 +19,7 @@ from outerfold.reports.intervals.jackknife import (
     WIDENINGS,
     Of,
     TotalError,
+    add_variances,
     fold_noise,
     interval_bounds,
     jackknife_error,
@@ -140,9 +141,9 @@ def bounds(facts: Facts, way: Way) -> tuple[float, float]:
     models += max(0.0, way.within * facts.within + way.between * facts.between)
     folds, inner = np.shape(facts.leave.inner)
     models_df = folds - 1 if way.constant else folds * (inner - 1)
-    joint = (patients + models) ** 2 / (patients**2 / facts.df + models**2 / models_df)
+    size, joint = add_variances(patients, facts.df, models, models_df)
     ahead = facts.leave.ahead if way.gain else 0.0
-    error = TotalError(float(np.sqrt(patients + models)), float(joint), 0.0, "", ahead)
+    error = TotalError(size, joint, 0.0, "", ahead)
     return interval_bounds(facts.leave, facts.support, error, LEVEL)[:2]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,14 +84,35 @@ def half(pool: Pool, which: int) -> Pool:
 
 def kept_search(pool: Pool, setting: Setting, number: int, networks: int, folder: Path) -> Path:
     """File of study ``number`` of a setting; the study is run where the file is not there yet."""
-    key = hashlib.sha256(f"{setting!r} {networks}".encode()).hexdigest()[:8]
+    return keep_file(
+        folder,
+        setting,
+        number,
+        lambda: keep_search(pool, setting, number, networks),
+        of=f"{setting!r} {networks}",
+    )
+
+
+def keep_file(
+    folder: Path, setting: Setting, number: int, make: Callable[[], object], *, of: str
+) -> Path:
+    """File of study ``number`` of a setting, made where it is not there yet.
+
+    Args:
+        folder: folder of the files.
+        setting: setting, whose name begins the name of the file.
+        number: number of the study.
+        make: computes what the file holds, with one thread.
+        of: everything that it depends on besides the number; its hash is part of the name.
+    """
+    key = hashlib.sha256(of.encode()).hexdigest()[:8]
     path = folder / f"{setting.name}-{key}-{number:03d}.joblib".replace(" ", "-")
     if not path.exists():
         quiet_optuna()
         torch.set_num_threads(1)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
-        joblib.dump(keep_search(pool, setting, number, networks), draft)
+        joblib.dump(make(), draft, compress=3)
         draft.replace(path)
     return path
 

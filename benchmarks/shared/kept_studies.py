@@ -8,16 +8,15 @@ and compared with how the shipped model does on other patients.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import joblib
 import numpy as np
-import torch
 
+from benchmarks.shared.chunks import source_hash
+from benchmarks.shared.kept_searches import keep_file
 from benchmarks.shared.places import ROOT
 from benchmarks.shared.small_studies import Pool, Setting, draw_patients, run_all_studies
 from outerfold.pipelines.fitted.calibration import Decision
@@ -25,7 +24,6 @@ from outerfold.pipelines.saved.model import read_model
 from outerfold.storage.records import FINAL, Dataset, FloatArray, IntArray, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.seeds import derive_seed
-from outerfold.study.engines.local import quiet_optuna
 
 SOURCES = ("objectives", "pipelines", "storage", "study")
 
@@ -85,7 +83,7 @@ class KeptStudy:
 def sources() -> str:
     """Hash of the code that a kept study's numbers depend on; intervals are none of it."""
     files = [file for room in SOURCES for file in sorted((ROOT / room).rglob("*.py"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    return source_hash(files)
 
 
 def kept_study(pool: Pool, setting: Setting, number: int, folder: Path) -> Path:
@@ -94,16 +92,9 @@ def kept_study(pool: Pool, setting: Setting, number: int, folder: Path) -> Path:
     Args:
         folder: folder of all studies that the same code made.
     """
-    key = hashlib.sha256(repr(setting).encode()).hexdigest()[:8]
-    path = folder / f"{setting.name}-{key}-{number:03d}.joblib".replace(" ", "-")
-    if not path.exists():
-        quiet_optuna()
-        torch.set_num_threads(1)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
-        joblib.dump(keep_study(pool, setting, number), draft, compress=3)
-        draft.replace(path)
-    return path
+    return keep_file(
+        folder, setting, number, lambda: keep_study(pool, setting, number), of=repr(setting)
+    )
 
 
 def keep_study(pool: Pool, setting: Setting, number: int) -> KeptStudy:

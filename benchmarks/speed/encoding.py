@@ -15,8 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,6 +25,7 @@ from PIL import Image
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import BENCHMARKS, ROOT
+from benchmarks.shared.worktree import worktree
 from benchmarks.speed.gpu import random_weights
 
 BEFORE = "5960655"
@@ -84,17 +84,6 @@ def write_pictures(folder: Path, count: int) -> list[str]:
         paths.append(str(folder / f"{at:05d}.jpg"))
         Image.fromarray(coarse).resize((320, 260), Image.Resampling.BICUBIC).save(paths[-1])
     return paths
-
-
-@contextmanager
-def worktree(commit: str, folder: Path) -> Iterator[Path]:
-    """Check out a commit in a folder of its own, which is removed afterwards."""
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
 def ask(tree: Path, request: Mapping[str, object], folder: Path) -> dict[str, float]:
@@ -241,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write_pictures(folder / "images", options.files)
-        with worktree(options.before, folder / "before") as before:
+        with worktree(options.before) as before:
             rows = [
                 measure(
                     encoder, style, before=before, paths=paths, pairs=options.pairs, folder=folder

@@ -20,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.shared.places import ROOT
+from benchmarks.shared.worktree import worktree
 
 BEFORE = "5960655"
 """The tree before ends were looked at; its models were refits of five networks."""
@@ -90,19 +90,6 @@ def measure(tree: Path, words: Sequence[str], run: Path) -> Spent:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
     return Spent(found.kinds["trial"], found.kinds["end"], _children_seconds() - before)
-
-
-@contextmanager
-def worktree(commit: str) -> Iterator[Path]:
-    """Checkout of a commit in a folder that is removed afterwards."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tree"
-        git = ["git", "-C", str(ROOT), "worktree"]
-        subprocess.run([*git, "add", "--quiet", "--detach", str(path), commit], check=True)
-        try:
-            yield path
-        finally:
-            subprocess.run([*git, "remove", "--force", str(path)], check=True)
 
 
 def _children_seconds() -> float:

@@ -92,7 +92,7 @@ def represent(
     return found
 
 
-def _stores(sources: Sources | ImageSource) -> list[str]:
+def _stores(sources: Sources) -> list[str]:
     """Stores of the cache that sources read."""
     if isinstance(sources, SourcesByEncoder):
         return [name for _, source in sources.sources for name in _stores(source)]

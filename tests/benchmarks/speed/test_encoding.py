@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.shared.worktree import worktree
 from benchmarks.speed import encoding
 from tests.places import ROOT
 
@@ -65,10 +66,10 @@ def test_a_real_measurement_of_this_tree(tmp_path: Path) -> None:
     assert encoding.sum_of_parts(parts) >= 3 * parts["backend"]
 
 
-def test_the_older_tree_is_a_worktree_that_goes_away(tmp_path: Path) -> None:
+def test_the_older_tree_is_a_worktree_that_goes_away() -> None:
     inside = ["git", "-C", str(ROOT), "rev-parse", "--is-inside-work-tree"]
     if subprocess.run(inside, capture_output=True).returncode:
         pytest.skip("no git checkout")
-    with encoding.worktree("HEAD", tmp_path / "before") as tree:
+    with worktree("HEAD") as tree:
         assert (tree / "pyproject.toml").exists()
-    assert not (tmp_path / "before").exists()
+    assert not tree.exists()
