@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from outerfold.objectives.choice import OpenEpochs, choose_epoch
-from outerfold.objectives.metrics import METRICS, decision_scores
+from outerfold.objectives.measures.decisions import decision_scores
+from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines._base import Epoch, Fitted, RecordableTraining, Training
 from outerfold.storage.records import EpochRow, FloatArray, IntArray
 

@@ -5,41 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from outerfold.objectives.metrics import METRICS
+
 Json = dict[str, Any]
 """A part of ``results.json``."""
 
 RowSet = Literal["dataset", "tested", "validation"]
-
-OVERALL = (
-    "roc_auc",
-    "average_precision",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "precision",
-    "recall",
-    "sensitivity",
-    "specificity",
-    "brier",
-    "ece",
-)
-PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
-
-_NAMES = {
-    "roc_auc": "ROC-AUC",
-    "average_precision": "Average precision",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "brier": "Brier score",
-    "ece": "Expected calibration error",
-}
-_ALWAYS_MACRO = {"f1", "precision", "recall"}
-_MACRO_OF_SEVERAL = {"roc_auc", "average_precision", "sensitivity", "specificity"}
 
 REFITTED_ESTIMATE = (
     "The estimate describes the procedure, measured with models that were trained on about "
@@ -100,21 +71,14 @@ RESEARCH_ONLY = "A research result. Not a medical device; not for clinical use."
 
 def metric_name(metric: str, classes: int) -> str:
     """Printed name of an overall metric; it begins with Macro if it is a mean over classes."""
-    name = _NAMES.get(metric, metric.replace("_", " "))
-    if metric in _ALWAYS_MACRO or (classes > 2 and metric in _MACRO_OF_SEVERAL):
-        return f"Macro {name if name in ('F1', 'ROC-AUC') else name.lower()}"
-    return name
+    known = METRICS.get(metric)
+    return metric.replace("_", " ") if known is None else known.printed(classes)
 
 
 def metric_phrase(metric: str, classes: int) -> str:
     """Name of an overall metric for the middle of a sentence, without a capital."""
-    name = metric_name(metric, classes)
-    return name if name.startswith(("ROC", "F1", "Brier")) else name[0].lower() + name[1:]
-
-
-def class_metric_name(metric: str) -> str:
-    """Printed name of a metric of one class against the rest."""
-    return _NAMES.get(metric, metric.replace("_", " "))
+    known = METRICS.get(metric)
+    return metric.replace("_", " ") if known is None else known.phrase(classes)
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -205,7 +205,7 @@ def test_every_command_module_that_a_page_names_exists() -> None:
 def test_every_room_is_in_the_table_of_rooms() -> None:
     rooms = {
         folder.relative_to(ROOT).as_posix()
-        for top in ("study", "reports", "pipelines", "storage")
+        for top in ("study", "reports", "objectives", "pipelines", "storage")
         for folder in (ROOT / top).iterdir()
         if (folder / "__init__.py").exists()
     }

@@ -24,7 +24,8 @@ from outerfold.reports.intervals.jackknife import (
     interval_bounds,
     jackknife_error,
 )
-from outerfold.reports.intervals.leave_one_out import LeaveOut, overall_leave_outs
+from outerfold.reports.intervals.leave_one_out import overall_leave_outs
+from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import Support, overall_support
 from outerfold.reports.intervals.variation import (
     leave_outs,

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.shared.kept_searches import KeptSearch, KeptTrial
 from outerfold.objectives.choice import SMOOTHING, smoothed
-from outerfold.objectives.metrics import roc_auc
+from outerfold.objectives.measures.ranks import roc_auc
 from outerfold.pipelines.fitted.calibration import Rule, fit_threshold
 from outerfold.pipelines.fitted.scaling import fit_scaling, scale_logs
 from outerfold.storage.records import BoolArray, FloatArray, IntArray

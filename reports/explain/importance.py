@@ -12,7 +12,8 @@ import numpy as np
 from outerfold.reports.blocks import Table
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval, paired_interval
-from outerfold.reports.intervals.leave_one_out import LeaveOut, auc_leave_out
+from outerfold.reports.intervals.leave_one_out import auc_leave_out
+from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import overall_support
 from outerfold.reports.results.entries import TUNED, entry
 from outerfold.reports.results.results import to_json_types

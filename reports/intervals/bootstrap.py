@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from outerfold.objectives.metrics import ECE_BINS
+from outerfold.objectives.measures._base import Metric, Ranks, Sums
+from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import ConfidenceInterval
-from outerfold.reports.intervals.leave_one_out import (
-    LeaveOut,
-    mean_of_finite,
-    mean_over_folds,
-    overall_from_sums,
-    overall_leave_outs,
-    sums_by,
-)
+from outerfold.reports.intervals.leave_one_out import overall_leave_outs, shown_classes
+from outerfold.reports.intervals.leave_out_record import LeaveOut, mean_of_finite, mean_over_folds
+from outerfold.reports.intervals.leave_out_sums import SumTable
 from outerfold.storage.records import BoolArray, FloatArray, IntArray, Predictions
 
 CELLS = 4_000_000
@@ -60,25 +56,25 @@ def patient_bootstrap(
     return found
 
 
-def ece_without_bias(rows: CodedRows, estimate: float, *, resamples: int = 400) -> float:
-    """ECE corrected for bias: 2 x estimate - mean over patient resamples; it may be below 0.
+def without_bias(rows: CodedRows, how: Sums, estimate: float, *, resamples: int = 400) -> float:
+    """Metric corrected for bias: 2 x estimate - mean over patient resamples; it may be below 0.
 
-    Absolute gaps of small bins make a plug-in ECE too large; resampling adds that bias once more.
-    Patients are sorted by their contributions, so neither the order of rows nor names matter.
+    Absolute gaps of small bins make a plug-in calibration error too large; resampling adds that
+    bias once more. Patients are sorted by their contributions, so neither the order of rows nor
+    names matter.
 
     Args:
-        estimate: plug-in ECE of the same rows.
+        how: the metric.
+        estimate: plug-in value of the same rows.
     """
+    table = SumTable([how])
     key = rows.patient * rows.repeats + rows.repeat
-    own = sums_by(rows, key, rows.patients * rows.repeats)[:, : len(rows.classes) ** 2].sum(1)
-    gaps = sums_by(rows, key, rows.patients * rows.repeats)[:, -ECE_BINS:]
-    both = np.concatenate([own[:, None], gaps], axis=1).reshape(rows.patients, -1)
-    both = both[np.lexsort(np.round(both, 12).T)]
+    own = table.sums(rows, key, rows.patients * rows.repeats).reshape(rows.patients, -1)
+    own = own[np.lexsort(np.round(own, 12).T)]
     total = 0.0
     for weights in _draw_weights(rows.patients, resamples, rows.patients, seed=0):
-        drawn = (weights @ both).reshape(len(weights), rows.repeats, -1)
-        images = np.maximum(drawn[..., 0], 1)
-        total += float((np.abs(drawn[..., 1:]).sum(-1) / images).mean(-1).sum())
+        drawn = (weights @ own).reshape(len(weights), rows.repeats, -1)
+        total += float(table.value(how, how.value, drawn).mean(-1).sum())
     return 2 * estimate - total / resamples
 
 
@@ -100,57 +96,26 @@ def _draw_weights(patients: int, resamples: int, width: int, seed: int) -> Itera
 def _resample_metrics(
     rows: CodedRows, whole: dict[str, LeaveOut], weights: FloatArray
 ) -> dict[str, FloatArray]:
+    hows = {name: METRICS[name].how for name in whole}
+    table = SumTable(how for how in hows.values() if isinstance(how, Sums))
     key = rows.patient * rows.repeats + rows.repeat
-    own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, -1)
+    own = table.sums(rows, key, rows.patients * rows.repeats).reshape(rows.patients, -1)
     sums = (weights @ own).reshape(len(weights), rows.repeats, -1)
-    found = {n: mean_of_finite(v) for n, v in overall_from_sums(sums, len(rows.classes)).items()}
-    found["roc_auc"] = mean_over_folds(_by_fold(rows, weighted_auc, weights), rows.fold_repeat)
-    if whole["average_precision"].pooled:
-        pooled = _by_part(rows, weighted_ap, weights, rows.repeat, rows.repeats)
-        found["average_precision"] = mean_of_finite(pooled)
-    else:
-        ap = _by_fold(rows, weighted_ap, weights)
-        found["average_precision"] = mean_over_folds(ap, rows.fold_repeat)
+    found = {}
+    for name, how in hows.items():
+        if isinstance(how, Sums):
+            found[name] = mean_of_finite(table.value(how, how.value, sums))
+            continue
+        pooled = whole[name].pooled
+        part = (rows.repeat, rows.repeats) if pooled else (rows.fold, len(rows.fold_names))
+        if isinstance(how, Ranks):
+            values = _by_part(rows, how.weighted, weights, *part)
+        else:
+            values = _score_drawn(rows, METRICS[name], weights, *part)
+        found[name] = (
+            mean_of_finite(values) if pooled else mean_over_folds(values, rows.fold_repeat)
+        )
     return found
-
-
-def weighted_auc(positive: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """ROC-AUC (resamples,) of n rows, where row i counts ``weights[:, i]`` times.
-
-    Args:
-        positive, scores: (n,).
-        weights: (resamples, n).
-    """
-    order = np.argsort(scores)
-    up, down = _sum_ties(positive[order], scores[order], weights[:, order])
-    below = np.cumsum(down, axis=1) - down / 2
-    return _ratio((up * below).sum(1), up.sum(1) * down.sum(1))
-
-
-def weighted_ap(positive: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Average precision (resamples,) of n rows, where row i counts ``weights[:, i]`` times.
-
-    Args:
-        positive, scores: (n,).
-        weights: (resamples, n).
-    """
-    order = np.argsort(-scores)
-    up, down = _sum_ties(positive[order], scores[order], weights[:, order])
-    caught = np.cumsum(up, axis=1)
-    above = caught + np.cumsum(down, axis=1)
-    return _ratio((up * caught / np.maximum(above, 1)).sum(1), caught[:, -1])
-
-
-def _sum_ties(
-    positive: BoolArray, scores: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
-    up = np.add.reduceat(weights * positive, starts, axis=1)
-    return up, np.add.reduceat(weights, starts, axis=1) - up
-
-
-def _by_fold(rows: CodedRows, metric: Weighted, weights: FloatArray) -> FloatArray:
-    return _by_part(rows, metric, weights, rows.fold, len(rows.fold_names))
 
 
 def _by_part(
@@ -160,7 +125,7 @@ def _by_part(
 
     Two classes show the positive one; several show all.
     """
-    shown = range(1, 2) if rows.two else range(len(rows.classes))
+    shown = shown_classes(rows)
     found = np.zeros((len(weights), parts))
     for p in range(parts):
         at = np.flatnonzero(part == p)
@@ -171,6 +136,16 @@ def _by_part(
     return found
 
 
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    filled = np.where(whole > 0, whole, 1.0)
-    return np.asarray(np.where(whole > 0, part / filled, np.nan), dtype=np.float64)
+def _score_drawn(
+    rows: CodedRows, metric: Metric, weights: FloatArray, part: IntArray, parts: int
+) -> FloatArray:
+    """Metric of each part (resamples, parts), computed from rows that are repeated as drawn."""
+    found = np.zeros((len(weights), parts))
+    for p in range(parts):
+        at = np.flatnonzero(part == p)
+        for resample, drawn in enumerate(weights[:, rows.patient[at]].astype(np.int64)):
+            taken = np.repeat(at, drawn)
+            found[resample, p] = metric.score(
+                rows.labels[taken], rows.probabilities[taken], rows.predicted[taken]
+            )
+    return found

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from outerfold.objectives.measures._base import UNIT, Scale
 from outerfold.reports.intervals.jackknife import (
+    NO_LOGARITHM,
     NO_SPREAD,
     ConfidenceInterval,
     logit_interval,
     t_quantile,
+    unbounded_interval,
 )
 
 REPEATS_NOTE = (
@@ -25,19 +28,20 @@ def nadeau_bengio(
     test_share: float,
     level: float = 0.95,
     repeats: int = 1,
-    upper: float = 1.0,
+    scale: Scale = UNIT,
 ) -> ConfidenceInterval:
     """Interval for a mean over folds, corrected for training rows that the folds share.
 
-    The variance is S^2 (1/J + test_share) for J scores, transferred to the logit scale; the
+    The variance is S^2 (1/J + test_share) for J scores, transferred to the logit scale, or to that
+    of logarithms for a positive number without an upper bound; the
     degrees of freedom are those of one repeat's folds.
 
     Args:
-        scores: (folds x repeats,) one score per fold in 0..``upper``; NaN is left out.
+        scores: (folds x repeats,) one score per fold, inside ``scale``; NaN is left out.
         test_share: test rows divided by training rows; 0.25 for five folds.
         level: nominal coverage.
         repeats: number of repeats of the folds.
-        upper: largest value of the metric.
+        scale: range of the metric; the interval is computed on logits inside a bounded one.
 
     Raises:
         ValueError: ``test_share`` is not positive.
@@ -49,15 +53,22 @@ def nadeau_bengio(
         >>> round(found.estimate, 2), round(found.low, 2), round(found.high, 2)
         (0.81, 0.76, 0.85)
     """
-    method = "Nadeau-Bengio corrected t, logit"
+    words = "logit" if scale.bounded else scale.name
+    method = f"Nadeau-Bengio corrected t, {words}"
     notes = (REPEATS_NOTE,) if repeats > 1 else ()
     by_fold = tuple(float(value) for value in scores)
     mean, se, df = _mean_and_error(by_fold, test_share, repeats)
-    reason = _refusal(mean / upper, se)
+    share = (mean - scale.origin) / scale.unit
+    reason = _refusal(share if scale.bounded else 0.5, se) or _no_logarithm(mean, scale)
     if reason is not None:
         return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
-    low, high = logit_interval(mean / upper, t_quantile(df, level) * se / upper)
-    return ConfidenceInterval(mean, low * upper, high * upper, level, method, by_fold, None, notes)
+    half = t_quantile(df, level) * se
+    if scale.bounded:
+        low, high = logit_interval(share, half / scale.unit)
+        low, high = low * scale.unit + scale.origin, high * scale.unit + scale.origin
+    else:
+        low, high = unbounded_interval(mean, half, scale)
+    return ConfidenceInterval(mean, low, high, level, method, by_fold, None, notes)
 
 
 def optimism(
@@ -116,3 +127,7 @@ def _refusal(share: float, se: float) -> str | None:
     if not 0 < share < 1 or se < NO_SPREAD:
         return "all folds have the same score, so there is no spread over folds"
     return None
+
+
+def _no_logarithm(mean: float, scale: Scale) -> str | None:
+    return NO_LOGARITHM if scale.name == "log" and not mean > 0 else None

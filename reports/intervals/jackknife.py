@@ -25,7 +25,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
-from outerfold.reports.intervals.leave_one_out import LeaveOut
+from outerfold.objectives.measures._base import Scale
+from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import Support
 from outerfold.reports.intervals.variation import variance_between, variance_within
 from outerfold.reports.wording import plural
@@ -66,6 +67,7 @@ FEWEST = 5
 CAUTION_BELOW = 15
 LEAST_UNSTABLE = 0.05
 """Standard deviation of models below which none is called unstable, however small the patients'."""
+NO_LOGARITHM = "the estimate is 0, of which there is no logarithm"
 NO_SPREAD = 1e-12
 """A standard error below this is a rounding error."""
 
@@ -121,7 +123,7 @@ class TotalError:
     """Standard error of an estimate for patients and training together.
 
     Attributes:
-        size: the standard error, in units of the largest value of the metric.
+        size: the standard error, in units of the length of the metric's range.
         df: degrees of freedom of the sum of variances, after Satterthwaite (1946).
         models: part of the standard error that models or thresholds add; 0 if none.
         words: how the patients' standard error was widened.
@@ -136,32 +138,32 @@ class TotalError:
 
 
 def total_error(
-    leave: LeaveOut, support: Support, *, tuned: bool, upper: float, of: Of = "model"
+    leave: LeaveOut, support: Support, *, tuned: bool, unit: float, of: Of = "model"
 ) -> TotalError:
     """Standard error for patients and training together, measured where inner models are known.
 
     Args:
         support: basis of the metric, which says whether it scores probabilities.
         tuned: whether an inner loop chose anything; without inner models it sets the constant.
-        upper: largest value of the metric; the standard error is in units of it.
+        unit: length of the metric's range; the standard error is in units of it.
         of: what the interval is of; without inner models it makes no difference.
     """
-    se, df = jackknife_error(leave.without / upper)
+    se, df = jackknife_error(leave.without / unit)
     if leave.inner is None:
         factor = STRETCH_TUNED if tuned else STRETCH_FIXED
-        added, added_df = leave.moved / upper**2, float(max(len(leave.by_fold) - 1, 1))
+        added, added_df = leave.moved / unit**2, float(max(len(leave.by_fold) - 1, 1))
         tail = ", variance of fold thresholds added" if added else ""
     else:
         wide = WIDENINGS[of]
         factor = wide.probabilities if support.probabilities else wide.patients
-        added = model_variance(leave, wide) / upper**2
+        added = model_variance(leave, wide) / unit**2
         added_df = float(len(leave.inner) * (leave.inner.shape[1] - 1))
         tail = ", measured variation of models added"
         tail += ", lengthened for the gain from more patients" if leave.ahead else ""
     words = f"standard error × {factor:g}{tail}"
     patients = (factor * se) ** 2
     size, joint = add_variances(patients, df, added, added_df)
-    return TotalError(size, joint, float(np.sqrt(added)), words, leave.ahead / upper)
+    return TotalError(size, joint, float(np.sqrt(added)), words, leave.ahead / unit)
 
 
 def add_variances(one: float, one_df: float, other: float, other_df: float) -> tuple[float, float]:
@@ -205,6 +207,19 @@ def logit_interval(share: float, half: float) -> tuple[float, float]:
     return float(expit(logit(share) - reach)), float(expit(logit(share) + reach))
 
 
+def unbounded_interval(estimate: float, half: float, scale: Scale) -> tuple[float, float]:
+    """Interval on an unbounded scale, of logarithms or of the metric itself; nothing is clipped.
+
+    Args:
+        estimate: positive on a scale of logarithms.
+        half: half the length, in the metric's own unit, before it is moved to logarithms.
+    """
+    if scale.name == "log":
+        reach = half / estimate
+        return float(estimate * np.exp(-reach)), float(estimate * np.exp(reach))
+    return estimate - half, estimate + half
+
+
 def jackknife_interval(
     leave: LeaveOut,
     support: Support,
@@ -224,17 +239,18 @@ def jackknife_interval(
     """
     by_fold = tuple(float(value) for value in leave.by_fold)
     method = "patient jackknife"
-    reason = _refusal(leave, support)
+    reason = _refusal(leave, support) or _refusal_of_unbounded(leave, support.scale)
     low = high = procedure = None
     if reason is None:
-        error = total_error(leave, support, tuned=tuned, upper=support.upper, of=of)
+        error = total_error(leave, support, tuned=tuned, unit=support.scale.unit, of=of)
         low, high, method = interval_bounds(leave, support, error, level)
-        whole = total_error(leave, support, tuned=tuned, upper=support.upper, of="procedure")
+        whole = total_error(leave, support, tuned=tuned, unit=support.scale.unit, of="procedure")
         procedure = interval_bounds(leave, support, whole, level)[:2]
         # Fewer degrees of freedom may make the smaller error's interval the longer one.
         low, high = min(low, procedure[0]), max(high, procedure[1])
         notes = (*notes, *_caution(support), *_instability(leave, error))
-    estimate = max(0.0, leave.estimate) if support.scale == "linear" else leave.estimate
+    linear = support.scale.name == "linear"
+    estimate = max(support.scale.low, leave.estimate) if linear else leave.estimate
     return ConfidenceInterval(
         estimate, low, high, level, method, by_fold, reason, notes, procedure, of
     )
@@ -253,7 +269,7 @@ def paired_interval(
         of: what ``low`` and ``high`` are of.
     """
     by_fold = tuple(float(value) for value in change.by_fold)
-    error = total_error(change, support, tuned=tuned, upper=1.0, of=of)
+    error = total_error(change, support, tuned=tuned, unit=1.0, of=of)
     method = f"paired patient jackknife, linear, {error.words}"
     reason = _refusal(change, support)
     if reason is None and jackknife_error(change.without)[0] == 0:
@@ -264,9 +280,10 @@ def paired_interval(
     def bounds(error: TotalError) -> tuple[float, float]:
         half = error.size * t_quantile(error.df, level)
         low, high = change.estimate - half, change.estimate + half
-        return max(-support.upper, low), min(support.upper, high)
+        most = support.scale.high - support.scale.low
+        return max(-most, low), min(most, high)
 
-    whole = total_error(change, support, tuned=tuned, upper=1.0, of="procedure")
+    whole = total_error(change, support, tuned=tuned, unit=1.0, of="procedure")
     return ConfidenceInterval(
         change.estimate,
         *bounds(error),
@@ -296,6 +313,15 @@ def _refusal(leave: LeaveOut, support: Support) -> str | None:
     if not np.isfinite(leave.without).all():
         return "the estimate is undefined without one of the patients"
     return None
+
+
+def _refusal_of_unbounded(leave: LeaveOut, scale: Scale) -> str | None:
+    """Why there is no interval where no range can stand in for the spread."""
+    if scale.bounded:
+        return None
+    if jackknife_error(leave.without)[0] == 0:
+        return "the estimate is the same without each patient, so there is no spread"
+    return NO_LOGARITHM if scale.name == "log" and not leave.estimate > 0 else None
 
 
 def _instability(leave: LeaveOut, error: TotalError) -> tuple[str, ...]:
@@ -333,23 +359,28 @@ def interval_bounds(
         error: standard error for patients and training together.
         level: nominal coverage.
     """
-    share, q = leave.estimate / support.upper, t_quantile(error.df, level)
+    scale, q = support.scale, t_quantile(error.df, level)
     words = f"patient jackknife, {{}}, {error.words}"
-    if error.size == 0 or (support.scale != "linear" and not 0 < share < 1):
+    if not scale.bounded:
+        low, high = unbounded_interval(leave.estimate, q * error.size, scale)
+        low, high = low + min(0.0, error.ahead), high + max(0.0, error.ahead)
+        return max(scale.low, low), high, words.format(scale.name)
+    share = (leave.estimate - scale.origin) / scale.unit
+    if error.size == 0 or (scale.name != "linear" and not 0 < share < 1):
         # No spread, or an estimate of 0 or 1: each patient counts as one independent row.
         low, high = wilson_interval(
             np.clip(share, 0, 1), support.patients, float(ndtri((1 + level) / 2))
         )
         words = f"Wilson, {support.patients} patients"
-    elif support.scale == "wilson":
+    elif scale.name == "Wilson":
         # The sample size at which a binomial proportion has this standard error.
         effective = np.clip(share * (1 - share) / error.size**2, 1, support.images)
         low, high = wilson_interval(share, float(effective), q)
-    elif support.scale == "logit":
+    elif scale.name == "logit":
         low, high = logit_interval(share, q * error.size)
     else:
         half = q * error.size
         low, high = max(0.0, share - half), min(1.0, max(0.0, share + half))
-    name = "Wilson" if support.scale == "wilson" else support.scale
     low, high = max(0.0, low + min(0.0, error.ahead)), min(1.0, high + max(0.0, error.ahead))
-    return low * support.upper, high * support.upper, words.format(name)
+    low, high = low * scale.unit + scale.origin, high * scale.unit + scale.origin
+    return low, high, words.format(scale.name)

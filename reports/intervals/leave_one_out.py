@@ -1,202 +1,87 @@
 """Metrics with each patient left out in turn, models fixed, without a loop over patients.
 
-Counts, squared errors and calibration gaps are sums over images, so a patient's part is
-subtracted. A ROC-AUC loses the pairs that contain one of the patient's images; an average
-precision is rebuilt from prefix sums. Time is O(n log n) per class, memory
-O(n + patients x folds).
+The record of a metric says how (``objectives/measures/_base.py``). Of ``Sums`` a patient's part is
+subtracted. Of ``Ranks``, a ROC-AUC loses the pairs that contain one of the patient's images, and an
+average precision is rebuilt from prefix sums. Time is O(n log n) per class, memory
+O(n + patients x folds). ``Whole`` metrics alone are computed again without each patient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 
 import numpy as np
 
-from outerfold.objectives.metrics import ECE_BINS, calibration_gaps, class_scores, count_scores
-from outerfold.objectives.metrics import squared_errors as row_errors
+from outerfold.objectives.measures._base import Metric, Ranks, Sums
+from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.intervals.coded_rows import CodedRows
-from outerfold.reports.intervals.rank_leave_one_out import ap_without, auc_without
+from outerfold.reports.intervals.leave_out_record import (
+    LeaveOut,
+    fold_decisions,
+    mean_of_finite,
+    mean_over_folds,
+    variance_over_thresholds,
+)
+from outerfold.reports.intervals.leave_out_sums import SumValue, sum_leave_outs
 from outerfold.storage.records import BoolArray, FloatArray, IntArray
 
-POOL_BELOW = 5
-"""Average precision uses pooled folds if a fold has fewer patients with the class than this."""
-CHUNK = 4096
-"""Patients left out at a time, which limits memory."""
 RankMetric = Callable[[BoolArray, FloatArray, IntArray, int], tuple[float, FloatArray]]
 
 
-@dataclass(frozen=True, eq=False)
-class LeaveOut:
-    """One metric: its estimate, and its estimate without each patient.
-
-    Attributes:
-        without: (patients,) estimate with that patient's images left out.
-        by_fold: (folds,) metric of each fold alone; NaN where a fold lacks a class.
-        pooled: whether it comes from the rows of all folds of a repeat together; if not, it is a
-            mean over folds.
-        moved: variance of the estimate over the folds' thresholds, each applied to all rows; 0
-            if one threshold explains the decisions of every fold.
-        inner: (folds, inner folds) metric of the outer fold's model without one inner fold, on the
-            same test rows, see ``variation.py``; None if there are no such models.
-        alone: for each fold (patients of the fold,) the metric of the fold alone without each of
-            them; empty where ``inner`` is None.
-        ahead: by how much a model made from all patients is expected to score better than the
-            estimate; negative where less is better, 0 if unknown.
-    """
-
-    estimate: float
-    without: FloatArray
-    by_fold: FloatArray
-    pooled: bool
-    moved: float = 0.0
-    inner: FloatArray | None = None
-    alone: tuple[FloatArray, ...] = ()
-    ahead: float = 0.0
-
-
 def overall_leave_outs(rows: CodedRows) -> dict[str, LeaveOut]:
-    """Overall metrics by name; sensitivity and specificity only for two classes."""
-    found = _pooled_leave_outs(rows, overall_from_sums)
-    shown = range(1, 2) if rows.two else range(len(rows.classes))
-    return {**_rank_leave_outs(rows, tuple(shown)), **found}
+    """Overall metrics by name, without those that are not shown for this number of classes."""
+    shown = [metric for metric in METRICS.values() if metric.shown(len(rows.classes))]
+    pooled = sum_leave_outs(
+        rows, {m.name: (m.how, m.how.value) for m in shown if isinstance(m.how, Sums)}
+    )
+    return {
+        metric.name: pooled[metric.name]
+        if metric.name in pooled
+        else _leave_out_rows(rows, metric, shown_classes(rows))
+        for metric in shown
+    }
 
 
 def auc_leave_out(rows: CodedRows) -> LeaveOut:
     """Overall ROC-AUC alone, the same as in ``overall_leave_outs``."""
-    shown = tuple(range(1, 2) if rows.two else range(len(rows.classes)))
-    return _fold_mean(rows, *_by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names)))
+    return _leave_out_rows(rows, METRICS["roc_auc"], shown_classes(rows))
 
 
 def class_leave_outs(rows: CodedRows, index: int) -> dict[str, LeaveOut]:
     """Metrics of class ``index`` against the rest, by name."""
+    shown = class_metrics()
 
-    def of_class(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
-        each = class_scores(_confusion_table(sums, classes))
-        return {name: values[..., index] for name, values in each.items()}
+    def of_class(metric: Metric) -> SumValue:
+        assert metric.column is not None
+        assert metric.column.of_sums is not None
+        of_sums = metric.column.of_sums
+        return lambda sums, _: of_sums(sums)[..., index]
 
-    return {**_pooled_leave_outs(rows, of_class), **_rank_leave_outs(rows, (index,))}
-
-
-def sums_by(rows: CodedRows, key: IntArray, keys: int) -> FloatArray:
-    """Sums (keys, classes^2 + 1 + bins) from which count metrics, Brier score and ECE follow.
-
-    The columns are the confusion counts, the sum of squared errors, and the sum of calibration
-    gaps in each of the ``ECE_BINS`` bins.
-
-    Args:
-        key: (n,) group of each row, 0..keys-1.
-        keys: number of groups.
-    """
-    c = len(rows.classes)
-    cells = np.bincount((key * c + rows.labels) * c + rows.predicted, minlength=keys * c * c)
-    errors = np.bincount(key, row_errors(rows.labels, rows.probabilities), keys)
-    bins, gaps = calibration_gaps(rows.labels, rows.probabilities)
-    gap = np.bincount(key * ECE_BINS + bins, gaps, keys * ECE_BINS)
-    parts = (cells.reshape(keys, -1), errors[:, None], gap.reshape(keys, -1))
-    return np.concatenate(parts, axis=1).astype(np.float64)
-
-
-def mean_over_folds(values: FloatArray, fold_repeat: IntArray) -> FloatArray:
-    """Mean (...,) of ``values`` (..., folds), first over each repeat's folds, then over repeats.
-
-    NaN is left out.
-
-    Args:
-        fold_repeat: (folds,) repeat code of each fold.
-    """
-    repeats = range(int(fold_repeat.max()) + 1)
-    return mean_of_finite(
-        np.stack([mean_of_finite(values[..., fold_repeat == r]) for r in repeats], axis=-1)
-    )
-
-
-def mean_of_finite(values: FloatArray) -> FloatArray:
-    """Mean (...,) of the finite values on the last axis; NaN if there are none."""
-    there = np.isfinite(values)
-    total, count = np.where(there, values, 0.0).sum(-1), there.sum(-1)
-    return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan), dtype=np.float64)
-
-
-def _confusion_table(sums: FloatArray, classes: int) -> FloatArray:
-    return sums[..., : classes**2].reshape(*sums.shape[:-1], classes, classes)
-
-
-def overall_from_sums(sums: FloatArray, classes: int) -> dict[str, FloatArray]:
-    """Overall metrics (...,) by name from the sums of ``sums_by`` (..., terms)."""
-    found = count_scores(_confusion_table(sums, classes))
-    if classes > 2:
-        del found["sensitivity"], found["specificity"]
-    images = np.maximum(sums[..., : classes**2].sum(-1), 1)
-    found["brier"] = sums[..., classes**2] / images
-    found["ece"] = np.abs(sums[..., classes**2 + 1 :]).sum(-1) / images
-    return found
-
-
-def _pooled_leave_outs(
-    rows: CodedRows, metric: Callable[[FloatArray, int], dict[str, FloatArray]]
-) -> dict[str, LeaveOut]:
-    c, key = len(rows.classes), rows.patient * rows.repeats + rows.repeat
-    own = sums_by(rows, key, rows.patients * rows.repeats).reshape(rows.patients, rows.repeats, -1)
-    total = own.sum(axis=0)
-    alone = metric(sums_by(rows, rows.fold, len(rows.fold_names)), c)
-    estimate = {name: float(mean_of_finite(value)) for name, value in metric(total, c).items()}
-    chunks = [metric(total - part, c) for part in _chunks(own)]
-    moved = [
-        metric(sums_by(replace(rows, predicted=decided), rows.repeat, rows.repeats), c)
-        for decided in _fold_decisions(rows)
-    ]
+    sums = {m.name: (m.how, of_class(m)) for m in shown if isinstance(m.how, Sums)}
+    pooled = sum_leave_outs(rows, sums)
     return {
-        name: LeaveOut(
-            value,
-            np.concatenate([mean_of_finite(chunk[name]) for chunk in chunks]),
-            alone[name],
-            True,
-            float(np.var([mean_of_finite(one[name]) for one in moved], ddof=1)) if moved else 0.0,
-        )
-        for name, value in estimate.items()
+        metric.name: pooled[metric.name]
+        if metric.name in pooled
+        else _leave_out_rows(rows, metric, (index,))
+        for metric in shown
     }
 
 
-def fold_thresholds(rows: CodedRows) -> FloatArray:
-    """Threshold (folds,) of each fold's two-class decisions; (0,) if there are none to compare.
-
-    It lies between the largest probability decided as class 0 and the smallest decided as class
-    1; the middle is taken. The result is empty if one threshold explains all folds, if the
-    decisions do not follow a threshold, for one fold, and for more than two classes.
-    """
-    none = np.zeros(0)
-    if not rows.two or len(rows.fold_names) < 2:
-        return none
-    positive, up = rows.probabilities[:, 1], rows.predicted == 1
-    low, high = np.zeros(len(rows.fold_names)), np.ones(len(rows.fold_names))
-    np.maximum.at(low, rows.fold[~up], positive[~up])
-    np.minimum.at(high, rows.fold[up], positive[up])
-    if (low >= high).any() or low.max() < high.min():
-        return none
-    return (low + high) / 2
+def shown_classes(rows: CodedRows) -> tuple[int, ...]:
+    """Classes over which overall metrics of ranks are averaged: of two the positive one, or all."""
+    return (1,) if rows.two else tuple(range(len(rows.classes)))
 
 
-def _fold_decisions(rows: CodedRows) -> list[IntArray]:
-    """Decisions (n,) for all rows by each fold's threshold; empty if one threshold fits all."""
-    positive = rows.probabilities[:, 1]
-    return [(positive >= one).astype(np.int64) for one in fold_thresholds(rows)]
-
-
-def _chunks(values: FloatArray) -> Iterator[FloatArray]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
-
-
-def _rank_leave_outs(rows: CodedRows, shown: tuple[int, ...]) -> dict[str, LeaveOut]:
-    auc = _by_part(rows, auc_without, shown, rows.fold, len(rows.fold_names))
-    ap = _by_part(rows, ap_without, shown, rows.fold, len(rows.fold_names))
-    found = {"roc_auc": _fold_mean(rows, *auc), "average_precision": _fold_mean(rows, *ap)}
-    if _fewest_in_a_fold(rows, shown) < POOL_BELOW:
-        whole, without = _by_part(rows, ap_without, shown, rows.repeat, rows.repeats)
-        pooled = LeaveOut(float(mean_of_finite(whole)), mean_of_finite(without), ap[0], True)
-        found["average_precision"] = pooled
-    return found
+def _leave_out_rows(rows: CodedRows, metric: Metric, shown: tuple[int, ...]) -> LeaveOut:
+    """Leave-out of a metric that is no function of sums."""
+    folds, how = len(rows.fold_names), metric.how
+    if not isinstance(how, Ranks):
+        return _leave_out_whole(rows, metric)
+    full, without = _by_part(rows, how.without, shown, rows.fold, folds)
+    if _fewest_in_a_fold(rows, shown) >= how.pool_below:
+        return _fold_mean(rows, full, without)
+    whole, left = _by_part(rows, how.without, shown, rows.repeat, rows.repeats)
+    return LeaveOut(float(mean_of_finite(whole)), mean_of_finite(left), full, True)
 
 
 def _fold_mean(rows: CodedRows, full: FloatArray, without: FloatArray) -> LeaveOut:
@@ -234,3 +119,38 @@ def _fewest_in_a_fold(rows: CodedRows, shown: tuple[int, ...]) -> int:
         for f in folds
         for c in shown
     )
+
+
+def _leave_out_whole(rows: CodedRows, metric: Metric) -> LeaveOut:
+    """Leave-out of a metric that is computed again for each patient.
+
+    Like every other, it is a mean over folds if it needs ranks alone; else the rows of all folds
+    of a repeat are pooled.
+    """
+
+    def score(at: BoolArray, predicted: IntArray) -> float:
+        return metric.score(rows.labels[at], rows.probabilities[at], predicted[at])
+
+    def by_part(part: IntArray, parts: int, predicted: IntArray) -> FloatArray:
+        return np.array([score(part == p, predicted) for p in range(parts)])
+
+    folds = by_part(rows.fold, len(rows.fold_names), rows.predicted)
+    by_folds = metric.needs == "ranks"
+    part, full = (rows.fold, folds) if by_folds else (rows.repeat, None)
+    if full is None:
+        full = by_part(rows.repeat, rows.repeats, rows.predicted)
+    without = np.tile(full, (rows.patients, 1))
+    for p in range(len(full)):
+        for patient in np.unique(rows.patient[part == p]).tolist():
+            left = (part == p) & (rows.patient != patient)
+            without[patient, p] = score(left, rows.predicted)
+    if by_folds:
+        return _fold_mean(rows, full, without)
+    moved = [
+        float(mean_of_finite(by_part(rows.repeat, rows.repeats, decided)))
+        for decided in fold_decisions(rows)
+        if metric.needs == "decisions"
+    ]
+    estimate = float(mean_of_finite(full))
+    spread = variance_over_thresholds(moved)
+    return LeaveOut(estimate, mean_of_finite(without), folds, True, spread)

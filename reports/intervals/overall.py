@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.objectives.metrics import METRICS
-from outerfold.reports.intervals.bootstrap import ece_without_bias, patient_bootstrap
+from outerfold.objectives.measures._base import Sums
+from outerfold.objectives.metrics import METRICS, class_metrics
+from outerfold.reports.intervals.bootstrap import patient_bootstrap, without_bias
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.corrected_t import nadeau_bengio, optimism
 from outerfold.reports.intervals.jackknife import (
@@ -22,10 +23,10 @@ from outerfold.reports.intervals.jackknife import (
     jackknife_interval,
     paired_interval,
 )
-from outerfold.reports.intervals.leave_one_out import LeaveOut, class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
+from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import (
     class_support,
-    largest_value,
     overall_support,
     remarks,
 )
@@ -48,8 +49,6 @@ __all__ = [
     "per_class",
 ]
 
-PER_CLASS = ("precision", "recall", "f1", "specificity", "roc_auc", "average_precision")
-
 
 def overall(
     predictions: Predictions,
@@ -63,7 +62,7 @@ def overall(
 
     Rank metrics are means over folds; all others use pooled rows with ``predicted`` as given.
     Inner out-of-fold predictions are used in the same way; if several searches scored a row, each
-    search is a repeat. ``ece`` is corrected for bias.
+    search is a repeat. A metric that few rows push to one side (``ece``) is corrected for that.
 
     Args:
         tuned: whether an inner loop chose anything. Without ``variation``, the standard error is
@@ -113,7 +112,7 @@ def per_class(
     of: Of = "model",
     level: float = 0.95,
 ) -> dict[str, dict[str, ConfidenceInterval]]:
-    """``PER_CLASS`` metrics of each class against the rest, by class and metric name.
+    """``class_metrics`` of each class against the rest, by class and metric name.
 
     See ``overall`` for arguments and errors.
     """
@@ -136,7 +135,7 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, C
             test_share=1 / max(folds - 1, 1),
             level=level,
             repeats=rows.repeats,
-            upper=largest_value(rows, name),
+            scale=METRICS[name].scale_of(len(rows.classes)),
         )
         for name, leave in overall_leave_outs(rows).items()
     }
@@ -200,9 +199,10 @@ def _overall_interval(
     rows: CodedRows, name: str, leave: LeaveOut, tuned: bool, level: float, of: Of
 ) -> ConfidenceInterval:
     notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
-    if name == "ece":
+    how = METRICS[name].how
+    if isinstance(how, Sums) and how.biased:
         notes = (*notes, f"approximate; {leave.estimate:.3f} before the correction for bias")
-        leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
+        leave = replace(leave, estimate=without_bias(rows, how, leave.estimate))
     basis = overall_support(rows, name)
     return jackknife_interval(leave, basis, tuned=tuned, level=level, of=of, notes=notes)
 
@@ -228,7 +228,7 @@ def _class_intervals(
             of=of,
             notes=remarks(rows, name, found[name], (index,)),
         )
-        for name in PER_CLASS
+        for name in (metric.name for metric in class_metrics())
     }
 
 

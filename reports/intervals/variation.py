@@ -22,16 +22,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.objectives.metrics import (
-    METRICS,
-    all_scores,
-    average_precision,
-    class_scores,
-    confusion,
-    roc_auc,
-)
+from outerfold.objectives.measures._base import Ranks, Sums, sum_terms
+from outerfold.objectives.metrics import METRICS, all_scores, class_metrics
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
-from outerfold.reports.intervals.leave_one_out import LeaveOut
+from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.storage.records import WITHOUT, FloatArray, Predictions
 
 Leaves = Callable[[CodedRows], Mapping[str, LeaveOut]]
@@ -50,15 +44,29 @@ def scores_of_class(index: int) -> Score:
     """Function that computes the metrics of class ``index`` against the rest, by name."""
 
     def score(rows: Predictions) -> Mapping[str, float]:
-        counts = confusion(rows.labels, rows.predicted, len(rows.classes))
         positive, p = rows.labels == index, rows.probabilities[:, index]
         return {
-            **{name: float(values[index]) for name, values in class_scores(counts).items()},
-            "roc_auc": roc_auc(positive, p),
-            "average_precision": average_precision(positive, p),
+            **_sum_scores(rows, index),
+            **{
+                metric.name: metric.how.of_class(positive, p)
+                for metric in class_metrics()
+                if isinstance(metric.how, Ranks)
+            },
         }
 
     return score
+
+
+def _sum_scores(rows: Predictions, index: int) -> dict[str, float]:
+    """Metrics of sums of class ``index`` against the rest, by name."""
+    found = {}
+    for metric in class_metrics():
+        column = metric.column
+        if isinstance(metric.how, Sums) and column is not None and column.of_sums is not None:
+            terms = metric.how.terms(rows.labels, rows.probabilities, rows.predicted)
+            sums = sum_terms(terms, np.zeros_like(rows.labels), 1)[0]
+            found[metric.name] = float(column.of_sums(sums)[index])
+    return found
 
 
 def leave_outs(

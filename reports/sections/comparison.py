@@ -14,7 +14,6 @@ from outerfold.reports.results.entries import interval_of, paired_entries
 from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import to_json_types
 from outerfold.reports.wording import (
-    OVERALL,
     Json,
     is_biased,
     metric_name,
@@ -73,7 +72,7 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
     of: Of = "procedure" if "procedure" in kinds else "model"
     found = to_json_types(paired_entries({"a": rows_a, "b": rows_b}, inner, of))
     classes = len(run_a.classes)
-    wanted = [name for name in OVERALL if name in found and not _repeats_recall(name, classes)]
+    wanted = [name for name in METRICS if name in found and not _repeats_recall(name, classes)]
     entries: dict[str, Json] = {name: found[name] for name in wanted}
     return Comparison(
         a,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from outerfold.objectives.metrics import class_metrics
 from outerfold.reports.blocks import Block, Paragraph, Table
 from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
 from outerfold.reports.sections.tables import (
@@ -15,9 +16,7 @@ from outerfold.reports.sections.tables import (
     percent,
 )
 from outerfold.reports.wording import (
-    PER_CLASS,
     Json,
-    class_metric_name,
     coverage_sentence,
     finished_folds,
     metric_name,
@@ -54,13 +53,13 @@ def level_class_table(numbers: Json, level: str) -> Table:
     rows = tuple(
         (
             f"{name}\n({found['units_by_class'][name]:,})",
-            *(class_cell(entries.get(metric), notes) for metric in PER_CLASS),
+            *(class_cell(entries.get(metric.name), notes) for metric in class_metrics()),
         )
         for name, entries in found["per_class"].items()
     )
     return Table(
         _caption("Metrics per class, one against the rest", numbers, level),
-        (f"Class\n({level}s)", *(class_metric_name(metric) for metric in PER_CLASS)),
+        (f"Class\n({level}s)", *(metric.label for metric in class_metrics())),
         rows,
         (
             f"Each cell: estimate ({percent(found['overall'])} % CI).",

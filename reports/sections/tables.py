@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.blocks import Table
 from outerfold.reports.wording import (
     OF_BOTH,
     OF_CONSTANT,
     OF_PROCEDURE,
     OPTIMISTIC,
-    OVERALL,
-    PER_CLASS,
     Json,
     RowSet,
-    class_metric_name,
     coverage_sentence,
     finished_folds,
     interval_text,
@@ -89,7 +87,7 @@ def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[st
             *((_procedure(entries[metric]),) if two else ()),
             _spread(entries[metric]),
         )
-        for metric in OVERALL
+        for metric in METRICS
         if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
     )
 
@@ -111,9 +109,9 @@ def per_class_table(numbers: Json, side: Side) -> Table:
     rows = []
     for name, entries in per_class.items():
         label = f"{name}\n({data['patients_by_class'][name]:,} / {data['images_by_class'][name]:,})"
-        cells = [class_cell(entries.get(metric), notes) for metric in PER_CLASS]
+        cells = [class_cell(entries.get(metric.name), notes) for metric in class_metrics()]
         rows.append((label, *cells))
-    header = ("Class\n(patients / images)", *(class_metric_name(m) for m in PER_CLASS))
+    header = ("Class\n(patients / images)", *(metric.label for metric in class_metrics()))
     return Table(
         _caption("Metrics per class, one against the rest", numbers, side),
         header,

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.comparison import Comparison, comparison_sentence, comparison_table
@@ -13,7 +14,6 @@ from outerfold.reports.sections.level_tables import leading_entries, other_level
 from outerfold.reports.sections.summary import optimism_value
 from outerfold.reports.sections.worth import worth_sentence
 from outerfold.reports.wording import (
-    OVERALL,
     Json,
     cut_by_time,
     finished_folds,
@@ -43,7 +43,7 @@ def closing_table(run: Run) -> Table:
     table.add_column("Estimate (95 % CI)", justify="left", no_wrap=True)
     table.add_column("Remark", style="dim")
     classes = len(run.classes)
-    for metric in OVERALL:
+    for metric in METRICS:
         entry = leading_entries(numbers).get(metric)
         if entry is None or (classes > 2 and metric in ("sensitivity", "specificity")):
             continue

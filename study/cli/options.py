@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from outerfold.objectives.metrics import METRICS
 from outerfold.storage.images.framing import CROPS, FITS
 from outerfold.study.config.presets import PRESETS
 from outerfold.study.config.record import (
@@ -16,7 +17,6 @@ from outerfold.study.config.record import (
     ENGINES,
     FINALS,
     LEVELS,
-    METRIC_NAMES,
     PROTOCOLS,
     PRUNER_NAMES,
     RULES,
@@ -92,7 +92,7 @@ def _add_folds(group: Group) -> None:
     _add_number(group, "--outer-folds", "number of outer folds (5)")
     _add_number(group, "--inner-folds", "number of inner folds (4)")
     _add_number(group, "--repeats", "repeats of the outer folds (1)")
-    group.add_argument("--metric", choices=METRIC_NAMES, help="metric of the search (roc_auc)")
+    group.add_argument("--metric", choices=tuple(METRICS), help="metric of the search (roc_auc)")
     _add_number(group, "--seed", "seed of the whole run (0)")
     group.add_argument(
         "--pruner",

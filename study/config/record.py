@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from outerfold.objectives.metrics import METRICS
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.images.framing import Framing
 from outerfold.study.config.durations import parse_seconds
@@ -19,19 +20,6 @@ ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
 DEMO = "demo"
 """Value of --data for the demo, whose images are made here and need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
-METRIC_NAMES = (
-    "roc_auc",
-    "average_precision",
-    "accuracy",
-    "balanced_accuracy",
-    "f1",
-    "precision",
-    "recall",
-    "sensitivity",
-    "specificity",
-    "brier",
-    "ece",
-)
 PRUNER_NAMES = ("halving", "hyperband", "median", "none", "paired")
 PROTOCOLS = ("nested", "non-nested")
 RULES = ("prevalence", "youden", "sensitivity", "specificity")
@@ -141,7 +129,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         _require_choice("task", self.task, TASKS)
         _require_choice("protocol", self.protocol, PROTOCOLS)
-        _require_choice("metric", self.metric, METRIC_NAMES)
+        _require_choice("metric", self.metric, tuple(METRICS))
         _require_choice("pruner", self.pruner, PRUNER_NAMES)
         _require_choice("threshold", self.threshold, RULES)
         _require_choice("level", self.level, LEVELS)

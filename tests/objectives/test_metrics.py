@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from outerfold.objectives import metrics
+from outerfold.objectives.measures import decisions
+from outerfold.objectives.measures.probabilities import ECE_BINS
 
 SAME = {"rel": 1e-12, "abs": 1e-12}
 
@@ -93,7 +95,7 @@ def test_scores_of_given_decisions_equal_sklearn(rows, random):
     labels, p = rows
     classes = p.shape[1]
     predicted = np.array([random.randrange(classes) for _ in labels])
-    found = metrics.decision_scores(labels, predicted, classes)
+    found = decisions.decision_scores(labels, predicted, classes)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted), **SAME)
     if not present(labels, classes):
         assert all(math.isnan(found[k]) for k in ("balanced_accuracy", "f1", "precision", "recall"))
@@ -120,11 +122,11 @@ def test_scores_of_each_class_equal_sklearn_one_against_the_rest(rows, random):
     labels, p = rows
     classes = p.shape[1]
     predicted = np.array([random.randrange(classes) for _ in labels])
-    counts = metrics.confusion(labels, predicted, classes)
+    counts = decisions.confusion(labels, predicted, classes)
     np.testing.assert_array_equal(
         counts, reference.confusion_matrix(labels, predicted, labels=range(classes))
     )
-    found = metrics.class_scores(counts)
+    found = decisions.class_scores(counts)
     for c in range(classes):
         truth, called = labels == c, predicted == c
         if not truth.any():
@@ -161,7 +163,7 @@ def test_ece_equals_the_textbook_loop_over_bins(rows):
     two = p.shape[1] == 2
     sure = p[:, 1] if two else p.max(axis=1)
     right = labels == 1 if two else labels == p.argmax(axis=1)
-    edges = np.arange(metrics.ECE_BINS + 1) / metrics.ECE_BINS
+    edges = np.arange(ECE_BINS + 1) / ECE_BINS
     expected = 0.0
     for low, high in itertools.pairwise(edges):
         inside = (sure * 15 > low * 15) & (sure * 15 <= high * 15)
@@ -195,14 +197,14 @@ def test_row_order_changes_no_score(rows):
 def test_many_confusion_tables_are_scored_at_once():
     rng = np.random.default_rng(0)
     tables = rng.integers(0, 9, (5, 2, 3, 3))
-    together = metrics.count_scores(tables)
+    together = decisions.count_scores(tables)
     for at in np.ndindex(5, 2):
-        for name, value in metrics.count_scores(tables[at]).items():
+        for name, value in decisions.count_scores(tables[at]).items():
             np.testing.assert_equal(together[name][at], value)
 
 
 def test_a_class_never_predicted_has_precision_zero_not_nan():
-    found = metrics.class_scores(metrics.confusion(np.array([0, 1]), np.array([0, 0]), 2))
+    found = decisions.class_scores(decisions.confusion(np.array([0, 1]), np.array([0, 0]), 2))
     assert found["precision"].tolist() == [0.5, 0.0]
 
 

@@ -16,8 +16,10 @@ from benchmarks.shared.simulation.learners import (
     fit_trees,
     logistic_probabilities,
 )
-from outerfold.objectives.metrics import all_scores, class_scores, confusion, roc_auc
-from outerfold.reports.intervals.bootstrap import ece_without_bias, weighted_auc
+from outerfold.objectives.measures.decisions import class_scores, confusion
+from outerfold.objectives.measures.ranks import roc_auc, weighted_auc
+from outerfold.objectives.metrics import METRICS, all_scores
+from outerfold.reports.intervals.bootstrap import without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
@@ -329,7 +331,7 @@ def _printed(cell: Cell, predictions: Predictions) -> dict[str, ConfidenceInterv
     found = {}
     for name, leave in overall_leave_outs(rows).items():
         if name == "ece":
-            leave = replace(leave, estimate=ece_without_bias(rows, leave.estimate))
+            leave = replace(leave, estimate=without_bias(rows, METRICS["ece"].how, leave.estimate))
         basis = overall_support(rows, name)
         found[name] = jackknife_interval(leave, basis, tuned=tuned, level=0.95)
     for name, leave in class_leave_outs(rows, last).items():

@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from outerfold.objectives.metrics import roc_auc
-from outerfold.reports.intervals.bootstrap import weighted_ap, weighted_auc
+from outerfold.objectives.measures.ranks import roc_auc, weighted_ap, weighted_auc
 from outerfold.reports.intervals.overall import (
     corrected_t,
     nadeau_bengio,

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.shared.simulation.cohorts import Cell, population, project
 from benchmarks.shared.simulation.learners import fit_logistic
 from benchmarks.shared.simulation.simulated_study import CONTROLS, simulate
-from outerfold.objectives.metrics import roc_auc
+from outerfold.objectives.measures.ranks import roc_auc
 
 CELL = Cell("guard", 60, (0.3,), 0.6)
 

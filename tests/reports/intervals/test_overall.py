@@ -10,15 +10,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as reference
 
-from outerfold.objectives.metrics import METRICS, class_scores, confusion, decision_scores
-from outerfold.reports.intervals.bootstrap import ece_without_bias
+from outerfold.objectives.measures.decisions import class_scores, confusion, decision_scores
+from outerfold.objectives.metrics import METRICS
+from outerfold.reports.intervals.bootstrap import without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_error, total_error, wilson_interval
 from outerfold.reports.intervals.leave_one_out import (
     class_leave_outs,
-    fold_thresholds,
     overall_leave_outs,
 )
+from outerfold.reports.intervals.leave_out_record import fold_thresholds
 from outerfold.reports.intervals.overall import overall, per_class
 from outerfold.reports.intervals.support import overall_support
 from outerfold.storage.records import Predictions
@@ -204,7 +205,7 @@ def test_ece_loses_the_share_of_its_bias_that_resampling_can_see():
         labels = (rng.random(len(rows)) < p).astype(int)
         table = replace(rows, labels=labels, probabilities=np.stack([1 - p, p], axis=1))
         raw.append(METRICS["ece"].score(labels, table.probabilities))
-        corrected.append(ece_without_bias(code_rows(table), raw[-1]))
+        corrected.append(without_bias(code_rows(table), METRICS["ece"].how, raw[-1]))
     assert np.mean(corrected) / np.mean(raw) == pytest.approx(2 - math.sqrt(2), abs=0.05)
 
 
@@ -256,7 +257,7 @@ def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
         assert leave.moved == pytest.approx(expected), name
     se, df = jackknife_error(leaves["specificity"].without)
     basis = overall_support(code_rows(spread_out), "specificity")
-    error = total_error(leaves["specificity"], basis, tuned=True, upper=1.0)
+    error = total_error(leaves["specificity"], basis, tuned=True, unit=1.0)
     moved, patients = leaves["specificity"].moved, (1.4 * se) ** 2
     assert error.size == pytest.approx(math.sqrt(patients + moved))
     assert error.df == pytest.approx((patients + moved) ** 2 / (patients**2 / df + moved**2 / 4))

@@ -103,7 +103,7 @@ def test_the_variance_of_models_is_added_to_that_of_patients(of: Any) -> None:
         patients = ((wide.probabilities if scored else wide.patients) * se) ** 2
         models = max(0.0, wide.within * within + wide.between * between)
         basis = overall_support(code_rows(rows), name)
-        error = total_error(leave, basis, tuned=True, upper=1.0, of=of)
+        error = total_error(leave, basis, tuned=True, unit=1.0, of=of)
         assert error.size == pytest.approx(np.sqrt(patients + models))
         joint = (patients + models) ** 2 / (patients**2 / df + models**2 / 15)
         assert error.df == pytest.approx(joint)
