@@ -1,4 +1,4 @@
-# `make demo`: a small study of synthetic images, to its report. `make test`: every check.
+# `make demo`: a small study of synthetic images, to its report. `make test`: every check. `make options`: a table.
 # Both make .venv first, with the versions of constraints.txt; `make PYTHON=...` names another Python.
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -16,10 +16,14 @@ UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 # Hospitals and firms often inspect TLS with a certificate that only the system knows.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: demo test clean
+.PHONY: demo test options clean
 
 demo: $(INSTALLED)
 	$(BIN)/python run_study.py --task multimodal --data demo --trials 10 --epochs 30 --run runs/demo
+
+# The table of docs/options.md, from the records of options.
+options: $(INSTALLED)
+	$(BIN)/python -m outerfold.study.cli.option_page docs/options.md
 
 # One thread a process: small matrix products only wait for each other on more.
 test: export OMP_NUM_THREADS = 1

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 60
+"""Most characters of a value that a message shows."""
+
 
 class DataError(ValueError):
     """The data or options break a rule.
@@ -50,3 +53,17 @@ def first_three(names: Iterable[str]) -> str:
     """First three names and their number for a message: ``['a', 'b', 'c'] (12 in all)``."""
     every = list(names)
     return f"{every[:3]} ({len(every)} in all)"
+
+
+def shorten(value: object) -> str:
+    """Text of a value for a message, as Python writes it; a long one is cut.
+
+    Example:
+        >>> shorten("a" * 100)
+        "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "one of more than 4,300 digits"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -34,8 +34,8 @@ from outerfold.reports.sections.comparison import (
 )
 from outerfold.storage.records import Features
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.study.config.gather import CACHE_VARIABLE, cache_folder
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.setup.provenance import versions
 
 ENCODER = "bundled:efficientnet_lite0"
@@ -225,7 +225,7 @@ def difference_parts(name: str, out: Path) -> list[str]:
             "This study was not run to its end, because the machine was too busy. The command is "
             "below.",
         ]
-    frozen, tuned = (read_run(RunFolder(out / f"{name}-{blocks}")) for blocks in BLOCKS)
+    frozen, tuned = (read_kept_run(RunFolder(out / f"{name}-{blocks}")) for blocks in BLOCKS)
     found = compare_runs(tuned, frozen, ("2 blocks", "0 blocks"))
     shown = comparison_table(found)
     return [

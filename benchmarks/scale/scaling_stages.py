@@ -38,7 +38,8 @@ from outerfold.storage.records import (
     Predictions,
 )
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run, write_result
+from outerfold.storage.runs.results import write_result
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.provenance import write_provenance
@@ -221,7 +222,7 @@ def report(n: int, folder: Path, watch: Watch) -> None:
         timing=dict.fromkeys(("wall_seconds", "expected_seconds", "search_seconds"), 1.0),
     )
     with watch.part("read_run"):
-        found = read_run(run)
+        found = read_kept_run(run)
     with watch.part("report"):
         write_report(found, folder / "report")
 

@@ -32,7 +32,7 @@ from outerfold.pipelines.saved.files import ENCODER_FILE
 from outerfold.reports.write import write_report
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
@@ -129,7 +129,7 @@ def whole_run(folder: Path, images: int, chosen: StudyConfig, workers: int) -> d
                 "search_seconds": searched,
             },
         )
-        found = read_run(run)
+        found = read_kept_run(run)
         write_report(found, run.report)
     counts = [one.trials for one in found.outer]
     return {

@@ -39,8 +39,8 @@ from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError, Dataset, FloatArray, IntArray, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.storage.seeds import derive_seed
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import DEMO_ENCODER, StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
@@ -251,7 +251,7 @@ def run_all_studies(folder: RunFolder, pool: Pool, config: StudyConfig, *, ship:
                 raise RuntimeError(f"{fold.name}, trial {number}: {outcome.reason}")
     timing = dict.fromkeys(("wall_seconds", "search_seconds", "expected_seconds"), 0.0)
     write_provenance(folder, devices=["cpu"], command=[], timing=timing)
-    return read_run(folder)
+    return read_kept_run(folder)
 
 
 def truth_of(

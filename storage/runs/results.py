@@ -26,35 +26,6 @@ from outerfold.storage.records import (
 )
 from outerfold.storage.runs.folder import RunFolder
 
-PROTOCOL = (
-    "protocol",
-    "outer_folds",
-    "inner_folds",
-    "repeats",
-    "trials",
-    "patience",
-    "in_flight",
-    "seed",
-    "metric",
-    "encoder",
-    "trainable_blocks",
-    "networks",
-    "epochs",
-    "patience_epochs",
-    "pruner",
-    "threshold",
-    "threshold_target",
-    "batch_size",
-    "space",
-    "level",
-    "aggregate",
-    "fit",
-    "crop",
-    "final",
-    "tta",
-)
-"""Options that a report states. Other options, such as the path of the data, are no part of the
-protocol."""
 _OWN_FILES = ("history", "validation", "test", "variation", "default")
 DEFAULT_FILE = "default.json"
 TABLES = {"test": "predictions.csv", "variation": "variation.csv"}
@@ -174,8 +145,12 @@ def _read_tables(
 
 
 # Longer than 30 lines: one literal: the fields of a run.
-def read_run(folder: RunFolder) -> Run:
+def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
     """Everything that a report needs of a run, finished or not.
+
+    Args:
+        folder: directory of the run.
+        stated: names of the options that the report states as the run's protocol.
 
     Raises:
         DataError: no outer fold is finished.
@@ -202,7 +177,7 @@ def read_run(folder: RunFolder) -> Run:
         synthetic=data.synthetic,
         complete=len(done) == len(studies) and (ensemble is not None) == averaged,
         dataset=_describe_dataset(data, folder),
-        protocol={name: config[name] for name in PROTOCOL if name in config},
+        protocol={name: config[name] for name in stated if name in config},
         classes=data.classes,
         outer=outer,
         final=final,

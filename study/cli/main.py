@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from outerfold.storage.errors import DataError, unknown_name
-from outerfold.study.cli.options import add_data_options, add_level_options, add_run_options
+from outerfold.study.cli.options import add_data_options, add_options, add_run_options
 from outerfold.study.config.record import TASKS
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 
@@ -156,7 +156,7 @@ def _add_run_argument(parser: Parser) -> None:
 
 def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
-    add_level_options(parser, ("as in the run", "as in the run"))
+    add_options(parser, {"level": "as in the run", "aggregate": "as in the run"})
 
 
 def _add_compare(parser: Parser) -> None:
@@ -180,9 +180,9 @@ def _add_explain(parser: Parser) -> None:
 
 def _add_audit(parser: Parser) -> None:
     parser.add_argument("--task", choices=TASKS, default="multimodal")
-    add_data_options(parser, required=True)
-    parser.add_argument("--outer-folds", type=int, default=5, metavar="N")
-    parser.add_argument("--inner-folds", type=int, default=4, metavar="N")
+    add_data_options(parser)
+    add_options(parser, {"outer_folds": "5"}, default=5)
+    add_options(parser, {"inner_folds": "4"}, default=4)
 
 
 def _add_predict(parser: Parser) -> None:

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from outerfold.storage.errors import DataError
 from outerfold.study.config.gather import (
     build_execution,
+    build_shorthand,
     build_study_config,
     cache_folder,
     gather_options,
@@ -29,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     console = Console(highlight=False)
     quiet_optuna()
-    merged = gather_options(options)
-    factors = merged.pop("ablate", ())
+    merged = gather_options(vars(options))
+    factors = build_shorthand(merged).ablate
     how = build_execution(merged)
     if how.max_time and factors:
         raise DataError(

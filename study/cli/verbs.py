@@ -30,8 +30,11 @@ from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import is_finished, read_run
+from outerfold.storage.runs.results import is_finished
 from outerfold.study.config.gather import cache_folder
+from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.config.option import check_values
+from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_USAGE
 from outerfold.study.setup.data_source import find_source
 from outerfold.study.setup.lock import lock_run
@@ -45,7 +48,7 @@ def report(options: argparse.Namespace) -> int:
     """Write a run's report again from the files of the run; return the exit code."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
-    run = _change_level(read_run(folder), options)
+    run = _change_level(read_kept_run(folder), options)
     if run.ships:
         folder.write_card(model_card(run))
     write_report(run, folder.report)
@@ -70,7 +73,7 @@ def compare(options: argparse.Namespace) -> int:
     one, other = RunFolder(options.run_a), RunFolder(options.run_b)
     if one.path.resolve() == other.path.resolve():
         raise DataError(f"compare needs two runs: {one.path} was given twice")
-    found = paired(read_run(one), read_run(other))
+    found = paired(read_kept_run(one), read_kept_run(other))
     for part in comparison_lines(found):
         console.print(part)
     if options.to is not None:
@@ -105,6 +108,7 @@ def explain(options: argparse.Namespace) -> int:
 def audit(options: argparse.Namespace) -> int:
     """Check data without any training; return the exit code, which is 2 if there are errors."""
     console = Console(highlight=False)
+    check_values(vars(options), StudyConfig)
     source = find_source(options.task, options.data, cache=cache_folder())
     data = read_dataset(
         source.path,

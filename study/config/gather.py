@@ -1,16 +1,17 @@
-"""Building of `StudyConfig` and `Execution` from the command line and a configuration file."""
+"""Building of the records of options from a command line, or a call, and a configuration file."""
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Mapping
-from dataclasses import fields
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
+from outerfold.study.config.execution import RECORDS, Execution, Shorthand
+from outerfold.study.config.option import check_types, options_of
 from outerfold.study.config.presets import apply_preset
 from outerfold.study.config.record import (
     AUTO,
@@ -22,13 +23,12 @@ from outerfold.study.config.record import (
     REFIT_NETWORKS,
     TAIL_PRUNER,
     TASKS,
-    Execution,
     StudyConfig,
-    check_types,
-    read_toml,
 )
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
+
+Record = TypeVar("Record")
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -37,26 +37,22 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
 
 
-def gather_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Options by name; those of the command line replace those of the ``--config`` file.
+def gather_options(given: Mapping[str, Any], records: Iterable[type] = RECORDS) -> dict[str, Any]:
+    """Options by name; those given replace those of the configuration file that ``config`` names.
 
     The values of a preset stand where neither gives others.
+
+    Args:
+        given: options of the command line by name; None stands for an option that is not given.
+        records: records of all options.
 
     Raises:
         DataError: the file cannot be read, has an unknown key or a value of the wrong type, no
             task is given, or the preset does not fit the other options.
     """
-    typed = {k: v for k, v in vars(options).items() if v is not None and k != "config"}
-    names = [f.name for f in (*fields(StudyConfig), *fields(Execution))]
-    known = ["preset", *(name for name in names if name != "ablated")]  # only --ablate sets it
-    table = read_toml(options.config) if options.config else {}
-    for name in table:
-        if name not in known:
-            raise DataError(f"--config {options.config}: {unknown_name('key', name, known)}")
-    for record in (StudyConfig, Execution):
-        check_types(table, record)
-    if "run" in table:
-        table["run"] = Path(table["run"])
+    typed = {name: value for name, value in given.items() if value is not None}
+    source = typed.pop("config", None)
+    table = _read_table(Path(source), records) if source is not None else {}
     merged = {**table, **typed}
     if merged.get("task") not in TASKS:
         found = merged.get("task", "nothing")
@@ -64,20 +60,59 @@ def gather_options(options: argparse.Namespace) -> dict[str, Any]:
     return apply_preset(merged)
 
 
+def _read_table(path: Path, records: Iterable[type]) -> dict[str, Any]:
+    """Options of a configuration file by name."""
+    options = [one for record in records for one in options_of(record) if one.option.keyed]
+    table = read_toml(path)
+    for name in table:
+        if name not in (known := [one.name for one in options]):
+            raise DataError(f"--config {path}: {unknown_name('key', name, known)}")
+    for record in records:
+        check_types(table, record)
+    paths = [one.name for one in options if one.kind is Path and one.name in table]
+    return {**table, **{name: Path(table[name]) for name in paths}}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Content of a configuration file.
+
+    Raises:
+        DataError: the file cannot be read or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # of TOML, of UTF-8, or of a number with too many digits
+        raise DataError(f"--config {path}: not valid TOML ({error})") from None
+
+
 def build_execution(merged: Mapping[str, Any]) -> Execution:
     """Options that change no result."""
-    names = [f.name for f in fields(Execution)]
-    return Execution(**{name: merged[name] for name in names if name in merged})
+    return _build(Execution, merged)
 
 
-def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
+def build_shorthand(merged: Mapping[str, Any]) -> Shorthand:
+    """Options that stand for others."""
+    return _build(Shorthand, merged)
+
+
+def _build(record: type[Record], merged: Mapping[str, Any]) -> Record:
+    names = [one.name for one in options_of(record)]
+    return record(**{name: merged[name] for name in names if name in merged})
+
+
+def build_study_config(
+    merged: Mapping[str, Any], data: str, record: type[StudyConfig] = StudyConfig
+) -> StudyConfig:
     """Options that determine the results, with the task's defaults for those not given.
 
     Args:
         merged: options by name, from ``gather_options``.
         data: text that stands for the data's source in the configuration, see ``Source.key``.
+        record: record of these options.
     """
-    names = [f.name for f in fields(StudyConfig)]
+    names = [one.name for one in options_of(record)]
     chosen = {name: merged[name] for name in names if name in merged}
     task = merged["task"]
     chosen["data"] = data
@@ -94,4 +129,4 @@ def build_study_config(merged: Mapping[str, Any], data: str) -> StudyConfig:
     if "weights" in chosen:
         files = weights_by_encoder(encoders, chosen["weights"])
         chosen["weights"] = format_weights(encoders, files)
-    return StudyConfig.from_toml(chosen)
+    return record.from_toml(chosen)

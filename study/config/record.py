@@ -1,18 +1,24 @@
-"""Options of a run: those that determine its results, and those that change no result."""
+"""Options that determine the results of a run."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.storage.errors import DataError, unknown_name
-from outerfold.storage.images.framing import Framing
-from outerfold.study.config.durations import parse_seconds
+from outerfold.storage.images.framing import CROPS, FITS
 from outerfold.study.config.encoders import encoder_names, weights_by_encoder
+from outerfold.study.config.option import (
+    DATA,
+    MODEL,
+    PROTOCOL,
+    check_types,
+    check_values,
+    option,
+    options_of,
+)
 
 TASKS = ("dbt", "multimodal")
 EPOCHS = {"dbt": 30, "multimodal": 100}
@@ -28,7 +34,8 @@ TARGETED = ("sensitivity", "specificity")
 LEVELS = ("image", "breast", "patient")
 AGGREGATES = ("mean", "max", "noisy-or")
 FOLDS, REFIT, ENSEMBLE = FINALS = ("folds", "refit", "ensemble")
-ENGINES = ("local", "dask")
+THOUSAND, MANY = 1_000, 1_000_000
+"""Upper bounds of options; a larger number is a mistake."""
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
 ENCODER_BACKENDS = (AUTO, "openvino", "torch")
@@ -89,74 +96,306 @@ class StudyConfig:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
     """
 
-    task: str
-    data: str = "demo"
-    classes: tuple[str, ...] = ()
-    positive: str = ""
-    columns: tuple[str, ...] | None = None
-    patient_regex: str = ""
-    protocol: str = "nested"
-    trials: int = 100
-    patience: int = 0
-    in_flight: int = 1
-    outer_folds: int = 5
-    inner_folds: int = 4
-    repeats: int = 1
-    metric: str = "roc_auc"
-    seed: int = 0
-    encoder: str
-    weights: str = ""
-    encoder_backend: str = ""
-    fit: str = "pad"
-    crop: str = "none"
-    trainable_blocks: int | str = 0
-    checkpointing: bool = False
-    networks: int = 1
-    epochs: int
-    patience_epochs: int = 20
-    batch_size: int | str = 0
-    pruner: str = "halving"
-    threshold: str = "prevalence"
-    threshold_target: float = 0.9
-    level: str = "image"
-    aggregate: str = "mean"
-    final: str = FOLDS
-    tta: int = 0
-    space: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    ablated: str | None = None
+    task: str = field(
+        metadata=option(
+            about="dbt (images, 4 classes) or multimodal",
+            usual="none",
+            said=False,
+            note="must be given, here or in `--config`",
+            choices=TASKS,
+            stated=False,
+        )
+    )
+    data: str = field(
+        default=DEMO,
+        metadata=option(
+            about="folder of class folders, Mini-DDSM folder or CSV manifest",
+            group=DATA,
+            usual="the task's public set if it is available, else a synthetic demo with a banner",
+            note="see [data.md](data.md); `demo` names the demo",
+            metavar="PATH",
+            stated=False,
+        ),
+    )
+    classes: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            about="keep these classes only", group=DATA, usual="all", said=False, stated=False
+        ),
+    )
+    positive: str = field(
+        default="",
+        metadata=option(
+            about="multimodal: the positive class",
+            group=DATA,
+            usual="cancer or malignant",
+            metavar="NAME",
+            stated=False,
+        ),
+    )
+    columns: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            about="multimodal: clinical columns",
+            group=DATA,
+            usual="age, density and family_history, where present",
+            stated=False,
+        ),
+    )
+    patient_regex: str = field(
+        default="",
+        metadata=option(
+            about="pattern for file paths; its one group is the patient",
+            group=DATA,
+            usual="none",
+            said=False,
+            metavar="REGEX",
+            stated=False,
+        ),
+    )
+    protocol: str = field(
+        default="nested",
+        metadata=option(
+            about="nested; or non-nested as in common practice, in a report marked as biased",
+            group=PROTOCOL,
+            choices=PROTOCOLS,
+        ),
+    )
+    trials: int = field(
+        default=100,
+        metadata=option(about="trials of each study", group=PROTOCOL, least=1, most=MANY),
+    )
+    patience: int = field(
+        default=0,
+        metadata=option(
+            about="end a search after N trials in a row, complete or pruned, without a better "
+            "inner score; the number of workers makes no difference",
+            group=PROTOCOL,
+            usual="0: never",
+            most=MANY,
+        ),
+    )
+    in_flight: int = field(
+        default=1,
+        metadata=option(
+            about="trials of a study at once, for more workers than studies; it changes the "
+            "search, but the number of workers does not",
+            group=PROTOCOL,
+            note="see [cluster.md](cluster.md)",
+            least=1,
+            most=MANY,
+        ),
+    )
+    outer_folds: int = field(
+        default=5,
+        metadata=option(
+            about="number of outer folds",
+            group=PROTOCOL,
+            note="these measure",
+            least=2,
+            most=THOUSAND,
+        ),
+    )
+    inner_folds: int = field(
+        default=4,
+        metadata=option(
+            about="number of inner folds",
+            group=PROTOCOL,
+            note="these choose",
+            least=2,
+            most=THOUSAND,
+        ),
+    )
+    repeats: int = field(
+        default=1,
+        metadata=option(about="repeats of the outer folds", group=PROTOCOL, least=1, most=THOUSAND),
+    )
+    metric: str = field(
+        default="roc_auc",
+        metadata=option(about="metric of the search", group=PROTOCOL, choices=lambda: METRICS),
+    )
+    seed: int = field(
+        default=0,
+        metadata=option(about="seed of the whole run", group=PROTOCOL, most=2**63 - 1),
+    )
+    encoder: str = field(
+        metadata=option(
+            about="clip:NAME, timm:NAME or bundled:...; A,B searches over both; list prints a "
+            "table",
+            group=MODEL,
+            usual="by task",
+            said=False,
+            note="see [encoders.md](encoders.md)",
+            metavar="NAME",
+        )
+    )
+    weights: str = field(
+        default="",
+        metadata=option(
+            about="weights file of the encoder; NAME=FILE,... for several encoders",
+            group=MODEL,
+            usual="the cache or the hub",
+            said=False,
+            metavar="FILE",
+            stated=False,
+        ),
+    )
+    encoder_backend: str = field(
+        default="",
+        metadata=option(
+            about="library that computes the frozen encoder; auto is OpenVINO where it gives the "
+            "same values on this CPU, else torch",
+            group=MODEL,
+            usual="auto",
+            note="see [encoders.md](encoders.md)",
+            choices=ENCODER_BACKENDS,
+            stated=False,
+        ),
+    )
+    fit: str = field(
+        default="pad",
+        metadata=option(
+            about="way to make an image square: pad it, or stretch it", group=MODEL, choices=FITS
+        ),
+    )
+    crop: str = field(
+        default="none",
+        metadata=option(
+            about="breast cuts away a mammogram's empty background", group=MODEL, choices=CROPS
+        ),
+    )
+    trainable_blocks: int | str = field(
+        default=0,
+        metadata=option(
+            about="last blocks of the encoder that are trained, or all",
+            group=MODEL,
+            note="see [encoders.md](encoders.md)",
+            most=THOUSAND,
+            word=ALL,
+        ),
+    )
+    checkpointing: bool = field(
+        default=False,
+        metadata=option(
+            about="with trainable blocks: compute activations twice instead of keeping them",
+            group=MODEL,
+            usual="off",
+            said=False,
+            stated=False,
+        ),
+    )
+    networks: int = field(
+        default=1,
+        metadata=option(
+            about="networks of the chosen configuration for each inner fold, or with --final "
+            "refit or ensemble for the refit, which differ in their seeds",
+            group=MODEL,
+            usual="1; for a refit without trainable blocks 5",
+            note="the mean of their probabilities decides",
+            least=1,
+            most=THOUSAND,
+        ),
+    )
+    final: str = field(
+        default=FOLDS,
+        metadata=option(
+            about="how models are made: folds is the mean of the inner folds' networks, refit "
+            "trains on all rows of a study, ensemble refits too and ships the mean of the outer "
+            "models, which needs no further search",
+            group=MODEL,
+            note="see [protocol.md](protocol.md)",
+            choices=FINALS,
+        ),
+    )
+    tta: int = field(
+        default=0,
+        metadata=option(
+            about="augmented views whose probabilities are averaged with those of the image",
+            group=MODEL,
+            note="each costs as much encoding as the images",
+            most=THOUSAND,
+        ),
+    )
+    epochs: int = field(
+        metadata=option(
+            about="most epochs",
+            group=MODEL,
+            usual=", ".join(f"{task} {number}" for task, number in EPOCHS.items()),
+            least=1,
+            most=MANY,
+        )
+    )
+    patience_epochs: int = field(
+        default=20,
+        metadata=option(
+            about="end a training after N epochs without a new best score",
+            group=MODEL,
+            least=1,
+            most=MANY,
+        ),
+    )
+    batch_size: int | str = field(
+        default=0,
+        metadata=option(
+            about="fixed batch size in place of the search; auto: with trainable blocks, the "
+            "largest that fits in memory",
+            group=MODEL,
+            usual="searched",
+            said=False,
+            most=MANY,
+            word=AUTO,
+        ),
+    )
+    pruner: str = field(
+        default="halving",
+        metadata=option(
+            about="rule that prunes trials",
+            group=PROTOCOL,
+            usual=f"halving; with trainable blocks {TAIL_PRUNER}",
+            note="see [protocol.md](protocol.md)",
+            choices=PRUNER_NAMES,
+        ),
+    )
+    threshold: str = field(
+        default="prevalence",
+        metadata=option(
+            about="two classes: rule of the threshold",
+            group=PROTOCOL,
+            note="see [protocol.md](protocol.md)",
+            choices=RULES,
+        ),
+    )
+    threshold_target: float = field(
+        default=0.9,
+        metadata=option(
+            about="sensitivity or specificity that the threshold must reach",
+            group=PROTOCOL,
+            metavar="X",
+        ),
+    )
+    level: str = field(
+        default="image",
+        metadata=option(about="level of the report's main results", group=PROTOCOL, choices=LEVELS),
+    )
+    aggregate: str = field(
+        default="mean",
+        metadata=option(
+            about="way to make one probability of a patient's images",
+            group=PROTOCOL,
+            choices=AGGREGATES,
+        ),
+    )
+    space: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict, metadata=option(group=MODEL, typed=False)
+    )
+    ablated: str | None = field(
+        default=None,
+        metadata=option(group=PROTOCOL, typed=False, keyed=False, stated=False),
+    )
 
-    # Longer than 30 lines: one line an option.
     def __post_init__(self) -> None:
-        _require_choice("task", self.task, TASKS)
-        _require_choice("protocol", self.protocol, PROTOCOLS)
-        _require_choice("metric", self.metric, tuple(METRICS))
-        _require_choice("pruner", self.pruner, PRUNER_NAMES)
-        _require_choice("threshold", self.threshold, RULES)
-        _require_choice("level", self.level, LEVELS)
-        _require_choice("aggregate", self.aggregate, AGGREGATES)
-        Framing(self.fit, self.crop)
-        _require_choice("final", self.final, FINALS)
+        check_values(vars(self), type(self))
         weights_by_encoder(self.encoders, self.weights)
-        if self.encoder_backend:
-            _require_choice("encoder_backend", self.encoder_backend, ENCODER_BACKENDS)
-        least = {
-            "trials": 1,
-            "patience": 0,
-            "outer_folds": 2,
-            "inner_folds": 2,
-            "repeats": 1,
-            "seed": 0,
-            "epochs": 1,
-            "patience_epochs": 1,
-            "networks": 1,
-            "in_flight": 1,
-            "tta": 0,
-        }
-        for name, bound in least.items():
-            _require_at_least(name, getattr(self, name), bound)
-        for name, word in (("trainable_blocks", ALL), ("batch_size", AUTO)):
-            if getattr(self, name) != word:
-                _require_at_least(name, getattr(self, name), 0, f" (or {word})")
         self._refuse_a_search_without_effect()
         self._refuse_options_without_effect()
         self._refuse_options_of_trained_blocks()
@@ -264,141 +503,21 @@ class StudyConfig:
         return {name: kept[name] for name in (*FIRST_OPTIONS, *later) if name in kept}
 
     @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> StudyConfig:
+    def from_toml(cls, table: Mapping[str, Any]) -> Self:
         """Options from a table that ``to_toml`` made.
 
         Raises:
             DataError: a key is unknown, or a value is not allowed.
         """
-        known = [f.name for f in fields(cls)]
+        known = [one.name for one in options_of(cls)]
         for name in table:
             if name not in known:
                 raise DataError(unknown_name("key", name, known))
         check_types(table, cls)
-        tuples = {k: tuple(table[k]) for k in ("classes", "columns") if k in table}
-        return cls(**{**table, **tuples})
+        tuples = [one.name for one in options_of(cls) if one.kind is tuple and one.name in table]
+        return cls(**{**table, **{name: tuple(table[name]) for name in tuples}})
 
     def changes_from(self, other: StudyConfig) -> list[str]:
         """Options that differ from those of ``other``, one phrase for each."""
         pairs = [(f.name, getattr(other, f.name), getattr(self, f.name)) for f in fields(self)]
         return [f"{name} was {was!r}, now {now!r}" for name, was, now in pairs if was != now]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Execution:
-    """Options of how a run is carried out.
-
-    They change no result, except that ``max_time`` may end the search early.
-
-    Attributes:
-        run: directory of the run; None for one named after the task, data and options.
-        workers: number of processes; 0 means one for each GPU, or one for each core if there is
-            no GPU, or all workers of a cluster.
-        engine: ``local`` for processes of this machine, ``dask`` for a Dask cluster.
-        engine_address: address of the Dask scheduler; empty for the local engine.
-        storage: database URL for trials; empty for the journal file.
-        quiet: whether to show no live progress.
-        max_time: time of one call, such as 1h30m, after which the search ends; empty for no limit.
-        workers_per_gpu: number of processes on each GPU; 0 means that ``workers`` decides.
-
-    Raises:
-        DataError: an option has a value that is not allowed, or contradicts another.
-    """
-
-    run: Path | None = None
-    workers: int = 0
-    engine: Literal["local", "dask"] = "local"
-    engine_address: str = ""
-    storage: str = ""
-    quiet: bool = False
-    max_time: str = ""
-    workers_per_gpu: int = 0
-
-    def __post_init__(self) -> None:
-        _require_at_least("workers", self.workers, 0)
-        _require_at_least("workers_per_gpu", self.workers_per_gpu, 0)
-        if self.workers and self.workers_per_gpu:
-            raise DataError(
-                "--workers and --workers-per-gpu both set the number of processes; keep one"
-            )
-        _require_choice("engine", self.engine, ENGINES)
-        if self.engine == "dask" and not self.engine_address:
-            raise DataError(
-                "--engine dask needs --engine-address tcp://HOST:PORT, which `dask scheduler` "
-                "prints when it starts"
-            )
-        if self.engine == "dask" and self.workers_per_gpu:
-            raise DataError(
-                "--workers-per-gpu has no effect with --engine dask, whose workers declare their "
-                "own resources; leave it out"
-            )
-        if self.engine != "dask" and self.engine_address:
-            raise DataError(
-                f"--engine-address {self.engine_address} has no effect with --engine "
-                f"{self.engine}; add --engine dask or leave it out"
-            )
-        if self.max_time:
-            parse_seconds(self.max_time, option="max-time")
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Content of a configuration file.
-
-    Raises:
-        DataError: the file cannot be read or is not valid TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"--config {path}: not valid TOML ({error})") from None
-
-
-def check_types(table: Mapping[str, Any], record: type[StudyConfig | Execution]) -> None:
-    """Check that each value in ``table`` is text, a list, a number or a table, as its field needs.
-
-    Raises:
-        DataError: a value has the wrong type.
-    """
-    for option in fields(record):
-        kind = str(option.type).split("[")[0].split(" ")[0]
-        words, fits = _TYPE_CHECKS.get(kind, ("", lambda value: True))
-        if option.name in table and not fits(table[option.name]):
-            raise DataError(f"{option.name} must be {words}, found {table[option.name]!r}")
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value)
-
-
-_TYPE_CHECKS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "str": ("text", lambda value: isinstance(value, str)),
-    "Literal": ("text", lambda value: isinstance(value, str)),
-    "Path": ("text", lambda value: isinstance(value, (str, Path))),
-    "bool": ("true or false", lambda value: isinstance(value, bool)),
-    "float": ("a number", lambda value: type(value) in (int, float)),
-    "tuple": ("a list of texts", _are_texts),
-    "Mapping": ("a table", lambda value: isinstance(value, Mapping)),
-}
-"""Name and check of each type, by the first word of the field's type.
-
-The records themselves check whole numbers and choices.
-"""
-
-
-def _require_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise DataError(f"--{_option_name(name)}: {unknown_name('value', value, list(known))}")
-
-
-def _require_at_least(name: str, value: object, bound: int, other: str = "") -> None:
-    if type(value) is not int or value < bound:
-        raise DataError(
-            f"--{_option_name(name)} must be a whole number of at least {bound}, "
-            f"found {value!r}{other}"
-        )
-
-
-def _option_name(name: str) -> str:
-    return name.replace("_", "-")

@@ -19,7 +19,7 @@ from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.records import Dataset
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of, needs_tokens
 
@@ -109,9 +109,9 @@ def ablate(
                 return code
     comparisons = []
     for factor, (first, *others) in plan.items():
-        reference = read_run(RunFolder(root / folder_name(factor, first)))
+        reference = read_kept_run(RunFolder(root / folder_name(factor, first)))
         for level in others:
-            run = read_run(RunFolder(root / folder_name(factor, level)))
+            run = read_kept_run(RunFolder(root / folder_name(factor, level)))
             names = f"{factor} {level_text(level)}", f"{factor} {level_text(first)}"
             comparisons.append(compare_runs(run, reference, names))
     for comparison in comparisons:

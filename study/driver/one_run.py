@@ -18,12 +18,14 @@ from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.storage.records import FINAL, DataError, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import is_finished, read_run
+from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import open_trials
 from outerfold.storage.trials.ownership import become_driver, claim_run
 from outerfold.study.config.durations import parse_seconds
+from outerfold.study.config.execution import Execution
 from outerfold.study.config.gather import cache_folder
-from outerfold.study.config.record import Execution, StudyConfig
+from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.driver.driver import (
     build_schedule,
@@ -357,7 +359,7 @@ def _write_report(prepared: PreparedRun) -> Run | None:
     from outerfold.reports.write import write_report
 
     try:
-        run = read_run(prepared.folder)
+        run = read_kept_run(prepared.folder)
     except DataError:
         return None
     if run.ships:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from outerfold.storage.errors import DataError
-from outerfold.study.config.record import Execution
+from outerfold.study.config.execution import Execution
 from outerfold.study.engines.local import Engine, EngineStarter, LocalEngine
 
 

@@ -22,7 +22,7 @@ from outerfold.pipelines.saved.predictor import check_views
 from outerfold.reports.wording import is_biased
 from outerfold.storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 
 TOLERANCE = 1e-4
@@ -68,7 +68,7 @@ def open_finished_run(
             cannot be loaded.
     """
     config = StudyConfig.from_toml(folder.read_config())
-    run = read_run(folder)
+    run = read_kept_run(folder)
     if is_biased(run.protocol):
         raise DataError(
             f"{folder.path}: is not nested and keeps no outer models, so no image can be "

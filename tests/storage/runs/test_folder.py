@@ -27,9 +27,9 @@ from outerfold.storage.runs.results import (
     predictions_csv,
     read_predictions,
     read_result,
-    read_run,
     write_result,
 )
+from outerfold.study.config.kept_run import read_kept_run
 from tests.factories import make_config, make_rows, splits_of
 from tests.reports.run_factory import FOUR, make_run
 
@@ -326,10 +326,10 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     folder.write_config(config.to_toml())
     write_json(folder.path / "provenance.json", {"timing": {"s": 1}, "provenance": {"git": "x"}})
     with pytest.raises(DataError, match="no outer fold is finished yet, so nothing can be report"):
-        read_run(folder)
+        read_kept_run(folder)
     source = make_run(data.classes, patients=40, folds=2)
     write_result(folder, source.outer[0], b"w")
-    run = read_run(folder)
+    run = read_kept_run(folder)
     assert [result.name for result in run.outer] == ["outer-0"]
     assert (run.complete, run.final) == (False, None)
     assert run.task == "multimodal"
@@ -347,10 +347,10 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     assert "data" not in run.protocol
     assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x", "encoders": {}})
     write_result(folder, source.outer[1], b"w")
-    assert not read_run(folder).complete, "the shipped model is missing"
+    assert not read_kept_run(folder).complete, "the shipped model is missing"
     assert source.final is not None
     write_result(folder, source.final, b"w")
-    whole = read_run(folder)
+    whole = read_kept_run(folder)
     assert whole.complete
     assert [result.name for result in whole.outer] == ["outer-0", "outer-1"]
     assert isinstance(whole.final, FoldResult)

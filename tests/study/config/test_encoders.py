@@ -16,8 +16,8 @@ from outerfold.reports.results.results import results
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
@@ -75,7 +75,7 @@ def test_the_search_draws_every_encoder_reads_each_by_its_own_source_and_ships_t
     assert shipped["encoder"]["name"] == chosen
     assert shipped["pipeline"]["encoder"] == chosen
     assert shipped["image_width"] == source.dim != NARROW
-    numbers = results(read_run(RunFolder(tmp_path / "run")))
+    numbers = results(read_kept_run(RunFolder(tmp_path / "run")))
     assert numbers["final"]["params"]["encoder"] == chosen
     assert {fold["params"]["encoder"] for fold in numbers["outer"]} <= {BLIND, SEES}
     assert numbers["protocol"]["encoder"] == f"{BLIND},{SEES}"

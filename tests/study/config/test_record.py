@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,12 +20,23 @@ from outerfold.objectives.spaces import SPACES
 from outerfold.reports.results.levels import Aggregate, Level
 from outerfold.storage.records import DataError
 from outerfold.study.cli.main import VERBS, build_parser
+from outerfold.study.cli.option_page import option_table
+from outerfold.study.cli.options import add_run_options
+from outerfold.study.config.execution import RECORDS, Execution, Shorthand
 from outerfold.study.config.gather import (
     CACHE_VARIABLE,
     build_execution,
     build_study_config,
     cache_folder,
     gather_options,
+    read_toml,
+)
+from outerfold.study.config.option import (
+    MODEL,
+    OptionField,
+    option,
+    options_of,
+    stated_options,
 )
 from outerfold.study.config.presets import apply_preset
 from outerfold.study.config.record import (
@@ -33,9 +44,7 @@ from outerfold.study.config.record import (
     LEVELS,
     PRUNER_NAMES,
     TASKS,
-    Execution,
     StudyConfig,
-    read_toml,
 )
 
 DATA = "/data/mine"
@@ -45,9 +54,9 @@ def config(**changes: Any) -> StudyConfig:
     return StudyConfig(**{"task": "multimodal", "encoder": "x:y", "epochs": 10, **changes})
 
 
-def typed(*words: str) -> argparse.Namespace:
+def typed(*words: str) -> dict[str, Any]:
     _, verbs = build_parser()
-    return verbs["run"].parse_args(list(words))
+    return vars(verbs["run"].parse_args(list(words)))
 
 
 def merged(tmp_path: Path, text: str, *words: str) -> dict[str, Any]:
@@ -387,21 +396,80 @@ def test_a_run_without_a_task_is_refused(words: tuple[str, ...]) -> None:
         gather_options(typed(*words))
 
 
-def test_every_option_of_a_run_is_a_field_of_a_record_and_every_field_an_option() -> None:
-    words = {name for name, _ in typed()._get_kwargs()} - {"config", "preset"}
-    kept = set(config().to_toml()) | {
-        "columns",
-        "run",
-        "workers",
-        "workers_per_gpu",
-        "engine",
-        "engine_address",
-        "storage",
-        "quiet",
-        "max_time",
-        "ablate",
-    }
-    assert words == kept - {"space"}
+def test_every_field_of_a_record_is_an_option_and_numbers_have_two_bounds() -> None:
+    for record in RECORDS:
+        assert [one.name for one in options_of(record)] == [f.name for f in fields(record)]
+        for one in options_of(record):
+            assert one.kind is not int or one.option.most > one.option.least >= 0, one.name
+            assert one.option.about or not one.option.typed, one.name
+    every = [one for record in RECORDS for one in options_of(record)]
+    assert set(typed()) == {one.name for one in every if one.option.typed}
+
+
+NUMBERS = [one for record in RECORDS for one in options_of(record) if one.kind is int]
+
+
+@pytest.mark.parametrize("one", NUMBERS, ids=lambda one: one.name)
+@pytest.mark.parametrize("exponent", [0, 40, 5000])
+def test_a_number_of_any_size_is_refused_above_its_bound_in_a_sentence(
+    one: OptionField, exponent: int
+) -> None:
+    value = (one.option.most + 1) * 10**exponent
+    with pytest.raises(DataError) as refused:
+        whole({"task": "dbt", "encoder": "a:b", one.name: value})
+    bound = f"{one.flag} must be a whole number of at most {one.option.most}, found "
+    assert str(refused.value).startswith(bound)
+    assert len(str(refused.value)) < 180
+
+
+def test_a_file_with_a_number_of_too_many_digits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"study.toml: not valid TOML \("):
+        merged(tmp_path, f'task = "dbt"\ntta = 1{"0" * 5000}\n')
+
+
+# -- a new option ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extended(StudyConfig):
+    """The options with one more; this field is all that is added."""
+
+    shades: int = field(
+        default=3,
+        metadata=option(about="shades of grey", group=MODEL, least=1, most=9, before="fit"),
+    )
+
+
+EXTENDED = (Extended, Shorthand, Execution)
+
+
+def test_a_new_field_is_an_option_of_parser_help_file_and_checks(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_run_options(parser, EXTENDED)
+    assert re.search(r"--shades N +shades of grey \(3\)\n +--fit", parser.format_help())
+    options = vars(parser.parse_args(["--task", "dbt", "--shades", "4"]))
+    assert build_study_config(gather_options(options, EXTENDED), DATA, Extended) == Extended(
+        task="dbt", data=DATA, encoder="clip:ViT-B/32", epochs=30, encoder_backend="auto", shades=4
+    )
+    path = tmp_path / "study.toml"
+    path.write_text('task = "dbt"\nshades = 10\n')
+    table = gather_options({"config": path}, EXTENDED)
+    refusal = "--shades must be a whole number of at most 9, found 10"
+    with pytest.raises(DataError, match=refusal):
+        build_study_config(table, DATA, Extended)
+    with pytest.raises(DataError, match="unknown key 'shades'"):
+        gather_options({"config": path})
+
+
+def test_a_new_field_is_in_the_table_of_options_and_in_the_protocol() -> None:
+    assert "| `--shades N` | `3` | shades of grey |\n| `--fit F` " in option_table(EXTENDED)
+    assert set(stated_options(Extended)) == {*stated_options(StudyConfig), "shades"}
+
+
+def test_a_new_field_renames_no_folder_unless_it_has_another_value() -> None:
+    options = {"task": "dbt", "encoder": "a:b", "epochs": 3}
+    assert Extended(**options).naming() == StudyConfig(**options).naming()
+    assert Extended(**options, shades=4).naming()["shades"] == 4
 
 
 def test_the_cache_is_where_the_environment_says_or_in_the_home() -> None:

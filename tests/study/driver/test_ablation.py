@@ -17,9 +17,9 @@ from outerfold.reports.wording import stamps
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.study.cli.main import build_parser
 from outerfold.study.config.gather import gather_options
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.driver.ablation import ablate, factor_levels, with_level
@@ -44,7 +44,7 @@ def carried_out(path: Path, config: StudyConfig, *, signal: float = 0.3) -> tupl
         for number in [*range(config.trials), None]:
             assert run_and_keep_job(Job(context, study.name, number, "cpu")).state != "failed"
     write_json(path / "provenance.json", {"timing": {}, "provenance": {}})
-    return read_run(prepared.folder), Session(context)
+    return read_kept_run(prepared.folder), Session(context)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_no_configuration_file_names_an_ablated_factor(tmp_path: Path) -> None:
     file.write_text('task = "dbt"\nablated = "attention"\n', encoding="utf-8")
     options = build_parser()[1]["run"].parse_args(["--config", str(file)])
     with pytest.raises(DataError, match="unknown key 'ablated'"):
-        gather_options(options)
+        gather_options(vars(options))
 
 
 def test_an_ablation_that_is_stopped_ends_with_the_code_of_the_run_that_stopped(

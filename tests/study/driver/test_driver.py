@@ -15,7 +15,7 @@ from outerfold.reports.results.results import results
 from outerfold.reports.sections.summary import protocol_section, summary
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError, Run
-from outerfold.storage.runs.results import read_run
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
@@ -79,7 +79,7 @@ def drive(
 
 def read(prepared: PreparedRun) -> Run:
     write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    return read_run(prepared.folder)
+    return read_kept_run(prepared.folder)
 
 
 def searched(prepared: PreparedRun, context: WorkerContext) -> dict[str, list[Any]]:

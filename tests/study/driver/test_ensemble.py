@@ -16,7 +16,8 @@ from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.summary import summary
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.records import FINAL, DataError, Dataset
-from outerfold.storage.runs.results import read_result, read_run
+from outerfold.storage.runs.results import read_result
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.session import Session, WorkerContext, open_session
@@ -88,7 +89,7 @@ def test_members_keep_what_their_own_fold_chose_and_learnt(tmp_path: Path) -> No
 def test_no_search_of_all_rows_is_made(made: tuple[PreparedRun, WorkerContext]) -> None:
     prepared, context = made
     assert list(open_studies(prepared, context)) == ["outer-0", "outer-1", "outer-2"]
-    numbers = results(read_run(prepared.folder))
+    numbers = results(read_kept_run(prepared.folder))
     assert numbers["complete"]
     assert list(numbers["trials"]) == ["outer-0", "outer-1", "outer-2"]
 
@@ -110,7 +111,7 @@ def test_the_file_of_weights_holds_tensors_alone(made: tuple[PreparedRun, Worker
 def test_the_threshold_is_the_middle_one_of_the_outer_folds(
     made: tuple[PreparedRun, WorkerContext],
 ) -> None:
-    run = read_run(made[0].folder)
+    run = read_kept_run(made[0].folder)
     thresholds = sorted(fold.threshold or 0.0 for fold in run.outer)
     assert run.ensemble is not None
     assert run.ensemble.threshold == pytest.approx(thresholds[1])
@@ -154,7 +155,7 @@ def test_all_repeats_are_members(tmp_path: Path) -> None:
 def test_results_report_and_card_say_that_the_mean_ships_and_was_never_tested(
     made: tuple[PreparedRun, WorkerContext],
 ) -> None:
-    run = read_run(made[0].folder)
+    run = read_kept_run(made[0].folder)
     final = results(run)["final"]
     assert final.keys() == {"made", "members", "threshold", "checkpoint"}
     assert (final["made"], len(final["members"])) == ("ensemble", 3)
@@ -178,7 +179,7 @@ def test_a_refit_says_that_it_is_one(tmp_path: Path) -> None:
 def test_the_threshold_by_patient_is_the_middle_one_too(
     made: tuple[PreparedRun, WorkerContext],
 ) -> None:
-    numbers = results(read_run(made[0].folder))
+    numbers = results(read_kept_run(made[0].folder))
     found = dict(numbers["levels"]["patient"]["thresholds"])
     final = found.pop(FINAL)
     assert final == pytest.approx(sorted(found.values())[1])

@@ -19,9 +19,9 @@ from outerfold.reports.results.results import results
 from outerfold.reports.sections.summary import protocol_section
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError
-from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.trial_view import TrialView
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.driver.driver import RETRIES, carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import LocalEngine, WorkerLost, quiet_optuna
@@ -269,7 +269,7 @@ def test_the_report_says_how_many_ran_at_once(tmp_path: Path) -> None:
     prepared, context = begun(tmp_path / "run", trials=2, in_flight=2)
     drive(prepared, context, Unruly(2, 0, losses=0))
     write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    numbers = results(read_run(prepared.folder))
+    numbers = results(read_kept_run(prepared.folder))
     assert numbers["protocol"]["in_flight"] == 2
     words = " ".join(getattr(block, "text", "") for block in protocol_section(numbers))
     assert "Up to 2 trials of a search ran at the same time. The values and the pruning" in words

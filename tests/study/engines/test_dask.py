@@ -21,9 +21,9 @@ from outerfold.reports.results.results import results
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.records import DataError
-from outerfold.storage.runs.results import read_run
 from outerfold.storage.trials.journal import discard_interrupted
 from outerfold.storage.trials.ownership import become_driver
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.dask import DaskEngine
@@ -96,7 +96,7 @@ def drive(
         assert carry_out_run(prepared, context, start, progress) == {}
         told_of.result()
     write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    numbers = results(read_run(prepared.folder))
+    numbers = results(read_kept_run(prepared.folder))
     return {
         "results": {k: v for k, v in numbers.items() if k != "provenance"},
         "trials": {name: told(study) for name, study in open_studies(prepared, context).items()},

@@ -25,8 +25,8 @@ from outerfold.storage.cache.files import write_json
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Dataset, LeakError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.study.cli.main import main
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.exit_codes import EXIT_USAGE
 from outerfold.study.explain.explain import case_with_heat_map
@@ -158,12 +158,12 @@ def test_the_page_and_its_files_are_there_and_linked(made: Made) -> None:
         assert word in page
     report = made.report / "report.html"
     assert report.read_text(encoding="utf-8").count('href="inside.html"') == 1
-    write_report(read_run(RunFolder(made.run)), made.report)
+    write_report(read_kept_run(RunFolder(made.run)), made.report)
     assert report.read_text(encoding="utf-8").count('href="inside.html"') == 1
 
 
 def test_cases_are_what_the_predictions_say(made: Made) -> None:
-    run = read_run(RunFolder(made.run))
+    run = read_kept_run(RunFolder(made.run))
     by_id = {}
     for fold in run.outer:
         assert fold.test is not None
@@ -333,7 +333,7 @@ def by_age(tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedRun, dict[
     context = carried_out(path, data, source, trials=1, epochs=20, networks=2, space=SPACE)
     folder, run, config = (
         RunFolder(context.run),
-        read_run(RunFolder(path)),
+        read_kept_run(RunFolder(path)),
         make_config(epochs=20, space=SPACE),
     )
     folds = {fold.name: fold for fold in folder.read_splits(data)}

@@ -19,8 +19,8 @@ from outerfold.reports.explain.page import TABLE
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
 from outerfold.study.cli.main import main
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.explain.explain import case_with_heat_map, represent_by_fold
 from outerfold.study.explain.finished_run import FinishedRun, open_finished_run
 from tests.study.explain.test_explain import Made, case_of, refused, write_planted
@@ -75,7 +75,7 @@ def test_the_page_says_what_is_averaged_and_what_the_map_shows(made: Made) -> No
 def test_every_test_row_is_explained_by_an_outer_model_with_the_score_it_had(
     made: Made, finished: FinishedRun
 ) -> None:
-    run = read_run(RunFolder(made.run))
+    run = read_kept_run(RunFolder(made.run))
     assert run.ensemble is not None
     assert set(run.ensemble.members) == set(finished.models)
     for fold in run.outer:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from outerfold.storage.errors import DataError
 from outerfold.study.config.durations import parse_seconds
-from outerfold.study.config.record import Execution
+from outerfold.study.config.execution import Execution
 from outerfold.study.schedule.deadline import END_TRIALS, Deadline
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit
 from outerfold.study.schedule.schedule import Schedule
@@ -32,6 +32,12 @@ TRIALS = 100
 )
 def test_a_time_is_hours_minutes_and_seconds(text: str, seconds: int) -> None:
     assert parse_seconds(text, option="max-time") == seconds
+
+
+@pytest.mark.parametrize("text", ["8761h", f"{10**40}s", f"1{'0' * 5000}h"])
+def test_a_time_of_more_than_a_year_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(DataError, match=r"--max-time '.{1,70}: a time is at most 8760h, a year"):
+        parse_seconds(text, option="max-time")
 
 
 @pytest.mark.parametrize("text", ["", "2", "2 h", "1.5h", "30m1h", "-2h", "0m", "2d", "h", "2h\n"])

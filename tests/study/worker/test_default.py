@@ -19,7 +19,8 @@ from outerfold.reports.results.results import results
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import FINAL, DefaultResult, Predictions
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_result, read_run
+from outerfold.storage.runs.results import read_result
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.worker import finish as finishing
@@ -249,7 +250,7 @@ def test_a_run_differs_in_nothing_but_the_worth_from_one_that_ended_no_default(
         for name in studies:
             finish(session, name, "cpu")
         write_json(session.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-        numbers = results(read_run(session.folder))
+        numbers = results(read_kept_run(session.folder))
         assert (numbers.pop("worth")["reason"] is None) == bool(default.params)
         for fold in numbers["outer"]:
             fold.pop("default")
@@ -337,7 +338,7 @@ def test_a_run_of_an_earlier_version_is_read_without_a_default(tmp_path: Path) -
         for own in OWN_FILES:
             (session.folder.study(name) / own).unlink(missing_ok=True)
     write_json(session.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    read = read_run(session.folder)
+    read = read_kept_run(session.folder)
     assert [study.default for study in read.outer] == [None, None]
     worth = results(read)["worth"]
     assert worth["overall"] == {}

@@ -24,7 +24,7 @@ from outerfold.storage.images.framing import Framing
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Features
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import read_run
+from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.engines.local import quiet_optuna
@@ -139,7 +139,7 @@ def test_members_of_an_ensemble_read_images_each_by_the_encoder_of_its_own_fold(
     outer = [fold.name for fold in prepared.studies]
     drive(prepared, context, OneProcess())
     write_json(prepared.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
-    run, shipped = read_run(prepared.folder), read_shipped_model(prepared.folder)
+    run, shipped = read_kept_run(prepared.folder), read_shipped_model(prepared.folder)
     chosen = [str(fold.params["encoder"]) for fold in run.outer]
     assert [member.origin.name for member in shipped.members] == chosen
     assert set(chosen) == set(NAMES)
