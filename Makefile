@@ -8,9 +8,6 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LINKS := build/links
 FOLDERS := study reports objectives pipelines storage
-# Tests that start no workers of their own and wait for no signal; two processes share them.
-BESIDE := $(addprefix tests/,benchmarks contracts objectives pipelines reports storage \
-	test_docstrings.py test_documents.py $(addprefix study/,config explain schedule setup worker test_splits.py))
 UV = $(shell uv --version >/dev/null 2>&1 && echo uv || echo build/uv/bin/uv)
 
 # Hospitals and firms often inspect TLS with a certificate that only the system knows.
@@ -32,8 +29,7 @@ test: $(INSTALLED) $(LINKS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd $(LINKS) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(BESIDE)
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(BESIDE))
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The folders under their one name, for tools that look a package up in a single folder.
 $(LINKS): $(wildcard outerfold/*.py)

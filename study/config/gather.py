@@ -120,7 +120,8 @@ def build_study_config(
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
-    chosen.setdefault("encoder_backend", AUTO)
+    for name in ("encoder_backend", "train_on"):
+        chosen.setdefault(name, AUTO)
     blocks = chosen.get("trainable_blocks", 0)
     if chosen.get("final", FOLDS) != FOLDS and not blocks:
         chosen.setdefault("networks", REFIT_NETWORKS)

@@ -39,6 +39,7 @@ THOUSAND, MANY = 1_000, 1_000_000
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
 ENCODER_BACKENDS = (AUTO, "openvino", "torch")
+TRAIN_ON = (AUTO, "cpu", "cuda")
 TAIL_PRUNER = "paired"
 """Default pruner where blocks are trained."""
 REFIT_NETWORKS = 5
@@ -90,7 +91,8 @@ class StudyConfig:
     The run directory keeps them, and the run cannot be resumed with others. Fields are the
     command line's options with underscores; ``space`` holds the overridden ranges by name, and
     ``ablated`` the factor that an ablation holds at another value than the default configuration.
-    An empty ``encoder_backend`` is that of runs that began before backends had names.
+    An empty ``encoder_backend`` or ``train_on`` is that of runs that began before the option had a
+    name.
 
     Raises:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
@@ -249,6 +251,18 @@ class StudyConfig:
             usual="auto",
             note="see [encoders.md](encoders.md)",
             choices=ENCODER_BACKENDS,
+            stated=False,
+        ),
+    )
+    train_on: str = field(
+        default="",
+        metadata=option(
+            about="kind of device that trains; auto is a GPU, unless the cores together are "
+            "measured to be 1.5 times as quick",
+            group=MODEL,
+            usual="auto",
+            note="see [speed.md](speed.md)",
+            choices=TRAIN_ON,
             stated=False,
         ),
     )

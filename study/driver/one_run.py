@@ -35,6 +35,7 @@ from outerfold.study.driver.driver import (
 )
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.driver.telling import counting, telling
+from outerfold.study.driver.train_on import resolve_train_on
 from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.schedule.deadline import Deadline
@@ -128,9 +129,7 @@ def _carry_out_one(
     """Carry out one run in one directory, from the audit to the report; return the exit code."""
     folder = RunFolder(path)
     with lock_run(folder.path):
-        config, encoders = _settle(
-            config, folder, encoders, len(data), workers.own, console, quiet=how.quiet
-        )
+        config, encoders = _settle(config, folder, encoders, data, workers, how, console)
         with telling(console, f"checking {len(data):,} images", quiet=how.quiet):
             prepared = begin_or_resume(folder, config, data, cache_folder())
         _log_to(folder)
@@ -149,21 +148,24 @@ def _settle(
     config: StudyConfig,
     folder: RunFolder,
     encoders: Mapping[str, Encoder],
-    images: int,
-    device: str,
+    data: Dataset,
+    workers: EngineStarter,
+    how: Execution,
     console: Console,
-    *,
-    quiet: bool,
 ) -> tuple[StudyConfig, Mapping[str, Encoder]]:
     """Settle what ``auto`` leaves open, and say it; return options and encoders of the run."""
-    with telling(console, "settling how images are encoded and trained on", quiet=quiet):
-        config, size = resolve_batch_size(config, folder, encoders, images=images, device=device)
-        config, backend = resolve_encoder_backend(
-            config, folder, encoders, cache=cache_folder(), device=device
+    device, cache = workers.own, cache_folder()
+    with telling(console, "settling how images are encoded and trained on", quiet=how.quiet):
+        config, where = resolve_train_on(config, folder, data, encoders, workers)
+        config, size = resolve_batch_size(
+            config, folder, encoders, images=len(data), device=workers.devices[0]
         )
-    for text in filter(None, (size, backend)):
+        config, backend = resolve_encoder_backend(
+            config, folder, encoders, cache=cache, device=device
+        )
+    for text in filter(None, (where, size, backend)):
         console.print(f"- {text}", soft_wrap=True)
-    return config, attach_backend(config, encoders, cache_folder())
+    return config, attach_backend(config, encoders, cache)
 
 
 # Longer than 30 lines: times and provenance are kept however the run ends.

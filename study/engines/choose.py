@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError
 from outerfold.study.config.execution import Execution
 from outerfold.study.engines.local import Engine, EngineStarter, LocalEngine
@@ -23,12 +24,19 @@ def make_starter(how: Execution, devices: list[str], say: Callable[[str], None])
     if how.engine == "dask":
         return EngineStarter(_make_dask_engine(how, say), devices[0])
 
+    if devices[0].startswith("cpu"):
+        return EngineStarter(_make_local_engine(devices), devices[0])
+    cores = ["cpu"] * (how.workers or count_cores())
+    return EngineStarter(_make_local_engine(devices), devices[0], _make_local_engine(cores))
+
+
+def _make_local_engine(devices: list[str]) -> Callable[[], Engine]:
     def make() -> Engine:
         engine = LocalEngine(devices)
         engine.warm()
         return engine
 
-    return EngineStarter(make, devices[0])
+    return make
 
 
 def _make_dask_engine(how: Execution, say: Callable[[str], None]) -> Callable[[], Engine]:

@@ -105,16 +105,39 @@ class LocalEngine:
 class EngineStarter:
     """Makes engines of one kind; the first one loads while the data are read.
 
-    Attributes:
+    Args:
         make: makes an engine.
+        own: device of this process.
+        make_on_cores: makes an engine on the CPU cores of a machine with GPUs; None elsewhere.
+
+    Attributes:
+        make: makes an engine on the kind of device that is in use.
         devices: device tokens of the first engine.
         own: device of this process, which computes the embeddings.
+        chosen: kind of device that was chosen by measurement; empty if none was.
     """
 
-    def __init__(self, make: Callable[[], Engine], own: str) -> None:
+    chosen = ""
+
+    def __init__(
+        self,
+        make: Callable[[], Engine],
+        own: str,
+        make_on_cores: Callable[[], Engine] | None = None,
+    ) -> None:
         self.make, self.own = make, own
+        self._usual, self.make_on_cores = make, make_on_cores
         self._waiting: Engine | None = make()
         self.devices = tuple(self._waiting.devices)
+
+    def train_on(self, kind: str) -> None:
+        """Make engines on this kind of device, ``cpu`` or ``cuda``, from now on."""
+        on_cores = self.make_on_cores if kind == "cpu" else None
+        make = on_cores or self._usual
+        if make is not self.make:
+            self.close()
+            self.make, self._waiting = make, make()
+            self.devices = tuple(self._waiting.devices)
 
     def waiting(self) -> Engine:
         """Engine that the next ``take`` will return; measurements may use it before."""

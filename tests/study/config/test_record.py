@@ -449,7 +449,13 @@ def test_a_new_field_is_an_option_of_parser_help_file_and_checks(tmp_path: Path)
     assert re.search(r"--shades N +shades of grey \(3\)\n +--fit", parser.format_help())
     options = vars(parser.parse_args(["--task", "dbt", "--shades", "4"]))
     assert build_study_config(gather_options(options, EXTENDED), DATA, Extended) == Extended(
-        task="dbt", data=DATA, encoder="clip:ViT-B/32", epochs=30, encoder_backend="auto", shades=4
+        task="dbt",
+        data=DATA,
+        encoder="clip:ViT-B/32",
+        epochs=30,
+        encoder_backend="auto",
+        train_on="auto",
+        shades=4,
     )
     path = tmp_path / "study.toml"
     path.write_text('task = "dbt"\nshades = 10\n')

@@ -70,14 +70,18 @@ def wait_for_trials(run: Path, count: int, process: subprocess.Popen[bytes]) -> 
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo(tmp_path_factory.mktemp("data") / "demo", task="multimodal", patients=24)
+
+
 @pytest.mark.slow
-def test_workers_and_kills_change_no_result(tmp_path: Path) -> None:
-    data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
+def test_workers_and_kills_change_no_result(tmp_path: Path, data: Path) -> None:
     cache = tmp_path / "cache"
     whole = start(data, tmp_path / "one" / "run", cache, workers=1)
     assert whole.wait(timeout=400) == 0, whole.stdout.read().decode() if whole.stdout else ""
     killed = tmp_path / "two" / "run"
-    for trials in (1, 5, 9):
+    for trials in (1, 7):
         process = start(data, killed, cache, workers=2)
         wait_for_trials(killed, trials, process)
         time.sleep(0.2)
@@ -101,8 +105,7 @@ def _heard() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_heard")
-def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path) -> None:
-    data = write_demo(tmp_path / "demo", task="multimodal", patients=24)
+def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     process = start(data, run, tmp_path / "cache", workers=1)
     wait_for_trials(run, 1, process)
