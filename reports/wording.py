@@ -69,6 +69,12 @@ OPTIMISTIC = (
 RESEARCH_ONLY = "A research result. Not a medical device; not for clinical use."
 
 
+def positive_sentence(numbers: Json) -> str:
+    """``The positive class is cancer. ``; empty for more than two classes."""
+    names = list(numbers["dataset"]["classes"])
+    return f"The positive class is {names[1]}. " if len(names) == 2 else ""
+
+
 def metric_name(metric: str, classes: int) -> str:
     """Printed name of an overall metric; it begins with Macro if it is a mean over classes."""
     known = METRICS.get(metric)

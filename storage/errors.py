@@ -1,6 +1,6 @@
 """Errors whose messages are for users; imports no package, so that ``--help`` answers at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 LONGEST = 60
@@ -14,8 +14,25 @@ class DataError(ValueError):
     """
 
 
+class Question(DataError):
+    """Something that the data do not say and an option answers; the message names the option."""
+
+
 class LeakError(DataError):
     """A row, a patient or a label is in a place where it could make a score too good."""
+
+
+def require_answers(questions: Sequence[Question]) -> None:
+    """Ask all questions in one message.
+
+    Raises:
+        Question: there is at least one.
+    """
+    if len(questions) == 1:
+        raise questions[0]
+    if questions:
+        listed = "; ".join(f"({at}) {question}" for at, question in enumerate(questions, 1))
+        raise Question(f"{len(questions)} questions, which one command can answer: {listed}")
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from outerfold.storage.errors import DataError as DataError
 from outerfold.storage.errors import LeakError as LeakError
+from outerfold.storage.set_aside import SetAside as SetAside
 
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]
@@ -124,6 +125,10 @@ class Dataset:
         patients_known: False where patients were guessed from near-duplicate images.
         assumptions: sentences on how the source was read, printed and reported.
         sides: (n,) left or right breast, (0,) where the side of any row is not known.
+        groups: (n,) names of suspected patients: rows of two patients that may be one have one
+            group. No split puts a group's rows on both of its sides. They are the patients where
+            none is given.
+        set_aside: rows of the source that are left out because they cannot be used.
 
     Raises:
         DataError: the shapes do not fit, or a label is no index into ``classes``.
@@ -139,9 +144,15 @@ class Dataset:
     patients_known: bool = True
     assumptions: tuple[str, ...] = ()
     sides: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
+    groups: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
+    set_aside: tuple[SetAside, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.features)
+        if self.groups.shape != (n,):
+            if self.groups.shape != (0,):
+                raise DataError(f"{n} rows need {n} groups or none, found {self.groups.shape}")
+            object.__setattr__(self, "groups", self.patients)
         if self.labels.shape != (n,) or self.patients.shape != (n,):
             raise DataError(
                 f"{n} rows need {n} labels and patients, "
@@ -177,6 +188,8 @@ class Dataset:
             self.patients_known,
             self.assumptions,
             self.sides[at] if len(self.sides) else self.sides,
+            self.groups[at],
+            self.set_aside,
         )
 
 

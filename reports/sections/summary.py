@@ -30,6 +30,7 @@ from outerfold.reports.wording import (
     metric_phrase,
     number,
     plural,
+    positive_sentence,
     sample_size,
     searched_studies,
     stamps,
@@ -87,7 +88,8 @@ def data_section(numbers: Json) -> Iterator[Block]:
     yield Heading("Data")
     yield Paragraph(
         f"{data['name']}: {sample_size(numbers)}, {plural(len(data['classes']), 'class')}. "
-        f"Fingerprint {str(data['fingerprint'])[:12]}. {_isolation_sentence(data)}"
+        f"Fingerprint {str(data['fingerprint'])[:12]}. {positive_sentence(numbers)}"
+        f"{_isolation_sentence(data)}"
     )
     for title, key in (("Assumptions", "assumptions"), ("Audit", "audit")):
         if data.get(key):

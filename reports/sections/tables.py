@@ -19,6 +19,7 @@ from outerfold.reports.wording import (
     is_biased,
     metric_name,
     number,
+    positive_sentence,
     sample_size,
     searched_studies,
     stamps,
@@ -59,6 +60,7 @@ def overall_table(numbers: Json, side: Side) -> Table:
         metric_header(entries),
         rows,
         (
+            *filter(None, [positive_sentence(numbers).strip()]),
             *_notes(numbers, side),
             *(interval_notes(numbers, entries) if side == "test" else ()),
             *_spread_note(side),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.names import normalise
+from outerfold.storage.set_aside import SetAside
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """Name of a file in the data root that marks the images as made by a program."""
@@ -33,6 +34,32 @@ TextTable = dict[str, tuple[str, ...]]
 """Texts of every column of a table, by column name."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Answers to what a source does not say; none changes a source that says it all.
+
+    Attributes:
+        patient_column, label_column, file_column, side_column: names of columns; empty finds them.
+        patient_regex: pattern whose one group is the patient; None where the source names patients.
+        distinct_patients: whether ids that differ in spelling only are different patients.
+        patients_unknown: whether to go on without patients where a pattern would give them.
+        set_aside: whether rows that cannot be used are left out however many they are.
+        strict: whether each row that cannot be used is an error.
+        folds: number of outer folds, which says how many patients a pattern must give.
+    """
+
+    patient_column: str = ""
+    label_column: str = ""
+    file_column: str = ""
+    side_column: str = ""
+    patient_regex: str | None = None
+    distinct_patients: bool = False
+    patients_unknown: bool = False
+    set_aside: bool = False
+    strict: bool = False
+    folds: int = 5
+
+
 @dataclass(frozen=True)
 class Listing:
     """n rows with the texts of their source.
@@ -46,6 +73,8 @@ class Listing:
         table: {column: n texts}, every column of the source, unchanged.
         source: name of the table in messages, for example ``metadata.csv``.
         assumptions: sentences on how the source was read.
+        label_column: name of the column of labels; empty where folders are the classes.
+        set_aside: rows that have no label or cannot be read, and are not among the n rows.
     """
 
     root: Path
@@ -56,18 +85,18 @@ class Listing:
     table: TextTable = field(default_factory=dict)
     source: str = ""
     assumptions: tuple[str, ...] = ()
+    label_column: str = ""
+    set_aside: tuple[SetAside, ...] = ()
 
     def keep(self, rows: Sequence[int]) -> Listing:
         """The rows at the positions ``rows`` only, in that order."""
-        return Listing(
-            self.root,
-            tuple(self.ids[i] for i in rows),
-            tuple(self.images[i] for i in rows),
-            tuple(self.labels[i] for i in rows),
-            None if self.patients is None else tuple(self.patients[i] for i in rows),
-            {name: tuple(texts[i] for i in rows) for name, texts in self.table.items()},
-            self.source,
-            self.assumptions,
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            images=tuple(self.images[i] for i in rows),
+            labels=tuple(self.labels[i] for i in rows),
+            patients=None if self.patients is None else tuple(self.patients[i] for i in rows),
+            table={name: tuple(texts[i] for i in rows) for name, texts in self.table.items()},
         )
 
     def by_id(self) -> Listing:

@@ -24,7 +24,7 @@ def list_manifest(path: Path) -> Listing:
 
     Raises:
         DataError: there is no file or label column, a file is repeated, absent or no image, or a
-            label or patient is empty.
+            patient is empty.
     """
     table = read_csv_table(path)
     file = _require_column(path, table, FILE_NAMES)
@@ -33,12 +33,6 @@ def list_manifest(path: Path) -> Listing:
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
-    unlabelled = [name for name, value in zip(ids, table[label], strict=True) if not value]
-    if unlabelled:
-        raise DataError(
-            f"{path.name}: files {first_three(unlabelled)} have no {label!r}; "
-            "fill it in or drop the rows"
-        )
     patient = find_column(table, PATIENT_NAMES)
     return Listing(
         path.parent,
@@ -48,6 +42,7 @@ def list_manifest(path: Path) -> Listing:
         require_patients(table[patient], ids, patient) if patient else None,
         table,
         path.name,
+        label_column=label,
     )
 
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from outerfold.storage.errors import Question, require_answers
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.readers._base import (
     SYNTHETIC_MARKER,
     Listing,
+    ReadOptions,
     find_column,
     patients_by_default,
     patients_by_regex,
 )
 from outerfold.storage.readers.class_folders import list_class_folders
 from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
+from outerfold.storage.readers.labels import read_labels
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
 from outerfold.storage.readers.sides import find_sides
 from outerfold.storage.readers.targets import Task, class_order, target, wanted_classes
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
+from outerfold.storage.set_aside import require_few
+
+DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ def read_dataset(
     columns: Sequence[str] | None = None,
     patient_regex: str | None = None,
     name: str | None = None,
+    options: ReadOptions = DEFAULTS,
 ) -> Dataset:
     """Rows of a class-folder root, a Mini-DDSM folder or a CSV manifest, sorted by id.
 
@@ -49,26 +57,27 @@ def read_dataset(
         source: folder or ``.csv`` file.
         task: ``multimodal`` makes the target binary, ``dbt`` keeps every class.
         classes: classes to keep; empty keeps all.
-        positive: positive class of the multimodal task; None takes cancer or malignant.
+        positive: positive class; None takes the one that the names show, such as cancer.
         columns: tabular columns; None takes those of age, density and family_history that the
             source has for multimodal, and none for dbt.
         patient_regex: pattern whose one group is the patient, for sources that name no patients.
         name: name of the data in reports; None takes the name of the source.
+        options: answers to what the source does not say.
 
     Raises:
         DataError: the source breaks a rule; the message gives the rule and what to do.
     """
     listing = _list_source(Path(source))
-    hashes = _content_hashes(listing.images)
+    listing = read_labels(listing, (*classes, *([positive] if positive else ())))
     return _build_dataset(
         listing,
-        hashes,
+        _content_hashes(listing.images),
         task=task,
         classes=classes,
         positive=positive,
         columns=columns,
-        patient_regex=patient_regex,
         name=name or _source_name(Path(source), listing.root),
+        options=replace(options, patient_regex=patient_regex or options.patient_regex),
     )
 
 
@@ -90,8 +99,8 @@ def read_sheet_only(
         classes=(),
         positive=None,
         columns=columns,
-        patient_regex=None,
         name=f"{Path(source).name} (metadata only)",
+        options=DEFAULTS,
     )
 
 
@@ -129,15 +138,18 @@ def _build_dataset(
     classes: Sequence[str],
     positive: str | None,
     columns: Sequence[str] | None,
-    patient_regex: str | None,
     name: str,
+    options: ReadOptions,
 ) -> Dataset:
     names = class_order(listing.labels)
     wanted = wanted_classes(names, classes)
     rows = [row for row, label in enumerate(listing.labels) if label in wanted]
     listing = listing.keep(rows)
-    labels, names, merged = target(listing.labels, wanted, task, positive)
-    patients, known, patient_notes = _find_patients(listing, patient_regex)
+    questions: list[Question] = []
+    labels, names, merged = _target(listing, wanted, task, positive, questions)
+    _require_few(listing, options, questions)
+    patients, known, patient_notes = _find_patients(listing, options.patient_regex)
+    require_answers(questions)
     table = _parse_columns(listing, task, columns)
     features = Features(
         np.array(listing.ids),
@@ -156,8 +168,35 @@ def _build_dataset(
         patients_known=known,
         assumptions=listing.assumptions + merged + patient_notes + table.assumptions,
         sides=np.array(find_sides(listing.ids, listing.table), dtype=np.str_),
+        set_aside=listing.set_aside,
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
+
+
+def _target(
+    listing: Listing,
+    names: tuple[str, ...],
+    task: Task,
+    positive: str | None,
+    questions: list[Question],
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    try:
+        return target(listing.labels, names, task, positive, listing.label_column)
+    except Question as question:
+        questions.append(question)
+        return listing.labels, names, ()
+
+
+def _require_few(listing: Listing, options: ReadOptions, questions: list[Question]) -> None:
+    try:
+        require_few(
+            listing.set_aside,
+            Counter(listing.labels),
+            allowed=options.set_aside,
+            strict=options.strict,
+        )
+    except Question as question:
+        questions.append(question)
 
 
 def _find_patients(

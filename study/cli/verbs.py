@@ -36,7 +36,7 @@ from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.option import check_values
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_USAGE
-from outerfold.study.setup.data_source import find_source
+from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.splits import patients_by_class
 
@@ -116,8 +116,8 @@ def audit(options: argparse.Namespace) -> int:
         classes=options.classes or (),
         positive=options.positive,
         columns=options.columns,
-        patient_regex=options.patient_regex,
         name=source.name,
+        options=read_options(vars(options)),
     )
     console.print(f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients")
     for name, count in patients_by_class(data).items():

@@ -128,9 +128,9 @@ class StudyConfig:
     positive: str = field(
         default="",
         metadata=option(
-            about="multimodal: the positive class",
+            about="the positive class of two; multimodal: the class against all others",
             group=DATA,
-            usual="cancer or malignant",
+            usual="as the names show",
             metavar="NAME",
             stated=False,
         ),
@@ -154,6 +154,46 @@ class StudyConfig:
             metavar="REGEX",
             stated=False,
         ),
+    )
+    patient_column: str = field(
+        default="",
+        metadata=option(
+            about="column of a sheet that names the patients", group=DATA, usual="found by its name", metavar="NAME", stated=False
+        ),
+    )
+    label_column: str = field(
+        default="",
+        metadata=option(
+            about="column of a sheet that holds the labels", group=DATA, usual="found by its name", metavar="NAME", stated=False
+        ),
+    )
+    file_column: str = field(
+        default="",
+        metadata=option(
+            about="column of a sheet that names the image files", group=DATA, usual="found by its name", metavar="NAME", stated=False
+        ),
+    )
+    side_column: str = field(
+        default="",
+        metadata=option(
+            about="column of a sheet that holds the side, left or right", group=DATA, usual="found by its name", metavar="NAME", stated=False
+        ),
+    )
+    distinct_patients: bool = field(
+        default=False,
+        metadata=option(about="patients whose names differ in spelling only are different", group=DATA, usual="off", said=False, stated=False),
+    )
+    patients_unknown: bool = field(
+        default=False,
+        metadata=option(about="go on where nothing names the patients; the report is marked", group=DATA, usual="off", said=False, stated=False),
+    )
+    set_aside: bool = field(
+        default=False,
+        metadata=option(about="leave out every row that has no label or cannot be read", group=DATA, usual="off", said=False, stated=False),
+    )
+    strict: bool = field(
+        default=False,
+        metadata=option(about="refuse every row that has no label or cannot be read", group=DATA, usual="off", said=False, stated=False),
     )
     protocol: str = field(
         default="nested",
@@ -454,13 +494,18 @@ class StudyConfig:
                 )
 
     def _refuse_options_without_effect(self) -> None:
-        if self.task == "dbt":
-            for name, value in (("columns", self.columns), ("positive", self.positive)):
-                if value:
-                    raise DataError(
-                        f"--{name} has no effect on the dbt task, which reads images alone; "
-                        "leave it out or choose --task multimodal"
-                    )
+        if self.task == "dbt" and self.columns:
+            raise DataError(
+                "--columns has no effect on the dbt task, which reads images alone; leave it out "
+                "or choose --task multimodal"
+            )
+        if self.set_aside and self.strict:
+            raise DataError("--set-aside and --strict contradict each other; keep one")
+        if self.patients_unknown and self.patient_regex:
+            raise DataError(
+                "--patients-unknown has no effect with --patient-regex, which names the patients; "
+                "leave one of them out"
+            )
         if self.threshold not in TARGETED and self.threshold_target != 0.9:
             raise DataError(
                 f"--threshold-target has no effect with --threshold {self.threshold}; add "

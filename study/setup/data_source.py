@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import TASK_SETS, availability, download_dataset
+from outerfold.storage.readers._base import ReadOptions
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError
 from outerfold.study.config.record import DEMO
@@ -32,6 +35,13 @@ class Source:
     key: str
     name: str | None = None
     banner: str = ""
+
+
+def read_options(values: Mapping[str, Any]) -> ReadOptions:
+    """Answers to what a source does not say, from options of a run by name."""
+    names = {one.name for one in fields(ReadOptions)} & values.keys()
+    given = {name: values[name] for name in names if values[name] not in (None, "")}
+    return ReadOptions(**given, folds=values.get("outer_folds") or ReadOptions.folds)
 
 
 def find_source(task: Task, given: str | None, *, cache: Path) -> Source:

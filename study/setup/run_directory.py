@@ -20,7 +20,7 @@ from outerfold.storage.trials.journal import discard_interrupted, remove_lock, r
 from outerfold.study.config.record import ENSEMBLE, StudyConfig
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.audit_cache import cached_warnings
-from outerfold.study.setup.data_source import Source
+from outerfold.study.setup.data_source import Source, read_options
 from outerfold.study.splits import Splits, split, split_flat
 
 ORPHANS_GONE_SECONDS = 1.5
@@ -69,8 +69,8 @@ def read_source(source: Source, config: StudyConfig) -> Dataset:
         classes=config.classes,
         positive=config.positive or None,
         columns=config.columns,
-        patient_regex=config.patient_regex or None,
         name=source.name,
+        options=read_options(vars(config)),
     )
 
 

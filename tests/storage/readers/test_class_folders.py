@@ -21,7 +21,7 @@ REGEX = r"(P\d+)_"
 
 def test_labels_are_folders_and_ids_are_paths_below_the_root(tmp_path: Path) -> None:
     class_folders(tmp_path, {"b": 2, "a": 1}, views=2)
-    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", positive="b", patient_regex=REGEX)
     assert data.classes == ("a", "b")
     assert data.ids.tolist()[0] == "a/P003_0.png"
     assert [data.classes[label] for label in data.labels] == ["a", "a", "b", "b", "b", "b"]
@@ -59,14 +59,14 @@ def test_a_multimodal_target_without_cancer_asks_for_positive(tmp_path: Path) ->
 
 
 def test_positive_is_refused_where_it_has_no_effect(tmp_path: Path) -> None:
-    class_folders(tmp_path, {"a": 1, "b": 1})
-    with pytest.raises(DataError, match="--positive has no effect"):
+    class_folders(tmp_path, {"a": 1, "b": 1, "c": 1})
+    with pytest.raises(DataError, match="--positive has no effect with 3 classes"):
         read_dataset(tmp_path, task="dbt", positive="a", patient_regex=REGEX)
 
 
 def test_classes_keeps_only_those(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 2, "b": 1, "c": 3})
-    data = read_dataset(tmp_path, task="dbt", classes=["C", "a"], patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", classes=["C", "a"], positive="c", patient_regex=REGEX)
     assert data.classes == ("a", "c")
     assert len(data) == 5
 
@@ -108,7 +108,7 @@ def test_mask_files_and_stray_images_are_left_out_and_told(tmp_path: Path) -> No
     write_picture(tmp_path / "a" / "P001_0_mask.png", 7)
     write_picture(tmp_path / "b" / "x_MASK2.png", 8)
     write_picture(tmp_path / "stray.png", 9)
-    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
+    data = read_dataset(tmp_path, task="dbt", positive="b", patient_regex=REGEX)
     assert len(data) == 2
     assert any("2 mask images" in said for said in data.assumptions)
     assert any("1 images directly in the data folder" in said for said in data.assumptions)
@@ -117,7 +117,7 @@ def test_mask_files_and_stray_images_are_left_out_and_told(tmp_path: Path) -> No
 def test_broken_images_do_not_stop_the_reader(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "P009_0.png").write_bytes(b"broken")
-    assert len(read_dataset(tmp_path, task="dbt", patient_regex=REGEX)) == 5
+    assert len(read_dataset(tmp_path, task="dbt", positive="b", patient_regex=REGEX)) == 5
 
 
 def test_a_regex_that_misses_files_names_three(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_known_naming_schemes_name_the_patients(
 ) -> None:
     for seed, name in enumerate(files):
         write_picture(tmp_path / name, seed)
-    data = read_dataset(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt", positive="Cancer" if "Cancer" in files[1] else "b")
     assert data.patients.tolist() == patients
     assert data.patients_known
 
@@ -161,7 +161,7 @@ def test_without_patients_near_duplicates_are_grouped_and_it_is_said(tmp_path: P
     for seed in range(6):
         write_picture(tmp_path / "ab"[seed % 2] / f"x{seed}.png", seed, side=64)
         write_picture(tmp_path / "ab"[seed % 2] / f"y{seed}.png", seed, side=96)
-    data = read_dataset(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt", positive="b")
     assert not data.patients_known
     assert len(set(data.patients.tolist())) == 6
     assert data.patients[data.ids == "a/x0.png"] == data.patients[data.ids == "a/y0.png"]

@@ -17,9 +17,13 @@ def _images(root: Path, count: int = 4) -> list[str]:
 def test_rows_are_sorted_so_that_the_order_of_the_sheet_changes_nothing(tmp_path: Path) -> None:
     names = _images(tmp_path)
     rows = [f"{name},{'ab'[i % 2]},p{i}" for i, name in enumerate(names)]
-    one = read_dataset(write_metadata(tmp_path, "file,label,patient_id", rows, "m.csv"), task="dbt")
+    one = read_dataset(
+        write_metadata(tmp_path, "file,label,patient_id", rows, "m.csv"), task="dbt", positive="b"
+    )
     two = read_dataset(
-        write_metadata(tmp_path, "file,label,patient_id", rows[::-1], "n.csv"), task="dbt"
+        write_metadata(tmp_path, "file,label,patient_id", rows[::-1], "n.csv"),
+        task="dbt",
+        positive="b",
     )
     assert one.ids.tolist() == names
     assert one.fingerprint == two.fingerprint
@@ -31,7 +35,7 @@ def test_semicolons_byte_order_mark_and_back_slashes_are_read(tmp_path: Path) ->
     rows = [f"{n};{'ab'[i % 2]};p{i}".replace("/", "\\") for i, n in enumerate(names)]
     text = "﻿" + "\n".join(["File;Label;Patient ID", *rows])
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
-    data = read_dataset(tmp_path / "m.csv", task="dbt")
+    data = read_dataset(tmp_path / "m.csv", task="dbt", positive="b")
     assert data.ids.tolist() == names
     assert data.patients.tolist() == ["p0", "p1", "p2", "p3"]
 
@@ -40,7 +44,7 @@ def test_a_folder_whose_metadata_has_the_labels_is_read_as_a_manifest(tmp_path: 
     names = _images(tmp_path)
     rows = [f"{n},{'ab'[i % 2]},p{i}" for i, n in enumerate(names)]
     write_metadata(tmp_path, "file,label,patient_id", rows)
-    assert read_dataset(tmp_path, task="dbt").classes == ("a", "b")
+    assert read_dataset(tmp_path, task="dbt", positive="b").classes == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,6 @@ def test_a_folder_whose_metadata_has_the_labels_is_read_as_a_manifest(tmp_path: 
         ("file,patient_id", "images/i0.png,p", "needs a column 'label'"),
         ("label,patient_id", "a,p", "needs a column 'file'"),
         ("file,label,patient_id", "images/i9.png,a,p", r"\['images/i9.png'\] .* do not exist"),
-        ("file,label,patient_id", "images/i0.png,,p", "have no 'label'"),
         ("file,label,patient_id", "images/i0.png,a,", "have no patient"),
         ("file,label,patient_id", "images/i0.png,a,p\nimages/i0.png,a,p", "listed twice"),
         ("file,label,patient_id", "m.csv,a,p", "are no images"),

@@ -229,7 +229,6 @@ def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
     ("words", "message"),
     [
         (("--task", "dbt", "--columns", "age"), "--columns has no effect on the dbt task"),
-        (("--task", "dbt", "--positive", "a"), "--positive has no effect on the dbt task"),
         (("--task", "dbt", "--threshold-target", "0.8"), "--threshold-target has no effect with"),
         (
             ("--task", "dbt", "--trainable-blocks", "two"),

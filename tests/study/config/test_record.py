@@ -162,7 +162,6 @@ def test_values_out_of_range_are_refused_by_name(changes: dict[str, Any], messag
     ("changes", "message"),
     [
         ({"task": "dbt", "columns": ("age",)}, "--columns has no effect on the dbt task"),
-        ({"task": "dbt", "positive": "cancer"}, "--positive has no effect on the dbt task"),
         ({"threshold_target": 0.95}, "--threshold-target has no effect with --threshold prev"),
         (
             {"tta": 2, "trainable_blocks": "all"},

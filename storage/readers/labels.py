@@ -1,0 +1,90 @@
+"""Labels as they are written: one class for each spelling, and rows that have none."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from outerfold.storage.readers._base import Listing
+from outerfold.storage.records import DataError
+from outerfold.storage.set_aside import SetAside
+from outerfold.storage.words.texts import NONE, clean, is_missing, spelling_key
+
+_TRUTH = {"true": "1", "false": "0"}
+
+
+def read_labels(listing: Listing, named: Sequence[str] = ()) -> Listing:
+    """The listing with one spelling for each class, without the rows that have no label.
+
+    Spellings that differ in case and blanks only are one class, and so are ``1``, ``1.0`` and
+    ``True``; the most frequent spelling names it. ``nan``, ``NA``, ``unknown``, ``?`` and ``-``
+    are no labels; ``-`` beside ``+`` is one, and so is each word in ``named``.
+
+    Args:
+        listing: n rows.
+        named: classes that the user names.
+
+    Raises:
+        DataError: numbers and words stand side by side.
+    """
+    texts = [clean(label) for label in listing.labels]
+    kept = [row for row, text in enumerate(texts) if _is_label(text, texts, named)]
+    names, notes = _one_spelling([texts[row] for row in kept])
+    out = [row for row in range(len(texts)) if row not in set(kept)]
+    found = replace(listing.keep(kept), labels=names)
+    return replace(
+        found,
+        assumptions=found.assumptions + notes,
+        set_aside=found.set_aside
+        + tuple(SetAside(listing.ids[row], f"no label ({texts[row]!r})") for row in out),
+    )
+
+
+def _is_label(text: str, every: Sequence[str], named: Sequence[str]) -> bool:
+    if spelling_key(text) in {spelling_key(name) for name in named}:
+        return True
+    if spelling_key(text) == "-":
+        return any(spelling_key(other).strip("+") == "" and other.strip() for other in set(every))
+    return not is_missing(text) and spelling_key(text) != NONE
+
+
+def _one_spelling(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Class name of each text, and a sentence for each class of several spellings."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    keys = {text: _label_key(text) for text in set(texts)}
+    for text in texts:
+        counts[keys[text]][text] += 1
+    _refuse_mixed(counts)
+    name = {key: min(c, key=lambda text: (-c[text], text)) for key, c in counts.items()}
+    notes = tuple(
+        f"labels {sorted(c)[:4]} were read as one class, {name[key]!r}"
+        for key, c in sorted(counts.items())
+        if len(c) > 1
+    )
+    return tuple(name[keys[text]] for text in texts), notes
+
+
+def _label_key(text: str) -> str:
+    key = spelling_key(text)
+    return _TRUTH.get(key, key)
+
+
+def _refuse_mixed(counts: Mapping[str, Counter[str]]) -> None:
+    numbers = [c.most_common(1)[0][0] for key, c in counts.items() if _is_number(key)]
+    words = [
+        c.most_common(1)[0][0] for key, c in counts.items() if not any(x.isdigit() for x in key)
+    ]
+    if numbers and words:
+        raise DataError(
+            f"labels {sorted(words)[:3]} and {sorted(numbers)[:3]} stand side by side, and nothing "
+            "says which word each number means; write words or numbers in every row"
+        )
+
+
+def _is_number(key: str) -> bool:
+    try:
+        float(key.replace(",", "."))
+    except ValueError:
+        return False
+    return True
