@@ -270,7 +270,7 @@ class OuterFold:
         side = data.select(self.train)
         no_paths = np.full(len(side), "", dtype=np.str_)
         side = replace(side, features=replace(side.features, images=no_paths))
-        shared = sorted(set(side.patients.tolist()) & self.test_patients)
+        shared = sorted(set(side.groups.tolist()) & self.test_patients)
         if shared:
             raise LeakError(
                 f"{self.name}: patients {shared[:3]} are in both train and test "
@@ -311,6 +311,8 @@ class Predictions:
         probabilities: (n, classes), calibrated by the temperature and shift of the row's study.
         predicted: (n,) class index by the decision rule of the row's study.
         classes: class names.
+        groups: (n,) groups of suspected patients, over which intervals are; the patients where
+            none is given.
     """
 
     ids: StrArray
@@ -321,6 +323,11 @@ class Predictions:
     probabilities: FloatArray
     predicted: IntArray
     classes: tuple[str, ...]
+    groups: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
+
+    def __post_init__(self) -> None:
+        if self.groups.shape != self.patients.shape:
+            object.__setattr__(self, "groups", self.patients)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -336,6 +343,7 @@ class Predictions:
             self.probabilities[at],
             self.predicted[at],
             self.classes,
+            self.groups[at],
         )
 
 

@@ -8,7 +8,7 @@ best-balanced division is taken. Balance is measured on labels and sizes, never 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,8 +56,8 @@ class Splits:
 def split(data: Dataset, *, outer_folds: int, inner_folds: int, repeats: int, seed: int) -> Splits:
     """Divide all rows into outer folds, and the training rows of each into inner folds.
 
-    Every test fold and every inner validation fold holds every class. All rows of a patient are
-    on one side of each fold.
+    Every test fold and every inner validation fold holds every class. All rows of a patient, and
+    of a group of patients that may be one, are on one side of each fold.
 
     Args:
         data: n rows with labels and patients.
@@ -111,7 +111,7 @@ def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     """
     parts, attempt = partition(data, folds, seed=derive_seed(seed, "outer", 0), what="outer")
     inner = tuple(inner_fold(data, f"outer-{k}", part) for k, part in enumerate(parts))
-    everyone = frozenset(data.patients.tolist())
+    everyone = frozenset(data.groups.tolist())
     final = OuterFold(FINAL, 0, _to_ids(data.ids), (), everyone, frozenset(), inner)
     return Splits((), final, {"repeat-0": attempt})
 
@@ -132,10 +132,10 @@ def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[
     Raises:
         DataError: no attempt put every class into every part.
     """
-    patients = len(set(data.patients.tolist()))
+    patients = len(set(data.groups.tolist()))
     best: tuple[float, int, list[IntArray]] | None = None
     for attempt in range(SEEDS_TRIED if _may_be_possible(data, folds) else 0):
-        parts = group_folds(data.labels, data.patients, folds, derive_seed(seed, attempt) % 2**32)
+        parts = group_folds(data.labels, data.groups, folds, derive_seed(seed, attempt) % 2**32)
         imbalance = _imbalance(data, parts)
         if imbalance is not None and (best is None or imbalance < best[0]):
             best = imbalance, attempt, parts
@@ -158,15 +158,19 @@ def patients_by_class(data: Dataset) -> dict[str, int]:
     }
 
 
+def _groups_by_class(data: Dataset) -> dict[str, int]:
+    return patients_by_class(replace(data, patients=data.groups))
+
+
 def _describe_classes(data: Dataset) -> str:
-    counts = patients_by_class(data)
+    counts = _groups_by_class(data)
     return ", ".join(f"{name}: {count} patients" for name, count in counts.items())
 
 
 def _may_be_possible(data: Dataset, folds: int) -> bool:
     """Whether there are as many patients, and as many images of each class, as folds."""
     images = np.bincount(data.labels, minlength=len(data.classes))
-    return len(set(data.patients.tolist())) >= folds and int(images.min()) >= folds
+    return len(set(data.groups.tolist())) >= folds and int(images.min()) >= folds
 
 
 def group_folds(labels: IntArray, patients: StrArray, folds: int, seed: int) -> list[IntArray]:
@@ -237,7 +241,7 @@ def _imbalance(data: Dataset, parts: Sequence[IntArray]) -> float | None:
 
 
 def _require_enough_patients(data: Dataset, outer_folds: int, inner_folds: int) -> None:
-    counts = patients_by_class(data)
+    counts = _groups_by_class(data)
     name = min(counts, key=lambda each: counts[each])  # the rarest class decides for all
     count = counts[name]
     if _are_enough(count, outer_folds, inner_folds):
@@ -285,8 +289,8 @@ def _outer_fold(
         repeat,
         _to_ids(data.ids[train]),
         _to_ids(data.ids[test]),
-        frozenset(data.patients[train].tolist()),
-        frozenset(data.patients[test].tolist()),
+        frozenset(data.groups[train].tolist()),
+        frozenset(data.groups[test].tolist()),
         inner,
     )
     return fold, attempt
@@ -302,8 +306,8 @@ def inner_fold(side: Dataset, name: str, val: IntArray) -> Fold:
         name,
         _to_ids(side.ids[fit]),
         _to_ids(side.ids[val]),
-        frozenset(side.patients[fit].tolist()),
-        frozenset(side.patients[val].tolist()),
+        frozenset(side.groups[fit].tolist()),
+        frozenset(side.groups[val].tolist()),
     )
 
 

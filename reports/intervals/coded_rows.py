@@ -63,7 +63,7 @@ def code_rows(predictions: Predictions, *, grouped: bool = True) -> CodedRows:
     """
     if not len(predictions):
         raise DataError("intervals need predictions, but there is no row")
-    names, patient = np.unique(predictions.patients, return_inverse=True)
+    names, patient = np.unique(predictions.groups, return_inverse=True)
     images, image = np.unique(predictions.ids, return_inverse=True)
     repeats, repeat = np.unique(predictions.repeat, return_inverse=True)
     _check_unique_images(images, image, repeat)

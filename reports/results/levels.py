@@ -123,6 +123,7 @@ def combine(
         probabilities,
         decision.decide(probabilities),
         rows.classes,
+        rows.groups[first],
     )
 
 

@@ -63,6 +63,7 @@ def validation_rows(run: Run) -> Predictions | None:
                 rows.probabilities,
                 rows.predicted,
                 rows.classes,
+                rows.groups,
             )
         )
     return join_predictions(parts)
@@ -124,4 +125,5 @@ def join_predictions(parts: Iterable[Predictions]) -> Predictions | None:
         np.concatenate([p.probabilities for p in pieces]),
         np.concatenate([p.predicted for p in pieces]),
         pieces[0].classes,
+        np.concatenate([p.groups for p in pieces]),
     )

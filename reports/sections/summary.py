@@ -258,7 +258,7 @@ def _isolation_sentence(data: Json) -> str:
         return "No patient is on both sides of any split."
     return (
         "The patients are unknown: near-duplicate images were grouped, and it could not be "
-        "verified that no patient is on both sides of a split."
+        "verified that no patient is on both sides of a split. All intervals may be too narrow."
     )
 
 

@@ -7,17 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from outerfold.storage.errors import DataError, first_three
+from outerfold.storage.errors import DataError, first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.set_aside import SetAside
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """Name of a file in the data root that marks the images as made by a program."""
-
-FILE_NAMES = ("file", "filename", "file_name", "image", "image_file", "path", "image_path")
-LABEL_NAMES = ("label", "class")
-PATIENT_NAMES = ("patient_id", "patient", "patientid", "case", "case_id", "caseid", "subject_id")
-"""Accepted column names, normalised, in order of preference."""
 
 PATIENT_PATTERNS = (
     r"(DBT-P\d+)",  # Breast-Cancer-Screening-DBT
@@ -58,6 +53,9 @@ class ReadOptions:
     set_aside: bool = False
     strict: bool = False
     folds: int = 5
+
+
+DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,25 @@ def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
     return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
 
 
+def pick_column(
+    table: TextTable, option: str, named: str, wanted: Sequence[str], source: str
+) -> str | None:
+    """Column that the user named with ``option``, else the first of ``wanted``; None if none is.
+
+    Raises:
+        DataError: the named column is not in the table.
+    """
+    if not named:
+        return find_column(table, wanted)
+    found = named if named in table else find_column(table, [named])
+    if found is None:
+        raise DataError(
+            f"{option} {named!r}: {source} has no such column{suggest_name(named, table)}; "
+            f"found {list(table)}"
+        )
+    return found
+
+
 def read_csv_table(path: Path) -> TextTable:
     """Columns of a CSV file as texts, empty where missing; separated by comma, semicolon or tab.
 
@@ -130,21 +147,6 @@ def read_csv_table(path: Path) -> TextTable:
     if frame.empty:
         raise DataError(f"{path}: has no rows; a table of images needs at least a header and rows")
     return {str(name): tuple(t.strip() for t in frame[name].astype(str)) for name in frame.columns}
-
-
-def require_patients(values: Sequence[str], ids: Sequence[str], column: str) -> tuple[str, ...]:
-    """Return ``values``, the n patient names, if no name is empty.
-
-    Raises:
-        DataError: a row has no patient.
-    """
-    blank = [name for name, value in zip(ids, values, strict=True) if not value]
-    if blank:
-        raise DataError(
-            f"column {column!r}: images {first_three(blank)} have no patient; "
-            "fill it in, since all images of a patient must be on one side of every split"
-        )
-    return tuple(values)
 
 
 def patients_by_regex(ids: Sequence[str], pattern: str) -> tuple[str, ...]:

@@ -7,23 +7,25 @@ from pathlib import Path
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
 from outerfold.storage.readers._base import (
-    FILE_NAMES,
-    LABEL_NAMES,
+    DEFAULTS,
     MASK_PATTERN,
-    PATIENT_NAMES,
     Listing,
+    ReadOptions,
     TextTable,
     find_column,
+    pick_column,
     read_csv_table,
-    require_patients,
 )
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
+from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
 
 METADATA = "metadata.csv"
+FOLDER_LABELS = ("label", "class")
+"""Columns of a ``metadata.csv`` that repeat the class folder; others may differ."""
 
 
-def list_class_folders(root: Path) -> Listing:
+def list_class_folders(root: Path, options: ReadOptions = DEFAULTS) -> Listing:
     """Listing of every image below a class folder; its label is the folder's name.
 
     A ``metadata.csv`` whose labels are no folder names is read as a manifest instead.
@@ -33,14 +35,14 @@ def list_class_folders(root: Path) -> Listing:
     """
     table = read_csv_table(root / METADATA) if (root / METADATA).is_file() else {}
     if table and not _folders_are_classes(root, table):
-        return list_manifest(root / METADATA)
+        return list_manifest(root / METADATA, options)
     listing = _list_folders(root)
-    return _join_table(listing, table) if table else listing
+    return _join_table(listing, table, options) if table else listing
 
 
 def _folders_are_classes(root: Path, table: TextTable) -> bool:
     """Whether the table has no labels, or a label is the name of a folder in the root."""
-    label = find_column(table, LABEL_NAMES)
+    label = find_column(table, FOLDER_LABELS)
     if label is None:
         return True
     folders = {folder.name.lower() for folder in _class_folders(root)}
@@ -96,9 +98,9 @@ def _images_of_class(folder: Path) -> tuple[list[Path], int]:
 
 
 # Longer than 30 lines: half of it is the texts of its refusals.
-def _join_table(listing: Listing, table: TextTable) -> Listing:
+def _join_table(listing: Listing, table: TextTable, options: ReadOptions) -> Listing:
     """The listing with the patients and columns of its ``metadata.csv``."""
-    file = find_column(table, FILE_NAMES)
+    file = pick_column(table, "--file-column", options.file_column, FILE_NAMES, METADATA)
     if file is None:
         raise DataError(
             f"{listing.root / METADATA}: has no column 'file' (the image's path below the data "
@@ -121,13 +123,15 @@ def _join_table(listing: Listing, table: TextTable) -> Listing:
     _check_labels(listing, columns)
     absent = len(names) - len(rows)
     notes = (f"{absent} rows of {METADATA} have no image and were left out",) if absent else ()
-    patient = find_column(columns, PATIENT_NAMES)
+    patient = pick_column(
+        columns, "--patient-column", options.patient_column, PATIENT_NAMES, METADATA
+    )
     return Listing(
         listing.root,
         listing.ids,
         listing.images,
         listing.labels,
-        require_patients(columns[patient], listing.ids, patient) if patient else None,
+        columns[patient] if patient else None,
         columns,
         METADATA,
         listing.assumptions + notes,
@@ -135,7 +139,7 @@ def _join_table(listing: Listing, table: TextTable) -> Listing:
 
 
 def _check_labels(listing: Listing, columns: TextTable) -> None:
-    label = find_column(columns, LABEL_NAMES)
+    label = find_column(columns, FOLDER_LABELS)
     if label is None:
         return
     wrong = [

@@ -37,7 +37,7 @@ def read_labels(listing: Listing, named: Sequence[str] = ()) -> Listing:
         found,
         assumptions=found.assumptions + notes,
         set_aside=found.set_aside
-        + tuple(SetAside(listing.ids[row], f"no label ({texts[row]!r})") for row in out),
+        + tuple(SetAside(listing.ids[row], f"no label ({texts[row] or 'empty'})") for row in out),
     )
 
 

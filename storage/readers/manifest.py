@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from outerfold.storage.errors import first_three, suggest_name
+from outerfold.storage.errors import Question, first_three, suggest_name
 from outerfold.storage.images.read import IMAGE_SUFFIXES
+from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import (
-    FILE_NAMES,
-    LABEL_NAMES,
-    PATIENT_NAMES,
+    DEFAULTS,
     Listing,
+    ReadOptions,
+    TextTable,
     find_column,
+    pick_column,
     read_csv_table,
-    require_patients,
 )
 from outerfold.storage.records import DataError
+from outerfold.storage.words.headers import FILE_NAMES, LABEL_NAMES, PATIENT_NAMES
 
 
-def list_manifest(path: Path) -> Listing:
+def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
     """Listing of the manifest's rows; a relative ``file`` is relative to the manifest's folder.
 
     Raises:
-        DataError: there is no file or label column, a file is repeated, absent or no image, or a
-            patient is empty.
+        DataError: there is no file or label column, a file is repeated, absent or no image.
     """
     table = read_csv_table(path)
-    file = _require_column(path, table, FILE_NAMES)
-    label = _require_column(path, table, LABEL_NAMES)
+    file = _require_column(path, table, "file", options.file_column, FILE_NAMES)
+    label = _require_column(path, table, "label", options.label_column, LABEL_NAMES)
     ids = tuple(str(PurePosixPath(name.replace("\\", "/"))) for name in table[file])
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
-    patient = find_column(table, PATIENT_NAMES)
+    patient = pick_column(
+        table, "--patient-column", options.patient_column, PATIENT_NAMES, path.name
+    )
     return Listing(
         path.parent,
         ids,
         _require_images(path, ids),
         table[label],
-        require_patients(table[patient], ids, patient) if patient else None,
+        table[patient] if patient else None,
         table,
         path.name,
         label_column=label,
     )
 
 
-def _require_column(path: Path, table: dict[str, tuple[str, ...]], names: tuple[str, ...]) -> str:
-    found = find_column(table, names)
+def _require_column(
+    path: Path, table: TextTable, what: str, named: str, wanted: tuple[str, ...]
+) -> str:
+    found = pick_column(table, f"--{what}-column", named, wanted, path.name)
+    several = [] if named or what == "file" else _rivals(table, wanted)
+    if several:
+        raise Question(
+            f"{path.name}: columns {several} may all hold the labels; choose with "
+            f"{' or '.join(f'--{what}-column {shlex.quote(name)}' for name in several[:3])}"
+        )
     if found is None:
-        close = suggest_name(names[0], table)
-        raise DataError(
-            f"{path.name}: a manifest needs a column {names[0]!r}, found {list(table)}{close}"
+        raise Question(
+            f"{path.name}: a manifest needs a column {what!r}, found {list(table)}"
+            f"{suggest_name(what, table)}; name the column with --{what}-column NAME"
         )
     return found
+
+
+def _rivals(table: TextTable, wanted: tuple[str, ...]) -> list[str]:
+    """Columns of labels of a table, where there are several and none is called label or class."""
+    found = [name for one in wanted if (name := find_column(table, [one]))]
+    plain = {normalise(name) for name in found} & {"label", "labels", "class", "target"}
+    return found if len(found) > 1 and not plain else []
 
 
 def _require_images(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:

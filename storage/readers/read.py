@@ -13,24 +13,22 @@ import numpy as np
 from outerfold.storage.errors import Question, require_answers
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.readers._base import (
+    DEFAULTS,
     SYNTHETIC_MARKER,
     Listing,
     ReadOptions,
     find_column,
-    patients_by_default,
-    patients_by_regex,
 )
 from outerfold.storage.readers.class_folders import list_class_folders
 from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
 from outerfold.storage.readers.labels import read_labels
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from outerfold.storage.readers.patients import drop_nameless, find_patients
 from outerfold.storage.readers.sides import find_sides
 from outerfold.storage.readers.targets import Task, class_order, target, wanted_classes
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 from outerfold.storage.set_aside import require_few
-
-DEFAULTS = ReadOptions()
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,9 @@ def read_dataset(
     Raises:
         DataError: the source breaks a rule; the message gives the rule and what to do.
     """
-    listing = _list_source(Path(source))
+    listing = _list_source(Path(source), options)
     listing = read_labels(listing, (*classes, *([positive] if positive else ())))
+    listing = drop_nameless(listing)
     return _build_dataset(
         listing,
         _content_hashes(listing.images),
@@ -104,18 +103,20 @@ def read_sheet_only(
     )
 
 
-def _list_source(source: Path) -> Listing:
+def _list_source(source: Path, options: ReadOptions) -> Listing:
     if source.is_file():
         if source.suffix.lower() not in {".csv", ".tsv"}:
             raise DataError(
                 f"{source}: a data source is a folder or a .csv manifest, "
                 f"found a {source.suffix or 'nameless'} file"
             )
-        return list_manifest(source.resolve()).by_id()
+        return list_manifest(source.resolve(), options).by_id()
     if not source.is_dir():
         raise DataError(f"{source}: does not exist; --data needs a folder or a .csv manifest")
     root = source.resolve()
-    return (list_mini_ddsm(root) if find_sheets(root) else list_class_folders(root)).by_id()
+    return (
+        list_mini_ddsm(root) if find_sheets(root) else list_class_folders(root, options)
+    ).by_id()
 
 
 def _source_name(source: Path, root: Path) -> str:
@@ -148,7 +149,7 @@ def _build_dataset(
     questions: list[Question] = []
     labels, names, merged = _target(listing, wanted, task, positive, questions)
     _require_few(listing, options, questions)
-    patients, known, patient_notes = _find_patients(listing, options.patient_regex)
+    people = find_patients(listing, options, questions)
     require_answers(questions)
     table = _parse_columns(listing, task, columns)
     features = Features(
@@ -160,14 +161,15 @@ def _build_dataset(
     data = Dataset(
         features=features,
         labels=np.array([names.index(label) for label in labels], dtype=np.int64),
-        patients=np.array(patients),
+        patients=np.array(people.names),
         classes=names,
         fingerprint="",
         name=name,
         synthetic=(listing.root / SYNTHETIC_MARKER).is_file(),
-        patients_known=known,
-        assumptions=listing.assumptions + merged + patient_notes + table.assumptions,
-        sides=np.array(find_sides(listing.ids, listing.table), dtype=np.str_),
+        patients_known=people.known,
+        assumptions=listing.assumptions + merged + people.notes + table.assumptions,
+        sides=np.array(find_sides(listing.ids, listing.table, options.side_column), dtype=np.str_),
+        groups=np.array(people.groups),
         set_aside=listing.set_aside,
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
@@ -191,47 +193,12 @@ def _require_few(listing: Listing, options: ReadOptions, questions: list[Questio
     try:
         require_few(
             listing.set_aside,
-            Counter(listing.labels),
+            Counter([*listing.labels, *(row.label for row in listing.set_aside if row.label)]),
             allowed=options.set_aside,
             strict=options.strict,
         )
     except Question as question:
         questions.append(question)
-
-
-def _find_patients(
-    listing: Listing, patient_regex: str | None
-) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    """Patients of the n rows, whether they are known, and assumptions.
-
-    Patients come from the source, else from the pattern, else from a known naming scheme, else
-    from groups of near-duplicate images; only the groups are not known patients.
-    """
-    if listing.patients is not None:
-        if patient_regex is not None:
-            raise DataError(
-                f"--patient-regex has no effect: {listing.source} names the patients; "
-                "leave one of the two out"
-            )
-        return listing.patients, True, ()
-    if patient_regex is not None:
-        return patients_by_regex(listing.ids, patient_regex), True, ()
-    found = patients_by_default(listing.ids)
-    if found is not None:
-        return found, True, ("patients were read from file names, by a known naming scheme",)
-    return _guess_patients(listing)
-
-
-def _guess_patients(listing: Listing) -> tuple[tuple[str, ...], bool, tuple[str, ...]]:
-    from outerfold.storage.audit.near_duplicates import group_lookalikes
-
-    groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
-    note = (
-        "there is no patient column or pattern: near-duplicate images were grouped "
-        f"({len(listing.ids)} images, {len(set(groups))} groups); "
-        "it could not be verified that no patient is on both sides of a split"
-    )
-    return groups, False, (note,)
 
 
 def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
@@ -262,6 +229,8 @@ def fingerprint(data: Dataset, contents: Sequence[str]) -> str:
     digest = hashlib.sha256()
     digest.update(repr((data.classes, data.features.columns)).encode())
     rows = zip(data.ids, contents, data.labels, data.patients, strict=True)
+    if (data.groups != data.patients).any():
+        digest.update(repr(data.groups.tolist()).encode())
     for row in rows:
         digest.update(repr(tuple(str(cell) for cell in row)).encode())
     digest.update(np.ascontiguousarray(data.features.tabular).tobytes())

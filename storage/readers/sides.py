@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from outerfold.storage.readers._base import find_column
+from outerfold.storage.readers._base import pick_column
+from outerfold.storage.words.headers import SIDE_NAMES
 
-SIDE_NAMES = ("side", "laterality")
 LEFT_WORDS, RIGHT_WORDS = ("left", "l"), ("right", "r")
 SIDE_PATTERN = re.compile(
     r"(?<![a-z])(left|right)(?![a-z])"  # C_0029_1.LEFT_CC.jpg of Mini-DDSM
@@ -17,7 +17,7 @@ SIDE_PATTERN = re.compile(
 
 
 def find_sides(
-    ids: Sequence[str], table: Mapping[str, Sequence[str]] | None = None
+    ids: Sequence[str], table: Mapping[str, Sequence[str]] | None = None, named: str = ""
 ) -> tuple[str, ...]:
     """Side of each of the n images, ``left`` or ``right``; empty if any side is not known.
 
@@ -26,8 +26,13 @@ def find_sides(
     Args:
         ids: n image paths below the root.
         table: {column: n texts}.
+        named: column of sides that the user names; empty takes one by its name.
+
+    Raises:
+        DataError: the named column is not in the table.
     """
-    column = find_column(table or {}, SIDE_NAMES)
+    texts_of = {name: tuple(texts) for name, texts in (table or {}).items()}
+    column = pick_column(texts_of, "--side-column", named, SIDE_NAMES, "the table")
     texts = list((table or {})[column]) if column else [_side_in_name(name) for name in ids]
     sides = [_read_side(text) for text in texts]
     return tuple(sides) if sides and all(sides) else ()

@@ -21,6 +21,7 @@ from outerfold.storage.records import (
     Fold,
     IntArray,
     OuterFold,
+    SetAside,
 )
 
 
@@ -92,6 +93,7 @@ class RunFolder:
                 "ids": features.ids.tolist(),
                 "images": features.images.tolist(),
                 "patients": data.patients.tolist(),
+                **_optional_rows(data),
                 "labels": data.labels.tolist(),
                 "sides": data.sides.tolist(),
                 "tabular": [
@@ -124,6 +126,8 @@ class RunFolder:
             kept["patients_known"],
             tuple(kept["assumptions"]),
             np.array(kept.get("sides", []), dtype=np.str_),
+            np.array(kept.get("groups", []), dtype=np.str_),
+            tuple(SetAside(*row) for row in kept.get("set_aside", [])),
         )
 
     def add_embedding_audit(self, found: Iterable[str]) -> None:
@@ -187,12 +191,22 @@ class RunFolder:
         write_text(self.study(FINAL) / "MODEL_CARD.md", text)
 
 
+def _optional_rows(data: Dataset) -> dict[str, Any]:
+    """Groups where they differ from patients, and rows that were set aside, if there are any."""
+    found: dict[str, Any] = {}
+    if (data.groups != data.patients).any():
+        found["groups"] = data.groups.tolist()
+    if data.set_aside:
+        found["set_aside"] = [[row.id, row.why, row.label] for row in data.set_aside]
+    return found
+
+
 class _SharedNames:
     """Ids and patients of the rows; all folds share one copy of each text, which saves memory."""
 
     def __init__(self, data: Dataset) -> None:
         self.data, self.ids = data, data.ids.tolist()
-        unique, self.person = np.unique(data.patients, return_inverse=True)
+        unique, self.person = np.unique(data.groups, return_inverse=True)
         self.people = unique.tolist()
 
     def ids_at(self, at: IntArray) -> tuple[str, ...]:

@@ -242,13 +242,16 @@ def non_nested_results(search: FoldResult) -> tuple[FoldResult, ...]:
 def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
     """CSV text with the columns ``id,patient,fold,repeat,label,p_<class>...,predicted``.
 
+    A last column, ``group``, names groups of suspected patients where they are not the patients.
     None gives the header alone. Probabilities have full precision, so that reading them back
     gives exactly the same numbers.
     """
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = [f"p_{name}" for name in classes]
-    table.writerow(["id", "patient", "fold", "repeat", "label", *columns, "predicted"])
+    grouped = rows is not None and bool((rows.groups != rows.patients).any())
+    last = ["predicted", *(["group"] if grouped else [])]
+    table.writerow(["id", "patient", "fold", "repeat", "label", *columns, *last])
     if rows is not None:
         for at in range(len(rows)):
             table.writerow(
@@ -260,6 +263,7 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
                     classes[rows.labels[at]],
                     *(repr(float(p)) for p in rows.probabilities[at]),
                     classes[rows.predicted[at]],
+                    *([rows.groups[at]] if grouped else []),
                 ]
             )
     return text.getvalue()
@@ -280,6 +284,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         ).reshape(len(table), len(classes)),
         predicted=np.array([index[row["predicted"]] for row in table], dtype=np.int64),
         classes=tuple(classes),
+        groups=np.array([row["group"] for row in table if "group" in row], dtype=np.str_),
     )
 
 

@@ -158,42 +158,82 @@ class StudyConfig:
     patient_column: str = field(
         default="",
         metadata=option(
-            about="column of a sheet that names the patients", group=DATA, usual="found by its name", metavar="NAME", stated=False
+            about="column of a sheet that names the patients",
+            group=DATA,
+            usual="found by its name",
+            metavar="NAME",
+            stated=False,
         ),
     )
     label_column: str = field(
         default="",
         metadata=option(
-            about="column of a sheet that holds the labels", group=DATA, usual="found by its name", metavar="NAME", stated=False
+            about="column of a sheet that holds the labels",
+            group=DATA,
+            usual="found by its name",
+            metavar="NAME",
+            stated=False,
         ),
     )
     file_column: str = field(
         default="",
         metadata=option(
-            about="column of a sheet that names the image files", group=DATA, usual="found by its name", metavar="NAME", stated=False
+            about="column of a sheet that names the image files",
+            group=DATA,
+            usual="found by its name",
+            metavar="NAME",
+            stated=False,
         ),
     )
     side_column: str = field(
         default="",
         metadata=option(
-            about="column of a sheet that holds the side, left or right", group=DATA, usual="found by its name", metavar="NAME", stated=False
+            about="column of a sheet that holds the side, left or right",
+            group=DATA,
+            usual="found by its name",
+            metavar="NAME",
+            stated=False,
         ),
     )
     distinct_patients: bool = field(
         default=False,
-        metadata=option(about="patients whose names differ in spelling only are different", group=DATA, usual="off", said=False, stated=False),
+        metadata=option(
+            about="patients whose names differ in spelling only are different",
+            group=DATA,
+            usual="off",
+            said=False,
+            stated=False,
+        ),
     )
     patients_unknown: bool = field(
         default=False,
-        metadata=option(about="go on where nothing names the patients; the report is marked", group=DATA, usual="off", said=False, stated=False),
+        metadata=option(
+            about="go on where nothing names the patients; the report is marked",
+            group=DATA,
+            usual="off",
+            said=False,
+            stated=False,
+        ),
     )
     set_aside: bool = field(
         default=False,
-        metadata=option(about="leave out every row that has no label or cannot be read", group=DATA, usual="off", said=False, stated=False),
+        metadata=option(
+            about="leave out every row that has no label or cannot be read",
+            group=DATA,
+            usual="off",
+            said=False,
+            stated=False,
+        ),
     )
     strict: bool = field(
         default=False,
-        metadata=option(about="refuse every row that has no label or cannot be read", group=DATA, usual="off", said=False, stated=False),
+        metadata=option(
+            about="refuse every row that has no label or cannot be read",
+            group=DATA,
+            usual="off",
+            said=False,
+            stated=False,
+        ),
     )
     protocol: str = field(
         default="nested",

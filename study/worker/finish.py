@@ -205,6 +205,7 @@ def _make_predictions(
         calibrated,
         decision.decide(calibrated),
         rows.classes,
+        rows.groups,
     )
 
 

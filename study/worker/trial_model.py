@@ -92,7 +92,7 @@ def refit(objective: InnerObjective, trial: FixedTrial, epochs: int, networks: i
     """Train ``networks`` networks on all training rows for ``epochs``, without validation rows."""
     train = objective.train
     everything = Fold(
-        "refit", tuple(train.ids.tolist()), (), frozenset(train.patients.tolist()), frozenset()
+        "refit", tuple(train.ids.tolist()), (), frozenset(train.groups.tolist()), frozenset()
     )
     pipeline = objective.space(trial)
     rows = TrainingRows(

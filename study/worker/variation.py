@@ -57,6 +57,7 @@ def score_inner_models(
         np.concatenate(calibrated),
         np.concatenate(decided),
         test.classes,
+        np.tile(test.groups, times),
     )
 
 

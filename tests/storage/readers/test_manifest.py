@@ -53,7 +53,7 @@ def test_a_folder_whose_metadata_has_the_labels_is_read_as_a_manifest(tmp_path: 
         ("file,patient_id", "images/i0.png,p", "needs a column 'label'"),
         ("label,patient_id", "a,p", "needs a column 'file'"),
         ("file,label,patient_id", "images/i9.png,a,p", r"\['images/i9.png'\] .* do not exist"),
-        ("file,label,patient_id", "images/i0.png,a,", "have no patient"),
+        ("file,label,patient_id", "images/i0.png,a,", "1 of 1 images have no patient"),
         ("file,label,patient_id", "images/i0.png,a,p\nimages/i0.png,a,p", "listed twice"),
         ("file,label,patient_id", "m.csv,a,p", "are no images"),
     ],

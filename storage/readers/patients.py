@@ -1,0 +1,220 @@
+"""Patients of a listing: from its source, from a pattern, from a known scheme, or guessed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from outerfold.storage.errors import Question, first_three
+from outerfold.storage.readers._base import (
+    Listing,
+    ReadOptions,
+    patients_by_default,
+    patients_by_regex,
+)
+from outerfold.storage.records import DataError
+from outerfold.storage.set_aside import SetAside
+from outerfold.storage.words.patient_ids import MOST_IN_A_CHAIN, group_spellings, is_no_patient
+from outerfold.storage.words.texts import clean
+
+GROUPS_A_FOLD, LARGEST_SHARE = 3, 0.25
+"""A pattern is asked about where it gives so many groups, and none has more of the images."""
+
+_YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
+_TOKENS = re.compile(r"[^_\-. ()\[\]]+")
+_NO_SEPARATOR = r"[^_\-. ()\[\]/]+"
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Patients and groups of n rows.
+
+    Attributes:
+        names: n patients.
+        groups: n groups of suspected patients; the patients where nothing is suspected.
+        known: whether the source, a pattern or a scheme names them.
+        notes: sentences on how they were found.
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    known: bool
+    notes: tuple[str, ...] = ()
+
+
+def find_patients(listing: Listing, options: ReadOptions, questions: list[Question]) -> Patients:
+    """Patients of the n rows, grouped where two may be one.
+
+    They come from the source, else from the pattern, else from a known naming scheme. Else a
+    pattern is proposed, and asked about if it gives enough groups; without one, near-duplicate
+    images are grouped.
+
+    Raises:
+        DataError: the pattern does not fit or has no effect.
+    """
+    found = _named(listing, options)
+    if found is not None:
+        return found if options.distinct_patients else _group(found, questions)
+    return _unnamed(listing, options, questions)
+
+
+def drop_nameless(listing: Listing) -> Listing:
+    """The listing without rows whose source names no patient, such as ``nan`` or ``1.2E+12``.
+
+    Raises:
+        DataError: half of the rows or more have no patient.
+    """
+    if listing.patients is None:
+        return listing
+    texts = [clean(name) for name in listing.patients]
+    nameless = {row for row, text in enumerate(texts) if is_no_patient(text)}
+    if 2 * len(nameless) >= len(texts) > 0:
+        found = first_three(sorted({texts[row] for row in nameless}))
+        raise DataError(
+            f"{listing.source}: {len(nameless)} of {len(texts)} images have no patient (found "
+            f"{found}); fill the column in, or name another with --patient-column, since all "
+            "images of a patient must be on one side of every split"
+        )
+    kept = replace(listing, patients=tuple(texts)).keep(
+        [row for row in range(len(texts)) if row not in nameless]
+    )
+    out = tuple(
+        SetAside(listing.ids[row], f"no patient ({texts[row] or 'empty'})", listing.labels[row])
+        for row in sorted(nameless)
+    )
+    return replace(kept, set_aside=kept.set_aside + out)
+
+
+def _named(listing: Listing, options: ReadOptions) -> Patients | None:
+    regex = options.patient_regex
+    if listing.patients is not None:
+        if regex is not None:
+            raise DataError(
+                f"--patient-regex has no effect: {listing.source} names the patients; "
+                "leave one of the two out"
+            )
+        return Patients(listing.patients, listing.patients, True)
+    if regex is not None:
+        names = patients_by_regex(listing.ids, regex)
+        return Patients(names, names, True)
+    names_or_none = patients_by_default(listing.ids)
+    if names_or_none is None or all(map(_is_year_folder, names_or_none)):
+        return None
+    note = "patients were read from file names, by a known naming scheme"
+    return Patients(names_or_none, names_or_none, True, (note,))
+
+
+def _is_year_folder(name: str) -> bool:
+    return "/" in name and bool(_YEAR.fullmatch(name.rsplit("/", 1)[1]))
+
+
+def _group(found: Patients, questions: list[Question]) -> Patients:
+    """The patients with groups: spellings of one id, and equal folders under two classes."""
+    bare = {name: name.rsplit("/", 1)[-1] for name in set(found.names)}
+    group_of = {name: group for name, group in group_spellings(bare.values()).items()}
+    members: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(bare):
+        members[group_of[bare[name]]].append(name)
+    several = [names for names in members.values() if len(names) > 1]
+    if not several:
+        return found
+    shown = first_three(" = ".join(names[:4]) for names in several)
+    long = [names for names in several if len(names) > MOST_IN_A_CHAIN]
+    if long:
+        questions.append(
+            Question(
+                f"patients {long[0][:6]} ({len(long[0])} names) may be one patient by their "
+                "spelling; correct the names, or add --distinct-patients if they are different"
+            )
+        )
+    note = (
+        f"patients that may be one by their names were grouped, so that no split parts them: "
+        f"{shown}; --distinct-patients takes them for different ones"
+    )
+    groups = {name: names[0] for names in members.values() for name in names}
+    return Patients(
+        found.names, tuple(groups[name] for name in found.names), True, (*found.notes, note)
+    )
+
+
+def _unnamed(listing: Listing, options: ReadOptions, questions: list[Question]) -> Patients:
+    proposal = None if options.patients_unknown else propose_regex(listing.ids)
+    notes: tuple[str, ...] = ()
+    if proposal is not None:
+        sizes = Counter(patients_by_regex(listing.ids, proposal))
+        text = (
+            f"nothing names the patients, but --patient-regex {_quote(proposal)} finds "
+            f"{len(sizes)} patients in the paths of {len(listing.ids)} images, at most "
+            f"{max(sizes.values())} images each ({first_three(sorted(sizes))})"
+        )
+        if len(sizes) >= GROUPS_A_FOLD * options.folds:
+            questions.append(
+                Question(f"{text}; add it, another pattern, or --patients-unknown to go on")
+            )
+            return Patients(listing.ids, listing.ids, False)
+        notes = (f"{text}; add it if these are the patients",)
+    if questions:  # near-duplicates take long to find, and the answer will be read again
+        return Patients(listing.ids, listing.ids, False)
+    return _guess(listing, notes)
+
+
+def _guess(listing: Listing, notes: tuple[str, ...]) -> Patients:
+    from outerfold.storage.audit.near_duplicates import group_lookalikes
+
+    groups = group_lookalikes(listing.ids, [str(path) for path in listing.images])
+    note = (
+        "there is no patient column or pattern: near-duplicate images were grouped "
+        f"({len(listing.ids)} images, {len(set(groups))} groups); "
+        "it could not be verified that no patient is on both sides of a split"
+    )
+    return Patients(tuple(groups), tuple(groups), False, (*notes, note))
+
+
+def _quote(pattern: str) -> str:
+    return f"'{pattern}'"
+
+
+def propose_regex(ids: Sequence[str]) -> str | None:
+    """Pattern that may name the patients in n paths; None where nothing in them looks like ids.
+
+    The outermost folder below the class whose names hold digits is taken, else the first part of
+    the file names that holds digits. Parts must repeat within a class, and no part may have more
+    than ``LARGEST_SHARE`` of the images.
+
+    Example:
+        >>> propose_regex([f"{c}/P{p:03}/{s}.png" for p in range(6) for s in "lr" for c in ["a"]])
+        '^[^/]+/([^/]+)/'
+    """
+    depth = min((name.count("/") for name in ids), default=0)
+    folders = [rf"^{'[^/]+/' * level}([^/]+)/" for level in range(1, depth)]
+    before = r"^(?:[^/]*/)*"
+    parts = min((len(_TOKENS.findall(_stem(name))) for name in ids), default=0)
+    apart = r"[_\-. ()\[\]]+"
+    names = [
+        rf"{before}[_\-. ()\[\]]*{(_NO_SEPARATOR + apart) * at}({_NO_SEPARATOR})(?=[^/]*$)"
+        for at in range(parts)
+    ]
+    return next((p for p in (*folders, *names) if _looks_like_patients(ids, p)), None)
+
+
+def _stem(name: str) -> str:
+    return name.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def _looks_like_patients(ids: Sequence[str], pattern: str) -> bool:
+    found = [re.search(pattern, name) for name in ids]
+    if not all(found):
+        return False
+    groups = [match[1] for match in found if match]
+    sizes = Counter(groups)
+    repeats = Counter((name.split("/")[0], group) for name, group in zip(ids, groups, strict=True))
+    return (
+        len(sizes) >= 2 * GROUPS_A_FOLD
+        and len(sizes) < len(ids)
+        and max(sizes.values()) <= LARGEST_SHARE * len(ids)
+        and sum(repeats.values()) >= 1.2 * len(repeats)
+        and all(any(c.isdigit() for c in group) for group in sizes)
+        and not all(_YEAR.fullmatch(group) for group in sizes)
+    )

@@ -1,0 +1,74 @@
+"""Ids of patients: which words are none, and which spellings may be one patient."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+from outerfold.storage.words.texts import NONE, is_missing
+
+_REMOVED = """
+    removed anonymous anonymised anonymized anon deidentified de-identified redacted withheld
+    masked hidden deleted tbd xxx xxxx xxxxx
+"""
+NO_IDS = frozenset(_REMOVED.split())
+"""Words, lower case, that stand where an id was taken away."""
+
+MOST_IN_A_CHAIN = 5
+"""Ids that may be grouped as one patient without a question."""
+
+_SPOILT = re.compile(r"[+-]?\d+(?:[.,]\d+)?e\+\d+|#+", re.IGNORECASE)  # 1.2E+12, #####
+_PREFIXED = re.compile(r"(p|pat|patient|pt|subj|subject|sub|id)[\s_\-#:.]*(\d+)")
+_FLOAT = re.compile(r"(\d+)\.0+")
+
+
+def is_no_patient(text: str) -> bool:
+    """Whether a text names no patient: a gap, ``removed``, or a number that a spreadsheet spoilt.
+
+    Example:
+        >>> [is_no_patient(text) for text in ("nan", "unknown", "1.2E+12", "12e4", "P7")]
+        [True, True, True, False, False]
+    """
+    word = text.strip().lower()
+    return is_missing(word) or word == NONE or word in NO_IDS or bool(_SPOILT.fullmatch(word))
+
+
+def patient_key(text: str) -> str:
+    """Key of ids that differ in case, leading zeros and ``.0`` only.
+
+    Example:
+        >>> [patient_key(text) for text in ("P007", "p7", "7.0", "12e4", "A-03")]
+        ['p7', 'p7', '7', '12e4', 'a-3']
+    """
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    whole = _FLOAT.fullmatch(plain)
+    plain = whole[1] if whole else plain
+    named = _PREFIXED.fullmatch(plain)
+    plain = named[1] + named[2] if named else plain
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+
+
+def group_spellings(ids: Iterable[str]) -> dict[str, str]:
+    """Group of each id: ids that may be one patient have the same, the first of them by sort order.
+
+    A bare number joins the one id that has P, PAT, SUBJ or ID before the same number; where two
+    such ids exist, it joins none.
+
+    Example:
+        >>> sorted(group_spellings(["7", "P7", "p007", "S7"]).items())
+        [('7', '7'), ('P7', '7'), ('S7', 'S7'), ('p007', '7')]
+    """
+    every = sorted(set(ids))
+    keys = {name: patient_key(name) for name in every}
+    prefixed: dict[str, set[str]] = defaultdict(set)
+    for key in set(keys.values()):
+        named = _PREFIXED.fullmatch(key)
+        if named:
+            prefixed[named[2]].add(key)
+    joined = {key: names.copy().pop() for key, names in prefixed.items() if len(names) == 1}
+    first: dict[str, str] = {}
+    for name in every:
+        first.setdefault(joined.get(keys[name], keys[name]), name)
+    return {name: first[joined.get(keys[name], keys[name])] for name in every}

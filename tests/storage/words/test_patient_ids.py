@@ -1,0 +1,53 @@
+import pytest
+
+from outerfold.storage.words.patient_ids import group_spellings, is_no_patient
+
+
+def groups(*ids: str) -> list[list[str]]:
+    found = group_spellings(ids)
+    return sorted(sorted(n for n in ids if found[n] == g) for g in set(found.values()))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("7", "007", "7.0", "P7", "p7"),
+        ("P007", "p7"),
+        ("12", "PAT012"),
+        ("SUBJ-3", "3"),
+        ("A-03", "a-3"),
+        ("12E4", "12e4"),
+        ("\uff17", "7"),
+    ],
+)
+def test_spellings_of_one_patient_are_grouped(ids: tuple[str, ...]) -> None:
+    assert groups(*ids) == [sorted(ids)]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("P7", "S7"),
+        ("P7", "ID7"),
+        ("7", "P7", "ID7"),
+        ("12e4", "120000"),
+        ("7", "70"),
+        ("7.1", "7.10"),
+        ("1-23", "12-3"),
+        ("DBT-P00013", "13"),
+        ("a/0234", "0235"),
+        ("bra0001", "bra0010"),
+    ],
+)
+def test_other_ids_stay_apart(ids: tuple[str, ...]) -> None:
+    assert groups(*ids) == sorted([name] for name in ids)
+
+
+@pytest.mark.parametrize("text", ["", "nan", "None", "unknown", "REMOVED", "1.2E+12", "####", "?"])
+def test_words_that_name_no_patient(text: str) -> None:
+    assert is_no_patient(text)
+
+
+@pytest.mark.parametrize("text", ["12e4", "0", "P1", "1E5", "noname"])
+def test_ids_are_patients(text: str) -> None:
+    assert not is_no_patient(text)
