@@ -12,7 +12,7 @@ from optuna.trial import BaseTrial
 from outerfold.pipelines._base import Pipeline
 from outerfold.pipelines.augmentation.views import STRENGTHS
 from outerfold.pipelines.encoders.divide import ALL, Blocks
-from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.rows.samplers import SAMPLERS, real_row_samplers
 from outerfold.pipelines.tasks.dbt import DbtPipeline
 from outerfold.pipelines.tasks.fine_tuned import TailPipeline
 from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
@@ -96,7 +96,7 @@ _COMMON: dict[str, Range | Choice] = {
     "learning_rate": Range(1e-4, 1e-2, log=True),
     "dropout": Range(0.1, 0.6),
     "focal_gamma": Range(0.0, 3.0, step=0.5),  # 0 is cross-entropy
-    "sampler": Choice(SAMPLERS),
+    "sampler": Choice(tuple(SAMPLERS)),  # default_ranges adds those of plugins
     "attention": Choice((False, True)),
     "weight_decay": Range(1e-5, 1e-2, log=True),
     "batch_size": Choice((32, 64, 128)),
@@ -108,7 +108,7 @@ _COMMON: dict[str, Range | Choice] = {
 
 RANGES: dict[str, dict[str, Range | Choice]] = {
     # Tokens cannot be interpolated between images, so attention has its own choice of samplers.
-    "dbt": {**_COMMON, "token_sampler": Choice(REAL_ROW_SAMPLERS)},
+    "dbt": {**_COMMON, "token_sampler": Choice(real_row_samplers())},
     "multimodal": {
         **_COMMON,
         "weight_decay": Range(1e-4, 1e-1, log=True),
@@ -118,7 +118,7 @@ RANGES: dict[str, dict[str, Range | Choice]] = {
 """Default ranges of each task."""
 
 TAIL_RANGES: dict[str, Range | Choice] = {
-    "sampler": Choice(REAL_ROW_SAMPLERS),  # activations cannot be interpolated between images
+    "sampler": Choice(real_row_samplers()),  # activations cannot be interpolated between images
     "tail_rate": Range(0.01, 1.0, log=True),
 }
 """Ranges that are added or replaced where blocks of the encoder are trained."""
@@ -235,7 +235,10 @@ def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
         blocks: number of trained blocks of the encoder, or ``all``.
     """
     tail = TAIL_RANGES if blocks else {}
-    return {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
+    ranges = {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
+    real = Choice(real_row_samplers())
+    samplers = {"sampler": real if blocks else Choice(tuple(SAMPLERS)), "token_sampler": real}
+    return {name: samplers.get(name, found) for name, found in ranges.items()}
 
 
 def override_ranges(

@@ -48,7 +48,7 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     for level, rows in evidence.levels.items():
         yield f"predictions_{level}.csv", predictions_csv(rows, classes).encode()
     images = {}
-    for plate in FIGURES:
+    for plate in FIGURES.values():
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
         yield plate.file, images[plate.name]
     yield from _figure_documents(numbers, images)

@@ -2,10 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
 
 from outerfold.storage.errors import DataError, unknown_name
+
+
+def load_part(part: Any) -> Any:
+    """The thing that a record names as ``module:name``; anything else is returned as it is.
+
+    Example:
+        >>> load_part("math:sqrt")(9.0)
+        3.0
+    """
+    if not isinstance(part, str):
+        return part
+    module, name = part.split(":")
+    return getattr(import_module(module), name)
+
+
+@contextmanager
+def adding_for(owner: str) -> Iterator[None]:
+    """Let records be added, in the name of a plugin."""
+    global _adding
+    before, _adding = _adding, owner
+    try:
+        yield
+    finally:
+        _adding = before
+
+
+def withdraw_all(owner: str) -> None:
+    """Remove the records that a plugin added to any registry."""
+    for registry in _registries:
+        registry.withdraw(owner)
+
+
+def added_by(owner: str) -> list[str]:
+    """What a plugin added to all registries, such as ``metric log_loss``."""
+    return [f"{each.what} {name}" for each in _registries for name in each.added_by(owner)]
 
 
 class Named(Protocol):
@@ -17,6 +55,8 @@ class Named(Protocol):
 
 
 T = TypeVar("T", bound=Named)
+_registries: list[Registry[Any]] = []
+_adding: str | None = None
 
 
 class Registry(Mapping[str, T]):
@@ -35,20 +75,27 @@ class Registry(Mapping[str, T]):
 
     def __init__(self, what: str, records: Iterable[T] = ()) -> None:
         self.what = what
-        self._records: dict[str, T] = {}
-        for record in records:
-            self.add(record)
+        self._records: dict[str, T] = {record.name: record for record in records}
+        self._owners: dict[str, str] = {}
+        _registries.append(self)
 
     def add(self, record: T) -> T:
-        """Add a record, and return it.
+        """Add a record of a plugin, and return it.
 
         Raises:
-            DataError: the name is taken, or is no name that an option can have.
+            DataError: the name is taken, or is no name that an option can have; or no plugin is
+                being loaded, so that worker processes would not know the record.
         """
-        if not record.name or not set(record.name) <= _ALLOWED:
+        if _adding is None:
             raise DataError(
-                f"{self.what} {record.name!r}: a name consists of lower-case letters, digits, "
-                "hyphens and underscores; choose another name"
+                f"{self.what} {record.name!r} is added outside a plugin, such as in a notebook, "
+                "and worker processes cannot read it there; write it to a file and name that "
+                "with --plugin FILE.py"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", record.name):
+            raise DataError(
+                f"{self.what} {record.name!r}: a name consists of letters, digits, hyphens and "
+                "underscores; choose another name"
             )
         if record.name in self._records:
             raise DataError(
@@ -56,6 +103,7 @@ class Registry(Mapping[str, T]):
                 "name"
             )
         self._records[record.name] = record
+        self._owners[record.name] = _adding
         return record
 
     def named(self, name: str) -> T:
@@ -68,9 +116,14 @@ class Registry(Mapping[str, T]):
             raise DataError(unknown_name(self.what, name, self))
         return self._records[name]
 
-    def discard(self, name: str) -> None:
-        """Remove a record; nothing happens where there is none of this name."""
-        self._records.pop(name, None)
+    def added_by(self, owner: str) -> list[str]:
+        """Names of the records that a plugin added."""
+        return [name for name, by in self._owners.items() if by == owner]
+
+    def withdraw(self, owner: str) -> None:
+        """Remove the records that a plugin added."""
+        for name in self.added_by(owner):
+            del self._records[name], self._owners[name]
 
     def __getitem__(self, name: str) -> T:
         return self._records[name]
@@ -80,6 +133,3 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._records)
-
-
-_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

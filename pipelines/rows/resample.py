@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Generator
 from torch.utils.data import WeightedRandomSampler
 
+from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.pipelines.rows.smote_large import NO_PAIRS, POOL, Pairs, draw_pairs
 from outerfold.storage.records import Float32, FloatArray, IntArray
-
-SAMPLERS = ("none", "weighted", "over", "smote", "smote_tomek")
-REAL_ROW_SAMPLERS = SAMPLERS[:3]
-"""Samplers without synthetic rows, which suit inputs that cannot be interpolated."""
+from outerfold.storage.registry import load_part
 
 NEIGHBOURS = 5
 """Nearest rows of the same class among which SMOTE interpolates."""
@@ -72,7 +70,7 @@ def resample(sampler: str, inputs: Float32, labels: IntArray, *, seed: int) -> R
         seed: seed of the repeats and interpolations.
 
     Raises:
-        ValueError: an unknown sampler.
+        DataError: an unknown sampler.
 
     The samplers interpolate between rows of one class among one fold's training rows, so no
     synthetic row contains data of a validation patient. A class with too few rows for all
@@ -85,17 +83,35 @@ def resample(sampler: str, inputs: Float32, labels: IntArray, *, seed: int) -> R
         >>> resample("over", inputs, labels, seed=0).seen(2).tolist()
         [3.0, 3.0]
     """
+    found: Resampled = load_part(SAMPLERS.named(sampler).resample)(inputs, labels, seed=seed)
+    return found
+
+
+def keep_rows(inputs: Float32, labels: IntArray, *, seed: int) -> Resampled:
+    """Every row once."""
+    return Resampled(np.arange(len(labels), dtype=np.int64), inputs[:0], labels)
+
+
+def weigh_rows(inputs: Float32, labels: IntArray, *, seed: int) -> Resampled:
+    """Rows drawn in every epoch with the inverse frequency of their class."""
+    weights = 1.0 / np.bincount(labels)[labels]
+    return replace(keep_rows(inputs, labels, seed=seed), weights=weights)
+
+
+def repeat_rows(inputs: Float32, labels: IntArray, *, seed: int, note: str = "") -> Resampled:
+    """Rows of smaller classes repeated until all classes have the same number."""
     every = np.arange(len(labels), dtype=np.int64)
-    nothing = inputs[:0]
-    if sampler == "none":
-        return Resampled(every, nothing, labels)
-    if sampler == "weighted":
-        return Resampled(every, nothing, labels, weights=1.0 / np.bincount(labels)[labels])
-    if sampler == "over":
-        return _repeat_rows(every, nothing, labels, seed)
-    if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}; known are {list(SAMPLERS)}")
-    return _interpolate_rows(sampler, inputs, labels, seed)
+    return _repeat_rows(every, inputs[:0], labels, seed, note)
+
+
+def interpolate_rows(inputs: Float32, labels: IntArray, *, seed: int) -> Resampled:
+    """SMOTE (Chawla et al. 2002): new rows between neighbours of a smaller class."""
+    return _interpolate_rows("smote", inputs, labels, seed)
+
+
+def interpolate_and_clean(inputs: Float32, labels: IntArray, *, seed: int) -> Resampled:
+    """SMOTE without the rows of Tomek links."""
+    return _interpolate_rows("smote_tomek", inputs, labels, seed)
 
 
 def _repeat_rows(
@@ -150,18 +166,45 @@ def resample_many(
     """``resample`` for an interpolating sampler on too many rows to hold or to compare in memory.
 
     Args:
-        sampler: ``smote`` or ``smote_tomek``.
+        sampler: one of ``SAMPLERS`` that makes rows, such as ``smote``.
         read: function from positions (k,) of training rows to their scaled inputs (k, width).
         labels: (n,) class indices.
         seed: seed of the repeats and interpolations.
     """
+    many = SAMPLERS.named(sampler).many
+    if many is None:
+        return resample(sampler, read(np.arange(len(labels))), labels, seed=seed)
+    found: Resampled = load_part(many)(read, labels, seed=seed)
+    return found
+
+
+def interpolate_many(
+    read: Callable[[IntArray], Float32], labels: IntArray, *, seed: int
+) -> Resampled:
+    """``interpolate_rows`` that reads the rows it needs."""
+    return _interpolate_many("smote", read, labels, seed, [])
+
+
+def interpolate_most(
+    read: Callable[[IntArray], Float32], labels: IntArray, *, seed: int
+) -> Resampled:
+    """``interpolate_and_clean`` without the cleaning, for which all rows would be compared."""
+    return _interpolate_many("smote_tomek", read, labels, seed, ["no Tomek links sought"])
+
+
+def _interpolate_many(
+    sampler: str,
+    read: Callable[[IntArray], Float32],
+    labels: IntArray,
+    seed: int,
+    limits: list[str],
+) -> Resampled:
     every, nothing = np.arange(len(labels), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
     counts = np.bincount(labels)
     if int(counts[counts > 0].min()) < 2 or (counts > 0).sum() < 2:
-        return resample(sampler, nothing, labels, seed=seed)
+        return _interpolate_rows(sampler, nothing, labels, seed)
     pairs, kinds, pool = draw_pairs(read, labels, neighbours=NEIGHBOURS, seed=seed)
     found = [f"neighbours among {POOL:,} rows of a class at most"] if pool == POOL else []
-    if sampler == "smote_tomek":
-        found.append("no Tomek links sought")
+    found += limits
     note = f"{sampler} among {len(labels):,} training images: {', '.join(found)}" if found else ""
     return Resampled(every, nothing, np.concatenate([labels, kinds]), note=note, pairs=pairs)

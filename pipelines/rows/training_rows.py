@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, Resampled, resample, resample_many
+from outerfold.pipelines.rows.resample import Resampled, resample, resample_many
+from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.storage.cache.row_store import StoredRows
 from outerfold.storage.records import Dataset, Float32, FloatArray, Fold, IntArray
@@ -208,7 +209,7 @@ class TrainingRows:
 
     def _resample_fold(self, rows: FoldRows, sampler: str) -> Resampled:
         labels, seed = rows.labels[rows.fit], derive_seed(self.seed, rows.fold.name, "resample")
-        if self.tokens or sampler in REAL_ROW_SAMPLERS:
+        if self.tokens or SAMPLERS.named(sampler).real_rows:
             return resample(sampler, np.zeros((len(labels), 0), np.float32), labels, seed=seed)
         if len(self.train) <= MANY:
             return resample(sampler, self._scaled(rows), labels, seed=seed)

@@ -1,8 +1,9 @@
-"""List of all figures of a report: name, drawing function, caption."""
+"""Registry of all figures of a report: name, drawing function, caption."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 from outerfold.reports.blocks import Picture
 from outerfold.reports.figures.counts import (
@@ -30,6 +31,10 @@ from outerfold.reports.wording import (
     sample_size,
     stamps,
 )
+from outerfold.storage.errors import DataError
+from outerfold.storage.registry import Registry
+
+OVERVIEW = "comprehensive_results"
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class FigureSpec:
     """One figure of the report.
 
     Attributes:
-        name: file name without the ending.
-        draw: function that draws it.
+        name: file name without the ending, which begins with ``Figure_``.
+        draw: function that draws it from the evidence of a run.
         title: first sentence of the caption.
         reading: explanation for a reader who sees such a figure for the first time.
         closing: fixed sentences on its intervals and on the rows behind its numbers.
@@ -53,6 +58,13 @@ class FigureSpec:
     closing: str = ""
     kind: str = "jpg"
     rows: RowSet = "dataset"
+
+    def __post_init__(self) -> None:
+        if self.name != OVERVIEW and not self.name.startswith("Figure_"):
+            raise DataError(
+                f"figure {self.name!r}: the name of a figure begins with Figure_, as that of its "
+                "file does; choose another name"
+            )
 
     @property
     def file(self) -> str:
@@ -84,7 +96,7 @@ _VALIDATION_COUNTS = (
     "scored there by the model of an inner fold that did not train on it. "
 )
 
-FIGURES = (
+_FIGURES = (
     FigureSpec(
         "Figure_Class_Distribution_All",
         class_distribution_all,
@@ -160,7 +172,7 @@ FIGURES = (
         rows="tested",
     ),
     FigureSpec(
-        "comprehensive_results",
+        OVERVIEW,
         comprehensive,
         "The run at a glance.",
         "(a–c) Loss and scores by epoch, on the inner folds of the chosen configuration: thin "
@@ -175,6 +187,8 @@ FIGURES = (
         rows="tested",
     ),
 )
+FIGURES: Registry[FigureSpec] = Registry("figure", _FIGURES)
+"""All figures by name, in the order of their numbers."""
 
 
 def pictures(numbers: Json) -> dict[str, Picture]:
@@ -183,18 +197,19 @@ def pictures(numbers: Json) -> dict[str, Picture]:
     return {
         plate.name: Picture(
             plate.name,
-            f"{_label(plate, index)}. {plate.title}{marks}",
+            f"{label}. {plate.title}{marks}",
             " ".join(part for part in _description(plate, numbers) if part),
         )
-        for index, plate in enumerate(FIGURES, start=1)
+        for plate, label in zip(FIGURES.values(), _labels(), strict=True)
     }
 
 
-def _label(plate: FigureSpec, index: int) -> str:
-    """Label of a figure in its caption; the overview repeats other figures and has no number."""
-    return f"Figure {index}" if plate.name.startswith("Figure_") else "Overview"
+def _labels() -> list[str]:
+    """Labels in captions; the overview repeats other figures and has no number."""
+    numbers = count(1)
+    return ["Overview" if name == OVERVIEW else f"Figure {next(numbers)}" for name in FIGURES]
 
 
 def _description(plate: FigureSpec, numbers: Json) -> tuple[str, str, str]:
-    count = f"n = {sample_size(numbers, plate.rows)}; {finished_folds(numbers)}."
-    return plate.reading.strip(), count, plate.closing.replace(COVERAGE, coverage_sentence(numbers))
+    size = f"n = {sample_size(numbers, plate.rows)}; {finished_folds(numbers)}."
+    return plate.reading.strip(), size, plate.closing.replace(COVERAGE, coverage_sentence(numbers))

@@ -23,7 +23,7 @@ from outerfold.objectives.spaces import (
     override_ranges,
 )
 from outerfold.pipelines._base import Pipeline
-from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.rows.samplers import SAMPLERS, real_row_samplers
 from outerfold.pipelines.tasks.dbt import DbtPipeline
 from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
 from outerfold.storage.records import DataError
@@ -94,7 +94,7 @@ def test_attention_over_tokens_draws_from_the_samplers_that_make_no_rows() -> No
     points = [pipeline for _, pipeline in drawn(RANGES["dbt"], "dbt", 200)]
     attended = {p.sampler for p in points if p.tokens}  # type: ignore[attr-defined]
     pooled = {p.sampler for p in points if not p.tokens}  # type: ignore[attr-defined]
-    assert attended == set(REAL_ROW_SAMPLERS)
+    assert attended == set(real_row_samplers())
     assert pooled == set(SAMPLERS)
 
 
@@ -257,7 +257,7 @@ def test_the_rate_of_the_tail_is_searched_where_blocks_are_trained_and_only_ther
 @pytest.mark.parametrize("blocks", [2, "all"])
 def test_no_sampler_makes_rows_where_blocks_are_trained(blocks: int | str) -> None:
     for task in TASKS:
-        assert default_ranges(task, blocks)["sampler"] == Choice(REAL_ROW_SAMPLERS)
+        assert default_ranges(task, blocks)["sampler"] == Choice(real_row_samplers())
     with pytest.raises(DataError, match=r"\[space.sampler\]: .*smote.* does not fit"):
         override_ranges("dbt", {"sampler": {"values": ["smote"]}}, blocks)
 

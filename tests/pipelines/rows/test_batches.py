@@ -11,7 +11,7 @@ import torch
 
 from outerfold.pipelines.augmentation.views import STRENGTHS
 from outerfold.pipelines.rows.batches import Batch, Batches
-from outerfold.pipelines.rows.resample import SAMPLERS
+from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from tests.factories import ArraySource
 from tests.pipelines.rows.fold_factories import cut, only, small

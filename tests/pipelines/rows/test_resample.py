@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from outerfold.pipelines.rows.resample import NEIGHBOURS, SAMPLERS, Resampled, resample
+from outerfold.pipelines.rows.resample import NEIGHBOURS, Resampled, resample
+from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.storage.records import IntArray
 
 MAKING = ("smote", "smote_tomek")
@@ -175,5 +176,5 @@ def test_a_class_absent_from_a_fold_or_alone_in_it_breaks_nothing(sampler: str) 
 
 
 def test_an_unknown_sampler_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown sampler 'adasyn'; known are \['none', 'weight"):
+    with pytest.raises(ValueError, match=r"unknown sampler 'adasyn'; known are \['none', 'over'"):
         resample("adasyn", *rows(5, 5), seed=1)

@@ -19,7 +19,8 @@ from outerfold.pipelines._base import Training
 from outerfold.pipelines.heads.losses import effective_number_alpha
 from outerfold.pipelines.rows import training_rows
 from outerfold.pipelines.rows.batches import Batches
-from outerfold.pipelines.rows.resample import SAMPLERS, Resampled
+from outerfold.pipelines.rows.resample import Resampled
+from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.pipelines.rows.tabular import TabularColumns
 from outerfold.pipelines.rows.training_rows import FoldRows, Scaler, TrainingRows
 from outerfold.pipelines.training import heads

@@ -23,7 +23,7 @@ from outerfold.pipelines.heads.stacked import (
     StackedBlock,
 )
 from outerfold.pipelines.rows.batches import Batch, Batches, BatchRun
-from outerfold.pipelines.rows.resample import REAL_ROW_SAMPLERS, SAMPLERS
+from outerfold.pipelines.rows.samplers import SAMPLERS, real_row_samplers
 from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.heads import StackedTraining
@@ -35,7 +35,7 @@ EPOCHS = 2
 CONFIGURATIONS = [
     *[("multimodal", attention, sampler) for attention in (False, True) for sampler in SAMPLERS],
     *[("dbt", False, sampler) for sampler in SAMPLERS],
-    *[("dbt", True, sampler) for sampler in REAL_ROW_SAMPLERS],
+    *[("dbt", True, sampler) for sampler in real_row_samplers()],
 ]
 
 

@@ -18,11 +18,11 @@ from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
 from tests.reports.run_factory import FOUR, make_run, without_defaults, without_variation
 
-NAMES = [plate.name for plate in FIGURES]
+NAMES = list(FIGURES)
 
 
 def plate(name):
-    return next(one for one in FIGURES if one.name == name)
+    return FIGURES[name]
 
 
 def drawn(name, evidence):

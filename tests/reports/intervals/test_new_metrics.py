@@ -21,6 +21,7 @@ from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.leave_one_out import overall_leave_outs
 from outerfold.reports.intervals.overall import corrected_t, overall, paired_difference
 from outerfold.storage.errors import DataError
+from outerfold.storage.registry import adding_for, withdraw_all
 from tests.reports.prediction_factory import make, take
 
 
@@ -41,15 +42,16 @@ LOG_LOSS = Metric(
 
 
 @pytest.fixture
-def add(monkeypatch):
-    """Function that adds metrics until the end of the test."""
+def add():
+    """Function that adds metrics until the end of the test, as a plugin would."""
 
     def _add(*metrics):
-        monkeypatch.setattr(METRICS, "_records", dict(METRICS))
         for metric in metrics:
             METRICS.add(metric)
 
-    return _add
+    with adding_for("test"):
+        yield _add
+    withdraw_all("test")
 
 
 @pytest.mark.parametrize(("classes", "repeats"), [(2, 1), (3, 2)])
@@ -176,7 +178,7 @@ def test_a_name_that_is_taken_or_no_option_is_refused(add):
         needs="probabilities",
         how=Sums(surprise),
     )
-    with pytest.raises(DataError, match=re.escape("metric 'Log loss': a name consists of lower")):
+    with pytest.raises(DataError, match=re.escape("metric 'Log loss': a name consists of letters")):
         METRICS.add(odd)
     with pytest.raises(DataError, match="unknown metric 'log_los'; did you mean 'log_loss'"):
         METRICS.named("log_los")
