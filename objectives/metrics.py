@@ -12,8 +12,8 @@ precision 0.
 
 from __future__ import annotations
 
-from outerfold.objectives.measures._base import Metric, check_probabilities
 from outerfold.objectives.measures.decisions import DECISIONS
+from outerfold.objectives.measures.metric import Metric, check_probabilities
 from outerfold.objectives.measures.probabilities import PROBABILITIES
 from outerfold.objectives.measures.ranks import RANKS
 from outerfold.storage.records import FloatArray, IntArray

@@ -120,6 +120,10 @@ class Registry(Mapping[str, T]):
         """Names of the records that a plugin added."""
         return [name for name, by in self._owners.items() if by == owner]
 
+    def is_added(self, name: str) -> bool:
+        """Whether a plugin added the record of this name."""
+        return name in self._owners
+
     def withdraw(self, owner: str) -> None:
         """Remove the records that a plugin added."""
         for name in self.added_by(owner):

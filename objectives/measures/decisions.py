@@ -9,7 +9,7 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.objectives.measures._base import PROPORTION, Cells, ClassColumn, Metric, Sums
+from outerfold.objectives.measures.metric import PROPORTION, Cells, ClassColumn, Metric, Sums
 from outerfold.storage.records import FloatArray, IntArray
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from outerfold.objectives.measures._base import GAP, Cells, Metric, Scale, Sums
+from outerfold.objectives.measures.metric import GAP, Cells, Metric, Scale, Sums
 from outerfold.storage.records import FloatArray, IntArray
 
 ECE_BINS = 15

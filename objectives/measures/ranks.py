@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from outerfold.objectives.measures._base import ClassColumn, Metric, Ranks
+from outerfold.objectives.measures.metric import ClassColumn, Metric, Ranks
 from outerfold.objectives.measures.rank_leave_one_out import ap_without, auc_without
 from outerfold.storage.records import BoolArray, FloatArray
 

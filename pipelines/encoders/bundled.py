@@ -43,6 +43,11 @@ def build(*, weights: Path | None = None) -> FrozenEncoder:
     return _map_in_order(path)
 
 
+def build_model(model: str, *, weights: Path | None = None) -> FrozenEncoder:
+    """``build`` for a registry, which gives the name of the family's only model."""
+    return build(weights=weights)
+
+
 def _map_in_order(path: Path) -> FrozenEncoder:
     state = sources.read_state(path)
     with torch.device("meta"):

@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.catalogue import names
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import DataError
+from outerfold.storage.registry import Registry, load_part
 
 if TYPE_CHECKING:
     from outerfold.pipelines.encoders.frozen import FrozenEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of image encoders.
+
+    Attributes:
+        name: first part of the names of its encoders, ``family:model``.
+        build: function, or its ``module:name``, from a model's name and ``weights`` (a file, or
+            None) to its ``FrozenEncoder`` with pretrained weights.
+        models: names of its models; empty if ``build`` itself refuses an unknown one.
+    """
+
+    name: str
+    build: str | Callable[..., Any]
+    models: tuple[str, ...] = ()
+
+
+_HOME = "outerfold.pipelines.encoders"
+FAMILIES: Registry[Family] = Registry(
+    "encoder family",
+    (
+        Family(name="clip", build=f"{_HOME}.clip_encoder:build"),
+        Family(name="timm", build=f"{_HOME}.timm_encoder:build"),
+        Family(
+            name="bundled", build=f"{_HOME}.bundled:build_model", models=("efficientnet_lite0",)
+        ),
+    ),
+)
 
 
 def build(name: str, *, weights: Path | None = None, framing: Framing | None = None) -> Encoder:
@@ -33,18 +64,23 @@ def build(name: str, *, weights: Path | None = None, framing: Framing | None = N
 
 
 def _build_frozen(name: str, weights: Path | None) -> FrozenEncoder:
-    family, _, model = name.partition(":")
-    if family == "clip" and model:
-        from outerfold.pipelines.encoders import clip_encoder
+    head, _, model = name.partition(":")
+    family = FAMILIES.get(head)
+    if family is None or not model or (family.models and model not in family.models):
+        known = (*names(), *own_models())
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+        raise DataError(
+            f"unknown encoder {name!r}; did you mean {near!r}? --encoder list names more"
+        )
+    built: FrozenEncoder = load_part(family.build)(model, weights=weights)
+    return built
 
-        return clip_encoder.build(model, weights=weights)
-    if family == "timm" and model:
-        from outerfold.pipelines.encoders import timm_encoder
 
-        return timm_encoder.build(model, weights=weights)
-    if name == "bundled:efficientnet_lite0":
-        from outerfold.pipelines.encoders import bundled
-
-        return bundled.build(weights=weights)
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0)[0]
-    raise DataError(f"unknown encoder {name!r}; did you mean {near!r}? --encoder list names more")
+def own_models() -> tuple[str, ...]:
+    """Names of the encoders of plugins; a family that lists no models gets ``family:NAME``."""
+    return tuple(
+        f"{name}:{model}"
+        for name, family in FAMILIES.items()
+        if FAMILIES.is_added(name)
+        for model in (family.models or ("NAME",))
+    )

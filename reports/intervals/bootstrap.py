@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from outerfold.objectives.measures._base import Metric, Ranks, Sums
+from outerfold.objectives.measures.metric import Metric, Ranks, Sums
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.jackknife import ConfidenceInterval

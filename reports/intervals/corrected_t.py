@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from outerfold.objectives.measures._base import UNIT, Scale
+from outerfold.objectives.measures.metric import UNIT, Scale
 from outerfold.reports.intervals.jackknife import (
     NO_LOGARITHM,
     NO_SPREAD,

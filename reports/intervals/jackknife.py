@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import expit, logit, ndtri, stdtrit
 
-from outerfold.objectives.measures._base import Scale
+from outerfold.objectives.measures.metric import Scale
 from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import Support
 from outerfold.reports.intervals.variation import variance_between, variance_within

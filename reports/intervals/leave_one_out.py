@@ -1,6 +1,6 @@
 """Metrics with each patient left out in turn, models fixed, without a loop over patients.
 
-The record of a metric says how (``objectives/measures/_base.py``). Of ``Sums`` a patient's part is
+The record of a metric says how (``objectives/measures/metric.py``). Of ``Sums`` a patient's part is
 subtracted. Of ``Ranks``, a ROC-AUC loses the pairs that contain one of the patient's images, and an
 average precision is rebuilt from prefix sums. Time is O(n log n) per class, memory
 O(n + patients x folds). ``Whole`` metrics alone are computed again without each patient.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from outerfold.objectives.measures._base import Metric, Ranks, Sums
+from outerfold.objectives.measures.metric import Metric, Ranks, Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.leave_out_record import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.objectives.measures._base import Sums, Terms, sum_terms
+from outerfold.objectives.measures.metric import Sums, Terms, sum_terms
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.leave_out_record import (
     LeaveOut,

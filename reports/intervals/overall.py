@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.objectives.measures._base import Sums
+from outerfold.objectives.measures.metric import Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.intervals.bootstrap import patient_bootstrap, without_bias
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows

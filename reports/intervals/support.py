@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from outerfold.objectives.measures._base import ClassColumn, Ranks, Scale
+from outerfold.objectives.measures.metric import ClassColumn, Ranks, Scale
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.leave_out_record import LeaveOut

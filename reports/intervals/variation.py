@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from outerfold.objectives.measures._base import Ranks, Sums, sum_terms
+from outerfold.objectives.measures.metric import Ranks, Sums, sum_terms
 from outerfold.objectives.metrics import METRICS, all_scores, class_metrics
 from outerfold.reports.intervals.coded_rows import CodedRows, code_rows
 from outerfold.reports.intervals.leave_out_record import LeaveOut

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from outerfold.storage.errors import DataError, first_three, suggest_name
 from outerfold.storage.names import normalise
+from outerfold.storage.registry import Registry, load_part
 from outerfold.storage.set_aside import SetAside
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
@@ -181,4 +182,54 @@ def patients_by_default(ids: Sequence[str]) -> tuple[str, ...] | None:
         found = tuple(match[1] for match in matches if match)
         if ids and len(found) == len(ids):
             return found
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A way to list the rows of a data source.
+
+    Attributes:
+        name: its name.
+        recognises: function, or its ``module:name``, from a file or folder that exists to whether
+            this reader reads it. Readers of plugins are asked first, the others in their order.
+        list_rows: function, or its ``module:name``, from its absolute path and ``ReadOptions``, the
+            answers to what a source may leave open, to a ``Listing``.
+    """
+
+    name: str
+    recognises: str | Callable[[Path], bool]
+    list_rows: str | Callable[[Path, ReadOptions], Listing]
+
+
+_HOME = "outerfold.storage.readers"
+READERS: Registry[Reader] = Registry(
+    "reader",
+    (
+        Reader(
+            name="manifest",
+            recognises=f"{_HOME}.manifest:is_manifest",
+            list_rows=f"{_HOME}.manifest:list_manifest",
+        ),
+        Reader(
+            name="mini_ddsm",
+            recognises=f"{_HOME}.mini_ddsm:has_sheets",
+            list_rows=f"{_HOME}.mini_ddsm:list_mini_ddsm",
+        ),
+        Reader(
+            name="class_folders",
+            recognises=Path.is_dir,
+            list_rows=f"{_HOME}.class_folders:list_class_folders",
+        ),
+    ),
+)
+
+
+def find_reader(source: Path) -> Reader | None:
+    """The reader of a source that exists; None if no reader knows it."""
+    own = [reader for name, reader in READERS.items() if READERS.is_added(name)]
+    others = [reader for name, reader in READERS.items() if not READERS.is_added(name)]
+    for reader in (*own, *others):
+        if load_part(reader.recognises)(source):
+            return reader
     return None

@@ -22,6 +22,11 @@ from outerfold.storage.records import DataError
 from outerfold.storage.words.headers import FILE_NAMES, LABEL_NAMES, PATIENT_NAMES
 
 
+def is_manifest(source: Path) -> bool:
+    """Whether a source is a table of rows."""
+    return source.is_file() and source.suffix.lower() in {".csv", ".tsv"}
+
+
 def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
     """Listing of the manifest's rows; a relative ``file`` is relative to the manifest's folder.
 

@@ -10,7 +10,14 @@ import re
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
-from outerfold.storage.readers._base import MASK_PATTERN, Listing, TextTable, find_column
+from outerfold.storage.readers._base import (
+    DEFAULTS,
+    MASK_PATTERN,
+    Listing,
+    ReadOptions,
+    TextTable,
+    find_column,
+)
 from outerfold.storage.readers.columns import is_missing
 from outerfold.storage.records import DataError
 
@@ -28,8 +35,15 @@ def find_sheets(root: Path) -> list[Path]:
     return [root / SHEET] if (root / SHEET).is_file() else sorted(root.glob(LISTS))
 
 
-def list_mini_ddsm(root: Path) -> Listing:
+def has_sheets(source: Path) -> bool:
+    """Whether a source is a folder with the sheets of Mini-DDSM."""
+    return source.is_dir() and bool(find_sheets(source))
+
+
+def list_mini_ddsm(root: Path, options: ReadOptions = DEFAULTS) -> Listing:
     """Listing of the sheets' rows whose image exists; an assumption gives the number left out.
+
+    The sheets say everything, so ``options`` change nothing.
 
     Raises:
         DataError: a sheet cannot be read, or no image exists.

@@ -18,16 +18,16 @@ from outerfold.storage.readers._base import (
     Listing,
     ReadOptions,
     find_column,
+    find_reader,
 )
-from outerfold.storage.readers.class_folders import list_class_folders
 from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
 from outerfold.storage.readers.labels import read_labels
-from outerfold.storage.readers.manifest import list_manifest
-from outerfold.storage.readers.mini_ddsm import find_sheets, list_mini_ddsm, list_sheet_rows
+from outerfold.storage.readers.mini_ddsm import list_sheet_rows
 from outerfold.storage.readers.patients import drop_nameless, find_patients
 from outerfold.storage.readers.sides import find_sides
 from outerfold.storage.readers.targets import Task, class_order, target, wanted_classes
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
+from outerfold.storage.registry import load_part
 from outerfold.storage.set_aside import require_few
 
 
@@ -104,19 +104,21 @@ def read_sheet_only(
 
 
 def _list_source(source: Path, options: ReadOptions) -> Listing:
-    if source.is_file():
-        if source.suffix.lower() not in {".csv", ".tsv"}:
-            raise DataError(
-                f"{source}: a data source is a folder or a .csv manifest, "
-                f"found a {source.suffix or 'nameless'} file"
-            )
-        return list_manifest(source.resolve(), options).by_id()
-    if not source.is_dir():
+    if not source.exists():
         raise DataError(f"{source}: does not exist; --data needs a folder or a .csv manifest")
-    root = source.resolve()
-    return (
-        list_mini_ddsm(root) if find_sheets(root) else list_class_folders(root, options)
-    ).by_id()
+    reader = find_reader(source.resolve())
+    if reader is None:
+        raise DataError(
+            f"{source}: a data source is a folder or a .csv manifest, "
+            f"found a {source.suffix or 'nameless'} file"
+        )
+    found = load_part(reader.list_rows)(source.resolve(), options)
+    if not isinstance(found, Listing):
+        raise DataError(
+            f"{source}: reader {reader.name!r} returned {type(found).__name__}, and a reader "
+            "returns a Listing"
+        )
+    return found.by_id()
 
 
 def _source_name(source: Path, root: Path) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from outerfold.pipelines.encoders._base import TOKEN_GRID
 from outerfold.pipelines.encoders.catalogue import KNOWN, describe_weights
+from outerfold.pipelines.encoders.registry import own_models
 
 REMARKS = (
     f"Width: length of an image's embedding. Tokens: number of tokens (the feature map averaged to "
@@ -32,6 +33,8 @@ def show_encoders(console: Console) -> int:
             str(known.side),
             describe_weights(known),
         )
+    for name in own_models():
+        table.add_row(name, name.partition(":")[0], "", "", "", "plugin")
     console.print(table)
     console.print(REMARKS)
     return 0

@@ -9,9 +9,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from outerfold.storage.errors import DataError, unknown_name
-from outerfold.study.cli.options import add_data_options, add_options, add_run_options
-from outerfold.study.config.record import TASKS
+from outerfold.study.cli.options import (
+    add_data_options,
+    add_options,
+    add_run_options,
+    split_names,
+)
+from outerfold.study.config.gather import read_toml
+from outerfold.study.config.option import check_types
+from outerfold.study.config.record import TASKS, StudyConfig
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from outerfold.study.plugins import load_plugins
 
 VERBS = (
     "run",
@@ -63,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    load_plugins(_named_plugins(argv))  # before the choices of options are read
     parser, verbs = build_parser()
     if argv and argv[0] in ("-h", "--help", "--version"):
         parser.parse_args(argv)
@@ -87,6 +96,19 @@ def _dispatch(argv: list[str]) -> int:
         return show_encoders(Console(highlight=False))
     action: Callable[[argparse.Namespace], int] = _find_action(verb)
     return action(options)
+
+
+def _named_plugins(argv: Sequence[str]) -> tuple[str, ...]:
+    """Plugins that a command line names, else those of its configuration file."""
+    first = Parser(add_help=False, allow_abbrev=False)
+    first.add_argument("--plugin", type=split_names, default=None)
+    first.add_argument("--config", type=Path)
+    found, _ = first.parse_known_args(argv)
+    if found.plugin is not None or found.config is None:
+        return found.plugin or ()
+    table = read_toml(found.config)
+    check_types(table, StudyConfig)
+    return tuple(table.get("plugin", ()))
 
 
 def _parse_columns(rest: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -156,6 +178,7 @@ def _add_run_argument(parser: Parser) -> None:
 
 def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
+    _add_plugin(parser)
     add_options(parser, {"level": "as in the run", "aggregate": "as in the run"})
 
 
@@ -163,10 +186,12 @@ def _add_compare(parser: Parser) -> None:
     parser.add_argument("run_a", type=Path, metavar="RUN_A", help="a run directory")
     parser.add_argument("run_b", type=Path, metavar="RUN_B", help="another, of the same data")
     parser.add_argument("--to", type=Path, metavar="DIR", help="write CSV, DOCX and JPG there too")
+    _add_plugin(parser)
 
 
 def _add_explain(parser: Parser) -> None:
     _add_run_argument(parser)
+    _add_plugin(parser)
     parser.add_argument(
         "--cases",
         type=int,
@@ -187,9 +212,14 @@ def _add_audit(parser: Parser) -> None:
 
 def _add_predict(parser: Parser) -> None:
     _add_run_argument(parser)
+    _add_plugin(parser)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     parser.epilog = "Give clinical columns by name, such as --age 61; others count as missing."
     parser.set_defaults(columns={})
+
+
+def _add_plugin(parser: Parser) -> None:
+    add_options(parser, {"plugin": "those of the run must be given"})
 
 
 def _add_dashboard(parser: Parser) -> None:

@@ -61,7 +61,7 @@ def _add_option(group: Group, one: OptionField, **settings: object) -> None:
     if kind is int:
         found["type"] = partial(_parse_number, word=word) if word else int
     elif kind is tuple:
-        found["type"] = _parse_names
+        found["type"] = split_names
     elif kind in (float, Path):
         found["type"] = kind
     group.add_argument(one.flag, **{**found, **settings})
@@ -73,7 +73,8 @@ def value_word(one: OptionField) -> str:
     return one.option.metavar or {int: "N", float: "X", tuple: "A,B"}.get(one.kind, usual)
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
+def split_names(text: str) -> tuple[str, ...]:
+    """Names in a text, separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise argparse.ArgumentTypeError("needs at least one name; separate names by commas")

@@ -32,7 +32,7 @@ from outerfold.storage.records import FINAL, DataError, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
 from outerfold.study.config.gather import cache_folder
-from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
 from outerfold.study.config.option import check_values
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_USAGE
@@ -141,6 +141,7 @@ def predict(options: argparse.Namespace) -> int:
     """
     from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 
+    require_kept_plugins(RunFolder(options.run))
     shipped = read_shipped_model(RunFolder(options.run))
     for path in options.images:
         if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:

@@ -25,6 +25,7 @@ from outerfold.study.config.record import (
     TASKS,
     StudyConfig,
 )
+from outerfold.study.plugins import identities, load_plugins
 
 CACHE_VARIABLE = "OUTERFOLD_CACHE"
 
@@ -47,13 +48,14 @@ def gather_options(given: Mapping[str, Any], records: Iterable[type] = RECORDS) 
         records: records of all options.
 
     Raises:
-        DataError: the file cannot be read, has an unknown key or a value of the wrong type, no
-            task is given, or the preset does not fit the other options.
+        DataError: the file cannot be read, has an unknown key or a value of the wrong type, a
+            plugin cannot be loaded, no task is given, or the preset does not fit the other options.
     """
     typed = {name: value for name, value in given.items() if value is not None}
     source = typed.pop("config", None)
     table = _read_table(Path(source), records) if source is not None else {}
     merged = {**table, **typed}
+    load_plugins(merged.get("plugin", ()))
     if merged.get("task") not in TASKS:
         found = merged.get("task", "nothing")
         raise DataError(f"--task must be one of {list(TASKS)}, found {found}")
@@ -116,6 +118,8 @@ def build_study_config(
     chosen = {name: merged[name] for name in names if name in merged}
     task = merged["task"]
     chosen["data"] = data
+    if chosen.pop("plugin", ()):
+        chosen["plugin"] = identities()
     chosen.setdefault("epochs", EPOCHS[task])
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
     encoders = encoder_names(chosen["encoder"])

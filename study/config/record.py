@@ -92,7 +92,7 @@ class StudyConfig:
     command line's options with underscores; ``space`` holds the overridden ranges by name, and
     ``ablated`` the factor that an ablation holds at another value than the default configuration.
     An empty ``encoder_backend`` or ``train_on`` is that of runs that began before the option had a
-    name.
+    name. ``plugin`` holds the identities of plugins, not their places; see ``study/plugins.py``.
 
     Raises:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
@@ -477,6 +477,18 @@ class StudyConfig:
             about="way to make one probability of a patient's images",
             group=PROTOCOL,
             choices=AGGREGATES,
+        ),
+    )
+    plugin: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            about="files, or entry points of outerfold.plugins, that add metrics, samplers or "
+            "figures to this run",
+            group=PROTOCOL,
+            usual="none",
+            said=False,
+            note="see [architecture.md](architecture.md)",
+            metavar="FILE.py,NAME",
         ),
     )
     space: Mapping[str, Mapping[str, object]] = field(

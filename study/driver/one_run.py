@@ -38,6 +38,7 @@ from outerfold.study.driver.telling import counting, telling
 from outerfold.study.driver.train_on import resolve_train_on
 from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
+from outerfold.study.plugins import loaded_plugins
 from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.setup.batch_size import resolve_batch_size
 from outerfold.study.setup.data_source import Source
@@ -268,6 +269,7 @@ def _context(
         how.storage or None,
         driver,
         encoded_on=workers.own.split(":")[0],
+        plugins=tuple(plugin.place for plugin in loaded_plugins()),
     )
 
 

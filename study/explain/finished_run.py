@@ -22,7 +22,7 @@ from outerfold.pipelines.saved.predictor import check_views
 from outerfold.reports.wording import is_biased
 from outerfold.storage.records import DataError, Dataset, FloatArray, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
 from outerfold.study.config.record import StudyConfig
 
 TOLERANCE = 1e-4
@@ -67,6 +67,7 @@ def open_finished_run(
         DataError: the run is not finished or not nested, its images have moved, or a model
             cannot be loaded.
     """
+    require_kept_plugins(folder)
     config = StudyConfig.from_toml(folder.read_config())
     run = read_kept_run(folder)
     if is_biased(run.protocol):

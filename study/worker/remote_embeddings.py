@@ -12,6 +12,7 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.record import StudyConfig
+from outerfold.study.plugins import load_plugins
 from outerfold.study.setup.encoder_backend import attach_backend
 from outerfold.study.setup.represent import build_encoders, embed_rows
 from outerfold.study.setup.run_directory import PreparedRun
@@ -33,10 +34,8 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
     if all(table.is_there() for table in wanted):
         return context
     host, cache = socket.gethostname(), wanted[0].cache
-    folder = RunFolder(context.run)
-    config = StudyConfig.from_toml(folder.read_config())
-    data = folder.read_dataset()
-    prepared = PreparedRun(folder, config, data, folder.read_splits(data))
+    prepared = _open_run(context)
+    config = prepared.config
     try:
         built = embed_rows(
             prepared,
@@ -58,6 +57,15 @@ def with_local_embeddings(context: WorkerContext) -> WorkerContext:
             "that every worker shares"
         )
     return own
+
+
+def _open_run(context: WorkerContext) -> PreparedRun:
+    """The run, with its plugins loaded here."""
+    load_plugins(context.plugins)
+    folder = RunFolder(context.run)
+    config = StudyConfig.from_toml(folder.read_config())
+    data = folder.read_dataset()
+    return PreparedRun(folder, config, data, folder.read_splits(data))
 
 
 def _list_tables(context: WorkerContext) -> list[Embeddings]:

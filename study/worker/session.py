@@ -26,8 +26,10 @@ from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim_run
 from outerfold.storage.trials.trial_view import TrialView
+from outerfold.study.config.kept_run import require_kept_plugins
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
+from outerfold.study.plugins import load_plugins
 from outerfold.study.schedule.patience import count_visible
 
 SHOWN_SECONDS = 30.0
@@ -44,6 +46,7 @@ class WorkerContext:
         storage: database URL for trials, or None for the run's journal.
         driver: token of the command that drives the run; "" if there is none.
         encoded_on: kind of device that computed the embeddings, such as ``cpu``.
+        plugins: files and entry points that a worker loads before anything else.
     """
 
     run: Path
@@ -51,6 +54,7 @@ class WorkerContext:
     storage: str | None = None
     driver: str = ""
     encoded_on: str = "cpu"
+    plugins: tuple[str, ...] = ()
 
 
 class Session:
@@ -66,6 +70,8 @@ class Session:
         self.folder = RunFolder(context.run)
         self.embeddings = context.embeddings
         refuse_other_numerics(self.folder)
+        load_plugins(context.plugins)
+        require_kept_plugins(self.folder)
         self.config = StudyConfig.from_toml(self.folder.read_config())
         self.data: Dataset = self.folder.read_dataset()
         self.folds: dict[str, OuterFold] = {

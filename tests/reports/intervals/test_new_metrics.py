@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, matthews_corrcoef
 
-from outerfold.objectives.measures._base import (
+from outerfold.objectives.measures.metric import (
     CORRELATION,
     POSITIVE,
     REAL,
