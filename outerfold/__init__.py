@@ -11,19 +11,29 @@ if TYPE_CHECKING:
     from outerfold.reports.intervals.overall import overall as overall
     from outerfold.reports.intervals.overall import paired_difference as paired_difference
     from outerfold.reports.intervals.overall import per_class as per_class
+    from outerfold.storage.datasets.demo import write_demo as write_demo
     from outerfold.storage.errors import DataError as DataError
     from outerfold.storage.errors import LeakError as LeakError
+    from outerfold.storage.errors import RunFailed as RunFailed
     from outerfold.storage.records import Dataset as Dataset
     from outerfold.storage.records import Features as Features
     from outerfold.storage.records import Predictions as Predictions
+    from outerfold.study.door.result import RunResult as RunResult
+    from outerfold.study.door.result import load as load
+    from outerfold.study.door.start import run as run
     from outerfold.study.splits import split as split
 
 FOLDERS = ("study", "reports", "objectives", "pipelines", "storage")
 """The stack: a folder imports from folders to its right alone (``docs/architecture.md``)."""
 
 _HOMES = {
+    "run": "outerfold.study.door.start",
+    "load": "outerfold.study.door.result",
+    "RunResult": "outerfold.study.door.result",
+    "write_demo": "outerfold.storage.datasets.demo",
     "DataError": "outerfold.storage.errors",
     "LeakError": "outerfold.storage.errors",
+    "RunFailed": "outerfold.storage.errors",
     "Dataset": "outerfold.storage.records",
     "Features": "outerfold.storage.records",
     "Predictions": "outerfold.storage.records",

@@ -22,6 +22,10 @@ class LeakError(DataError):
     """A row, a patient or a label is in a place where it could make a score too good."""
 
 
+class RunFailed(RuntimeError):
+    """Studies of a run failed; the message names each of them, and its reason."""
+
+
 def require_answers(questions: Sequence[Question]) -> None:
     """Ask all questions in one message.
 

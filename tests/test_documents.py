@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import outerfold
 from outerfold.objectives.spaces import DEFAULTS, RANGES, Choice, Range, override_ranges
 from outerfold.study.cli.main import VERBS, build_parser
 from outerfold.study.cli.option_page import option_table
@@ -174,6 +175,20 @@ def test_every_room_is_in_the_table_of_rooms() -> None:
         re.findall(r"^\| `([a-z]+/[a-z]+)` \|", PAGES["docs/architecture.md"], re.MULTILINE)
     )
     assert named == rooms
+
+
+def test_the_page_of_public_names_has_those_that_there_are() -> None:
+    section = PAGES["docs/api.md"].split("## Public names")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([A-Za-z_]+)` \|", section, re.MULTILINE)
+    assert sorted(named) == sorted(outerfold.__all__)
+
+
+def test_the_page_of_public_names_has_the_members_of_a_result() -> None:
+    section = PAGES["docs/api.md"].split("## A result")[1]
+    cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`([a-z_]+)(?:\(frame\))?`", cell)}
+    members = {*vars(outerfold.RunResult), *(f.name for f in fields(outerfold.RunResult))}
+    assert named == {name for name in members if not name.startswith("_")}
 
 
 def test_the_readme_is_short_and_leads_to_every_page() -> None:

@@ -179,14 +179,31 @@ def new_features(
     Raises:
         DataError: a column that the model does not have, or a value that cannot be read.
     """
-    columns = shipped.columns
-    known = [column.name for column in columns]
+    known = [column.name for column in shipped.columns]
     unknown = [name for name in given if name not in known]
     if unknown:
         raise DataError(f"--{unknown[0]}: the model has no such column; it has {known}")
-    values = [_encode_text(column, given.get(column.name)) for column in columns]
+    return new_rows(shipped, images, [given] * len(images))
+
+
+def new_rows(
+    shipped: ShippedModel, images: Sequence[Path], given: Sequence[Mapping[str, str]]
+) -> Features:
+    """Return the rows of n new images with the clinical values of each.
+
+    Args:
+        shipped: the model that will score them.
+        images: n image files.
+        given: n mappings of columns of the model to values as text; an absent column is a missing
+            value.
+
+    Raises:
+        DataError: a value cannot be read.
+    """
+    columns = shipped.columns
+    values = [[_encode_text(column, row.get(column.name)) for column in columns] for row in given]
     paths = np.array([str(path.resolve()) for path in images])
-    return Features(paths, paths, np.tile(np.array([values]), (len(paths), 1)), columns)
+    return Features(paths, paths, np.array(values).reshape(len(paths), len(columns)), columns)
 
 
 def _encode_text(column: Column, text: str | None) -> float:

@@ -1,24 +1,18 @@
-"""Command `outerfold run`: reads the options, starts the workers and carries out the run."""
+"""Command `outerfold run`: reads the options and carries out the run."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
-from rich.panel import Panel
 
-from outerfold.storage.errors import DataError
-from outerfold.study.config.gather import (
-    build_execution,
-    build_shorthand,
-    build_study_config,
-    cache_folder,
-    gather_options,
-)
-from outerfold.study.engines.choose import make_starter
-from outerfold.study.engines.local import local_devices, quiet_optuna
-from outerfold.study.setup.data_source import find_source
+from outerfold.study.driver.begin import begin
+from outerfold.study.driver.call import Call
+from outerfold.study.engines.local import quiet_optuna
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,28 +22,12 @@ def run(options: argparse.Namespace) -> int:
         DataError: the data or options break a rule.
     """
     started = time.monotonic()
-    console = Console(highlight=False)
     quiet_optuna()
-    merged = gather_options(vars(options))
-    factors = build_shorthand(merged).ablate
-    how = build_execution(merged)
-    if how.max_time and factors:
-        raise DataError(
-            "--max-time would end the searches that --ablate compares after different numbers of "
-            "trials; leave one of them out"
-        )
-    # These two refuse wrong options before any download.
-    devices = local_devices(how.workers, how.workers_per_gpu)
-    build_study_config(merged, merged.get("data") or "")
-    source = find_source(merged["task"], merged.get("data"), cache=cache_folder())
-    config = build_study_config(merged, source.key)
-    if source.banner:
-        console.print(Panel(source.banner, style="bold yellow", title="SYNTHETIC DATA"))
-    workers = make_starter(how, devices, lambda text: console.print(text, soft_wrap=True))
-    try:
-        # Imported only here, so that the workers import their packages at the same time.
-        from outerfold.study.driver.one_run import carry_out_command
+    words = command_line()
+    again = shlex.join(["python", *words])
+    return begin(vars(options), Call(Console(highlight=False), words, again, started)).code
 
-        return carry_out_command(config, source, factors, workers, how, console, started)
-    finally:
-        workers.close()
+
+def command_line() -> tuple[str, ...]:
+    """Words of the command line as the user typed them, with the program's short name."""
+    return (Path(sys.argv[0]).name, *sys.argv[1:])

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 import optuna
@@ -45,6 +45,8 @@ def carry_out_run(
     start: Callable[[], Engine],
     progress: StudyProgress,
     deadline: Deadline | None = None,
+    *,
+    signals: bool = True,
 ) -> dict[str, str]:
     """Run every study to its end; return the reasons of failed studies, by study name.
 
@@ -56,6 +58,7 @@ def carry_out_run(
         start: makes the engine.
         progress: live progress of the studies.
         deadline: time by which the run must be finished; None for no deadline.
+        signals: whether SIGTERM stops the run; otherwise it stays as the process has it.
 
     Raises:
         KeyboardInterrupt: the user stopped the run; workers are stopped, ended trials are kept.
@@ -68,7 +71,7 @@ def carry_out_run(
         for name, study in studies.items():
             discard_recordings(prepared.folder, name, study)
         _show_studies(studies, progress)
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt() if signals else nullcontext():
             failures = _JobLoop(schedule, studies, context, engine, progress).run()
     except BaseException:
         engine.close(kill=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.results.level_entries import refuse_without_effect
+from outerfold.storage.errors import RunFailed
 from outerfold.storage.records import FINAL, DataError, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
@@ -27,6 +28,7 @@ from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
+from outerfold.study.driver.call import Call
 from outerfold.study.driver.driver import (
     build_schedule,
     carry_out_run,
@@ -34,7 +36,7 @@ from outerfold.study.driver.driver import (
     open_studies,
 )
 from outerfold.study.driver.progress import StudyProgress
-from outerfold.study.driver.telling import counting, telling
+from outerfold.study.driver.telling import counting, log_to, telling
 from outerfold.study.driver.train_on import resolve_train_on
 from outerfold.study.engines.local import EngineStarter, WorkerLost
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
@@ -51,7 +53,7 @@ from outerfold.study.setup.plan import (
     describe_plan,
     mean_rows,
 )
-from outerfold.study.setup.provenance import command_line, write_provenance
+from outerfold.study.setup.provenance import write_provenance
 from outerfold.study.setup.represent import (
     audit_run_embeddings,
     build_encoders,
@@ -76,10 +78,9 @@ def carry_out_command(
     factors: Sequence[str],
     workers: EngineStarter,
     how: Execution,
-    console: Console,
-    started: float,
-) -> int:
-    """Carry out one run, or one for each level of each factor; return the exit code.
+    call: Call,
+) -> tuple[int, Path]:
+    """Carry out one run, or one for each level of each factor.
 
     Args:
         config: options that determine the results.
@@ -87,13 +88,15 @@ def carry_out_command(
         factors: factors of an ablation; empty for a single run.
         workers: makes the engine.
         how: options of how the run is carried out.
-        console: terminal.
-        started: time at which the command started, by ``time.monotonic``.
+        call: who asks for it.
+
+    Returns:
+        The exit code, and the directory of the run or of all runs of an ablation.
 
     Raises:
         DataError: the data or options break a rule.
     """
-    with telling(console, "reading the data", quiet=how.quiet):
+    with telling(call.console, "reading the data", quiet=how.quiet):
         data = read_source(source, config)
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_without_effect(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
@@ -105,15 +108,14 @@ def carry_out_command(
         encoders=encoders,
         workers=workers,
         how=how,
-        console=console,
-        started=started,
+        call=call,
     )
     if not factors:
-        return study(config, path)
+        return study(config, path), path
     from outerfold.study.driver.ablation import ablate  # it imports the plotting packages
 
     root = path if how.run else path.with_name(f"{path.name}-ablation")
-    return ablate(factors, config, data, root, study, console)
+    return ablate(factors, config, data, root, study, call.console), root
 
 
 def _carry_out_one(
@@ -124,25 +126,51 @@ def _carry_out_one(
     encoders: Mapping[str, Encoder],
     workers: EngineStarter,
     how: Execution,
-    console: Console,
-    started: float,
+    call: Call,
 ) -> int:
     """Carry out one run in one directory, from the audit to the report; return the exit code."""
-    folder = RunFolder(path)
-    with lock_run(folder.path):
+    folder, console = RunFolder(path), call.console
+    with lock_run(folder.path), ExitStack() as logging_to:
         config, encoders = _settle(config, folder, encoders, data, workers, how, console)
         with telling(console, f"checking {len(data):,} images", quiet=how.quiet):
             prepared = begin_or_resume(folder, config, data, cache_folder())
-        _log_to(folder)
+        logging_to.enter_context(log_to(folder.path / "run.log", alone=call.owns_process))
         _print_assumptions(console, prepared)
-        try:
-            failures = _run_studies(prepared, encoders, workers, how, console, started)
-        except KeyboardInterrupt:
-            _print_resume_command(console, folder)
+        failures = _run_until_interrupted(prepared, encoders, workers, how, call)
+        if failures is None:
             return EXIT_INTERRUPTED
         with telling(console, "writing the report", quiet=how.quiet):
             run = _write_report(prepared)
-        return _show_results(prepared, run, console, failures)
+        code = _show_results(prepared, run, console, failures)
+    _raise_failures(failures, call)
+    return code
+
+
+def _run_until_interrupted(
+    prepared: PreparedRun,
+    encoders: Mapping[str, Encoder],
+    workers: EngineStarter,
+    how: Execution,
+    call: Call,
+) -> dict[str, str] | None:
+    """Reasons of failed studies; None where Ctrl-C stopped a command.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C stopped a call of a Python program.
+    """
+    try:
+        return _run_studies(prepared, encoders, workers, how, call)
+    except KeyboardInterrupt:
+        _print_resume_command(call, prepared.folder)
+        if not call.owns_process:
+            raise
+        return None
+
+
+def _raise_failures(failures: Mapping[str, str], call: Call) -> None:
+    """Raise what a command tells by its exit code."""
+    if failures and not call.owns_process:
+        raise RunFailed("; ".join(f"{study}: {reason}" for study, reason in failures.items()))
 
 
 def _settle(
@@ -175,10 +203,10 @@ def _run_studies(
     encoders: Mapping[str, Encoder],
     workers: EngineStarter,
     how: Execution,
-    console: Console,
-    started: float,
+    call: Call,
 ) -> dict[str, str]:
     """Plan, encode and search; return the reasons of failed studies."""
+    console, started = call.console, call.started
     config, driver = prepared.config, _claim_trials(prepared, encoders, workers, how, console)
     devices = workers.devices
     maximise = METRICS[config.metric].direction == "maximize"
@@ -194,7 +222,14 @@ def _run_studies(
         encoding, encoded = time.monotonic() - begun, time.monotonic()
         deadline = _make_deadline(prepared, how, cost, started, len(devices))
         with progress:
-            return carry_out_run(prepared, context, workers.take, progress, deadline)
+            return carry_out_run(
+                prepared,
+                context,
+                workers.take,
+                progress,
+                deadline,
+                signals=call.owns_process,
+            )
     except WorkerLost as error:
         return {"workers": f"died repeatedly during the same job; {error}"}
     finally:
@@ -202,7 +237,7 @@ def _run_studies(
         write_provenance(
             prepared.folder,
             devices=devices,
-            command=command_line(),
+            command=call.words,
             backend=prepared.config.encoder_backend,
             timing={
                 "wall_seconds": ended - started,
@@ -348,10 +383,9 @@ def _print_warnings(console: Console, texts: Iterable[str]) -> None:
         console.print(f"- [yellow]warning:[/yellow] {text}")
 
 
-def _print_resume_command(console: Console, folder: RunFolder) -> None:
-    command = shlex.join(["python", *command_line()])
-    console.print(
-        f"interrupted; finished trials are kept in {folder.path}.\nTo continue: {command}",
+def _print_resume_command(call: Call, folder: RunFolder) -> None:
+    call.console.print(
+        f"interrupted; finished trials are kept in {folder.path}.\nTo continue: {call.again}",
         soft_wrap=True,
     )
 
@@ -384,12 +418,3 @@ def _show_results(
     for study, reason in failures.items():
         console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
     return EXIT_FAILED if failures else 0
-
-
-def _log_to(folder: RunFolder) -> None:
-    handler = logging.FileHandler(folder.path / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("outerfold")
-    log.setLevel(logging.INFO)
-    log.handlers = [handler]
-    log.propagate = False

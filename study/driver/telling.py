@@ -1,11 +1,14 @@
-"""Signs of life: what a command is doing, in a terminal and in a plain log."""
+"""Signs of life: what a run is doing, in a terminal, in a plain log and in the run's own log."""
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -82,3 +85,60 @@ def counting(
             console.print(f"- {what}: {done:,} of {total:,}, {left:.0f} s left", soft_wrap=True)
 
         yield step
+
+
+class LogLines(io.TextIOBase):
+    """Text output whose lines become records of a logger, at level INFO.
+
+    Args:
+        log: the logger.
+    """
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log, self._rest = log, ""
+
+    def write(self, text: str) -> int:
+        """Log the lines that ``text`` ends; the rest waits for its end."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._log.info("%s", line.rstrip())
+        return len(text)
+
+
+@contextmanager
+def log_to(path: Path, *, alone: bool) -> Iterator[None]:
+    """Add the records of the logger ``outerfold`` to a file, from level INFO on.
+
+    Args:
+        path: the file.
+        alone: whether the records go nowhere else. Otherwise the handlers that are there get the
+            records that they would get without the file, and all is afterwards as it was.
+    """
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log = logging.getLogger("outerfold")
+    before = log.level, log.handlers, log.propagate
+    log.handlers = [file] if alone else [file, _Forward(log)]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.level, log.handlers, log.propagate = before
+        log.setLevel(before[0])  # it clears what the logger remembers of its level
+        file.close()
+
+
+class _Forward(logging.Handler):
+    """Handler that gives records to the handlers of a logger as it was when this was made."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        super().__init__(log.getEffectiveLevel())
+        self._before = logging.Logger(log.name)
+        self._before.handlers, self._before.propagate = log.handlers, log.propagate
+        self._before.parent = log.parent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler.emit``."""
+        self._before.callHandlers(record)

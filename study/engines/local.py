@@ -98,8 +98,8 @@ class LocalEngine:
         return translate_lost_worker(future, BrokenProcessPool)
 
     def close(self, *, kill: bool) -> None:
-        """See ``Engine.close``."""
-        self._pool.shutdown(wait=not kill, kill_workers=kill)
+        """See ``Engine.close``; the workers have ended when it returns."""
+        self._pool.shutdown(wait=True, kill_workers=kill)
 
 
 class EngineStarter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,7 +44,7 @@ def write_provenance(
     Args:
         folder: the run directory.
         devices: devices that trained.
-        command: words of the command line.
+        command: words of the command line, or the call in Python.
         timing: seconds of this call: ``wall_seconds``, ``search_seconds`` (search and ends of
             studies) and ``expected_seconds`` (the plan's estimate of the latter). The first two are
             added to those of earlier, interrupted calls; the estimate of the first call is kept.
@@ -111,8 +110,3 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def command_line() -> list[str]:
-    """Words of the command line as the user typed them, with the program's short name."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]

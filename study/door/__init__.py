@@ -1,0 +1,1 @@
+"""Python door: a run from a program, and what a finished run holds."""

@@ -1,0 +1,49 @@
+"""Table of the trials of a run."""
+
+from __future__ import annotations
+
+import optuna
+import pandas as pd
+
+from outerfold.storage.records import DataError
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.trials.journal import open_trials, study_name
+
+
+def read_trials(folder: RunFolder, url: str | None) -> pd.DataFrame:
+    """Row for each trial of each study of a run, see ``RunResult.trials``.
+
+    Args:
+        folder: directory of the run.
+        url: URL of the database that holds the trials; None for the run's journal.
+
+    Raises:
+        DataError: the storage is not there or cannot be opened.
+    """
+    if url is None and not folder.journal.exists():
+        raise DataError(
+            f"{folder.journal}: is not there; name the database of the trials, as in "
+            "outerfold.load(RUN, storage=URL)"
+        )
+    storage = open_trials(folder, url)
+    known = optuna.get_all_study_names(storage=storage)
+    rows = []
+    for fold in folder.read_splits(folder.read_dataset()):
+        name = study_name(folder, fold.name, url)
+        if name not in known:
+            continue
+        study = optuna.load_study(study_name=name, storage=storage)
+        rows += [_row(fold.name, trial) for trial in study.get_trials(deepcopy=False)]
+    return pd.DataFrame(rows)
+
+
+def _row(study: str, trial: optuna.trial.FrozenTrial) -> dict[str, object]:
+    took = trial.duration
+    return {
+        "study": study,
+        "number": trial.number,
+        "state": trial.state.name.lower(),
+        "inner_score": None if trial.values is None else trial.value,
+        "seconds": None if took is None else took.total_seconds(),
+        **{f"param_{name}": value for name, value in trial.params.items()},
+    }
