@@ -17,15 +17,24 @@ MISSING_AUC = 0.7
 MIN_PATIENTS = 5
 """Fewest patients inside and outside a class; with fewer, even a perfect AUC may be chance."""
 MANY_LEVELS = 20
+LEVEL_PATIENTS, LEVEL_CHANCE = 20, 1e-6
+"""A value of so many patients in one class only is suspicious where chance is smaller than this."""
 
-# fmt: off
-VERDICT_NAMES = frozenset({
-    "birads", "bi_rads", "pathology", "diagnosis", "verification", "histology", "malignancy",
-    "biopsy", "label", "class", "target", "status", "outcome",
-    "tumour_contour", "tumour_contour2", "tumor_contour", "tumor_contour2",
-    "patient_id", "patient", "case", "case_id", "file", "filename", "fullpath",
-})
-# fmt: on
+_VERDICTS = """
+    birads bi_rads pathology diagnosis verification histology malignancy biopsy label
+    class target status outcome tumour_contour tumour_contour2 tumor_contour
+    tumor_contour2 assessment birads_assessment bi_rads_assessment breast_birads
+    finding_birads birads_category bi_rads_category birads_score bi_rads_score
+    overall_assessment asses invasive cancer is_cancer malignant is_malignant
+    benign_malignant path_severity pathology_class pathology_type histology_type
+    histological_type histopathology tumor_type tumour_type tumor_grade tumour_grade
+    histologic_grade nottingham_grade stage tnm difficult_negative_case subtlety suspicion
+    biopsy_result biopsied classification ground_truth final_diagnosis finding_categories
+    er_status pr_status her2_status subtype molecular_subtype laterality_of_cancer
+    abnormality_category left_breast_diagnosis right_breast_diagnosis patient_id patient
+    case case_id file filename fullpath
+"""
+VERDICT_NAMES = frozenset(_VERDICTS.split())
 """Normalised names of columns that hold the reader's verdict, the label or the row's own name."""
 
 
@@ -36,6 +45,14 @@ def column_errors(data: Dataset) -> Iterator[str]:
             yield (
                 f"column {column.name!r} holds the reader's verdict, the label or the row's name, "
                 "which is not known before the diagnosis; leave it out of --columns"
+            )
+            continue
+        gap, what = _missing_auc(data, values)
+        if gap >= ERROR_AUC:
+            yield (
+                f"column {column.name!r}: missing values alone separate {what} from the rest (AUC "
+                f"{gap:.2f}; {ERROR_AUC} or more is an error), so it was filled in with the label "
+                "in mind; leave it out of --columns"
             )
             continue
         named = _levels_naming_the_class(data, column, values)
@@ -56,6 +73,14 @@ def column_errors(data: Dataset) -> Iterator[str]:
 def column_warnings(data: Dataset) -> Iterator[str]:
     """One sentence for each reason why a column is suspicious or useless."""
     for column, values in _columns(data):
+        gap, what = _missing_auc(data, values)
+        if gap >= ERROR_AUC:
+            continue
+        if gap >= MISSING_AUC:
+            yield (
+                f"column {column.name!r}: missing values alone separate {what} from the rest "
+                f"(AUC {gap:.2f}); a model will learn who was asked, not what was answered"
+            )
         present = values[~np.isnan(values)]
         if len(np.unique(present)) < 2:
             found = "always missing" if not len(present) else "the same in every row"
@@ -69,16 +94,33 @@ def column_warnings(data: Dataset) -> Iterator[str]:
                 f"column {column.name!r} alone nearly separates {what} from the rest "
                 f"(AUC {auc:.2f}); make sure that it is known before the diagnosis"
             )
-        gap, what = _missing_auc(data, values)
-        if gap >= MISSING_AUC:
-            yield (
-                f"column {column.name!r}: missing values alone separate {what} from the rest "
-                f"(AUC {gap:.2f}); a model will learn who was asked, not what was answered"
-            )
+        yield from _one_class_levels(data, column, values)
         if len(column.levels) > MANY_LEVELS:
             yield (
                 f"column {column.name!r} is text with {len(column.levels)} levels for "
                 f"{len(set(data.patients.tolist()))} patients; such rare levels are noise"
+            )
+
+
+def _one_class_levels(data: Dataset, column: Column, values: FloatArray) -> Iterator[str]:
+    """A sentence for each level of many patients that occurs in one class only, beyond chance."""
+    present = np.unique(values[~np.isnan(values)])
+    if len(present) > MANY_LEVELS:
+        return
+    everyone = _count_patients(data.patients)
+    for level in present:
+        rows = values == level
+        patients, classes = _count_patients(data.patients[rows]), set(data.labels[rows].tolist())
+        if patients < LEVEL_PATIENTS or len(classes) > 1:
+            continue
+        label = classes.pop()
+        share = _count_patients(data.patients[data.labels == label]) / everyone
+        if share**patients < LEVEL_CHANCE:
+            shown = repr(column.levels[int(level)]) if column.levels else f"{level:g}"
+            yield (
+                f"column {column.name!r}: the value {shown} of {patients} patients occurs in class "
+                f"{data.classes[label]!r} only, which chance does not explain; make sure that it "
+                "is known before the diagnosis"
             )
 
 

@@ -11,6 +11,7 @@ from outerfold.storage.errors import DataError, first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.registry import Registry, load_part
 from outerfold.storage.set_aside import SetAside
+from outerfold.storage.words.sheets import TextTable
 
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 """Name of a file in the data root that marks the images as made by a program."""
@@ -24,10 +25,6 @@ PATIENT_PATTERNS = (
 
 MASK_PATTERN = re.compile(r"[_\- ]mask[_ ]?\d*$", re.IGNORECASE)
 """Pattern in the stem of a file that shows a lesion's outline and is no input image."""
-
-
-TextTable = dict[str, tuple[str, ...]]
-"""Texts of every column of a table, by column name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,28 +123,6 @@ def pick_column(
             f"found {list(table)}"
         )
     return found
-
-
-def read_csv_table(path: Path) -> TextTable:
-    """Columns of a CSV file as texts, empty where missing; separated by comma, semicolon or tab.
-
-    Raises:
-        DataError: the file cannot be read, has no rows, or has rows of different lengths.
-    """
-    import pandas as pd
-
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        frame = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error})") from error
-    if frame.empty:
-        raise DataError(f"{path}: has no rows; a table of images needs at least a header and rows")
-    return {str(name): tuple(t.strip() for t in frame[name].astype(str)) for name in frame.columns}
 
 
 def patients_by_regex(ids: Sequence[str], pattern: str) -> tuple[str, ...]:

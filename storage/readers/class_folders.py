@@ -11,14 +11,13 @@ from outerfold.storage.readers._base import (
     MASK_PATTERN,
     Listing,
     ReadOptions,
-    TextTable,
     find_column,
     pick_column,
-    read_csv_table,
 )
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
 from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
+from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
 
 METADATA = "metadata.csv"
 FOLDER_LABELS = ("label", "class")
@@ -33,7 +32,7 @@ def list_class_folders(root: Path, options: ReadOptions = DEFAULTS) -> Listing:
     Raises:
         DataError: there are no class folders, one has no image, or ``metadata.csv`` does not fit.
     """
-    table = read_csv_table(root / METADATA) if (root / METADATA).is_file() else {}
+    table = read_sheet(root / METADATA) if (root / METADATA).is_file() else {}
     if table and not _folders_are_classes(root, table):
         return list_manifest(root / METADATA, options)
     listing = _list_folders(root)
@@ -72,6 +71,7 @@ def _list_folders(root: Path) -> Listing:
         images += inputs
     ids = tuple(path.relative_to(root).as_posix() for path in images)
     notes = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
+    notes += _unread_sheets(root)
     stray = sum(path.is_file() and is_image(path) for path in root.iterdir())
     if stray:
         notes.append(f"{stray} images directly in the data folder have no class and were left out")
@@ -83,6 +83,22 @@ def _list_folders(root: Path) -> Listing:
         None,
         assumptions=tuple(notes),
     )
+
+
+def _unread_sheets(root: Path) -> list[str]:
+    """A sentence for each sheet beside the folders that is not read, with what would read it."""
+    sheets = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.suffix.lower() in SHEET_SUFFIXES
+        and path.name != METADATA
+        and not path.name.startswith((".", "~"))
+    )
+    return [
+        f"{name} was not read: a sheet of columns for these folders is called {METADATA}, and "
+        f"--data {root.name}/{name} reads a sheet that names files and labels"
+        for name in sheets
+    ]
 
 
 def _images_of_class(folder: Path) -> tuple[list[Path], int]:

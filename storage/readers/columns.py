@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,25 +12,27 @@ import numpy as np
 from outerfold.storage.errors import first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import find_column
-from outerfold.storage.records import Column, DataError, FloatArray
+from outerfold.storage.records import BoolArray, Column, DataError, FloatArray
+from outerfold.storage.words.texts import NONE, is_missing
 
 DEFAULT_COLUMNS = ("age", "density", "family_history")
 """Columns that the multimodal task uses, where present, if the user names none."""
-
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "unknown", "not available", "?", "-"})
-"""Texts, lower case, that stand for a missing value."""
 
 YES = frozenset({"yes", "y", "true"})
 NO = frozenset({"no", "n", "false"})
 YES_NO_LEVELS = ("no", "yes")
 
+AGE = re.compile(r"(?:^|_)ages?(?:_|$)|^alter$|^edad$")
+OLDEST = 120
+HISTORY = re.compile(r"history|(?:^|_)(?:hx|fh|prior|previous|symptoms?|complaints?)(?:_|$)|family")
+"""Normalised names of columns where ``None`` means no."""
+SENTINEL = re.compile(r"-?(?:9{2,}|8{2,}|7{3,})|-[1-9]|-9{1,}(?:\.9+)?|-1e\+\d+")
+"""Numbers, in their shortest form, that often stand for a missing value."""
+AGE_TEXT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|yr|yrs|years?|years? old|yo|y/o)\.?", re.I)
+PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.18, "d": 365.25}
+
 NUMERIC_SHARE = 0.8
 """Share of numbers in a column from which on its other texts count as typing errors, not levels."""
-
-
-def is_missing(text: str) -> bool:
-    """Whether a text stands for a missing value, such as ``unknown`` or ``?``."""
-    return text.strip().lower() in MISSING
 
 
 def choose_columns(
@@ -59,16 +63,64 @@ def choose_columns(
     return tuple(chosen)
 
 
-def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray]:
-    """Description of a column of n texts, and its values (n,), NaN for missing.
+def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, tuple[str, ...]]:
+    """Description of a column of n texts, its values (n,), NaN for missing, and sentences.
 
     Numbers stay numbers, yes/no words become 0/1, other texts become positions in sorted levels.
+    Sentinels such as 999 and impossible values become missing, and a sentence says so.
 
     Raises:
-        DataError: a column of numbers also holds a few texts, or infinities.
+        DataError: a column of numbers also holds a few texts.
     """
     column = describe_column(name, [text for text in texts if not is_missing(text)])
-    return column, np.array([encode_value(column, text) for text in texts], dtype=np.float64)
+    if column.kind != "numeric":
+        return column, np.array([encode_value(column, text) for text in texts]), ()
+    numbers = [math.nan if _is_gap(text) else _parse_number(text) for text in texts]
+    values = np.array([math.nan if n is None else n for n in numbers], dtype=np.float64)
+    notes = []
+    for why, wrong in (
+        (
+            "stand for missing, since they repeat and lie apart from the rest",
+            _sentinels(name, values),
+        ),
+        ("are impossible", _impossible(name, values)),
+    ):
+        if wrong.any():
+            shown = ", ".join(f"{v:g}" for v in sorted(set(values[wrong].tolist()))[:3])
+            notes.append(f"column {name!r}: {shown} ({wrong.sum()} rows) {why}; read as missing")
+            values[wrong] = math.nan
+    return column, values, tuple(notes)
+
+
+def _sentinels(name: str, values: FloatArray) -> BoolArray:
+    """Rows (n,) whose value looks like a sentinel, repeats, and lies apart from the rest.
+
+    Apart means farther away than the rest is wide, or negative where no other value is. An age
+    that a person can have is none.
+    """
+    found = np.zeros(len(values), dtype=np.bool_)
+    counts = Counter(values[np.isfinite(values)].tolist())
+    likely = {v for v, n in counts.items() if n > 1 and SENTINEL.fullmatch(f"{v:g}")}
+    rest = [v for v in counts if v not in likely]
+    if len(rest) < 2:
+        return found
+    low, high = min(rest), max(rest)
+    width = max(high - low, 1.0)
+    for value in likely:
+        if AGE.search(normalise(name)) and 0 <= value <= OLDEST:
+            continue
+        far = abs(value) >= 77 and (value - high > width or low - value > width)
+        if far or value < 0 <= low:
+            found |= values == value
+    return found
+
+
+def _impossible(name: str, values: FloatArray) -> BoolArray:
+    """Rows (n,) that are infinite, or an age below 0 or above ``OLDEST``."""
+    wrong = np.isinf(values)
+    if AGE.search(normalise(name)):
+        wrong |= (values < 0) | (values > OLDEST)
+    return np.asarray(wrong, dtype=np.bool_)
 
 
 def describe_column(name: str, present: Sequence[str]) -> Column:
@@ -78,10 +130,15 @@ def describe_column(name: str, present: Sequence[str]) -> Column:
         DataError: most texts are numbers (``NUMERIC_SHARE``), but not all.
     """
     words = {text.strip().lower() for text in present}
-    if words and words <= YES | NO:
+    if words - {NONE} and words <= YES | NO | {NONE}:
         return Column(name, "binary", YES_NO_LEVELS)
-    texts = sorted({text.strip() for text in present if _parse_number(text) is None})
-    if not texts:
+    texts = sorted(
+        {text.strip() for text in present if _parse_number(text) is None and not _is_gap(text)}
+    )
+    if not texts and any(not _is_gap(text) for text in present):
+        _refuse_thousands(name, present)
+        return Column(name)
+    if not present:
         return Column(name)
     numbers = sum(_parse_number(text) is not None for text in present)
     if numbers >= NUMERIC_SHARE * len(present):
@@ -104,13 +161,18 @@ def encode_value(column: Column, text: str) -> float:
     if is_missing(text):
         return math.nan
     if column.kind == "numeric":
+        if _is_gap(text):
+            return math.nan
         number = _parse_number(text)
         if number is None or not math.isfinite(number):
             raise DataError(f"column {column.name!r} holds numbers, found {text!r}")
         return number
     word = text.strip().lower()
-    if column.kind == "binary" and column.levels == YES_NO_LEVELS and word in YES | NO:
-        return float(word in YES)
+    if column.kind == "binary" and column.levels == YES_NO_LEVELS:
+        if word in YES | NO:
+            return float(word in YES)
+        if word == NONE:  # a gap, but "family history: none" is an answer
+            return 0.0 if HISTORY.search(normalise(column.name)) else math.nan
     codes = {level.lower(): code for code, level in enumerate(column.levels)}
     if word not in codes:
         raise DataError(
@@ -120,13 +182,35 @@ def encode_value(column: Column, text: str) -> float:
     return float(codes[word])
 
 
+def _is_gap(text: str) -> bool:
+    """Whether a text is a gap where numbers stand, where ``None`` is one, too."""
+    return is_missing(text) or text.strip().lower() == NONE
+
+
 def _parse_number(text: str) -> float | None:
-    if "_" in text:  # Python reads 1_000 as a number; in a table it is a code
+    """Number in a text: ``40.5``, ``40,5``, ``061Y`` (a DICOM age), ``61 years``; None if none is.
+
+    Months, weeks and days of a DICOM age become years.
+    """
+    plain = text.strip()
+    age = AGE_TEXT.fullmatch(plain)
+    if age is not None:
+        return float(age[1].replace(",", ".")) / PER_YEAR[age[2][0].lower()]
+    if "_" in plain:  # Python reads 1_000 as a number; in a table it is a code
         return None
     try:
-        return float(text)
+        return float(plain.replace(",", ".") if plain.count(",") == 1 else plain)
     except ValueError:
         return None
+
+
+def _refuse_thousands(name: str, present: Sequence[str]) -> None:
+    commas = [text.strip() for text in present if "," in text]
+    if commas and all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) for text in commas):
+        raise DataError(
+            f"column {name!r}: {first_three(sorted(set(commas)))} may be thousands or have three "
+            "decimals; write them without commas"
+        )
 
 
 def _model_name(found: str) -> str:

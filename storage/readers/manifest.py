@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from outerfold.storage.errors import Question, first_three, suggest_name
-from outerfold.storage.images.read import IMAGE_SUFFIXES
+from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import (
     DEFAULTS,
     Listing,
     ReadOptions,
-    TextTable,
     find_column,
     pick_column,
-    read_csv_table,
 )
 from outerfold.storage.records import DataError
 from outerfold.storage.words.headers import FILE_NAMES, LABEL_NAMES, PATIENT_NAMES
+from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
 
 
 def is_manifest(source: Path) -> bool:
     """Whether a source is a table of rows."""
-    return source.is_file() and source.suffix.lower() in {".csv", ".tsv"}
+    return source.is_file() and source.suffix.lower() in SHEET_SUFFIXES
 
 
 def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
@@ -33,10 +33,10 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
     Raises:
         DataError: there is no file or label column, a file is repeated, absent or no image.
     """
-    table = read_csv_table(path)
+    table = read_sheet(path)
     file = _require_column(path, table, "file", options.file_column, FILE_NAMES)
     label = _require_column(path, table, "label", options.label_column, LABEL_NAMES)
-    ids = tuple(str(PurePosixPath(name.replace("\\", "/"))) for name in table[file])
+    ids = _find_files(path.parent, [name.replace("\\", "/") for name in table[file]])
     twice = sorted(name for name, count in Counter(ids).items() if count > 1)
     if twice:
         raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
@@ -78,6 +78,24 @@ def _rivals(table: TextTable, wanted: tuple[str, ...]) -> list[str]:
     found = [name for one in wanted if (name := find_column(table, [one]))]
     plain = {normalise(name) for name in found} & {"label", "labels", "class", "target"}
     return found if len(found) > 1 and not plain else []
+
+
+def _find_files(root: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Paths below the root; a bare name is that of the one file below the root that has it.
+
+    The name may lack its suffix. A name that no file or several files have stays as it is.
+    """
+    given = [str(PurePosixPath(name)) for name in names]
+    lost = [name for name in given if not (root / name).is_file()]
+    if not lost or any("/" in name for name in lost):
+        return tuple(given)
+    at: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(root.rglob("*")):
+        if is_image(path):
+            for key in {path.name, path.stem}:
+                at[key].append(path.relative_to(root).as_posix())
+    unique = {name: at[name][0] for name in lost if len(at[name]) == 1}
+    return tuple(unique.get(name, name) for name in given)
 
 
 def _require_images(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:

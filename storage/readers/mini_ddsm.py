@@ -15,11 +15,11 @@ from outerfold.storage.readers._base import (
     MASK_PATTERN,
     Listing,
     ReadOptions,
-    TextTable,
     find_column,
 )
-from outerfold.storage.readers.columns import is_missing
 from outerfold.storage.records import DataError
+from outerfold.storage.words.sheets import TextTable, read_sheet
+from outerfold.storage.words.texts import is_missing
 
 SHEET = "DataWMask.xlsx"
 LISTS = "List_*.xlsx"
@@ -94,7 +94,7 @@ def list_sheet_rows(root: Path) -> Listing:
 
 
 def _list_sheet(root: Path, sheet: Path) -> Listing:
-    table = _read_sheet(sheet)
+    table = read_sheet(sheet)
     ids = _row_paths(sheet, table)
     rows = [row for row, name in enumerate(ids) if not MASK_PATTERN.search(_stem(name))]
     named = [ids[row] for row in rows]
@@ -119,17 +119,6 @@ def _empty_zero_density(table: TextTable) -> tuple[str, ...]:
         return ()
     table[density] = tuple("" if text in ZEROS else text for text in texts)
     return (f"density 0 is no BI-RADS density and was read as missing ({zeros} rows)",)
-
-
-def _read_sheet(sheet: Path) -> TextTable:
-    """Columns of an Excel sheet as texts, empty where missing."""
-    import pandas as pd
-
-    try:
-        frame = pd.read_excel(sheet, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{sheet}: cannot be read as an Excel sheet ({error})") from error
-    return {str(name): tuple(str(t).strip() for t in frame[name]) for name in frame.columns}
 
 
 def _row_paths(sheet: Path, table: TextTable) -> tuple[str, ...]:

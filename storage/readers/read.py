@@ -109,7 +109,7 @@ def _list_source(source: Path, options: ReadOptions) -> Listing:
     reader = find_reader(source.resolve())
     if reader is None:
         raise DataError(
-            f"{source}: a data source is a folder or a .csv manifest, "
+            f"{source}: a data source is a folder or a .csv or .xlsx manifest, "
             f"found a {source.suffix or 'nameless'} file"
         )
     found = load_part(reader.list_rows)(source.resolve(), options)
@@ -215,10 +215,11 @@ def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) 
         )
     chosen = choose_columns(list(listing.table), asked, listing.source)
     parsed = [parse_column(name, listing.table[found]) for name, found in chosen]
+    notes += tuple(note for _, _, said in parsed for note in said)
     values = np.empty((len(listing.ids), len(parsed)))
-    for at, (_, column) in enumerate(parsed):
+    for at, (_, column, _) in enumerate(parsed):
         values[:, at] = column
-    return _Table(tuple(column for column, _ in parsed), values, notes)
+    return _Table(tuple(column for column, _, _ in parsed), values, notes)
 
 
 def fingerprint(data: Dataset, contents: Sequence[str]) -> str:

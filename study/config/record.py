@@ -111,7 +111,7 @@ class StudyConfig:
     data: str = field(
         default=DEMO,
         metadata=option(
-            about="folder of class folders, Mini-DDSM folder or CSV manifest",
+            about="folder of class folders, Mini-DDSM folder, or CSV or XLSX manifest",
             group=DATA,
             usual="the task's public set if it is available, else a synthetic demo with a banner",
             note="see [data.md](data.md); `demo` names the demo",

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from outerfold.storage.audit.audit import Audit, audit_dataset
-from outerfold.storage.audit.leaking_columns import rank_auc
+from outerfold.storage.audit.leaking_columns import column_warnings, is_verdict, rank_auc
 from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs, group_lookalikes
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import Column, DataError, Dataset
+from outerfold.storage.records import Column, DataError, Dataset, Features
 from tests.storage.images.image_factories import class_folders, picture, real_data, write_picture
 
 
@@ -221,6 +221,44 @@ def test_missingness_that_tells_the_label_is_a_warning(tmp_path: Path) -> None:
     values[data.labels == 0] = np.where(np.arange(12) % 4 == 0, 0.5, np.nan)
     warnings = _audit(_with_column(data, Column("age"), values)).warnings
     assert _found(warnings, "column 'age': missing values alone separate", "AUC 0.88")
+
+
+def test_a_column_known_for_one_class_only_is_an_error(tmp_path: Path) -> None:
+    data = _data(class_folders(tmp_path, {"benign": 6, "malignant": 6}))
+    values = np.where(data.labels == 1, 0.0, np.nan)
+    errors = _audit(_with_column(data, Column("severity"), values)).errors
+    assert _found(errors, "column 'severity': missing values alone separate", "AUC 1.00")
+
+
+def test_a_level_of_one_class_only_is_a_warning() -> None:
+    people = np.array([f"P{i}" for i in range(200)])
+    features = Features(people, people, np.zeros((200, 1)), (Column("site", "binary", ("a", "b")),))
+    labels = (np.arange(200) % 2).astype(np.int64)
+    data = Dataset(features, labels, people, ("benign", "cancer"), "f")
+    values = np.where((labels == 1) & (np.arange(200) < 60), 1.0, 0.0)
+    found = tuple(column_warnings(_with_column(data, Column("site", "binary", ("a", "b")), values)))
+    assert _found(found, "the value 'b' of 30 patients occurs in class 'cancer' only")
+    few = np.where((labels == 1) & (np.arange(200) < 30), 1.0, 0.0)
+    assert not any(
+        "occurs in class" in text
+        for text in column_warnings(_with_column(data, Column("site", "binary", ("a", "b")), few))
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("assessment", True),
+        ("BI-RADS", True),
+        ("Invasive", True),
+        ("BI-RADS density", False),
+        ("biopsy_history", False),
+        ("age_at_diagnosis", False),
+        ("family history of cancer", False),
+    ],
+)
+def test_verdicts_are_known_by_their_whole_name(name: str, verdict: bool) -> None:
+    assert is_verdict(name) == verdict
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "always missing"), (3.0, "the same")])

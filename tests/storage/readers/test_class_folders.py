@@ -96,7 +96,9 @@ def test_a_missing_folder_and_a_foreign_file_are_refused(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"nowhere: does not exist"):
         read_dataset(tmp_path / "nowhere", task="dbt")
     (tmp_path / "set.zip").touch()
-    with pytest.raises(DataError, match=r"a folder or a \.csv manifest, found a \.zip file"):
+    with pytest.raises(
+        DataError, match=r"a folder or a \.csv or \.xlsx manifest, found a \.zip file"
+    ):
         read_dataset(tmp_path / "set.zip", task="dbt")
     (tmp_path / "bare").mkdir()
     with pytest.raises(DataError, match="no class folders"):

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from outerfold.storage.readers._base import ReadOptions
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import write_metadata, write_picture
@@ -72,3 +74,39 @@ def test_an_empty_manifest_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(DataError, match="cannot be read as a table"):
         read_dataset(path, task="dbt")
+
+
+def test_columns_of_other_names_and_bare_file_names_are_read(tmp_path: Path) -> None:
+    for seed, name in enumerate(["x/one.png", "y/two.png", "two/three.png"]):
+        write_picture(tmp_path / name, seed)
+    rows = ["one,benign,7,L", "two,cancer,8,R", "three.png,cancer,9,R"]
+    path = write_metadata(tmp_path, "Image,Truth,MRN,Laterality", rows, "m.csv")
+    with pytest.raises(DataError, match="name the column with --label-column"):
+        read_dataset(path, task="dbt")
+    data = read_dataset(path, task="dbt", options=ReadOptions(label_column="truth"))
+    assert data.ids.tolist() == ["two/three.png", "x/one.png", "y/two.png"]
+    assert data.patients.tolist() == ["9", "7", "8"]
+    assert data.sides.tolist() == ["right", "left", "right"]
+    with pytest.raises(DataError, match=r"--patient-column 'MNR': m.csv has no such column; did"):
+        read_dataset(
+            path, task="dbt", options=ReadOptions(patient_column="MNR", label_column="Truth")
+        )
+
+
+def test_a_workbook_is_a_manifest_and_two_label_columns_are_asked(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_picture(tmp_path / f"{seed}.png", seed)
+    cells = {"file": ["0.png", "1.png"], "pathology": ["benign", "cancer"], "cancer": [0, 1]}
+    pd.DataFrame(cells).to_excel(tmp_path / "m.xlsx", index=False)
+    with pytest.raises(DataError, match="--label-column cancer or --label-column pathology"):
+        read_dataset(tmp_path / "m.xlsx", task="dbt")
+    chosen = ReadOptions(label_column="cancer")
+    assert read_dataset(tmp_path / "m.xlsx", task="dbt", options=chosen).classes == ("0", "1")
+
+
+def test_a_sheet_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for seed, name in enumerate(["benign", "cancer"]):
+        write_picture(tmp_path / name / "a.png", seed)
+    write_metadata(tmp_path, "id,age", ["1,2"], "clinical.csv")
+    said = read_dataset(tmp_path, task="dbt").assumptions
+    assert any(text.startswith("clinical.csv was not read") for text in said)

@@ -1,0 +1,107 @@
+"""Sheets as columns of texts: CSV with any common separator, and Excel; damage is named by line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from outerfold.storage.errors import DataError
+from outerfold.storage.words.texts import clean
+
+TEXT_SUFFIXES = frozenset({".csv", ".tsv"})
+EXCEL_SUFFIXES = frozenset({".xlsx", ".xlsm"})
+SHEET_SUFFIXES = TEXT_SUFFIXES | EXCEL_SUFFIXES
+"""Lower-case suffixes of files that may hold a sheet."""
+
+TextTable = dict[str, tuple[str, ...]]
+"""Texts of every column of a table, by column name."""
+
+_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_SEPARATORS = ",;\t|"
+
+
+def read_sheet(path: Path) -> TextTable:
+    """Columns of a sheet as texts, empty where missing; control characters become blanks.
+
+    CSV may be separated by comma, semicolon, tab or bar, begin with ``sep=;``, and be UTF-8 or
+    UTF-16. Empty rows at the end are left out. Of an Excel file the first sheet is read.
+
+    Raises:
+        DataError: the file cannot be read, has no rows, two columns of one name, or a row of
+            another length; the message names the line.
+    """
+    if path.suffix.lower() in EXCEL_SUFFIXES:
+        return _to_table(path, _excel_rows(path))
+    return _to_table(path, _text_rows(path))
+
+
+def _text_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Cells of each row that is not empty, with the number of its line."""
+    text = _decode(path)
+    first, _, rest = text.partition("\n")
+    start, separator = 0, ""
+    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
+        start, separator, text = 1, first.strip()[4], rest
+        first = rest.partition("\n")[0]
+    separator = separator or max(_SEPARATORS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        rows = [(start + reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
+
+
+def _decode(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as a table ({error.strerror})") from error
+    encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "utf-8-sig")
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}: line {line} is not {encoding.removesuffix('-sig').upper()}, as a sheet in "
+            "Latin-1 or Windows-1252 is; save it as CSV UTF-8"
+        ) from None
+    if "\0" in text:
+        raise DataError(f"{path}: cannot be read as a table (it holds NUL characters)")
+    return text
+
+
+def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_excel(path, dtype=str, keep_default_na=False, header=None)
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as an Excel sheet ({error})") from error
+    rows = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
+    return [(at, row) for at, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
+
+
+def _to_table(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> TextTable:
+    if not rows:
+        raise DataError(f"{path}: cannot be read as a table (it is empty)")
+    header = [clean(name) for name in rows[0][1]]
+    while header and not header[-1] and not any("".join(r[len(header) - 1 :]) for _, r in rows[1:]):
+        header.pop()  # a separator at the end of every line
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{path}: two columns are called {twice[0]!r} (line {rows[0][0]}); rename or remove one"
+        )
+    if len(rows) == 1:
+        raise DataError(f"{path}: has no rows; a table of images needs at least a header and rows")
+    for line, row in rows[1:]:
+        if len(row) < len(header) or any(cell.strip() for cell in row[len(header) :]):
+            raise DataError(
+                f"{path}: line {line} has {len(row)} fields and the header has {len(header)}; a "
+                "text with the separator in it needs quotes, and each row needs every field"
+            )
+    return {name: tuple(clean(row[at]) for _, row in rows[1:]) for at, name in enumerate(header)}
