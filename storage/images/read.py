@@ -15,13 +15,30 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 from outerfold.storage.images.pixels import DECODE_ERRORS, window
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".pgm", ".tif", ".tiff", ".dcm"})
+_SUFFIXES = ".jpg .jpeg .png .pgm .ppm .tif .tiff .bmp .webp .gif .jp2 .dcm .dicom"
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Lower-case suffixes of files that count as images."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has an image suffix, in upper or lower case, and is not hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    """Whether a file has an image suffix, in upper or lower case, and is not hidden.
+
+    A file without a suffix, or with digits for one, counts if it begins as DICOM does.
+    """
+    if path.name.startswith("."):
+        return False
+    return path.suffix.lower() in IMAGE_SUFFIXES or _is_dicom(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix[1:] and not suffix[1:].isdigit():
+        return suffix in {".dcm", ".dicom"}
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def read_image(path: Path | str) -> ByteArray:
@@ -35,7 +52,7 @@ def read_image(path: Path | str) -> ByteArray:
         DataError: the file cannot be read, is empty or truncated, or is DICOM without pydicom.
     """
     path = Path(path)
-    if path.suffix.lower() == ".dcm":
+    if _is_dicom(path):
         from outerfold.storage.images.dicom import read_dicom
 
         return _repeat_grey(read_dicom(path))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
 from outerfold.storage.readers._base import (
     DEFAULTS,
-    MASK_PATTERN,
     Listing,
     ReadOptions,
     find_column,
@@ -17,6 +19,7 @@ from outerfold.storage.readers._base import (
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
 from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
+from outerfold.storage.words.layouts import find_masks, is_junk, is_mask_folder, read_layout
 from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
 
 METADATA = "metadata.csv"
@@ -63,26 +66,76 @@ def _list_folders(root: Path) -> Listing:
             f"{root}: no class folders; images are expected as ROOT/CLASS/**/*"
             f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data"
         )
-    masks = 0
-    images: list[Path] = []
+    files = _walk(root)
+    tops = {folder.name for folder in folders}
+    below = [name for name in files if name.split("/")[0] in tops and not is_junk(name)]
+    images = [name for name in below if is_image(root / name)]
+    masks = find_masks(images)
+    ids = sorted(set(images) - masks)
     for folder in folders:
-        inputs, masked = _images_of_class(folder)
-        masks += masked
-        images += inputs
-    ids = tuple(path.relative_to(root).as_posix() for path in images)
-    notes = [f"{masks} mask images (names ending in _mask) were left out"] if masks else []
-    notes += _unread_sheets(root)
-    stray = sum(path.is_file() and is_image(path) for path in root.iterdir())
-    if stray:
-        notes.append(f"{stray} images directly in the data folder have no class and were left out")
+        _require_images(root, folder.name, ids)
+    layout = read_layout(ids)
+    stray = [name for name in files if "/" not in name and is_image(root / name)]
+    notes = (
+        _told(len(masks), "mask images (x_mask, masks/x and the like) were left out"),
+        _told(sum(map(is_junk, files)), "hidden files or copies of machines were left out"),
+        _others(set(below) - set(images)),
+        _told(len(stray), "images directly in the data folder have no class and were left out"),
+    )
     return Listing(
         root,
-        ids,
-        tuple(images),
-        tuple(name.split("/")[0] for name in ids),
-        None,
-        assumptions=tuple(notes),
+        tuple(ids),
+        tuple(root / name for name in ids),
+        layout.labels,
+        layout.patients,
+        source="the folders above the classes" if layout.patients else "",
+        assumptions=(*filter(None, notes), *_unread_sheets(root), *layout.notes),
     )
+
+
+def _told(count: int, what: str) -> str:
+    return f"{count} {what}" if count else ""
+
+
+def _walk(root: Path) -> list[str]:
+    """Paths of all files below the root; links to folders are followed once.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename}: the folder cannot be read ({error.strerror}); give yourself the "
+            "right to read it, or move it away"
+        )
+
+    seen, found = set(), []
+    for folder, below, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(found)
+
+
+def _others(names: set[str]) -> str:
+    """Sentence on files that are no images, by suffix; empty where there are none."""
+    counts = Counter(Path(name).suffix.lower() or "no suffix" for name in names)
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(6))
+    return f"{len(names)} files below the folders are no images ({listed})" if names else ""
+
+
+def _require_images(root: Path, folder: str, ids: Sequence[str]) -> None:
+    left_out = is_junk(folder) or is_mask_folder(folder)
+    if not left_out and not any(name.startswith(f"{folder}/") for name in ids):
+        raise DataError(
+            f"{root / folder}: the class folder holds no image "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))}); fill or remove it"
+        )
 
 
 def _unread_sheets(root: Path) -> list[str]:
@@ -99,18 +152,6 @@ def _unread_sheets(root: Path) -> list[str]:
         f"--data {root.name}/{name} reads a sheet that names files and labels"
         for name in sheets
     ]
-
-
-def _images_of_class(folder: Path) -> tuple[list[Path], int]:
-    """Images of one class folder, and how many masks beside them were left out."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
-    inputs = [path for path in found if not MASK_PATTERN.search(path.stem)]
-    if not inputs:
-        raise DataError(
-            f"{folder}: the class folder holds no image "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}); fill or remove it"
-        )
-    return inputs, len(found) - len(inputs)
 
 
 # Longer than 30 lines: half of it is the texts of its refusals.
@@ -147,7 +188,7 @@ def _join_table(listing: Listing, table: TextTable, options: ReadOptions) -> Lis
         listing.ids,
         listing.images,
         listing.labels,
-        columns[patient] if patient else None,
+        columns[patient] if patient else listing.patients,
         columns,
         METADATA,
         listing.assumptions + notes,

@@ -106,7 +106,7 @@ def _require_images(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:
             f"{path.name}: files {first_three(absent)} do not exist below {path.parent}; "
             "paths are relative to the manifest's folder"
         )
-    no_images = [n for n in ids if PurePosixPath(n).suffix.lower() not in IMAGE_SUFFIXES]
+    no_images = [n for n, image in zip(ids, images, strict=True) if not is_image(image)]
     if no_images:
         raise DataError(
             f"{path.name}: files {first_three(no_images)} are no images "

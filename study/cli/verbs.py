@@ -26,7 +26,7 @@ from outerfold.storage.audit.audit import audit_dataset as find_faults
 from outerfold.storage.cache.inventory import Store
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import availability, find_or_download
-from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
+from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image, read_image
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -144,7 +144,7 @@ def predict(options: argparse.Namespace) -> int:
     require_kept_plugins(RunFolder(options.run))
     shipped = read_shipped_model(RunFolder(options.run))
     for path in options.images:
-        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
+        if not path.is_file() or not is_image(path):
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
             raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
         read_image(path)

@@ -82,7 +82,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         DataError: the file cannot be read or is not valid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # of TOML, of UTF-8, or of a number with too many digits

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from outerfold.storage.readers._base import ReadOptions
 from outerfold.storage.readers.columns import encode_value
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Column, DataError
@@ -316,3 +317,21 @@ def test_importing_records_and_readers_stays_light() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_no_image_is_left_out_and_said_and_links_are_followed_once(tmp_path: Path) -> None:
+    class_folders(tmp_path / "set", {"benign": 2, "cancer": 2})
+    root = tmp_path / "set"
+    write_picture(root / "benign" / ".ipynb_checkpoints" / "P001_0.png", 1)
+    write_picture(root / "benign" / "P001_0_seg.png", 2)
+    write_picture(root / "cancer" / "more.bmp", 3)
+    (root / "cancer" / "notes.npy").write_bytes(b"x")
+    write_picture(tmp_path / "elsewhere" / "P009_0.png", 4)
+    (root / "cancer" / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "cancer" / "loop").symlink_to(root / "cancer")
+    data = read_dataset(root, task="dbt", options=ReadOptions(patients_unknown=True))
+    assert len(data) == 6
+    said = " ".join(data.assumptions)
+    assert "1 mask images" in said
+    assert "1 hidden files or copies of machines" in said
+    assert "(1 .npy)" in said

@@ -1,0 +1,171 @@
+"""Layouts of folders: which level names the class, and whether one above it names patients."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from outerfold.storage.errors import DataError
+from outerfold.storage.words.class_names import severity
+
+SPLITS = re.compile(r"(?:train|training|test|testing|val|valid|validation|dev|holdout)(?:_?set)?")
+MOST_CLASSES = 12
+"""Folders beside each other from which on names with digits look like patients."""
+
+JUNK = frozenset({"__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN"})
+"""Folders of machines, which hold copies or previews of images."""
+
+_MASK = re.compile(
+    r"[_\- ](?:mask|masks|seg|segmentation|gt|roi|annotation|annot|contour)[_ ]?(?:\d+|\(\d+\))?$",
+    re.IGNORECASE,
+)
+_MASK_FOLDER = re.compile(r"masks?|segmentations?|ground_?truths?|gt|rois?", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Labels of n paths, patients where folders above the classes name them, and sentences."""
+
+    labels: tuple[str, ...]
+    patients: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def is_junk(path: str) -> bool:
+    """Whether a path below the root is hidden or in a folder that a machine made."""
+    return any(part.startswith(".") or part in JUNK for part in path.split("/"))
+
+
+def find_masks(paths: Sequence[str]) -> set[str]:
+    """Paths that show an outline: ``masks/a.png`` or ``a_seg.png`` where ``a.png`` exists.
+
+    A name that ends in ``_mask`` is one without the other, too; ``a_roi.png`` alone is a picture.
+
+    Example:
+        >>> sorted(find_masks(["c/a.png", "c/a_seg.png", "c/masks/a.png", "c/b_roi.png"]))
+        ['c/a_seg.png', 'c/masks/a.png']
+    """
+    plain = {path: _stem(path) for path in paths if not _in_mask_folder(path)}
+    stems = Counter(plain.values())
+    beside = {(path.rpartition("/")[0], stem) for path, stem in plain.items()}
+    return {path for path in paths if _is_mask(path, stems, beside)}
+
+
+def _is_mask(path: str, stems: Counter[str], beside: set[tuple[str, str]]) -> bool:
+    stem = _stem(path)
+    bare = _MASK.sub("", stem)
+    if _in_mask_folder(path):
+        return stem in stems or bare in stems
+    if bare == stem:
+        return False
+    return (path.rpartition("/")[0], bare) in beside or "mask" in stem[len(bare) :].lower()
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder of this name holds outlines, as ``masks`` does."""
+    return bool(_MASK_FOLDER.fullmatch(name))
+
+
+def _in_mask_folder(path: str) -> bool:
+    return any(map(is_mask_folder, path.split("/")[:-1]))
+
+
+def _stem(path: str) -> str:
+    return path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+
+
+def read_layout(paths: Sequence[str]) -> Layout:
+    """Labels of images by their paths below the root, each with at least one folder.
+
+    A folder around all classes, and folders of splits, years or patients above the classes, are
+    passed over. Splits are joined, since outerfold makes its own.
+
+    Raises:
+        DataError: the folders are splits without classes, or look like patients without classes.
+    """
+    level, notes = 0, []
+    while len(_names(paths, level)) == 1 and _is_wrapper(paths, level):
+        level += 1
+    tops = _names(paths, level)
+    if len(tops) > 1 and all(SPLITS.fullmatch(name.lower()) for name in tops):
+        _require_classes_below(paths, level)
+        below = sorted(_names(paths, level + 1))
+        notes.append(
+            f"folders {sorted(tops)} are splits: their images were joined, and the classes are the "
+            f"folders below, {below[:4]}; no split of outerfold follows them"
+        )
+        level += 1
+    patients = None
+    if _stands_above_classes(paths, level):
+        tops = _names(paths, level)
+        years = all(_YEAR.fullmatch(name) for name in tops)
+        if not years:
+            patients = tuple(path.split("/")[level] for path in paths)
+        notes.append(
+            f"the {len(tops)} folders above the classes {sorted(_names(paths, level + 1))[:4]} "
+            f"were read as {'years' if years else 'patients'}"
+        )
+        level += 1
+    _refuse_patients(paths, level)
+    return Layout(tuple(path.split("/")[level] for path in paths), patients, tuple(notes))
+
+
+def _names(paths: Iterable[str], level: int) -> set[str]:
+    """Folders at a level; empty where an image lies above it."""
+    parts = [path.split("/")[:-1] for path in paths]
+    if any(len(each) <= level for each in parts):
+        return set()
+    return {each[level] for each in parts}
+
+
+def _is_wrapper(paths: Sequence[str], level: int) -> bool:
+    below = _names(paths, level + 1)
+    known = [n for n in below if severity(n) is not None or SPLITS.fullmatch(n.lower())]
+    return len(below) > 1 and bool(known) and severity(next(iter(_names(paths, level)))) is None
+
+
+def _require_classes_below(paths: Sequence[str], level: int) -> None:
+    if len(_names(paths, level + 1)) < 2:
+        raise DataError(
+            f"the folders {sorted(_names(paths, level))} are names of splits, and there are no "
+            f"class folders below each of them:\n{draw(paths)}\nname a manifest as --data, a .csv "
+            "with the columns file, label and patient_id"
+        )
+
+
+def _stands_above_classes(paths: Sequence[str], level: int) -> bool:
+    """Whether many folders with digits hold the same few folders, as PATIENT/CLASS/ does."""
+    tops, below = _names(paths, level), _names(paths, level + 1)
+    if len(tops) < 5 or not 2 <= len(below) <= min(10, len(tops) - 1):
+        return False
+    under: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        under[path.split("/")[level + 1]].add(path.split("/")[level])
+    repeated = all(len(folders) >= 2 for folders in under.values())
+    return repeated and all(any(c.isdigit() for c in name) for name in tops)
+
+
+def _refuse_patients(paths: Sequence[str], level: int) -> None:
+    tops = _names(paths, level)
+    numbered = [name for name in tops if any(c.isdigit() for c in name)]
+    if len(tops) > MOST_CLASSES and len(numbered) >= 0.8 * len(tops):
+        raise DataError(
+            f"the {len(tops)} folders {sorted(tops)[:3]} look like patients and not like "
+            f"classes:\n{draw(paths)}\nname a manifest as --data, a .csv with the columns file, "
+            "label and patient_id, such as "
+            f"{paths[0]},LABEL,{paths[0].split('/')[level]}"
+        )
+
+
+def draw(paths: Sequence[str], most: int = 4) -> str:
+    """The first folders and their images as a tree."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(paths):
+        folder, _, name = path.rpartition("/")
+        folders[folder].append(name)
+    lines = [f"  {folder}/  {names[0]} ({len(names)} images)" for folder, names in folders.items()]
+    more = [f"  ... {len(lines) - most} more folders"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])

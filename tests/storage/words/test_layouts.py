@@ -1,0 +1,65 @@
+import pytest
+
+from outerfold.storage.records import DataError
+from outerfold.storage.words.layouts import find_masks, is_junk, read_layout
+
+
+def test_splits_are_passed_over_and_said() -> None:
+    paths = [f"{s}/{c}/{i}.png" for s in ("train", "test", "val") for c in ("B", "C") for i in "12"]
+    for outside in ("", "archive/"):
+        layout = read_layout([outside + path for path in paths])
+        assert set(layout.labels) == {"B", "C"}
+        assert "are splits" in layout.notes[0]
+
+
+def test_a_folder_around_all_classes_is_passed_over() -> None:
+    paths = [f"Dataset_BUSI/{c}/{i}.png" for c in ("benign", "malignant") for i in "12"]
+    assert set(read_layout(paths).labels) == {"benign", "malignant"}
+    assert set(read_layout([f"benign/{p}/a.png" for p in ("x", "y")]).labels) == {"benign"}
+
+
+def test_patients_above_classes_are_patients() -> None:
+    paths = [f"{p}/{c}/{p}_{i}.png" for p in range(10253, 10269) for c in "01" for i in "12"]
+    layout = read_layout(paths)
+    assert set(layout.labels) == {"0", "1"}
+    assert layout.patients is not None
+    assert len(set(layout.patients)) == 16
+
+
+def test_years_above_classes_are_no_patients() -> None:
+    paths = [f"{y}/{c}/{i}.png" for y in range(2010, 2020) for c in ("B", "C") for i in "1"]
+    assert read_layout(paths).patients is None
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        ([f"{s}/{i}.png" for s in ("train", "test") for i in "12"], "names of splits"),
+        ([f"{p}/{p}{i}.dcm" for p in range(100, 130) for i in "12"], "look like patients"),
+        ([f"D1-{p:04}/1.2.{p}/a.dcm" for p in range(30)], "look like patients"),
+    ],
+)
+def test_layouts_without_classes_are_drawn(paths: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=rf"(?s){message}.*/  .*images\).*patient_id"):
+        read_layout(paths)
+
+
+def test_classes_stay_classes() -> None:
+    for names in (["BIRADS2", "BIRADS3", "BIRADS4", "BIRADS5"], ["0", "1"], ["Benign", "Cancer"]):
+        paths = [f"{c}/P{p}/{s}.png" for c in names for p in range(9) for s in "lr"]
+        layout = read_layout(paths)
+        assert set(layout.labels) == set(names)
+        assert layout.patients is None
+
+
+def test_masks_need_the_image_beside_them() -> None:
+    masks = ["a_seg.png", "a_gt.png", "a_roi.png", "a_mask01.png", "a_mask (1).png", "masks/a.png"]
+    assert find_masks(["c/a.png", *(f"c/{name}" for name in masks)]) == {f"c/{n}" for n in masks}
+    assert find_masks(["c/b_roi.png", "c/b_gt.png", "c/a.png"]) == set()
+    assert find_masks(["benign/a.png", "masks/a.png"]) == {"masks/a.png"}
+
+
+def test_copies_of_machines_are_junk() -> None:
+    assert is_junk("a/.ipynb_checkpoints/x.png")
+    assert is_junk("__MACOSX/a/._x.png")
+    assert not is_junk("a/b.c/x.png")
