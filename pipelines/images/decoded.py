@@ -40,13 +40,21 @@ def square_key(side: int, framing: Framing) -> dict[str, object]:
     return {"decode": DECODE, "window": list(WINDOW), "side": side, **framing.key()}
 
 
-def read_square(path: Path | str, side: int, framing: Framing) -> NDArray[np.uint8]:
+def read_square(
+    path: Path | str, side: int, framing: Framing, content: str = ""
+) -> NDArray[np.uint8]:
     """Read an image file as a square (side, side, 3).
 
+    Args:
+        path: the image file.
+        side: side of the square, in pixels.
+        framing: how an image of any shape becomes a square.
+        content: SHA-256 that the file must have; empty for any.
+
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or has another content.
     """
-    return framing.square(read_image(path), side)
+    return framing.square(read_image(path, content), side)
 
 
 def open_squares(cache: Path, side: int, framing: Framing) -> RowCache:
@@ -72,8 +80,9 @@ def keep_squares(
         done: function called with the number of images of each written chunk.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or was changed since it was hashed.
     """
+    store = store.mended(list(paths))
     if not store.missing(list(paths)):
         return store
     read = partial(_read_squares, side=store.row_shape[0], framing=framing)
@@ -81,7 +90,7 @@ def keep_squares(
         missing = writer.store.missing(list(paths))
         size = min(CHUNK, AT_ONCE)
         tasks = [missing[at : at + size] for at in range(0, len(missing), size)]
-        files = ([paths[content] for content in names] for names in tasks)
+        files = ([(content, paths[content]) for content in names] for names in tasks)
         names: list[str] = []
         squares: list[NDArray[np.uint8]] = []
         found = ahead.map(read, files, images=len(missing))
@@ -94,8 +103,10 @@ def keep_squares(
     return store.refreshed()
 
 
-def _read_squares(paths: Sequence[str], side: int, framing: Framing) -> NDArray[np.uint8]:
-    return np.stack([read_square(path, side, framing) for path in paths])
+def _read_squares(
+    files: Sequence[tuple[str, str]], side: int, framing: Framing
+) -> NDArray[np.uint8]:
+    return np.stack([read_square(path, side, framing, content) for content, path in files])
 
 
 def make_views(

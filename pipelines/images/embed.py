@@ -85,7 +85,8 @@ def embed(
     augmentation = augmentation_key(style) if most > 1 else ""
     jobs = _list_jobs(contents, wanted, augmentation)
     pooled, grid = _open_stores(cache, encoder, device)
-    stores = (pooled, grid) if tokens else (pooled,)
+    names = [job.name for job in jobs]
+    stores = tuple(store.mended(names) for store in ((pooled, grid) if tokens else (pooled,)))
     if _missing_jobs(stores, jobs):
         paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
         work = _Work(encoder.to(device), stores, paths, cache, style, threads, progress)

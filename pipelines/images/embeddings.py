@@ -191,7 +191,7 @@ def row_name(content: str, view: int, augmentation: str) -> str:
 def write_table(cache: Path, table: EmbeddingTable) -> Embeddings:
     """Write a table under the hash of its content and return its handle."""
     name = digest(asdict(table))[:24]
-    path = _table_path(cache, name)
-    if not path.exists():
-        write_text(path, json.dumps(asdict(table)))
+    path, text = _table_path(cache, name), json.dumps(asdict(table))
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_text(path, text)
     return Embeddings(cache, name)

@@ -22,6 +22,7 @@ from outerfold.pipelines.saved.files import PREPROCESSING
 from outerfold.storage.cache.files import read_json, write_bytes, write_json
 from outerfold.storage.records import FINAL, Ensemble
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import verify_files
 from outerfold.storage.runs.results import write_ensemble
 
 SHARED = ("schema", "task", "classes", "synthetic", "augmentation", "trainable_blocks")
@@ -32,7 +33,12 @@ def ship_ensemble(folder: RunFolder, members: Sequence[str]) -> Ensemble:
     """Write an ensemble of the finished models of the studies ``members`` to ``final/``.
 
     The files depend on those models alone, so this may be repeated.
+
+    Raises:
+        DataError: a member's files were changed.
     """
+    for name in members:
+        verify_files(folder.study(name), PREPROCESSING, "model.pt")
     kept = {name: read_json(folder.study(name) / PREPROCESSING) for name in members}
     thresholds = [own["threshold"] for own in kept.values()]
     threshold = None if None in thresholds else middle_threshold(thresholds)

@@ -36,6 +36,7 @@ from outerfold.storage.records import (
     FloatArray,
 )
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import verify_files
 
 PIPELINES: dict[str, Callable[..., Pipeline]] = {
     "dbt": DbtPipeline,
@@ -166,7 +167,7 @@ def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
     """Read ``preprocessing.json`` of one finished study.
 
     Raises:
-        DataError: this file or the weights are missing.
+        DataError: this file or the weights are missing or were changed.
     """
     path = folder.study(study)
     for name in (PREPROCESSING, "model.pt"):
@@ -175,6 +176,7 @@ def read_preprocessing(folder: RunFolder, study: str) -> dict[str, Any]:
                 f"{path / name}: this file is missing, and without it the study's model cannot be "
                 "read; run the study again with this version"
             )
+    verify_files(path, PREPROCESSING, "model.pt")
     found: dict[str, Any] = read_json(path / PREPROCESSING)
     return found
 

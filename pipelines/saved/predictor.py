@@ -33,6 +33,7 @@ from outerfold.storage.records import (
     IntArray,
 )
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import verify_files
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ def read_shipped_model(folder: RunFolder) -> ShippedModel:
     """Read the shipped (final) model of a run.
 
     Raises:
-        DataError: the run is not finished, or another version wrote its model.
+        DataError: the run is not finished, its model was changed, or another version wrote it.
     """
     path = folder.study(FINAL)
     if not (path / "model.pt").exists():
@@ -143,6 +144,7 @@ def read_shipped_model(folder: RunFolder) -> ShippedModel:
             f"{folder.path}: holds no shipped model ({FINAL}/model.pt); "
             "let `outerfold run` finish first"
         )
+    verify_files(path, PREPROCESSING, "model.pt")
     kept = read_json(path / PREPROCESSING)
     if kept["schema"] not in SCHEMAS:
         raise DataError(

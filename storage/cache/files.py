@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from outerfold.storage.records import DataError
+
+HASH = "sha256"
+"""Entry of a kept file with the SHA-256 of the others."""
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:
@@ -45,7 +49,12 @@ def write_json(path: Path, content: Any) -> Path:
     Raises:
         ValueError: ``content`` holds NaN or an infinity, which JSON cannot express.
     """
-    return write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """Bytes that ``write_json`` writes for ``content``."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -58,3 +67,25 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
         raise DataError(f"{path}: cannot be read as JSON ({error})") from None
+
+
+def write_kept(path: Path, content: dict[str, Any]) -> Path:
+    """Replace ``path`` by ``content`` as JSON with its SHA-256, for ``read_kept``."""
+    return write_json(path, {**content, HASH: _hash_json(content)})
+
+
+def read_kept(path: Path) -> dict[str, Any] | None:
+    """Content that ``write_kept`` wrote; None where the file is absent or was damaged.
+
+    A cache holds nothing that cannot be computed anew, so a damaged file is one that is absent.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whole = content.pop(HASH) == _hash_json(content)
+    except (OSError, ValueError, AttributeError, KeyError):
+        return None
+    return content if whole else None
+
+
+def _hash_json(content: dict[str, Any]) -> str:
+    return sha256(json_bytes(content)).hexdigest()

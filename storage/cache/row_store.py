@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
-from outerfold.storage.cache.files import write_text
+from outerfold.storage.cache.files import write_bytes, write_text
 from outerfold.storage.records import DataError, IntArray
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 HEADER = struct.Struct("<4sIII")  # magic, rows, checksum of the rows, checksum of the names
 MAGIC = b"ofr1"
 NAME_BYTES = 32
+BLOCK_BYTES = 1 << 24
+"""Bytes that are read at once for a checksum."""
 
 
 def digest(key: Mapping[str, object]) -> str:
@@ -80,9 +82,10 @@ class RowCache:
         value_type = np.dtype(dtype)
         about = {"key": dict(key), "row_shape": list(row_shape), "dtype": value_type.str}
         home = folder / digest(about)[:24]
-        if not (home / "about.json").exists():
+        kept, text = home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n"
+        if not kept.exists() or kept.read_bytes() != text.encode():
             home.mkdir(parents=True, exist_ok=True)
-            write_text(home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
+            write_text(kept, text)
         with suppress(OSError):  # another user's cache can be read, too
             os.utime(home / "about.json")  # the time of the last use
         return cls(home, tuple(row_shape), value_type)
@@ -171,6 +174,53 @@ class RowCache:
         """The same store, including rows that other processes have committed since."""
         return RowCache(self.folder, self.row_shape, self.dtype)
 
+    def mended(self, names: Sequence[str]) -> RowCache:
+        """The store, without those of the named rows whose bytes are not those that were written.
+
+        The checksums of all commits that hold a named row are computed. Rows of a damaged commit
+        lose their names and so are absent; their places stay, so other readers are not disturbed.
+
+        Raises:
+            DataError: the damaged rows cannot be taken out, since the store is read-only.
+        """
+        if not self._damaged(names):
+            return self
+        try:
+            with FileLock(self.folder / "rows.lock"):
+                damaged = self.refreshed()._damaged(names)
+                if damaged:
+                    self._forget(damaged)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: rows were damaged, and the folder cannot be written "
+                f"({error.strerror}); let its owner give the command, or use another cache"
+            ) from None
+        return self.refreshed()
+
+    def _damaged(self, names: Sequence[str]) -> dict[int, int]:
+        """Checksums of the bytes on disk by number of each commit that does not have its own."""
+        commits = list(self._commits())
+        ends = np.cumsum([len(commit) for commit in commits])
+        at = self.positions(names)
+        held = np.unique(np.searchsorted(ends, at[at >= 0], side="right"))
+        found = {}
+        for number in held.tolist():
+            checksum = self._checksum(commits, number)
+            if checksum != commits[number].checksum:
+                found[number] = checksum
+        return found
+
+    def _forget(self, damaged: Mapping[int, int]) -> None:
+        """Give the rows of damaged commits names that nothing asks for."""
+        parts = []
+        for number, commit in enumerate(self._commits()):
+            names, checksum = commit.names, commit.checksum
+            if number in damaged:
+                log.warning("%s: %d damaged rows are computed anew", self.folder, len(commit))
+                names, checksum = os.urandom(len(names)), damaged[number]
+            parts.append(HEADER.pack(MAGIC, len(commit), checksum, zlib.crc32(names)) + names)
+        write_bytes(self.folder / "rows.index", b"".join(parts))
+
     @contextmanager
     def writing(self) -> Iterator[Writer]:
         """Lock the store for one writer; waits while another process writes.
@@ -180,8 +230,8 @@ class RowCache:
         """
         with FileLock(self.folder / "rows.lock"):
             kept = list(self._commits())
-            while kept and not self._is_sound(kept):
-                kept.pop()
+            while kept and self._checksum(kept, len(kept) - 1) != kept[-1].checksum:
+                kept.pop()  # a disk may reorder writes
             self._cut_to(kept)
             yield Writer(self.refreshed())
 
@@ -204,12 +254,15 @@ class RowCache:
                 return
             yield _Commit(names, rows_checksum)
 
-    def _is_sound(self, commits: Sequence[_Commit]) -> bool:
-        """Whether the rows of the last commit match their checksum; a disk may reorder writes."""
-        before = sum(len(commit) for commit in commits[:-1])
+    def _checksum(self, commits: Sequence[_Commit], number: int) -> int:
+        """CRC-32 of the bytes on disk of one commit's rows."""
+        before = sum(len(commit) for commit in commits[:number])
+        left, checksum = len(commits[number]) * self.row_bytes, 0
         with (self.folder / "rows.bin").open("rb") as file:
             file.seek(before * self.row_bytes)
-            return zlib.crc32(file.read(len(commits[-1]) * self.row_bytes)) == commits[-1].checksum
+            while left and (block := file.read(min(left, BLOCK_BYTES))):
+                checksum, left = zlib.crc32(block, checksum), left - len(block)
+        return checksum
 
     def _cut_to(self, kept: Sequence[_Commit]) -> None:
         """Shorten both files to the commits ``kept``."""

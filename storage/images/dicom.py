@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplemente
 """Errors that pydicom raises for absent tags, invalid values and codecs that are not installed."""
 
 
-def read_dicom(path: Path) -> ByteArray:
+def read_dicom(path: Path, data: bytes) -> ByteArray:
     """Pixels (h, w) or (h, w, 3) of a DICOM file, 0 (dark) to 255 (bright).
 
     Grey values are rescaled (slope and intercept, or a modality LUT), then windowed: by the VOI
     LUT, else by the first window, else between percentiles. Pixels of the padding value become
     black and are left out of the percentiles. MONOCHROME1 is inverted. Palettes become RGB.
 
+    Args:
+        path: the file, for messages.
+        data: its bytes.
+
     Raises:
-        DataError: the file cannot be read or has several frames, or pydicom is not installed.
+        DataError: the file cannot be decoded or has several frames, or pydicom is not installed.
     """
     try:
         import pydicom
@@ -36,7 +41,7 @@ def read_dicom(path: Path) -> ByteArray:
             f"{path}: reading DICOM needs pydicom; install it with: pip install 'outerfold[dicom]'"
         ) from error
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(BytesIO(data))
         pixels = _display_pixels(dataset)
     except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError) as error:
         raise DataError(

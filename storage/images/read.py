@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,22 +42,33 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
-def read_image(path: Path | str) -> ByteArray:
+def read_image(path: Path | str, content: str = "") -> ByteArray:
     """Pixels (h, w, 3) of an image file as RGB, 0..255.
 
     Grey, palette, 1-bit and CMYK files are converted, alpha is dropped and EXIF rotation applied.
     Grey values of more than 8 bits are stretched between the percentiles of ``WINDOW``; for DICOM
     see ``storage/images/dicom.py``.
 
+    Args:
+        path: the image file.
+        content: SHA-256 that the file must have, of the very bytes that are decoded; empty for any.
+
     Raises:
-        DataError: the file cannot be read, is empty or truncated, or is DICOM without pydicom.
+        DataError: the file cannot be read, is empty or truncated, has another content, or is DICOM
+            without pydicom.
     """
     path = Path(path)
+    data = _read_bytes(path)
+    if content and hashlib.sha256(data).hexdigest() != content:
+        raise DataError(
+            f"{path}: was changed while the data were read; give the command again once nothing "
+            "writes to it"
+        )
     if _is_dicom(path):
         from outerfold.storage.images.dicom import read_dicom
 
-        return _repeat_grey(read_dicom(path))
-    return _repeat_grey(_decode(path))
+        return _repeat_grey(read_dicom(path, data))
+    return _repeat_grey(_decode(path, data))
 
 
 def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
@@ -72,7 +84,7 @@ def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
 
     path = Path(path)
     if path.suffix.lower() in {".jpg", ".jpeg"}:
-        grey = _decode(path, draft=2 * side)
+        grey = _decode(path, _read_bytes(path), draft=2 * side)
     else:
         grey = read_image(path)
     image = Image.fromarray(grey).convert("L")
@@ -102,25 +114,35 @@ def _hash_file(path: str, *_state: int) -> str:
     return digest.hexdigest()
 
 
-def _decode(path: Path, *, draft: int = 0) -> ByteArray:
-    """Pixels (h, w) or (h, w, 3), 0..255.
+def _read_bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
+        ) from error
+    if not data:
+        raise DataError(f"{path}: the image file is empty (0 bytes); replace or remove it")
+    return data
+
+
+def _decode(path: Path, data: bytes, *, draft: int = 0) -> ByteArray:
+    """Pixels (h, w) or (h, w, 3), 0..255, of the bytes of a file.
 
     With ``draft`` > 0 a JPEG is decoded at reduced scale, with sides of at least ``draft`` pixels.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path}: the image file is empty (0 bytes); replace or remove it")
-        with Image.open(path) as image:
+        with Image.open(BytesIO(data)) as image:
             if draft:
                 image.draft("L", (draft, draft))
             return _to_eight_bits(image)
-    except DataError:
-        raise
     except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)  # its text names an object of ours
         raise DataError(
-            f"{path}: cannot be decoded as an image ({error}); replace or remove the file"
+            f"{path}: cannot be decoded as an image "
+            f"({'its format is not known' if unknown else error}); replace or remove the file"
         ) from error
 
 

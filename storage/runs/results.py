@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.cache.files import (
+    json_bytes,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from outerfold.storage.records import (
     FINAL,
     DataError,
@@ -21,18 +26,33 @@ from outerfold.storage.records import (
     Ensemble,
     EpochRow,
     FoldResult,
+    OuterFold,
     Predictions,
     Run,
 )
+from outerfold.storage.runs.check_rows import check_rows
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import (
+    MANIFEST,
+    MARK,
+    require_manifest,
+    verify_files,
+    write_manifest,
+)
 
 _OWN_FILES = ("history", "validation", "test", "variation", "default")
 DEFAULT_FILE = "default.json"
 TABLES = {"test": "predictions.csv", "variation": "variation.csv"}
 DEFAULT_TABLES = {"test": "predictions_default.csv", "variation": "variation_default.csv"}
 """Tables of test rows of a study, and of its default configuration, by field of the result."""
-HASHES = "sha256"
-"""Entry of a result's JSON file with the SHA-256 of its tables of inner folds' models."""
+OTHER_TABLES = ("history.csv", "validation.csv", *TABLES.values(), *DEFAULT_TABLES.values())
+"""Tables that belong to a study's result."""
+FORMER_HASHES = "sha256"
+"""Entry of a result's JSON file that a short-lived version wrote; the manifest took its place."""
+
+
+class NothingFinished(DataError):
+    """No outer fold of a run is finished."""
 
 
 def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
@@ -46,24 +66,44 @@ def write_result(folder: RunFolder, result: FoldResult, model: bytes) -> None:
     write_text(
         path / "validation.csv", predictions_csv(result.validation, result.validation.classes)
     )
-    hashes = _write_tables(path, result, TABLES)
+    _write_tables(path, result, TABLES)
     if result.default is not None:
         _write_default(path, result.default)
     kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _OWN_FILES}
-    write_json(path / "best.json", {**kept, **hashes})
+    _write_best(path, kept)
 
 
 def write_ensemble(folder: RunFolder, made: Ensemble) -> None:
     """Write ``final/best.json`` of an ensemble; it must be the last file written to ``final/``."""
-    write_json(folder.study(FINAL) / "best.json", asdict(made))
+    _write_best(folder.study(FINAL), asdict(made))
+
+
+def _write_best(path: Path, kept: dict[str, Any]) -> None:
+    """Write the manifest of a study's folder and then its ``best.json``."""
+    best = json_bytes({**kept, MARK: MANIFEST})
+    write_manifest(path, {"best.json": best})
+    write_bytes(path / "best.json", best)
+
+
+def _read_best(path: Path) -> dict[str, Any]:
+    """Content of ``best.json`` of a study, once the files are those that were written.
+
+    Raises:
+        DataError: a file was changed, or ``best.json`` is no result.
+    """
+    verify_files(path, "best.json", DEFAULT_FILE, *OTHER_TABLES)
+    kept = read_json(path / "best.json")
+    if not isinstance(kept, dict):
+        raise DataError(f"{path / 'best.json'}: is no result of a study; restore it from a copy")
+    require_manifest(path, kept)
+    return {name: value for name, value in kept.items() if name not in (MARK, FORMER_HASHES)}
 
 
 def read_ensemble(folder: RunFolder) -> Ensemble | None:
     """Ensemble that ``write_ensemble`` wrote; None if there is none yet."""
-    path = folder.study(FINAL) / "best.json"
-    if not path.exists():
+    if not is_finished(folder, FINAL):
         return None
-    kept = read_json(path)
+    kept = _read_best(folder.study(FINAL))
     return Ensemble(tuple(kept["members"]), kept["threshold"])
 
 
@@ -73,10 +113,14 @@ def is_finished(folder: RunFolder, study: str) -> bool:
 
 
 def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldResult:
-    """Result that ``write_result`` wrote for the study."""
+    """Result that ``write_result`` wrote for the study.
+
+    Raises:
+        DataError: a file is missing, or is not the one that was written, or cannot be read.
+    """
     path = folder.study(study)
-    kept = read_json(path / "best.json")
-    tables = _read_tables(path, TABLES, kept.pop(HASHES, {}), classes)
+    kept = _read_best(path)
+    tables = _read_tables(path, TABLES, classes)
     if study != FINAL and tables["test"] is None:
         raise DataError(f"{path / TABLES['test']}: the file is missing; restore it from a copy")
     kept["resampled"] = tuple(kept["resampled"])
@@ -90,53 +134,47 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     )
 
 
+def read_checked_result(folder: RunFolder, study: OuterFold, data: Dataset) -> FoldResult:
+    """Result of a study whose rows are those of its folds.
+
+    Args:
+        folder: directory of the run.
+        study: folds of the study.
+        data: rows of the run.
+
+    Raises:
+        DataError: a file was changed, or a table has other rows than the splits.
+    """
+    result = read_result(folder, study.name, data.classes)
+    check_rows(result, study, data, folder.study(study.name))
+    return result
+
+
 def _write_default(path: Path, result: DefaultResult) -> None:
-    hashes = _write_tables(path, result, DEFAULT_TABLES)
+    _write_tables(path, result, DEFAULT_TABLES)
     kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name not in _OWN_FILES}
-    write_json(path / DEFAULT_FILE, {**kept, **hashes})
+    write_json(path / DEFAULT_FILE, kept)
 
 
 def _read_default(path: Path, classes: Sequence[str]) -> DefaultResult | None:
     if not (path / DEFAULT_FILE).exists():
         return None
     kept = read_json(path / DEFAULT_FILE)
-    tables = _read_tables(path, DEFAULT_TABLES, kept.pop(HASHES, {}), classes)
+    kept.pop(FORMER_HASHES, None)
+    tables = _read_tables(path, DEFAULT_TABLES, classes)
     return DefaultResult(**kept, **tables)
 
 
-def _write_tables(
-    path: Path, result: FoldResult | DefaultResult, names: dict[str, str]
-) -> dict[str, dict[str, str]]:
-    """Write the tables of test rows that there are; return the entry of their hashes."""
-    hashes = {}
+def _write_tables(path: Path, result: FoldResult | DefaultResult, names: dict[str, str]) -> None:
+    """Write the tables of test rows that there are."""
     for field, name in names.items():
         rows = getattr(result, field)
         if rows is not None:
-            text = predictions_csv(rows, rows.classes)
-            write_text(path / name, text)
-            if field == "variation":
-                hashes[name] = sha256(text.encode()).hexdigest()
-    return {HASHES: hashes} if hashes else {}
+            write_text(path / name, predictions_csv(rows, rows.classes))
 
 
-def _read_tables(
-    path: Path, names: dict[str, str], hashes: dict[str, str], classes: Sequence[str]
-) -> dict[str, Any]:
-    """Tables of test rows by field; None where there is none.
-
-    Raises:
-        DataError: a table of inner folds' models is not the one that was written.
-    """
-    for name, expected in hashes.items():
-        file = path / name
-        if not file.exists():
-            raise DataError(f"{file}: the file is missing; restore it from a copy")
-        if sha256(file.read_bytes()).hexdigest() != expected:
-            raise DataError(
-                f"{file}: the file was changed after it was written (its SHA-256 differs from the "
-                "one kept beside it), so intervals cannot be computed from it; restore the file "
-                "from a copy"
-            )
+def _read_tables(path: Path, names: dict[str, str], classes: Sequence[str]) -> dict[str, Any]:
+    """Tables of test rows by field; None where there is none."""
     there = {field: path / name for field, name in names.items()}
     return {
         field: read_predictions(file, classes) if file.exists() else None
@@ -153,12 +191,12 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
         stated: names of the options that the report states as the run's protocol.
 
     Raises:
-        DataError: no outer fold is finished.
+        DataError: no outer fold is finished, or a file of one was changed.
     """
     config, data = folder.read_config(), folder.read_dataset()
     studies = folder.read_splits(data)
     done = [
-        read_result(folder, study.name, data.classes)
+        read_checked_result(folder, study, data)
         for study in studies
         if is_finished(folder, study.name)
     ]
@@ -169,7 +207,9 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
     averaged = config.get("final") == "ensemble"
     ensemble = read_ensemble(folder) if averaged else None
     if not outer:
-        raise DataError(f"{folder.path}: no outer fold is finished yet, so nothing can be reported")
+        raise NothingFinished(
+            f"{folder.path}: no outer fold is finished yet, so nothing can be reported"
+        )
     made = read_json(folder.path / "provenance.json")
     return Run(
         name=folder.name,
@@ -270,22 +310,32 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
-    """Predictions in a file that ``predictions_csv`` wrote."""
-    table = _read_csv(path)
+    """Predictions in a file that ``predictions_csv`` wrote.
+
+    Raises:
+        DataError: the file is no such table.
+    """
     index = {name: c for c, name in enumerate(classes)}
-    return Predictions(
-        ids=np.array([row["id"] for row in table], dtype=np.str_),
-        patients=np.array([row["patient"] for row in table], dtype=np.str_),
-        fold=np.array([row["fold"] for row in table], dtype=np.str_),
-        repeat=np.array([int(row["repeat"]) for row in table], dtype=np.int64),
-        labels=np.array([index[row["label"]] for row in table], dtype=np.int64),
-        probabilities=np.array(
-            [[float(row[f"p_{name}"]) for name in classes] for row in table], dtype=np.float64
-        ).reshape(len(table), len(classes)),
-        predicted=np.array([index[row["predicted"]] for row in table], dtype=np.int64),
-        classes=tuple(classes),
-        groups=np.array([row["group"] for row in table if "group" in row], dtype=np.str_),
-    )
+    try:
+        table = _read_csv(path)
+        return Predictions(
+            ids=np.array([row["id"] for row in table], dtype=np.str_),
+            patients=np.array([row["patient"] for row in table], dtype=np.str_),
+            fold=np.array([row["fold"] for row in table], dtype=np.str_),
+            repeat=np.array([int(row["repeat"]) for row in table], dtype=np.int64),
+            labels=np.array([index[row["label"]] for row in table], dtype=np.int64),
+            probabilities=np.array(
+                [[float(row[f"p_{name}"]) for name in classes] for row in table], dtype=np.float64
+            ).reshape(len(table), len(classes)),
+            predicted=np.array([index[row["predicted"]] for row in table], dtype=np.int64),
+            classes=tuple(classes),
+            groups=np.array([row["group"] for row in table if "group" in row], dtype=np.str_),
+        )
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read as a table of predictions ({type(error).__name__}: {error}); "
+            "restore the file from a copy"
+        ) from None
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

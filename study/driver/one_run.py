@@ -17,9 +17,9 @@ from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.storage.errors import RunFailed
-from outerfold.storage.records import FINAL, DataError, Dataset, Run
+from outerfold.storage.records import FINAL, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.results import is_finished
+from outerfold.storage.runs.results import NothingFinished, is_finished
 from outerfold.storage.trials.journal import open_trials
 from outerfold.storage.trials.ownership import become_driver, claim_run
 from outerfold.study.config.durations import parse_seconds
@@ -67,6 +67,7 @@ from outerfold.study.setup.run_directory import (
     begin_or_resume,
     default_run,
     read_source,
+    reopen_damaged,
     repair,
 )
 from outerfold.study.worker.session import WorkerContext
@@ -267,6 +268,7 @@ def _claim_trials(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )
     repair(prepared.folder, lambda text: console.print(text), how.storage or None)
+    reopen_damaged(prepared, lambda text: console.print(f"- {text}", soft_wrap=True, markup=False))
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
     return become_driver(prepared.folder)
@@ -398,7 +400,7 @@ def _write_report(prepared: PreparedRun) -> Run | None:
 
     try:
         run = read_kept_run(prepared.folder)
-    except DataError:
+    except NothingFinished:
         return None
     if run.ships:
         prepared.folder.write_card(model_card(run))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from outerfold.storage import names
 from outerfold.storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.files import read_kept, write_kept
 from outerfold.storage.cache.row_store import digest
 from outerfold.storage.images import pixels, read
 
@@ -34,11 +34,12 @@ def cached_warnings(
         DataError: ``find`` refuses the data; nothing is kept then.
     """
     path = cache / "audits" / f"{digest({**of, 'code': _code_hash()})[:24]}.json"
-    if path.exists():
-        return tuple(read_json(path))
+    kept = read_kept(path)
+    if kept is not None:
+        return tuple(kept["warnings"])
     found = find()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, list(found))
+    write_kept(path, {"warnings": list(found)})
     return found
 
 

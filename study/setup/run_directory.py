@@ -13,9 +13,11 @@ import tomli_w
 
 from outerfold.storage.audit.audit import audit_dataset
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import DataError, Dataset, OuterFold
+from outerfold.storage.records import FINAL, DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import verify_files
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
+from outerfold.storage.runs.results import is_finished, read_checked_result
 from outerfold.storage.trials.journal import discard_interrupted, remove_lock, repair_journal
 from outerfold.study.config.record import ENSEMBLE, StudyConfig
 from outerfold.study.config.search_space import build_ranges
@@ -159,6 +161,29 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
     time.sleep(ORPHANS_GONE_SECONDS)
     for study, count in discard_interrupted(folder, url).items():
         say(f"{study}: {count} interrupted trial(s) will be run again")
+
+
+def reopen_damaged(prepared: PreparedRun, say: Callable[[str], None]) -> None:
+    """Let each finished study whose files were changed since be ended again, from its trials.
+
+    Args:
+        prepared: the run.
+        say: prints a sentence for the user.
+    """
+    folder, names = prepared.folder, [fold.name for fold in prepared.studies]
+    for name in dict.fromkeys((*names, FINAL)):
+        path = folder.study(name)
+        if not is_finished(folder, name):
+            continue
+        try:
+            verify_files(path)
+            if name in names:
+                fold = prepared.studies[names.index(name)]
+                read_checked_result(folder, fold, prepared.data)
+        except DataError as error:
+            say(f"{error}")
+            say(f"{name} is ended again")
+            (path / "best.json").unlink()
 
 
 def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:

@@ -22,13 +22,16 @@ from outerfold.pipelines.encoders.backends.openvino_library import (
 )
 from outerfold.pipelines.encoders.backends.probe import Verdict, compare, probe_images
 from outerfold.pipelines.encoders.frozen import Compute, FrozenEncoder, Values
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.pipelines.encoders.weights import sha256_of
+from outerfold.storage.cache.files import read_kept, write_kept
 from outerfold.storage.cache.row_store import digest
 from outerfold.storage.records import DataError
 
 FOLDER = "converted"
 """Folder of the cache with converted encoders."""
 MODEL = "model.xml"
+HASHES = "sha256.json"
+"""File with the SHA-256 of the files of a converted encoder."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,15 @@ class OpenVinoBackend:
         kept = home / f"cpu-{digest({'cpu': describe_cpu()})[:12]}.json"
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / "lock"):
-            if not kept.exists():
-                write_json(kept, asdict(self._compare(encoder, home)))
-        return Verdict(**read_json(kept))
+            found = read_kept(kept)
+            if found is None or not _is_whole(home):
+                write_kept(kept, asdict(self._compare(encoder, home)))
+        return Verdict(**(read_kept(kept) or {}))
 
     def _compare(self, encoder: FrozenEncoder, home: Path) -> Verdict:
         network = _network_on_cpu(encoder)
         try:
-            if not (home / MODEL).exists():
+            if not ((home / MODEL).exists() and _is_whole(home)):
                 _convert_whole(network, encoder.image_size, home)
             images = probe_images(encoder.image_size)
             found = StreamedModel(home / MODEL)(images)
@@ -126,6 +130,26 @@ def describe_cpu() -> str:
     return "\n".join(found) or f"{platform.machine()} {platform.processor()}"
 
 
+def _is_whole(home: Path) -> bool:
+    """Whether a converted encoder, if there is one, consists of the bytes that were written."""
+    if not (home / MODEL).exists():
+        return True
+    state = tuple((path.name, *_times(path)) for path in sorted(home.glob("model.*")))
+    return _has_hashes(home, state)
+
+
+def _times(path: Path) -> tuple[int, int, int]:
+    now = path.stat()
+    return now.st_size, now.st_mtime_ns, now.st_ctime_ns
+
+
+@lru_cache(maxsize=64)
+def _has_hashes(home: Path, state: tuple[tuple[str | int, ...], ...]) -> bool:
+    # ``state`` (names, sizes, times) is part of the cache's key: changed files are read again.
+    kept = read_kept(home / HASHES)
+    return kept == {str(name): sha256_of(home / str(name)) for name, *_ in state}
+
+
 def _network_on_cpu(encoder: FrozenEncoder) -> PixelNetwork:
     if encoder.device.type == "cpu":
         return PixelNetwork(encoder)
@@ -138,7 +162,10 @@ def _convert_whole(network: PixelNetwork, side: int, home: Path) -> None:
     draft = Path(tempfile.mkdtemp(dir=home, prefix=".draft-"))
     try:
         convert_network(network, side, draft / MODEL)
-        for path in sorted(draft.iterdir()):  # the weights, .bin, before the .xml that names them
+        files = sorted(draft.iterdir())  # the weights, .bin, before the .xml that names them
+        hashes = {path.name: sha256_of(path) for path in files}
+        for path in files:
             path.replace(home / path.name)
+        write_kept(home / HASHES, hashes)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,7 +266,7 @@ def serves_stale_rows(rows: Features, cache: Path) -> bool:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(squares, "DECODE", squares.DECODE + 1)
         patch.setattr(
-            squares, "read_square", lambda path, side, framing: np.full((side, side, 3), 7, "u1")
+            squares, "read_square", lambda path, side, *more: np.full((side, side, 3), 7, "u1")
         )
         kept = embed(rows, Bands(), cache=cache, threads=1)
     return bool((kept.pooled(rows.ids.tolist()) != 7).any())
@@ -413,6 +414,46 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     Path(rows.images[1]).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"0001\.png"):
         embed(rows, Bands(), cache=tmp_path / "cache", threads=1)
+
+
+@pytest.mark.parametrize("kind", ["squares", "pooled", "tokens", "tables"])
+def test_damage_to_a_cache_is_computed_anew_and_changes_no_value(
+    forty: Features, tmp_path: Path, kind: str
+) -> None:
+    ids = forty.ids.tolist()
+    whole = embed(forty, Bands(), cache=tmp_path, views=2, threads=1)
+    expected = [whole.pooled(ids, 1), whole.tokens(ids, 1)]
+    path = next(
+        p
+        for p in sorted((tmp_path / kind).rglob("*"))
+        if p.name in ("rows.bin",) or (p.suffix == ".json" and kind == "tables")
+    )
+    body = bytearray(path.read_bytes())
+    for at in range(7, len(body), 977):
+        body[at] ^= 64
+    path.write_bytes(body)
+    if kind == "squares":  # which are needed for new views alone
+        for other in ("pooled", "tokens"):
+            shutil.rmtree(tmp_path / other)
+    again = Embeddings(tmp_path, embed(forty, Bands(), cache=tmp_path, views=2, threads=1).name)
+    np.testing.assert_array_equal(again.pooled(ids, 1), expected[0])
+    np.testing.assert_array_equal(again.tokens(ids, 1), expected[1])
+
+
+def test_an_image_that_is_replaced_between_hashing_and_decoding_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = make_images(tmp_path / "images", 3)
+    honest = module._hash_images
+
+    def replaced(*given: object) -> dict[str, str]:
+        found = honest(*given)  # type: ignore[arg-type]
+        Image.new("RGB", (40, 40)).save(features.images[1])
+        return found
+
+    monkeypatch.setattr(module, "_hash_images", replaced)
+    with pytest.raises(DataError, match=r"0001\.png: was changed while the data were read"):
+        embed(features, Bands(), cache=tmp_path / "cache", threads=1)
 
 
 def test_torch_threads_are_put_back(forty: Features, tmp_path: Path) -> None:

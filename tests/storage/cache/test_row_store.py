@@ -221,6 +221,34 @@ def test_killed_in_mid_write_it_goes_on_and_ends_up_the_same(tmp_path: Path) -> 
         assert (killed / file).read_bytes() == (whole / file).read_bytes()
 
 
+def test_damaged_rows_are_absent_until_they_are_written_again(tmp_path: Path) -> None:
+    """One bit of the second of three commits; its neighbours, and their places, stay."""
+    store = add(add(add(open_store(tmp_path), range(3)), range(3, 6)), range(6, 9))
+    names = [name_of(i) for i in range(9)]
+    assert store.mended(names) is store
+    reader = store.refreshed()
+    before = reader.positions(names)
+    rows = store.folder / "rows.bin"
+    body = bytearray(rows.read_bytes())
+    body[4 * 4 * 4 + 1] ^= 1
+    rows.write_bytes(body)
+    assert store.mended(names[:3]).missing(names) == [], "commits that nobody asks for are not read"
+    mended = store.mended(names)
+    assert mended.missing(names) == names[3:6]
+    np.testing.assert_array_equal(mended.read(names[6:])[:, 0], np.arange(6, 9))
+    np.testing.assert_array_equal(reader.positions(names), before)
+    again = add(mended, range(3, 6))
+    assert again.mended(names).missing(names) == []
+    np.testing.assert_array_equal(again.read(names)[:, 0], np.arange(9))
+
+
+def test_a_damaged_description_is_written_again(tmp_path: Path) -> None:
+    store = add(open_store(tmp_path), range(3))
+    (store.folder / "about.json").write_bytes(b"{")
+    assert len(open_store(tmp_path)) == 3
+    assert RowCache.reopen(store.folder).row_shape == (4,)
+
+
 def test_two_writers_take_turns(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path) for _ in range(2)]
     assert [writer.wait() for writer in writers] == [0, 0]

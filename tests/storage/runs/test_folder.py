@@ -32,6 +32,7 @@ from outerfold.storage.runs.results import (
 from outerfold.study.config.kept_run import read_kept_run
 from tests.factories import make_config, make_rows, splits_of
 from tests.reports.run_factory import FOUR, make_run
+from tests.storage.runs.finished import of_split
 
 AWKWARD = ("NA", "007", "nan", "a,b", 'say "x"', "ä/ö.png", "-1", "null", " spaced ", "1e5")
 """Names that a table's reader may take for a missing value, a number or two columns."""
@@ -263,6 +264,7 @@ def test_a_study_is_finished_only_when_all_of_its_files_are_there(
         "best.json",
         "default.json",
         "history.csv",
+        "manifest.json",
         "model.pt",
         "predictions.csv",
         "predictions_default.csv",
@@ -289,7 +291,7 @@ def test_a_changed_table_of_inner_models_is_refused_with_the_way_on(folder: RunF
     assert same(read_result(folder, result.name, made.validation.classes), result)
     table = folder.study(result.name) / "variation.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
-    with pytest.raises(DataError, match=r"variation\.csv: .* changed after .* restore"):
+    with pytest.raises(DataError, match=r"variation\.csv: is not the file that was .* restore"):
         read_result(folder, result.name, made.validation.classes)
 
 
@@ -328,7 +330,13 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     with pytest.raises(DataError, match="no outer fold is finished yet, so nothing can be report"):
         read_kept_run(folder)
     source = make_run(data.classes, patients=40, folds=2)
-    write_result(folder, source.outer[0], b"w")
+    assert source.final is not None
+    outer = [
+        of_split(result, study, data)
+        for result, study in zip(source.outer, made.outer, strict=True)
+    ]
+    final = of_split(source.final, made.studies[-1], data)
+    write_result(folder, outer[0], b"w")
     run = read_kept_run(folder)
     assert [result.name for result in run.outer] == ["outer-0"]
     assert (run.complete, run.final) == (False, None)
@@ -346,15 +354,14 @@ def test_a_run_is_read_with_what_is_finished_and_says_that_it_is_not_complete(
     assert run.protocol["trials"] == config.trials
     assert "data" not in run.protocol
     assert (run.timing, run.provenance) == ({"s": 1}, {"git": "x", "encoders": {}})
-    write_result(folder, source.outer[1], b"w")
+    write_result(folder, outer[1], b"w")
     assert not read_kept_run(folder).complete, "the shipped model is missing"
-    assert source.final is not None
-    write_result(folder, source.final, b"w")
+    write_result(folder, final, b"w")
     whole = read_kept_run(folder)
     assert whole.complete
     assert [result.name for result in whole.outer] == ["outer-0", "outer-1"]
     assert isinstance(whole.final, FoldResult)
-    assert same(whole.final, source.final)
+    assert same(whole.final, final)
 
 
 def test_history_comes_back_with_whole_epochs_and_missing_losses(folder: RunFolder) -> None:

@@ -76,7 +76,7 @@ def what_a_study_did(
         "history": (prepared.folder.study(FOLD) / "history.csv").read_text(),
         "validation": (prepared.folder.study(FOLD) / "validation.csv").read_text(),
         "weights": (prepared.folder.study(FOLD) / "model.pt").read_bytes(),
-        "default": {key: value for key, value in default.items() if key != "sha256"},
+        "default": default,
     }
 
 

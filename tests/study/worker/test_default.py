@@ -16,9 +16,10 @@ from outerfold.objectives import pruning, spaces
 from outerfold.objectives.default import Default
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.results import results
-from outerfold.storage.cache.files import write_json
+from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.records import FINAL, DefaultResult, Predictions
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import MANIFEST, MARK
 from outerfold.storage.runs.results import read_result
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
@@ -226,7 +227,7 @@ def test_a_default_that_is_best_on_the_test_rows_chooses_nothing(
     finish(session, FOLD, "cpu")
     without = files(session.folder, FOLD)
     assert set(with_default) >= OWN_FILES | {"best.json", "model.pt", "predictions.csv"}
-    assert differing(with_default, without) <= OWN_FILES
+    assert differing(with_default, without) <= OWN_FILES | {MANIFEST}
 
 
 def differing(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
@@ -257,7 +258,7 @@ def test_a_run_differs_in_nothing_but_the_worth_from_one_that_ended_no_default(
         told.append(numbers)
         kept_files.append(files(session.folder, FINAL))
     assert told[0] == told[1]
-    assert differing(*kept_files) == {"default.json"}
+    assert differing(*kept_files) == {"default.json", MANIFEST}
 
 
 def test_nothing_is_trained_again_where_the_default_wins(
@@ -335,8 +336,10 @@ def test_a_run_of_an_earlier_version_is_read_without_a_default(tmp_path: Path) -
     session = searched(tmp_path / "run", config, ("outer-0", "outer-1"))
     for name in ("outer-0", "outer-1"):
         finish(session, name, "cpu")
-        for own in OWN_FILES:
+        for own in (*OWN_FILES, MANIFEST):
             (session.folder.study(name) / own).unlink(missing_ok=True)
+        best = session.folder.study(name) / "best.json"
+        write_json(best, {key: v for key, v in read_json(best).items() if key != MARK})
     write_json(session.folder.path / "provenance.json", {"timing": {}, "provenance": {}})
     read = read_kept_run(session.folder)
     assert [study.default for study in read.outer] == [None, None]
