@@ -61,11 +61,7 @@ def _class_folders(root: Path) -> list[Path]:
 
 def _list_folders(root: Path) -> Listing:
     folders = _class_folders(root)
-    if not folders:
-        raise DataError(
-            f"{root}: no class folders; images are expected as ROOT/CLASS/**/*"
-            f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data"
-        )
+    _require_folders(root, folders)
     files = _walk(root)
     tops = {folder.name for folder in folders}
     below = [name for name in files if name.split("/")[0] in tops and not is_junk(name)]
@@ -91,6 +87,14 @@ def _list_folders(root: Path) -> Listing:
         source="the folders above the classes" if layout.patients else "",
         assumptions=(*filter(None, notes), *_unread_sheets(root), *layout.notes),
     )
+
+
+def _require_folders(root: Path, folders: Sequence[Path]) -> None:
+    if not folders:
+        raise DataError(
+            f"{root}: no class folders; images are expected as ROOT/CLASS/**/*"
+            f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data"
+        )
 
 
 def _told(count: int, what: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outerfold.storage.errors import Question, require_answers
+from outerfold.storage.errors import Question, first_three, require_answers
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.readers._base import (
     DEFAULTS,
@@ -29,6 +29,7 @@ from outerfold.storage.readers.targets import Task, class_order, target, wanted_
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 from outerfold.storage.registry import load_part
 from outerfold.storage.set_aside import require_few
+from outerfold.storage.words.texts import clean
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def read_dataset(
         DataError: the source breaks a rule; the message gives the rule and what to do.
     """
     listing = _list_source(Path(source), options)
+    _require_plain_names(listing.ids)
     listing = read_labels(listing, (*classes, *([positive] if positive else ())))
     listing = drop_nameless(listing)
     return _build_dataset(
@@ -119,6 +121,16 @@ def _list_source(source: Path, options: ReadOptions) -> Listing:
             "returns a Listing"
         )
     return found.by_id()
+
+
+def _require_plain_names(ids: Sequence[str]) -> None:
+    """Refuse paths that no report can show: control characters, and bytes that are no UTF-8."""
+    wrong = [name for name in ids if clean(name) != name.strip()]
+    if wrong:
+        raise DataError(
+            f"files {first_three(map(ascii, wrong))} have names with control characters or bytes "
+            "that are no UTF-8, which no report can show; rename them"
+        )
 
 
 def _source_name(source: Path, root: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from outerfold.reports.results.level_entries import refuse_without_effect
@@ -119,17 +120,19 @@ def audit(options: argparse.Namespace) -> int:
         name=source.name,
         options=read_options(vars(options)),
     )
-    console.print(f"{data.name}: {len(data)} images of {len(set(data.patients.tolist()))} patients")
+    console.print(
+        f"{escape(data.name)}: {len(data)} images of {len(set(data.patients.tolist()))} patients"
+    )
     for name, count in patients_by_class(data).items():
         images = int((data.labels == data.classes.index(name)).sum())
-        console.print(f"- {name}: {images} images of {count} patients")
+        console.print(f"- {escape(name)}: {images} images of {count} patients")
     for text in data.assumptions:
-        console.print(f"- {text}", soft_wrap=True)
+        console.print(f"- {escape(text)}", soft_wrap=True)
     found = find_faults(data, outer_folds=options.outer_folds, inner_folds=options.inner_folds)
     for text in found.warnings:
-        console.print(f"[yellow]warning:[/yellow] {text}", soft_wrap=True)
+        console.print(f"[yellow]warning:[/yellow] {escape(text)}", soft_wrap=True)
     for text in found.errors:
-        console.print(f"[red]error:[/red] {text}", soft_wrap=True)
+        console.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
     console.print(f"{len(found.errors)} errors, {len(found.warnings)} warnings")
     return EXIT_USAGE if found.errors else 0
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
@@ -194,7 +195,7 @@ def _settle(
             config, folder, encoders, cache=cache, device=device
         )
     for text in filter(None, (where, size, backend)):
-        console.print(f"- {text}", soft_wrap=True)
+        console.print(f"- {escape(text)}", soft_wrap=True)
     return config, attach_backend(config, encoders, cache)
 
 
@@ -376,13 +377,13 @@ def _make_deadline(
 
 def _print_assumptions(console: Console, prepared: PreparedRun) -> None:
     for text in prepared.data.assumptions:
-        console.print(f"- {text}")
+        console.print(f"- {escape(text)}")
     _print_warnings(console, prepared.folder.read_audit())
 
 
 def _print_warnings(console: Console, texts: Iterable[str]) -> None:
     for text in texts:
-        console.print(f"- [yellow]warning:[/yellow] {text}")
+        console.print(f"- [yellow]warning:[/yellow] {escape(text)}")
 
 
 def _print_resume_command(call: Call, folder: RunFolder) -> None:
@@ -418,5 +419,5 @@ def _show_results(
         console.print(closing_table(run))
         console.print(f"report: {prepared.folder.report / 'report.html'}", soft_wrap=True)
     for study, reason in failures.items():
-        console.print(f"[red]failed[/red] {study}: {reason}", soft_wrap=True)
+        console.print(f"[red]failed[/red] {study}: {escape(str(reason))}", soft_wrap=True)
     return EXIT_FAILED if failures else 0

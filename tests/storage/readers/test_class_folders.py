@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -335,3 +336,11 @@ def test_what_is_no_image_is_left_out_and_said_and_links_are_followed_once(tmp_p
     assert "1 mask images" in said
     assert "1 hidden files or copies of machines" in said
     assert "(1 .npy)" in said
+
+
+@pytest.mark.parametrize("name", [b"gr\xfc\xdfe.png", b"a\x0bb.png"])
+def test_a_name_that_no_report_can_show_is_refused(tmp_path: Path, name: bytes) -> None:
+    class_folders(tmp_path, {"benign": 1, "cancer": 1})
+    (tmp_path / "benign" / "P001_0.png").rename(tmp_path / "benign" / os.fsdecode(name))
+    with pytest.raises(DataError, match="no report can show; rename them"):
+        read_dataset(tmp_path, task="dbt")

@@ -589,3 +589,14 @@ def test_the_cache_is_listed_and_gives_up_what_no_named_run_reads(
     assert main(["cache", "--remove", str(run)]) == 0
     assert "removed 1 tables" in capsys.readouterr().out
     assert [store.folder.exists() for store in stores] == [True, False]
+
+
+def test_audit_shows_names_with_brackets_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(["benign [b]", "cancer [red]"]):
+        write_picture(tmp_path / name / "P1_a.png", seed)
+    main(["audit", "--task", "dbt", "--data", str(tmp_path), "--positive", "cancer [red]"])
+    shown = capsys.readouterr().out
+    assert "- benign [b]: 1 images" in shown
+    assert "'cancer [red]'" in shown
