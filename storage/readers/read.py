@@ -133,6 +133,11 @@ def _require_plain_names(ids: Sequence[str]) -> None:
         )
 
 
+def _told_set_aside(listing: Listing) -> tuple[str, ...]:
+    rows = [f"{row.id}: {row.why}" for row in listing.set_aside]
+    return (f"rows set aside: {first_three(rows)}",) if rows else ()
+
+
 def _source_name(source: Path, root: Path) -> str:
     return source.resolve().stem if source.is_file() else root.name
 
@@ -181,7 +186,11 @@ def _build_dataset(
         name=name,
         synthetic=(listing.root / SYNTHETIC_MARKER).is_file(),
         patients_known=people.known,
-        assumptions=listing.assumptions + merged + people.notes + table.assumptions,
+        assumptions=listing.assumptions
+        + _told_set_aside(listing)
+        + merged
+        + people.notes
+        + table.assumptions,
         sides=np.array(find_sides(listing.ids, listing.table, options.side_column), dtype=np.str_),
         groups=np.array(people.groups),
         set_aside=listing.set_aside,

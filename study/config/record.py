@@ -218,7 +218,7 @@ class StudyConfig:
     set_aside: bool = field(
         default=False,
         metadata=option(
-            about="leave out every row that has no label or cannot be read",
+            about="leave out every row that has no label or no patient",
             group=DATA,
             usual="off",
             said=False,
@@ -228,7 +228,7 @@ class StudyConfig:
     strict: bool = field(
         default=False,
         metadata=option(
-            about="refuse every row that has no label or cannot be read",
+            about="refuse every row that has no label or no patient",
             group=DATA,
             usual="off",
             said=False,

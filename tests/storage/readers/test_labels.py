@@ -62,6 +62,7 @@ def test_few_rows_without_label_are_set_aside_and_many_are_asked(tmp_path: Path)
     assert data.labels.tolist().count(1) == 8
     assert len(data) == 16
     assert len(data.set_aside) == 3
+    assert any("rows set aside" in said and "3 in all" in said for said in data.assumptions)
     source = _sheet(tmp_path, [*labels, "nan", "NA", "?", "unknown"])
     with pytest.raises(DataError, match=r"no label .* add --set-aside"):
         read_dataset(source, task="multimodal", columns=())
