@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FixedTrial
 
-from outerfold.objectives.spaces import DEFAULTS, Choice, Drawn, Range, Ranges, make_space
+from outerfold.objectives.spaces import Choice, Drawn, Range, Ranges, defaults_of, make_space
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def build_default(task: str, ranges: Ranges) -> Default:
         ranges: all ranges of the search.
 
     Example:
-        >>> from outerfold.objectives.spaces import RANGES
-        >>> build_default("dbt", {**RANGES["dbt"], "dropout": Range(0.4, 0.6)}).reason
+        >>> from outerfold.objectives.spaces import ranges_of
+        >>> build_default("dbt", {**ranges_of("dbt"), "dropout": Range(0.4, 0.6)}).reason
         'the search draws dropout from 0.4 to 0.6, and the default configuration has 0.3'
     """
     values = {name: _default_value(task, name, ranges) for name in ranges}
@@ -58,7 +58,7 @@ def _default_value(task: str, name: str, ranges: Ranges) -> Drawn:
     choices = searched.values if isinstance(searched, Choice) else ()
     if name == "encoder":
         return choices[0]
-    wanted = DEFAULTS[task][name]
+    wanted = defaults_of(task)[name]
     return next((value for value in choices if value == wanted), wanted)  # of the choice's own type
 
 

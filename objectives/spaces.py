@@ -18,6 +18,8 @@ from outerfold.pipelines.tasks.fine_tuned import TailPipeline
 from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
 from outerfold.pipelines.training.tails import CHANGES
 from outerfold.storage.errors import DataError, unknown_name
+from outerfold.storage.registry import load_part
+from outerfold.storage.tasks import TASKS
 
 Space = Callable[[BaseTrial], Pipeline]
 Drawn = bool | int | float | str | None
@@ -106,16 +108,13 @@ _COMMON: dict[str, Range | Choice] = {
     "augmentation": Choice(STRENGTHS),
 }
 
-RANGES: dict[str, dict[str, Range | Choice]] = {
-    # Tokens cannot be interpolated between images, so attention has its own choice of samplers.
-    "dbt": {**_COMMON, "token_sampler": Choice(real_row_samplers())},
-    "multimodal": {
-        **_COMMON,
-        "weight_decay": Range(1e-4, 1e-1, log=True),
-        "label_smoothing": Range(0.05, 0.15),
-    },
+# Tokens cannot be interpolated between images, so attention has its own choice of samplers.
+DBT_RANGES: Ranges = {**_COMMON, "token_sampler": Choice(real_row_samplers())}
+MULTIMODAL_RANGES: Ranges = {
+    **_COMMON,
+    "weight_decay": Range(1e-4, 1e-1, log=True),
+    "label_smoothing": Range(0.05, 0.15),
 }
-"""Default ranges of each task."""
 
 TAIL_RANGES: dict[str, Range | Choice] = {
     "sampler": Choice(real_row_samplers()),  # activations cannot be interpolated between images
@@ -145,15 +144,13 @@ _COMMON_DEFAULT: dict[str, Drawn] = {
     "augment_strength": 0.5,
 }
 
-DEFAULTS: dict[str, dict[str, Drawn]] = {
-    "dbt": {**_COMMON_DEFAULT, "weight_decay": 1e-4, "label_smoothing": 0.0},
-    "multimodal": {
-        **_COMMON_DEFAULT,
-        "weight_decay": 1e-2,  # of AdamW (Loshchilov & Hutter 2019), as torch has it
-        "label_smoothing": 0.1,  # Szegedy et al. (2016)
-    },
+DBT_DEFAULT: dict[str, Drawn] = {**_COMMON_DEFAULT, "weight_decay": 1e-4, "label_smoothing": 0.0}
+MULTIMODAL_DEFAULT: dict[str, Drawn] = {
+    **_COMMON_DEFAULT,
+    "weight_decay": 1e-2,  # of AdamW (Loshchilov & Hutter 2019), as torch has it
+    "label_smoothing": 0.1,  # Szegedy et al. (2016)
 }
-"""Default configuration of each task, which every search has to beat.
+"""Default configurations of the two tasks, which every search has to beat.
 
 The values are conventions: those of the named papers, the plain alternative where there is a
 choice, the middle of the range elsewhere. They were fixed before any of them was benchmarked, and
@@ -201,7 +198,22 @@ def _draw_values(trial: BaseTrial, ranges: Ranges, names: Iterable[str]) -> dict
     return drawn
 
 
-SPACES: dict[str, Callable[..., Pipeline]] = {"dbt": dbt_space, "multimodal": multimodal_space}
+def ranges_of(task: str) -> Ranges:
+    """Default ranges of a task with a frozen encoder."""
+    found: Ranges = load_part(TASKS.named(task).ranges)
+    return found
+
+
+def defaults_of(task: str) -> dict[str, Drawn]:
+    """Default configuration of a task."""
+    found: dict[str, Drawn] = load_part(TASKS.named(task).defaults)
+    return found
+
+
+def space_of(task: str) -> Callable[..., Pipeline]:
+    """Function that draws a pipeline of a task from a trial and ``ranges``."""
+    found: Callable[..., Pipeline] = load_part(TASKS.named(task).space)
+    return found
 
 
 def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bool) -> Pipeline:
@@ -209,7 +221,7 @@ def tail_space(trial: BaseTrial, *, task: str, ranges: Ranges, checkpointing: bo
 
     A trial that ran out of memory before is trained in the same micro-batches again.
     """
-    head = SPACES[task](trial, ranges=ranges)
+    head = space_of(task)(trial, ranges=ranges)
     strength = ranges.get("augment_strength")
     return TailPipeline(
         head,  # type: ignore[arg-type]
@@ -224,18 +236,18 @@ def make_space(task: str, ranges: Ranges, *, checkpointing: bool = False) -> Spa
     """Return the function that draws a pipeline of ``task`` from ``ranges`` for a trial."""
     if "tail_rate" in ranges:
         return partial(tail_space, task=task, ranges=ranges, checkpointing=checkpointing)
-    return partial(SPACES[task], ranges=ranges)
+    return partial(space_of(task), ranges=ranges)
 
 
 def default_ranges(task: str, blocks: Blocks = 0) -> Ranges:
     """Return the ranges of a search without overrides.
 
     Args:
-        task: ``dbt`` or ``multimodal``.
+        task: name of the task.
         blocks: number of trained blocks of the encoder, or ``all``.
     """
     tail = TAIL_RANGES if blocks else {}
-    ranges = {**RANGES[task], **tail, **(PIXEL_RANGES if blocks == ALL else {})}
+    ranges = {**ranges_of(task), **tail, **(PIXEL_RANGES if blocks == ALL else {})}
     real = Choice(real_row_samplers())
     samplers = {"sampler": real if blocks else Choice(tuple(SAMPLERS)), "token_sampler": real}
     return {name: samplers.get(name, found) for name, found in ranges.items()}
@@ -247,7 +259,7 @@ def override_ranges(
     """Return the task's ranges, some of them replaced by those of a configuration file.
 
     Args:
-        task: ``dbt`` or ``multimodal``.
+        task: name of the task.
         overrides: name to ``{"low", "high"}`` (and ``log``, ``step``), or to ``{"values"}``.
         blocks: number of trained blocks of the encoder, or ``all``.
 

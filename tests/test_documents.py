@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import outerfold
-from outerfold.objectives.spaces import DEFAULTS, RANGES, Choice, Range, override_ranges
+from outerfold.objectives.spaces import Choice, Range, defaults_of, override_ranges, ranges_of
+from outerfold.storage.tasks import TASKS
 from outerfold.study.cli.main import VERBS, build_parser
 from outerfold.study.cli.option_page import option_table
 from outerfold.study.config.execution import Execution
@@ -101,9 +102,9 @@ def _spelled(found: Range | Choice | None) -> str:
 def test_the_options_page_tells_what_is_searched_and_from_where_to_where() -> None:
     section = OPTIONS.split("## Configuration file")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| ?(.*?) ?\|$", section, re.MULTILINE)
-    names = {name for ranges in RANGES.values() for name in ranges}
+    names = {name for task in TASKS for name in ranges_of(task)}
     truth = {
-        name: (_spelled(RANGES["dbt"].get(name)), _spelled(RANGES["multimodal"].get(name)))
+        name: (_spelled(ranges_of("dbt").get(name)), _spelled(ranges_of("multimodal").get(name)))
         for name in names
     }
     assert {name: (dbt, multimodal) for name, dbt, multimodal in rows} == truth
@@ -112,11 +113,11 @@ def test_the_options_page_tells_what_is_searched_and_from_where_to_where() -> No
 def test_the_options_page_tells_the_default_configuration_of_each_task() -> None:
     section = OPTIONS.split("## The default configuration")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([a-z_]+)` \| (.*?) \| (.*?) \|$", section, re.MULTILINE)
-    said = {task: {row[0]: row[1 + at] for row in rows} for at, task in enumerate(DEFAULTS)}
-    assert list(DEFAULTS) == ["dbt", "multimodal"]
+    said = {task: {row[0]: row[1 + at] for row in rows} for at, task in enumerate(TASKS)}
+    assert list(TASKS) == ["dbt", "multimodal"]
     assert said == {
-        task: {name: _spelled(Choice((value,))) for name, value in values.items()}
-        for task, values in DEFAULTS.items()
+        task: {name: _spelled(Choice((value,))) for name, value in defaults_of(task).items()}
+        for task in TASKS
     }
 
 

@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial
 from sklearn.ensemble import RandomForestRegressor
 
 from benchmarks.search.ways import halving
-from outerfold.objectives.spaces import RANGES, Range
+from outerfold.objectives.spaces import Range, ranges_of
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.engines.local import quiet_optuna
@@ -168,7 +168,7 @@ SPACE = (
 def draw(trial: optuna.Trial) -> dict[str, object]:
     params: dict[str, object] = {}
     for name in SPACE:
-        of = RANGES["multimodal"][name]
+        of = ranges_of("multimodal")[name]
         if isinstance(of, Range):
             params[name] = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
         else:

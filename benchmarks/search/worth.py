@@ -113,7 +113,7 @@ def studies_of_worth(pool: Pool, chunk: Chunk) -> Arrays:
     quiet_optuna()
     torch.set_num_threads(1)
     setting: Planted = chunk.setting
-    table = spaces.DEFAULTS[setting.config.task]
+    table = spaces.defaults_of(setting.config.task)
     # It is planted in place, since a worker process gets copies of this file's own names.
     before = dict(table)
     table.update(setting.values)

@@ -19,8 +19,6 @@ STRENGTHS = ("light", "strong")
 """Strengths of views, the lightest first."""
 STYLES = ("albumentations", "torchvision")
 """Sets of transforms, one file each, with a setting for each strength."""
-TASK_STYLES = {"dbt": "albumentations", "multimodal": "torchvision"}
-"""Set of transforms for the images of each task."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from outerfold.pipelines._base import Fitted, Pipeline
+from outerfold.pipelines._base import Fitted
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.backends.choose import OPENVINO, choose_backend, with_backend
 from outerfold.pipelines.encoders.divide import Blocks, frozen_parts
@@ -25,8 +25,6 @@ from outerfold.pipelines.images.activations import TrunkSource
 from outerfold.pipelines.rows.tabular import FittedColumn, NetworkColumns, TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
 from outerfold.pipelines.saved.files import PREPROCESSING
-from outerfold.pipelines.tasks.dbt import DbtPipeline
-from outerfold.pipelines.tasks.multimodal import MultimodalPipeline
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import (
@@ -35,13 +33,10 @@ from outerfold.storage.records import (
     Features,
     FloatArray,
 )
+from outerfold.storage.registry import load_part
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import verify_files
-
-PIPELINES: dict[str, Callable[..., Pipeline]] = {
-    "dbt": DbtPipeline,
-    "multimodal": MultimodalPipeline,
-}
+from outerfold.storage.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -231,8 +226,12 @@ def _build_heads(
     widths = Widths(width, kept["tokens"], columns.width, len(kept["classes"]))
     networks = kept.get("networks", 1)
     empty = np.zeros((networks, width))
-    pipeline = PIPELINES[kept["task"]](**kept["pipeline"].get("head", kept["pipeline"]))
-    network = pipeline.network(RandomStreams([0] * networks), widths, Standardise(empty, empty))
+    pipeline = load_part(TASKS.named(kept["task"]).pipeline)(
+        **kept["pipeline"].get("head", kept["pipeline"])
+    )
+    network: torch.nn.Module = pipeline.network(
+        RandomStreams([0] * networks), widths, Standardise(empty, empty)
+    )
     if state:
         network.load_state_dict(state)
     return network.eval()

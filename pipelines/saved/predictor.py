@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from outerfold.pipelines.augmentation.views import (
-    TASK_STYLES,
     Views,
     augmentation_key,
     scoring_views,
@@ -34,6 +33,7 @@ from outerfold.storage.records import (
 )
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import verify_files
+from outerfold.storage.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class ShippedModel:
     """Shipped (final) model of a finished run, without its data.
 
     Attributes:
-        task: ``dbt`` or ``multimodal``.
+        task: name of the task.
         classes: names of the classes, in the order of their indices.
         members: one refitted model, or the outer models of an ensemble, each with the encoder that
             its own study chose.
@@ -108,7 +108,7 @@ class ShippedModel:
         """Compute the image representations that the members with one encoder read."""
         own = [one for one in self.members if one.origin == origin]
         encoder = origin.build_encoder(cache, blocks=self.blocks, say=say)
-        views = Views(scoring_views(own[0].tta), TASK_STYLES[self.task])
+        views = Views(scoring_views(own[0].tta), TASKS.named(self.task).style)
         division = Division(encoder, origin.weights, self.blocks)
         tokens = not self.blocks and any(one.tokens for one in own)  # else tails make the tokens
         return image_source(features, division, cache=cache, views=views, tokens=tokens)
@@ -119,12 +119,12 @@ def check_views(augmentation: str, task: str) -> None:
 
     Args:
         augmentation: key that the model stores; empty where no augmented views are scored.
-        task: ``dbt`` or ``multimodal``.
+        task: name of the task.
 
     Raises:
         DataError: the key of the installed code differs.
     """
-    if augmentation and augmentation != augmentation_key(TASK_STYLES[task]):
+    if augmentation and augmentation != augmentation_key(TASKS.named(task).style):
         raise DataError(
             "this model averages over augmented views (--tta), but the code or libraries "
             "installed here make these views in another way than at the time of its training; "

@@ -25,10 +25,11 @@ from outerfold.storage.readers.labels import read_labels
 from outerfold.storage.readers.mini_ddsm import list_sheet_rows
 from outerfold.storage.readers.patients import drop_nameless, find_patients
 from outerfold.storage.readers.sides import find_sides
-from outerfold.storage.readers.targets import Task, class_order, target, wanted_classes
+from outerfold.storage.readers.targets import class_order, target, wanted_classes
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 from outerfold.storage.registry import load_part
 from outerfold.storage.set_aside import require_few
+from outerfold.storage.tasks import TASKS
 from outerfold.storage.words.texts import clean
 
 
@@ -42,7 +43,7 @@ class _Table:
 def read_dataset(
     source: Path,
     *,
-    task: Task,
+    task: str,
     classes: Sequence[str] = (),
     positive: str | None = None,
     columns: Sequence[str] | None = None,
@@ -54,7 +55,7 @@ def read_dataset(
 
     Args:
         source: folder or ``.csv`` file.
-        task: ``multimodal`` makes the target binary, ``dbt`` keeps every class.
+        task: name of the task; ``multimodal`` makes the target binary, ``dbt`` keeps every class.
         classes: classes to keep; empty keeps all.
         positive: positive class; None takes the one that the names show, such as cancer.
         columns: tabular columns; None takes those of age, density and family_history that the
@@ -83,7 +84,7 @@ def read_dataset(
 
 
 def read_sheet_only(
-    source: Path, *, task: Task = "multimodal", columns: Sequence[str] | None = None
+    source: Path, *, task: str = "multimodal", columns: Sequence[str] | None = None
 ) -> Dataset:
     """Rows of Mini-DDSM's sheets alone; the images need not exist and are not hashed.
 
@@ -154,7 +155,7 @@ def _build_dataset(
     listing: Listing,
     hashes: Sequence[str],
     *,
-    task: Task,
+    task: str,
     classes: Sequence[str],
     positive: str | None,
     columns: Sequence[str] | None,
@@ -201,7 +202,7 @@ def _build_dataset(
 def _target(
     listing: Listing,
     names: tuple[str, ...],
-    task: Task,
+    task: str,
     positive: str | None,
     questions: list[Question],
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -224,10 +225,10 @@ def _require_few(listing: Listing, options: ReadOptions, questions: list[Questio
         questions.append(question)
 
 
-def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
+def _parse_columns(listing: Listing, task: str, columns: Sequence[str] | None) -> _Table:
     notes: tuple[str, ...] = ()
     asked: Sequence[str] = columns or ()
-    if columns is None and task == "multimodal":
+    if columns is None and TASKS.named(task).columns:
         asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n])]
         absent = [n for n in DEFAULT_COLUMNS if n not in asked]
         notes = (

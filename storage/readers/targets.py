@@ -10,6 +10,7 @@ from typing import Literal
 from outerfold.storage.errors import Question, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.records import DataError
+from outerfold.storage.tasks import TASKS
 from outerfold.storage.words.class_names import CLINICAL_ORDER, is_disease, positive_of_two
 from outerfold.storage.words.texts import spelling_key
 
@@ -54,14 +55,15 @@ def wanted_classes(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str,
 def target(
     labels: tuple[str, ...],
     names: tuple[str, ...],
-    task: Task,
+    task: str,
     positive: str | None,
     column: str = "",
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Labels of the n rows, class names and assumptions for a task.
 
-    ``dbt`` keeps every class; of two classes the last is the positive one. ``multimodal`` merges
-    all classes but the positive one into ``OTHER``, which is class 0.
+    A task without a positive class keeps every class; of two classes the last is the positive one.
+    Another one, such as ``multimodal``, merges all classes but the positive one into ``OTHER``,
+    which is class 0.
 
     Args:
         labels: n class names.
@@ -73,9 +75,9 @@ def target(
     Raises:
         DataError: it is not clear which class is positive, or ``positive`` has no effect.
     """
-    if task == "dbt":
-        return labels, *_order_two(names, positive, column)
-    hit = _find_positive(names, positive, column)
+    if not TASKS.named(task).positive:
+        return labels, *_order_two(names, positive, column, task)
+    hit = _find_positive(names, positive, column, task)
     counts = Counter(label for label in labels if label != hit)
     lost = [name for name in counts if is_disease(name)] if is_disease(hit) else []
     if lost:
@@ -90,13 +92,13 @@ def target(
 
 
 def _order_two(
-    names: tuple[str, ...], positive: str | None, column: str
+    names: tuple[str, ...], positive: str | None, column: str, task: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Class names with the positive one of two last, and the sentence that names it."""
     if len(names) != 2:
         if positive is not None:
             raise DataError(
-                f"--positive has no effect with {len(names)} classes, which the dbt task keeps "
+                f"--positive has no effect with {len(names)} classes, which the {task} task keeps "
                 "apart; leave it out, or choose two with --classes"
             )
         return names, ()
@@ -121,7 +123,7 @@ def _choices(names: Sequence[str]) -> str:
     return " or ".join(f"--positive {shlex.quote(name)}" for name in names[:4])
 
 
-def _find_positive(names: tuple[str, ...], positive: str | None, column: str) -> str:
+def _find_positive(names: tuple[str, ...], positive: str | None, column: str, task: str) -> str:
     if positive is not None:
         return _match_class(positive, names, "--positive")
     hits = [name for name in names if is_disease(name)]
@@ -131,6 +133,6 @@ def _find_positive(names: tuple[str, ...], positive: str | None, column: str) ->
     if two is not None:
         return two
     raise Question(
-        "the multimodal task needs one positive class called cancer or malignant, found "
+        f"the {task} task needs one positive class called cancer or malignant, found "
         f"{hits or 'none'} among {list(names)}; name it with {_choices(hits or names)}"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from outerfold.storage.errors import DataError, unknown_name
+from outerfold.storage.tasks import TASKS
 from outerfold.study.cli.options import (
     add_data_options,
     add_options,
@@ -17,7 +18,7 @@ from outerfold.study.cli.options import (
 )
 from outerfold.study.config.gather import read_toml
 from outerfold.study.config.option import check_types
-from outerfold.study.config.record import TASKS, StudyConfig
+from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from outerfold.study.plugins import load_plugins
 
@@ -204,7 +205,7 @@ def _add_explain(parser: Parser) -> None:
 
 
 def _add_audit(parser: Parser) -> None:
-    parser.add_argument("--task", choices=TASKS, default="multimodal")
+    parser.add_argument("--task", choices=tuple(TASKS), default="multimodal")
     add_data_options(parser)
     add_options(parser, {"outer_folds": "5"}, default=5)
     add_options(parser, {"inner_folds": "4"}, default=4)
@@ -234,7 +235,7 @@ def _add_doctor(parser: Parser) -> None:
 
 def _add_data(parser: Parser) -> None:
     parser.add_argument("what", choices=("demo", "kaggle"))
-    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--task", choices=("dbt", "multimodal"), required=True)
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder of the demo")
     parser.add_argument("--patients", type=int, metavar="N", help="number of patients in the demo")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the demo (0)")

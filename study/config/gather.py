@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from outerfold.storage.errors import DataError, unknown_name
+from outerfold.storage.tasks import TASKS
 from outerfold.study.config.encoders import encoder_names, format_weights, weights_by_encoder
 from outerfold.study.config.execution import RECORDS, Execution, Shorthand
 from outerfold.study.config.option import check_types, options_of
@@ -17,12 +18,9 @@ from outerfold.study.config.record import (
     AUTO,
     DEMO,
     DEMO_ENCODER,
-    ENCODERS,
-    EPOCHS,
     FOLDS,
     REFIT_NETWORKS,
     TAIL_PRUNER,
-    TASKS,
     StudyConfig,
 )
 from outerfold.study.plugins import identities, load_plugins
@@ -120,8 +118,8 @@ def build_study_config(
     chosen["data"] = data
     if chosen.pop("plugin", ()):
         chosen["plugin"] = identities()
-    chosen.setdefault("epochs", EPOCHS[task])
-    chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else ENCODERS[task])
+    chosen.setdefault("epochs", TASKS[task].epochs)
+    chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else TASKS[task].encoder)
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
     for name in ("encoder_backend", "train_on"):

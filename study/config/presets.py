@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outerfold.storage.errors import DataError, unknown_name
-from outerfold.study.config.record import ENCODERS, EPOCHS
+from outerfold.storage.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ PRESETS: Mapping[str, Preset] = {
     "published": Preset(
         "multimodal",
         {
-            "encoder": ENCODERS["multimodal"],
+            "encoder": TASKS["multimodal"].encoder,
             "trainable_blocks": 2,
-            "epochs": EPOCHS["multimodal"],
+            "epochs": TASKS["multimodal"].epochs,
         },
     )
 }

@@ -9,6 +9,7 @@ from typing import Any, Self
 from outerfold.objectives.metrics import METRICS
 from outerfold.storage.errors import DataError, unknown_name
 from outerfold.storage.images.framing import CROPS, FITS
+from outerfold.storage.tasks import TASKS
 from outerfold.study.config.encoders import encoder_names, weights_by_encoder
 from outerfold.study.config.option import (
     DATA,
@@ -20,9 +21,6 @@ from outerfold.study.config.option import (
     options_of,
 )
 
-TASKS = ("dbt", "multimodal")
-EPOCHS = {"dbt": 30, "multimodal": 100}
-ENCODERS = {"dbt": "clip:ViT-B/32", "multimodal": "timm:efficientnet_b0"}
 DEMO = "demo"
 """Value of --data for the demo, whose images are made here and need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
@@ -104,7 +102,7 @@ class StudyConfig:
             usual="none",
             said=False,
             note="must be given, here or in `--config`",
-            choices=TASKS,
+            choices=lambda: TASKS,
             stated=False,
         )
     )
@@ -414,7 +412,7 @@ class StudyConfig:
         metadata=option(
             about="most epochs",
             group=MODEL,
-            usual=", ".join(f"{task} {number}" for task, number in EPOCHS.items()),
+            usual=", ".join(f"{task.name} {task.epochs}" for task in TASKS.values()),
             least=1,
             most=MANY,
         )
@@ -482,8 +480,8 @@ class StudyConfig:
     plugin: tuple[str, ...] | None = field(
         default=None,
         metadata=option(
-            about="files, or entry points of outerfold.plugins, that add metrics, samplers or "
-            "figures to this run",
+            about="files, or entry points of outerfold.plugins, that add metrics, samplers, "
+            "encoder families, readers, tasks or figures to this run",
             group=PROTOCOL,
             usual="none",
             said=False,
@@ -546,10 +544,10 @@ class StudyConfig:
                 )
 
     def _refuse_options_without_effect(self) -> None:
-        if self.task == "dbt" and self.columns:
+        if self.columns and not TASKS.named(self.task).columns:
             raise DataError(
-                "--columns has no effect on the dbt task, which reads images alone; leave it out "
-                "or choose --task multimodal"
+                f"--columns has no effect on the {self.task} task, which reads images alone; leave "
+                "it out or choose --task multimodal"
             )
         if self.set_aside and self.strict:
             raise DataError("--set-aside and --strict contradict each other; keep one")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from outerfold.objectives.default import Default, build_default
 from outerfold.objectives.spaces import Choice, Ranges, override_ranges
-from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_number
+from outerfold.pipelines.augmentation.views import Views, scoring_views, view_number
 from outerfold.storage.records import DataError, Dataset
+from outerfold.storage.tasks import TASKS
 from outerfold.study.config.record import AUTO, RULES, StudyConfig
 
 
@@ -23,7 +24,7 @@ def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
         )
     if config.batch_size and config.batch_size != AUTO:
         ranges["batch_size"] = Choice((config.batch_size,))
-    if config.task == "multimodal" and not data.features.columns:
+    if TASKS.named(config.task).columns and not data.features.columns:
         if "attention" in config.space and ranges["attention"] != Choice((False,)):
             raise DataError(
                 "[space.attention]: attention combines the image with clinical columns, and these "
@@ -55,7 +56,7 @@ def default_of(config: StudyConfig, ranges: Ranges) -> Default:
 def build_views(config: StudyConfig, ranges: Ranges) -> Views:
     """Views of each image that a search over ``ranges`` may read, to train or to score."""
     numbers = {*training_views(ranges), *scoring_views(config.tta)}
-    return Views(tuple(sorted(numbers)), TASK_STYLES[config.task])
+    return Views(tuple(sorted(numbers)), TASKS.named(config.task).style)
 
 
 def training_views(ranges: Ranges) -> set[int]:
@@ -70,4 +71,5 @@ def training_views(ranges: Ranges) -> set[int]:
 def needs_tokens(config: StudyConfig, ranges: Ranges) -> bool:
     """Whether a search over ``ranges`` may read spatial tokens."""
     attention = ranges["attention"]
-    return config.task == "dbt" and isinstance(attention, Choice) and True in attention.values
+    tokens = TASKS.named(config.task).tokens
+    return tokens and isinstance(attention, Choice) and True in attention.values

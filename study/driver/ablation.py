@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from outerfold.objectives.spaces import DEFAULTS, Choice, Ranges
+from outerfold.objectives.spaces import Choice, Ranges, defaults_of
 from outerfold.reports.sections.comparison import compare_runs
 from outerfold.reports.sections.terminal import comparison_lines
 from outerfold.reports.write_comparison import write_comparisons
@@ -71,7 +71,7 @@ def with_level(config: StudyConfig, data: Dataset, factor: str, level: FactorLev
     space = {**config.space, **{name: {"values": [level]} for name in names}}
     held = replace(config, space=space)
     default = default_of(held, build_ranges(held, data)).params
-    moved = factor in default and level != DEFAULTS[config.task][factor]
+    moved = factor in default and level != defaults_of(config.task)[factor]
     return replace(held, ablated=factor if moved else None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outerfold.pipelines.augmentation.views import TASK_STYLES, Views, scoring_views, view_of
+from outerfold.pipelines.augmentation.views import Views, scoring_views, view_of
 from outerfold.pipelines.explain.saliency import check_method, heat_of, method_of
 from outerfold.pipelines.images.activations import image_source
 from outerfold.pipelines.images.decoded import read_square
@@ -18,6 +18,7 @@ from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.tasks import TASKS
 from outerfold.study.explain.finished_run import (
     FinishedRun,
     open_finished_run,
@@ -82,7 +83,7 @@ def represent_by_fold(finished: FinishedRun, *, cache: Path, device: str) -> dic
     config, features = finished.config, finished.data.features
     frozen = not config.trainable_blocks  # trained blocks make the tokens themselves
     tokens = frozen and any(model.tokens for model in finished.models.values())
-    views = Views(scoring_views(config.tta), TASK_STYLES[config.task])
+    views = Views(scoring_views(config.tta), TASKS.named(config.task).style)
     sources: dict[str, ImageSource] = {}
     for encoder in finished.encoders.values():
         if encoder.name not in sources:
@@ -111,7 +112,7 @@ def case_with_heat_map(finished: FinishedRun, case: Case) -> Shown:
     model = finished.models[case.fold]
     row = finished.data.features.select([case.id])
     encoder = finished.encoders[case.fold]
-    path, style = str(row.images[0]), TASK_STYLES[finished.config.task]
+    path, style = str(row.images[0]), TASKS.named(finished.config.task).style
     square, content = read_square(path, encoder.image_size, encoder.framing), content_hash(path)
     views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
     columns = model.columns.transform(row.tabular)[:, 0]

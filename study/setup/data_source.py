@@ -56,6 +56,10 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
     Raises:
         DataError: ``given`` does not exist, or the download failed.
     """
+    if task not in TASK_SETS and given in (None, DEMO):
+        raise DataError(
+            f"the {task} task has no public set and no demo; name data with --data PATH"
+        )
     if given == DEMO:
         return _demo_source(task, cache, "The demo was requested with --data demo.")
     if given is not None:

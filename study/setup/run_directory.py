@@ -67,7 +67,7 @@ def read_source(source: Source, config: StudyConfig) -> Dataset:
     """
     return read_dataset(
         source.path,
-        task=config.task,  # type: ignore[arg-type]
+        task=config.task,
         classes=config.classes,
         positive=config.positive or None,
         columns=config.columns,

@@ -14,7 +14,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.pipelines._base import TrainingDiverged
-from outerfold.pipelines.augmentation.views import TASK_STYLES, augmentation_key
+from outerfold.pipelines.augmentation.views import augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.saved.files import read_encoder_card, write_preprocessing
 from outerfold.pipelines.training.tails import CHANGES
@@ -29,6 +29,7 @@ from outerfold.storage.records import (
     TrainSide,
 )
 from outerfold.storage.runs.results import write_result
+from outerfold.storage.tasks import TASKS
 from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.schedule.patience import build_limit, read_history
 from outerfold.study.worker.recordings import load_recording
@@ -161,7 +162,7 @@ def _gather_facts(session: Session, encoder: str) -> dict[str, Any]:
         "synthetic": session.data.synthetic,
         "encoder": read_encoder_card(session.folder, encoder),
         "trainable_blocks": session.config.trainable_blocks,
-        "augmentation": augmentation_key(TASK_STYLES[session.config.task])
+        "augmentation": augmentation_key(TASKS.named(session.config.task).style)
         if session.config.tta
         else "",
     }

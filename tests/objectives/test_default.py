@@ -10,14 +10,14 @@ from optuna.trial import FixedTrial
 
 from outerfold.objectives.default import Default, build_default
 from outerfold.objectives.spaces import (
-    DEFAULTS,
-    RANGES,
     Choice,
     Range,
     Ranges,
     default_ranges,
+    defaults_of,
     make_space,
     override_ranges,
+    ranges_of,
 )
 from outerfold.pipelines.encoders.divide import Blocks
 from outerfold.pipelines.tasks.dbt import DbtPipeline
@@ -36,7 +36,7 @@ def test_every_search_without_overrides_can_draw_its_default(task: str, blocks: 
     ranges = default_ranges(task, blocks)
     found = build_default(task, ranges)
     assert found.reason == ""
-    assert found.params == {name: DEFAULTS[task][name] for name in found.params}
+    assert found.params == {name: defaults_of(task)[name] for name in found.params}
     assert all(ranges[name].holds(value) for name, value in found.params.items())
     left_out = {"augmentation", "token_sampler"}  # no views, no attention
     assert set(ranges) - set(found.params) == left_out & set(ranges)
@@ -48,7 +48,7 @@ def test_every_search_without_overrides_can_draw_its_default(task: str, blocks: 
 @pytest.mark.parametrize("task", PIPELINES)
 def test_the_default_is_that_of_the_pipeline_where_the_pipeline_has_one(task: str) -> None:
     own = {f.name: f.default for f in fields(PIPELINES[task]) if f.default is not MISSING}
-    assert {name: DEFAULTS[task][name] for name in own if name != "encoder"} == {
+    assert {name: defaults_of(task)[name] for name in own if name != "encoder"} == {
         name: value for name, value in own.items() if name != "encoder"
     }
 
@@ -111,11 +111,11 @@ def test_every_excluded_value_is_told() -> None:
 def test_what_the_default_does_not_draw_excludes_nothing() -> None:
     space: dict[str, Any] = {"token_sampler": {"values": ["weighted", "over"]}}
     found = build_default("dbt", overridden("dbt", **space))
-    assert found == build_default("dbt", RANGES["dbt"])
+    assert found == build_default("dbt", ranges_of("dbt"))
 
 
 def test_of_several_encoders_the_first_is_the_defaults() -> None:
-    ranges = {**RANGES["dbt"], "encoder": Choice(("timm:b", "timm:a"))}
+    ranges = {**ranges_of("dbt"), "encoder": Choice(("timm:b", "timm:a"))}
     assert build_default("dbt", ranges).params["encoder"] == "timm:b"
 
 

@@ -14,13 +14,13 @@ from optuna.trial import FixedTrial, TrialState
 
 from outerfold.objectives.spaces import (
     LIMITS,
-    RANGES,
     Choice,
     Range,
     Ranges,
     default_ranges,
     make_space,
     override_ranges,
+    ranges_of,
 )
 from outerfold.pipelines._base import Pipeline
 from outerfold.pipelines.rows.samplers import SAMPLERS, real_row_samplers
@@ -52,9 +52,9 @@ def inside(value: object, of: Range | Choice) -> bool:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_point_builds_a_pipeline_of_the_task_from_values_within_the_ranges(task: str) -> None:
-    for params, pipeline in drawn(RANGES[task], task, 200):
+    for params, pipeline in drawn(ranges_of(task), task, 200):
         assert isinstance(pipeline, TASKS[task])
-        assert all(inside(value, RANGES[task][name]) for name, value in params.items())
+        assert all(inside(value, ranges_of(task)[name]) for name, value in params.items())
         unsearched = {"encoder"} if params["augmented_views"] else {"encoder", "augmentation"}
         for field in fields(pipeline):
             if field.name in unsearched:
@@ -67,7 +67,7 @@ def test_every_point_builds_a_pipeline_of_the_task_from_values_within_the_ranges
 def test_every_point_can_be_trained(task: str) -> None:
     rows = {tokens: prepared(task, tokens=tokens, patients=24) for tokens in (False, True)}
     seen = set()
-    for _, pipeline in drawn(RANGES[task], task, 10):
+    for _, pipeline in drawn(ranges_of(task), task, 10):
         seen.add(pipeline.tokens)
         training = pipeline.start(rows[pipeline.tokens], budget=5, seed=1, device="cpu")
         (epoch,) = islice(training, 1)
@@ -77,13 +77,13 @@ def test_every_point_can_be_trained(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_fixed_trial_of_the_winners_parameters_rebuilds_the_winner(task: str) -> None:
-    for params, pipeline in drawn(RANGES[task], task, 50):
-        assert make_space(task, RANGES[task])(FixedTrial(params)) == pipeline
+    for params, pipeline in drawn(ranges_of(task), task, 50):
+        assert make_space(task, ranges_of(task))(FixedTrial(params)) == pipeline
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_no_parameter_of_a_pipeline_is_left_out_of_the_search(task: str) -> None:
-    ranges = {**RANGES[task], "encoder": Choice(("timm:a", "timm:b"))}
+    ranges = {**ranges_of(task), "encoder": Choice(("timm:a", "timm:b"))}
     varied = {f.name for f in fields(TASKS[task])}
     for name in varied:
         values = {getattr(p, name) for _, p in drawn(ranges, task, 60)}
@@ -91,7 +91,7 @@ def test_no_parameter_of_a_pipeline_is_left_out_of_the_search(task: str) -> None
 
 
 def test_attention_over_tokens_draws_from_the_samplers_that_make_no_rows() -> None:
-    points = [pipeline for _, pipeline in drawn(RANGES["dbt"], "dbt", 200)]
+    points = [pipeline for _, pipeline in drawn(ranges_of("dbt"), "dbt", 200)]
     attended = {p.sampler for p in points if p.tokens}  # type: ignore[attr-defined]
     pooled = {p.sampler for p in points if not p.tokens}  # type: ignore[attr-defined]
     assert attended == set(real_row_samplers())
@@ -106,7 +106,7 @@ def test_the_defaults_lie_within_the_limits_and_none_is_always_among_the_sampler
         default = default_ranges(task, "all")[name]
         ends = (default.low, default.high) if isinstance(default, Range) else default.values
         assert all(least <= float(end) <= most for end in ends), name
-    samplers = RANGES[task]["sampler"]
+    samplers = ranges_of(task)["sampler"]
     assert isinstance(samplers, Choice)
     assert "none" in samplers.values
 
@@ -122,9 +122,9 @@ def test_an_override_replaces_one_range_and_leaves_the_others() -> None:
     ranges = of_toml("[space.dropout]\nlow = 0\nhigh = 0.2\n")
     assert ranges["dropout"] == Range(0.0, 0.2)
     assert {name: r for name, r in ranges.items() if name != "dropout"} == {
-        name: r for name, r in RANGES["dbt"].items() if name != "dropout"
+        name: r for name, r in ranges_of("dbt").items() if name != "dropout"
     }
-    assert RANGES["dbt"]["dropout"] != ranges["dropout"]
+    assert ranges_of("dbt")["dropout"] != ranges["dropout"]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_search_can_tell_what_it_searched_of_a_trial_that_was_told(task: str) 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=3))
     for value in range(8):
         trial = study.ask()
-        make_space(task, RANGES[task])(trial)
+        make_space(task, ranges_of(task))(trial)
         study.tell(trial, float(value))
     assert all(trial.state == TrialState.COMPLETE for trial in study.trials)
 

@@ -36,13 +36,13 @@ values = [0]
 
 
 def write_images(root: Path) -> Path:
-    """Images of 24 patients, the darker ones with cancer, and the list that names them."""
+    """Images of 24 patients of three grades, and the list that names them."""
     rng, lines = np.random.default_rng(0), []
     for patient in range(24):
-        label = "cancer" if patient % 3 == 0 else "normal"
-        pixels = rng.integers(0, 120 if label == "cancer" else 200, (32, 32, 3))
+        label = ("low", "middle", "severe")[patient % 3]
+        pixels = rng.integers(0, 200 - 40 * (patient % 3), (32, 32, 3))
         Image.fromarray(pixels.astype(np.uint8)).save(root / f"i{patient:02}.png")
-        lines.append(f"i{patient:02}.png;{label};P{patient:02}")
+        lines.append(f"i{patient:02}.png;{label};P{patient:02};{40 + patient}")
     (root / "rows.txt").write_text("\n".join(lines))
     return root / "rows.txt"
 
@@ -70,7 +70,18 @@ def words(files: dict[str, Path], data: Path) -> list[str]:
     few = ["--trials", "1", "--outer-folds", "2", "--inner-folds", "2", "--epochs", "2"]
     own = ["--metric", "log_loss", "--encoder", "colour:grid", "--encoder-backend", "torch"]
     quiet = ["--workers", "1", "--quiet", "--config", str(files["space.toml"])]
-    return ["--task", "multimodal", "--data", str(data), *named(files), *few, *own, *quiet]
+    return [
+        "--task",
+        "grades",
+        "--columns",
+        "age",
+        "--data",
+        str(data),
+        *named(files),
+        *few,
+        *own,
+        *quiet,
+    ]
 
 
 def named(files: dict[str, Path]) -> list[str]:
@@ -78,7 +89,14 @@ def named(files: dict[str, Path]) -> list[str]:
 
 
 def test_there_is_a_recipe_for_each_kind() -> None:
-    assert list(RECIPES) == ["log_loss.py", "under.py", "colour.py", "text_list.py", "spread.py"]
+    assert list(RECIPES) == [
+        "log_loss.py",
+        "under.py",
+        "colour.py",
+        "text_list.py",
+        "spread.py",
+        "grades.py",
+    ]
 
 
 def test_the_metric_is_searched_and_is_in_the_tables_with_its_interval(run: Path) -> None:
@@ -86,8 +104,8 @@ def test_the_metric_is_searched_and_is_in_the_tables_with_its_interval(run: Path
     assert numbers["protocol"]["metric"] == "log_loss"
     rows = pd.read_csv(run / "report" / "predictions.csv")
     own = numbers["overall"]["log_loss"]
-    truth = (rows["label"] == "cancer").to_numpy()
-    assert own["estimate"] == pytest.approx(log_loss(truth, rows["p_cancer"]), abs=1e-5)
+    probabilities = rows[["p_low", "p_middle", "p_severe"]]
+    assert own["estimate"] == pytest.approx(log_loss(rows["label"], probabilities), abs=1e-4)
     assert 0 < own["low"] < own["estimate"] < own["high"]
     trials = open_trials(RunFolder(run), None).get_all_trials(0)
     assert trials[0].value > 0.3  # of the metric that is minimised
@@ -100,6 +118,7 @@ def test_the_metric_is_searched_and_is_in_the_tables_with_its_interval(run: Path
 def test_the_other_recipes_made_the_run(run: Path, files: dict[str, Path]) -> None:
     numbers = read_json(run / "report" / "results.json")
     assert numbers["dataset"]["patients"] == 24  # of the list that the reader reads
+    assert list(numbers["dataset"]["classes"]) == ["low", "middle", "severe"]  # of the task
     assert numbers["protocol"]["encoder"] == "colour:grid"
     kept = numbers["protocol"]["plugin"]
     assert [one.split()[0] for one in kept] == list(RECIPES)
@@ -118,7 +137,9 @@ def test_a_verb_asks_for_the_files_again(
 def test_with_the_files_a_verb_works_and_the_terminal_shows_the_metric(
     run: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(run), str(run.parent / "i00.png"), *named(files)]) == 0
+    assert (
+        main(["predict", str(run), str(run.parent / "i00.png"), "--age", "50", *named(files)]) == 0
+    )
     assert "i00.png" in capsys.readouterr().out
     assert main(["report", str(run), *named(files)]) == 0
     assert "Log loss" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from benchmarks.shared.chunks import Arrays, Chunk
 from benchmarks.shared.small_studies import Pool, draw_patients, rows_of_others
 from benchmarks.shared.study_pages import at
 from outerfold.objectives.metrics import METRICS
-from outerfold.objectives.spaces import DEFAULTS
+from outerfold.objectives.spaces import defaults_of
 from outerfold.study.engines.local import ONE_THREAD
 from outerfold.study.worker.session import open_session
 from tests.factories import make_rows
@@ -57,10 +57,10 @@ def test_a_study_has_a_difference_and_the_truth_of_both_delivered_models(
 
 
 def test_a_default_is_planted_for_its_studies_alone(pool: Pool, tmp_path: Path) -> None:
-    before = dict(DEFAULTS["multimodal"])
+    before = dict(defaults_of("multimodal"))
     plain = studies_of_worth(pool, chunk(tmp_path))
     losing = studies_of_worth(pool, chunk(tmp_path, replace(SETTING, values=LOSES)))
-    assert DEFAULTS["multimodal"] == before
+    assert defaults_of("multimodal") == before
     assert not np.array_equal(plain["difference"], losing["difference"])
 
 
