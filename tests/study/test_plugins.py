@@ -25,6 +25,7 @@ METRICS.add(Metric(name={name!r}, label="Own", direction="maximize", needs="deci
 
 @pytest.fixture(autouse=True)
 def _none_is_left() -> Iterator[None]:
+    load_plugins(())
     yield
     load_plugins(())
 

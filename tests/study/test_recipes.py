@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from outerfold.storage.cache.files import read_json
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.journal import open_trials
 from outerfold.study.cli.main import main
+from outerfold.study.plugins import load_plugins
 from tests.places import ROOT
 
 RECIPES = dict(
@@ -57,13 +59,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, files: dict[str, Path]) -> Iterator[Path]:
     """A run with all recipes, whose trials a worker process trained."""
     root = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
         assert main([*words(files, write_images(root)), "--run", str(root / "run")]) == 0
-    return root / "run"
+    yield root / "run"
+    load_plugins(())
 
 
 def words(files: dict[str, Path], data: Path) -> list[str]:
