@@ -78,7 +78,7 @@ def test_a_folder_that_does_not_exist_is_refused(refuse: Refuse, tmp_path: Path)
 def test_data_that_is_a_text_file_is_refused(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     said = refuse(*study(tmp_path / "notes.txt"))
-    assert "a data source is a folder or a .csv manifest, found a .txt file" in said
+    assert "a data source is a folder or a .csv or .xlsx manifest, found a .txt file" in said
 
 
 def test_an_empty_class_folder_is_refused(refuse: Refuse, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_bad_options_are_refused_before_data_are_sought(
     def sought(*words: object, **more: object) -> None:
         raise AssertionError("data were sought")
 
-    monkeypatch.setattr("outerfold.study.cli.run.find_source", sought)
+    monkeypatch.setattr("outerfold.study.driver.begin.find_source", sought)
     said = refuse("--task", "dbt", "--trials", "0")
     assert said == "--trials must be a whole number of at least 1, found 0"
 
