@@ -15,6 +15,7 @@ from outerfold.reports.report_page import page
 from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
+from outerfold.reports.sections.fold_table import fold_table
 from outerfold.reports.sections.level_tables import level_table
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
@@ -84,6 +85,7 @@ def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
         yield f"Table_{side.title()}_PerClass_Metrics", per_class_table(numbers, side)
     for level in numbers["levels"]:
         yield _table_name(level), level_table(numbers, level)
+    yield "Table_Test_Fold_Metrics", fold_table(numbers)
 
 
 def _table_name(level: str) -> str:

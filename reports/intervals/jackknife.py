@@ -256,6 +256,25 @@ def jackknife_interval(
     )
 
 
+def fixed_model_interval(leave: LeaveOut, support: Support, *, level: float) -> ConfidenceInterval:
+    """Patient-jackknife interval of one given model: nothing is added for other models.
+
+    Args:
+        leave: rows of one model alone, such as those of one outer fold.
+        support: basis of the metric among these rows.
+        level: nominal coverage.
+    """
+    by_fold = tuple(float(value) for value in leave.by_fold)
+    reason = _refusal(leave, support) or _refusal_of_unbounded(leave, support.scale)
+    if reason is not None:
+        method = "patient jackknife"
+        return ConfidenceInterval(leave.estimate, None, None, level, method, by_fold, reason)
+    size, df = jackknife_error(leave.without / support.scale.unit)
+    error = TotalError(size, df, 0.0, "model fixed")
+    low, high, method = interval_bounds(leave, support, error, level)
+    return ConfidenceInterval(leave.estimate, low, high, level, method, by_fold)
+
+
 def paired_interval(
     change: LeaveOut, support: Support, *, tuned: bool, level: float, of: Of = "model"
 ) -> ConfidenceInterval:

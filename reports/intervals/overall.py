@@ -20,6 +20,7 @@ from outerfold.reports.intervals.corrected_t import nadeau_bengio, optimism
 from outerfold.reports.intervals.jackknife import (
     ConfidenceInterval,
     Of,
+    fixed_model_interval,
     jackknife_interval,
     paired_interval,
 )
@@ -41,6 +42,7 @@ from outerfold.storage.records import DataError, Predictions
 __all__ = [
     "ConfidenceInterval",
     "corrected_t",
+    "fixed_models",
     "nadeau_bengio",
     "optimism",
     "overall",
@@ -139,6 +141,34 @@ def corrected_t(predictions: Predictions, *, level: float = 0.95) -> dict[str, C
         )
         for name, leave in overall_leave_outs(rows).items()
     }
+
+
+def fixed_models(
+    predictions: Predictions, *, level: float = 0.95
+) -> dict[str, dict[str, ConfidenceInterval]]:
+    """Overall metrics of each fold's own model, by fold and metric name, over the fold's patients.
+
+    The models are fixed, so these intervals are of the very model of a fold. They do not show
+    whether two folds differ, since both the models and the patients do. A metric that few rows push
+    to one side (``ece``) is left out. A fold with fewer than five patients of a class has no
+    intervals.
+
+    Args:
+        predictions: outer test rows; names of folds are unique over repeats.
+        level: nominal coverage.
+
+    Raises:
+        DataError: no rows, or an image twice in one fold.
+    """
+    found = {}
+    for fold in code_rows(predictions).fold_names:
+        rows = code_rows(predictions.take(predictions.fold == fold))
+        found[fold] = {
+            name: fixed_model_interval(leave, overall_support(rows, name), level=level)
+            for name, leave in overall_leave_outs(rows).items()
+            if not (isinstance(how := METRICS[name].how, Sums) and how.biased)
+        }
+    return found
 
 
 def paired_difference(

@@ -65,7 +65,8 @@ def class_entries(
 def entry(found: ConfidenceInterval) -> Json:
     """One interval as an entry of ``results.json``.
 
-    ``fold_spread`` is the standard deviation over folds; None below two folds with a score.
+    ``fold_spread`` is the standard deviation over folds and ``fold_range`` their smallest and
+    largest score; both are None below two folds with a score.
     """
     by_fold = np.array([v for v in found.by_fold if v is not None], dtype=np.float64)
     by_fold = by_fold[np.isfinite(by_fold)]
@@ -76,6 +77,7 @@ def entry(found: ConfidenceInterval) -> Json:
         **{field: getattr(found, field) for field in fields},
         "procedure": None if bounds is None else dict(zip(("low", "high"), bounds, strict=True)),
         "fold_spread": spread,
+        "fold_range": [by_fold.min(), by_fold.max()] if len(by_fold) > 1 else None,
     }
 
 

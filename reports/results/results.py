@@ -17,6 +17,7 @@ from outerfold.reports.results.entries import (
     optimism_entry,
     overall_entries,
 )
+from outerfold.reports.results.fold_entries import folds_entry
 from outerfold.reports.results.level_entries import aggregate_of, level_entry, level_rows
 from outerfold.reports.results.levels import LevelRows
 from outerfold.reports.results.predictions import (
@@ -87,6 +88,7 @@ def _compute_numbers(
                 for level, rows in levels.items()
             },
             "outer": [_outer_entry(study) for study in run.outer],
+            "folds": folds_entry(run, test, levels),
             "optimism": optimism_entry(run),
             "worth": worth_entry(run),
             "final": _final_entry(run),

@@ -14,6 +14,7 @@ from outerfold.reports.sections.tables import (
     metric_header,
     metric_rows,
     percent,
+    spread_notes,
 )
 from outerfold.reports.wording import (
     Json,
@@ -41,7 +42,7 @@ def level_table(numbers: Json, level: str) -> Table:
         (
             *_notes(numbers, level),
             *interval_notes(numbers, found["overall"]),
-            "Fold spread: standard deviation over outer folds; not a confidence interval.",
+            *spread_notes(found["overall"]),
             *notes.lines(),
         ),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
 from outerfold.reports.sections.final_model import final_section
+from outerfold.reports.sections.fold_table import fold_table, odd_fold_lines
 from outerfold.reports.sections.level_tables import (
     headline_value,
     leading_entries,
@@ -80,6 +81,8 @@ def headline(numbers: Json) -> Iterator[Block]:
     yield Paragraph(f"{headline_value(numbers)}.{_spread_sentence(entry)}")
     for line in other_level_lines(numbers):
         yield Paragraph(line)
+    for line in odd_fold_lines(numbers):
+        yield Paragraph(line, strong=True)
 
 
 def data_section(numbers: Json) -> Iterator[Block]:
@@ -172,6 +175,7 @@ def result_section(numbers: Json) -> Iterator[Block]:
     if numbers["overall"]:
         yield overall_table(numbers, "test")
         yield from level_tables(numbers)
+        yield fold_table(numbers)
     else:
         yield Paragraph("No outer fold has finished.")
 
@@ -249,8 +253,12 @@ def _spread_sentence(entry: Json) -> str:
     if entry["fold_spread"] is None:
         return ""
     folds = sum(score is not None for score in entry["by_fold"])
+    low, high = map(number, entry["fold_range"])
     spread = number(entry["fold_spread"])
-    return f" The standard deviation over {folds} folds is {spread} (not a confidence interval)."
+    return (
+        f" The {folds} folds range from {low} to {high} (standard deviation {spread}; not a "
+        "confidence interval)."
+    )
 
 
 def _isolation_sentence(data: Json) -> str:

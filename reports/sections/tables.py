@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from outerfold.objectives.measures.metric import Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.blocks import Table
 from outerfold.reports.wording import (
@@ -28,6 +29,13 @@ from outerfold.reports.wording import (
 
 WAY = "Models made this way"
 """Header of the column of intervals of the procedure."""
+CORRECTED_T = (
+    "Corrected t: for comparison, the interval of the mean over folds of Nadeau & Bengio (2003). "
+    "It knows the scores of the folds alone, so it is wide."
+)
+BIASED_FOLDS = (
+    "The calibration error of single folds is not shown: the few rows of a fold make it too large."
+)
 Side = Literal["test", "validation"]
 
 _MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
@@ -63,7 +71,7 @@ def overall_table(numbers: Json, side: Side) -> Table:
             *filter(None, [positive_sentence(numbers).strip()]),
             *_notes(numbers, side),
             *(interval_notes(numbers, entries) if side == "test" else ()),
-            *_spread_note(side),
+            *spread_notes(entries, "outer folds" if side == "test" else "inner folds"),
             *notes.lines(),
         ),
     )
@@ -73,21 +81,23 @@ def metric_header(entries: Json) -> tuple[str, ...]:
     """Header of ``metric_rows``."""
     level = percent(entries)
     way = (f"{WAY} ({level} % CI)",) if _two_intervals(entries) else ()
-    return ("Metric", f"Estimate ({level} % CI)", *way, "Fold spread")
+    corrected = (f"Corrected t ({level} % CI)",) if _has_corrected(entries) else ()
+    return ("Metric", f"Estimate ({level} % CI)", *way, "Folds: range (SD)", *corrected)
 
 
 def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
-    """Rows of the overall metrics: name, estimate with interval, fold spread.
+    """Rows of the overall metrics: name, estimate with interval, range over folds, corrected t.
 
-    Before the fold spread comes the interval of models made in this way, where it differs.
+    Before the range comes the interval of models made in this way, where it differs.
     """
-    two = _two_intervals(entries)
+    two, corrected = _two_intervals(entries), _has_corrected(entries)
     return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
             value(entries[metric]),
             *((_procedure(entries[metric]),) if two else ()),
-            _spread(entries[metric]),
+            "–" if _is_biased(metric) else fold_range(entries[metric]),
+            *(("–" if _is_biased(metric) else _corrected(entries[metric]),) if corrected else ()),
         )
         for metric in METRICS
         if metric in entries and not (classes > 2 and metric in ("sensitivity", "specificity"))
@@ -177,6 +187,11 @@ def _side_numbers(numbers: Json, side: Side) -> Json:
     return numbers if side == "test" else dict(numbers["validation"])
 
 
+def test_caption(what: str, numbers: Json) -> str:
+    """Caption of a table of outer test rows, with the run's stamps."""
+    return _caption(what, numbers, "test")
+
+
 def _caption(what: str, numbers: Json, side: Side) -> str:
     rows = "outer test rows" if side == "test" else "inner out-of-fold rows, optimistic"
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
@@ -191,9 +206,23 @@ def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
     return (OPTIMISTIC, *lines) if side == "validation" else (*lines, coverage_sentence(numbers))
 
 
-def _spread_note(side: Side) -> tuple[str, ...]:
-    folds = "outer folds" if side == "test" else "inner folds"
-    return (f"Fold spread: standard deviation over {folds}; not a confidence interval.",)
+def spread_notes(entries: Json, folds: str = "outer folds") -> tuple[str, ...]:
+    """Sentences on the columns of the folds and of the corrected t."""
+    spread = (
+        f"Folds: smallest and largest score of the {folds}, and their standard deviation; not a "
+        "confidence interval."
+    )
+    return (
+        spread,
+        *((CORRECTED_T,) if _has_corrected(entries) else ()),
+        *((BIASED_FOLDS,) if any(map(_is_biased, entries)) else ()),
+    )
+
+
+def _is_biased(metric: str) -> bool:
+    """Whether few rows push the metric to one side, so that its folds cannot stand beside it."""
+    how = METRICS[metric].how
+    return isinstance(how, Sums) and how.biased
 
 
 def percent(entries: Json) -> str:
@@ -231,8 +260,22 @@ def _procedure(entry: Json) -> str:
     return interval_text(entry["procedure"]).strip("()")
 
 
-def _spread(entry: Json) -> str:
-    return "–" if entry["fold_spread"] is None else number(entry["fold_spread"])
+def fold_range(entry: Json) -> str:
+    """Smallest to largest fold with the standard deviation, such as ``0.71–0.90 (0.07)``."""
+    if entry.get("fold_range") is None:
+        return "–"
+    low, high = entry["fold_range"]
+    to = " to " if low < 0 else "–"
+    return f"{number(low)}{to}{number(high)} ({number(entry['fold_spread'])})"
+
+
+def _has_corrected(entries: Json) -> bool:
+    return any(entry["corrected_t"]["low"] is not None for entry in entries.values())
+
+
+def _corrected(entry: Json) -> str:
+    found = entry["corrected_t"]
+    return "–" if found["low"] is None else interval_text(found).strip("()")
 
 
 def _setting(chosen: object) -> str:

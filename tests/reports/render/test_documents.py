@@ -37,6 +37,7 @@ TABLES = [
     for side in ("Validation", "Test")
     for kind in ("Overall", "PerClass")
 ] + ["Table_Test_Patient_Metrics"]
+FOLDS = "Table_Test_Fold_Metrics"
 NUMBER = re.compile(r"\d+\.\d+")
 ESTIMATE = re.compile(r"^\d\.\d\d\s\((\d\.\d\d–\d\.\d\d|no interval)\)\W*$")
 
@@ -64,12 +65,12 @@ def test_every_promised_file_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     expected = {"results.json", "predictions.csv", "report.html", "comprehensive_results.png"}
     expected |= {f"{p.name}{end}" for p in list(FIGURES.values())[:-1] for end in (".jpg", ".docx")}
-    expected |= {f"{name}{end}" for name in TABLES for end in (".jpg", ".docx")}
+    expected |= {f"{name}{end}" for name in (*TABLES, FOLDS) for end in (".jpg", ".docx")}
     expected |= {"Summary_Experiment.docx", "Summary_Experiment.jpg"}
     assert names == expected | {"predictions_validation.csv", "predictions_patient.csv"}
 
 
-@pytest.mark.parametrize("name", [*TABLES, "Summary_Experiment"])
+@pytest.mark.parametrize("name", [*TABLES, FOLDS, "Summary_Experiment"])
 def test_every_number_of_a_document_is_in_the_results(name, folder, binary):
     printed = set(NUMBER.findall(docx_text(folder / f"{name}.docx")))
     assert printed
@@ -86,7 +87,7 @@ def test_every_estimate_of_a_table_carries_its_interval(name, folder):
             assert ESTIMATE.match(cell.text.rstrip("ᵃᵇᶜᵈᵉᶠᵍʰ")), cell.text
 
 
-@pytest.mark.parametrize("name", [*TABLES, "Summary_Experiment"])
+@pytest.mark.parametrize("name", [*TABLES, FOLDS, "Summary_Experiment"])
 def test_tables_are_pictures_too(name, folder):
     with Image.open(folder / f"{name}.jpg") as image:
         assert [round(d) for d in image.info["dpi"]] == [300, 300]
@@ -117,7 +118,7 @@ def test_validation_is_labelled_optimistic_and_test_is_not(binary):
 def test_a_table_has_three_rules_and_no_vertical_line(folder):
     with zipfile.ZipFile(folder / "Table_Test_Overall_Metrics.docx") as archive:
         text = archive.read("word/document.xml").decode()
-    columns = 4
+    columns = 5
     assert text.count("<w:top ") == columns
     assert text.count("<w:bottom ") == 2 * columns
     assert "<w:left " not in text.split("<w:tbl>")[1].split("</w:tbl>")[0]
