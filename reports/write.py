@@ -69,12 +69,25 @@ def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple
 
 
 def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
-    for index, (name, table) in enumerate(_tables(numbers), start=1):
-        blocks: list[Block] = [
-            Table(f"Table {index}. {table.caption}", table.header, table.rows, table.notes)
-        ]
-        yield f"{name}.docx", document(blocks, properties_title=table.caption)
+    for name, blocks in table_blocks(numbers):
+        yield f"{name}.docx", document(blocks, properties_title=_caption(blocks))
         yield f"{name}.jpg", draw_page(blocks)
+
+
+def table_blocks(numbers: Json) -> Iterator[tuple[str, list[Block]]]:
+    """Name and blocks of each document that holds one table.
+
+    Args:
+        numbers: contents of ``results.json``.
+    """
+    for index, (name, table) in enumerate(_tables(numbers), start=1):
+        caption = f"Table {index}. {table.caption}"
+        yield name, [Table(caption, table.header, table.rows, table.notes)]
+
+
+def _caption(blocks: list[Block]) -> str:
+    """Caption of a table without its number."""
+    return next(one.caption for one in blocks if isinstance(one, Table)).split(". ", 1)[1]
 
 
 def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:

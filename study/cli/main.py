@@ -31,6 +31,7 @@ VERBS = (
     "predict",
     "dashboard",
     "doctor",
+    "verify",
     "data",
     "cache",
 )
@@ -168,6 +169,10 @@ def _describe_verbs() -> dict[str, tuple[Callable[[Parser], None], str]]:
         "predict": (_add_predict, "predict images with a run's shipped model"),
         "dashboard": (_add_dashboard, "watch a run's trials in optuna-dashboard on this machine"),
         "doctor": (_add_doctor, "find and repair what a crash left in a run directory"),
+        "verify": (
+            _add_verify,
+            "check a run's files and compute its numbers again, or check a table of predictions",
+        ),
         "data": (_add_data, "write the demo, or download the task's public data set"),
         "cache": (_add_cache, "list what the cache holds, and remove what no run reads"),
     }
@@ -231,6 +236,16 @@ def _add_dashboard(parser: Parser) -> None:
 
 def _add_doctor(parser: Parser) -> None:
     _add_run_argument(parser)
+
+
+def _add_verify(parser: Parser) -> None:
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN|CSV",
+        help="a run directory, or a CSV file with the columns id, patient, fold, label, p_CLASS...",
+    )
+    _add_plugin(parser)
 
 
 def _add_data(parser: Parser) -> None:

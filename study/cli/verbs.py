@@ -36,7 +36,7 @@ from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
 from outerfold.study.config.option import check_values
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.exit_codes import EXIT_USAGE
+from outerfold.study.exit_codes import EXIT_FAILED, EXIT_USAGE
 from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.splits import patients_by_class
@@ -204,6 +204,29 @@ def doctor(options: argparse.Namespace) -> int:
     advice = "" if is_finished(folder, FINAL) else "; give the run's command again to continue"
     console.print(f"{len(done)} of {len(studies)} studies are finished{advice}")
     return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check a run or a table of predictions; return the exit code, 1 where a check fails."""
+    from outerfold.study.verify import verify_run, verify_table
+
+    console = Console(highlight=False)
+    if options.run.is_file():
+        checks, silent = verify_table.verify_table(options.run), verify_table.NOT_SHOWN
+    else:
+        checks = verify_run.verify_run(RunFolder(options.run))
+        silent = verify_run.NOT_CHECKED
+    for check in checks:
+        mark = "[green]holds[/green]" if check.holds else "[red]DOES NOT HOLD[/red]"
+        console.print(f"{mark} {check.name}", soft_wrap=True)
+        for line in check.lines():
+            console.print(f"  {escape(line)}", soft_wrap=True)
+    console.print("not shown by this:")
+    for line in silent:
+        console.print(f"- {escape(line)}", soft_wrap=True)
+    broken = sum(not check.holds for check in checks)
+    console.print(f"{len(checks) - broken} of {len(checks)} checks hold")
+    return EXIT_FAILED if broken else 0
 
 
 def data(options: argparse.Namespace) -> int:

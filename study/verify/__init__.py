@@ -1,0 +1,1 @@
+"""Verification of finished runs and of other people's predictions."""

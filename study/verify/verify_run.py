@@ -1,0 +1,336 @@
+"""Checks of a run: files, splits, rows, decisions, trials, and every number of its report.
+
+Points are computed again by scikit-learn. Intervals have no counterpart there and are computed
+again by the run's own code. Whoever forges all files of a run alike, its journal included, is not
+found; whoever edits one of them is, also if the manifest was written anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import optuna
+
+from outerfold.objectives.choice import choose_trial, read_candidates
+from outerfold.pipelines.fitted.calibration import decide
+from outerfold.reports.figures.catalogue import FIGURES
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.html import INSIDE, with_inside
+from outerfold.reports.report_page import page
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather_evidence
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.write import table_blocks
+from outerfold.storage.errors import DataError
+from outerfold.storage.records import FINAL, FoldResult, OuterFold, Predictions, Run
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import MANIFEST, verify_files
+from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
+from outerfold.storage.trials.journal import open_journal
+from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.verify.check import Check, carry_out
+from outerfold.study.verify.recompute import TOLERANCE, compare_points, uncounted
+
+NOT_CHECKED = (
+    "pictures (JPG and PNG) and DOCX files that show them; `outerfold report RUN` draws them again",
+    "what needs training: probabilities from images, temperatures and thresholds from validation "
+    "rows; the same command in another --run repeats them",
+    "a forgery of all files at once, the journal included",
+)
+"""What a verification does not show."""
+
+
+def verify_run(folder: RunFolder) -> list[Check]:
+    """All checks of a run, in the order in which they are printed.
+
+    Raises:
+        DataError: the folder is no run.
+    """
+    folder.read_config()
+    checks = [
+        carry_out("files", lambda: _check_files(folder)),
+        carry_out("splits", lambda: _check_splits(folder)),
+        carry_out("rows", lambda: _check_studies(folder)),
+        carry_out("trials", lambda: _check_trials(folder)),
+    ]
+    if not (folder.report / "results.json").exists():
+        return [*checks, Check("report", "there is no report yet")]
+    return [*checks, *_report_checks(folder)]
+
+
+def _report_checks(folder: RunFolder) -> list[Check]:
+    found: list[Evidence] = []
+
+    def gather() -> tuple[str, Iterable[str]]:
+        found.append(gather_evidence(_as_reported(folder, read_kept_run(folder))))
+        return _compare_numbers(folder, found[0])
+
+    checks = [carry_out("results.json", gather)]
+    if not found:
+        return checks
+    evidence = found[0]
+    named: dict[str, Callable[[], tuple[str, Iterable[str]]]] = {
+        "points by scikit-learn": lambda: _check_points(folder, evidence),
+        "tables of predictions": lambda: _check_tables(folder, evidence),
+        "documents": lambda: _check_documents(folder, evidence),
+    }
+    return [*checks, *(carry_out(name, work) for name, work in named.items())]
+
+
+def _as_reported(folder: RunFolder, run: Run) -> Run:
+    """The run at the level and with the aggregation of its report."""
+    stated = _read_numbers(folder)["protocol"]
+    own = {name: stated[name] for name in ("level", "aggregate") if name in stated}
+    return replace(run, protocol={**run.protocol, **own})
+
+
+def _read_numbers(folder: RunFolder) -> dict[str, Any]:
+    path = folder.report / "results.json"
+    try:
+        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from None
+    return numbers
+
+
+def _check_files(folder: RunFolder) -> tuple[str, Iterable[str]]:
+    studies = _finished(folder)
+    with_manifest = [name for name in studies if (folder.study(name) / MANIFEST).exists()]
+    findings = []
+    for name in with_manifest:
+        try:
+            verify_files(folder.study(name))
+        except DataError as error:
+            findings.append(str(error))
+    old = len(studies) - len(with_manifest)
+    without = f"; {old} have none, as earlier versions wrote them" if old else ""
+    return f"{len(with_manifest)} studies are as their manifests say{without}", findings
+
+
+def _finished(folder: RunFolder) -> list[str]:
+    names = [*(fold.name for fold in folder.read_splits(folder.read_dataset())), FINAL]
+    return [name for name in dict.fromkeys(names) if is_finished(folder, name)]
+
+
+def _check_splits(folder: RunFolder) -> tuple[str, Iterable[str]]:
+    """Reading refuses a patient on two sides; here, each image is tested once a repeat."""
+    data = folder.read_dataset()
+    outer = [fold for fold in folder.read_splits(data) if fold.name != FINAL]
+    findings = []
+    for number in sorted({fold.repeat for fold in outer}):
+        tested = [name for fold in outer if fold.repeat == number for name in fold.test]
+        once = set(tested)
+        if len(tested) != len(once):
+            findings.append(f"repeat {number}: an image is tested twice")
+        if outer and once != set(data.ids.tolist()):
+            findings.append(f"repeat {number}: {len(data) - len(once)} images are never tested")
+    told = f"{len(outer)} outer folds, no patient on two sides, each image tested once a repeat"
+    return told, findings
+
+
+def _check_studies(folder: RunFolder) -> tuple[str, Iterable[str]]:
+    data, count, findings = folder.read_dataset(), 0, []
+    for fold in folder.read_splits(data):
+        if not is_finished(folder, fold.name):
+            continue
+        result = read_checked_result(folder, fold, data)
+        count += len(fold.test)
+        findings += list(_check_decisions(result))
+        findings += list(_check_counts(result, fold))
+    return f"{count} test rows are those of the splits, decided at the kept thresholds", findings
+
+
+def _check_decisions(result: FoldResult) -> Iterator[str]:
+    for what, rows in (("test", result.test), ("validation", result.validation)):
+        if rows is None:
+            continue
+        other = decide(rows.probabilities, result.threshold) != rows.predicted
+        if other.any():
+            yield (
+                f"{result.name}: {int(other.sum())} {what} rows are decided otherwise than by the "
+                f"threshold {result.threshold}, such as {rows.ids[other][0]}"
+            )
+
+
+def _check_counts(result: FoldResult, fold: OuterFold) -> Iterator[str]:
+    counts = {
+        "train_images": len(fold.train),
+        "test_images": len(fold.test),
+        "train_patients": len(fold.train_patients),
+        "test_patients": len(fold.test_patients),
+    }
+    for name, count in counts.items():
+        if getattr(result, name) != count:
+            yield f"{result.name}: {name} is {getattr(result, name)}, the splits have {count}"
+
+
+def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
+    if not folder.journal.exists():
+        return "the trials are in a database, which was not read", ()
+    data = folder.read_dataset()
+    storage = open_journal(folder.journal)
+    findings: list[str] = []
+    count = 0
+    for fold in folder.read_splits(data):
+        if not is_finished(folder, fold.name):
+            continue
+        result = read_checked_result(folder, fold, data)
+        study = optuna.load_study(study_name=fold.name, storage=storage)
+        trials = study.get_trials(deepcopy=False)
+        count += len(trials)
+        findings += list(_compare_trials(result, study, trials))
+    return f"{count} trials; each study chose its best", findings
+
+
+def _compare_trials(
+    result: FoldResult, study: optuna.Study, trials: list[optuna.trial.FrozenTrial]
+) -> Iterator[str]:
+    states = [trial.state.name.lower().replace("fail", "failed") for trial in trials]
+    counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
+    if result.trials and dict(result.trials) != counts:
+        yield f"{result.name}: {dict(result.trials)} trials are kept, the journal has {counts}"
+    maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    chosen = choose_trial(read_candidates(trials), maximise=maximise)
+    if chosen is None:
+        yield f"{result.name}: the journal has no complete trial"
+        return
+    if abs(chosen.value - result.inner_score) > TOLERANCE:
+        yield (
+            f"{result.name}: the inner score is {result.inner_score}, the journal's best is "
+            f"{chosen.value}"
+        )
+    params = next(trial.params for trial in trials if trial.number == chosen.number)
+    if params != dict(result.params):
+        yield f"{result.name}: its parameters are not those of trial {chosen.number}, the best"
+
+
+def _compare_numbers(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
+    kept = _read_numbers(folder)
+    expected = json.loads(json.dumps(evidence.numbers))
+    for numbers in (kept, expected):
+        numbers.get("provenance", {}).pop("run", None)  # a folder may be renamed
+    findings = list(_differences(kept, expected, ""))
+    return f"{_count_numbers(expected)} numbers are those of the run's files", findings
+
+
+def _differences(kept: Any, expected: Any, where: str) -> Iterator[str]:
+    """Places at which two JSON values differ, one phrase each."""
+    if isinstance(kept, dict) and isinstance(expected, dict):
+        for key in dict.fromkeys((*expected, *kept)):
+            place = f"{where}.{key}" if where else str(key)
+            if key not in kept or key not in expected:
+                yield f"{place} is {'missing' if key in expected else 'not a number of this run'}"
+            else:
+                yield from _differences(kept[key], expected[key], place)
+    elif isinstance(kept, list) and isinstance(expected, list) and len(kept) == len(expected):
+        for at, (one, other) in enumerate(zip(kept, expected, strict=True)):
+            yield from _differences(one, other, f"{where}[{at}]")
+    elif not _same(kept, expected):
+        yield f"{where} is {_short(kept)}, the run's files give {_short(expected)}"
+
+
+def _same(kept: Any, expected: Any) -> bool:
+    if isinstance(kept, bool) or isinstance(expected, bool):
+        return kept is expected
+    if isinstance(kept, int | float) and isinstance(expected, int | float):
+        return math.isclose(kept, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return bool(kept == expected)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _count_numbers(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_count_numbers, value.values()))
+    if isinstance(value, list):
+        return sum(map(_count_numbers, value))
+    return int(isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _check_points(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
+    numbers, findings = _read_numbers(folder), []
+    sections: dict[str, tuple[Predictions | None, dict[str, Any]]] = {
+        "overall": (evidence.test, numbers)
+    }
+    sections["validation"] = (evidence.validation, numbers["validation"])
+    for level, combined in evidence.levels.items():
+        sections[level] = (combined, numbers["levels"][level])
+    for where, (rows, section) in sections.items():
+        if rows is not None:
+            findings += list(compare_points(rows, section, where))
+    own = ", ".join(uncounted())
+    return (
+        "estimates, folds and confusions are those of scikit-learn, to 1e-6; it has no "
+        f"{own}, which the run's own code computed again"
+    ), findings
+
+
+def _check_tables(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
+    classes, findings = evidence.run.classes, []
+    tables = {
+        "predictions.csv": evidence.test,
+        "predictions_validation.csv": evidence.validation,
+        **{f"predictions_{level}.csv": rows for level, rows in evidence.levels.items()},
+    }
+    for name, rows in tables.items():
+        path = folder.report / name
+        if not path.exists():
+            findings.append(f"{path}: the file is missing; give: outerfold report {folder.path}")
+        elif path.read_text(encoding="utf-8") != predictions_csv(rows, classes):
+            findings.append(
+                f"{path}: is not the table that the run's files give; "
+                f"give: outerfold report {folder.path}"
+            )
+    return f"{len(tables)} tables hold the rows of the studies", findings
+
+
+def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
+    """Texts of the page, of the model card and of the tables' DOCX files, from the numbers."""
+    numbers, findings = evidence.numbers, []
+    images = {
+        plate.name: (folder.report / plate.file).read_bytes()
+        for plate in FIGURES.values()
+        if (folder.report / plate.file).exists()
+    }
+    text = page(numbers, images)
+    expected = with_inside(text) if (folder.report / INSIDE).exists() else text
+    kept = folder.report / "report.html"
+    if not kept.exists() or kept.read_text(encoding="utf-8") != expected:
+        findings.append(_other(kept, folder))
+    card = folder.study(FINAL) / "MODEL_CARD.md"
+    if evidence.run.ships and card.exists():
+        found = card.read_text(encoding="utf-8")
+        if found != model_card(evidence.run):
+            findings.append(_other(card, folder))
+    count = 0
+    for name, blocks in table_blocks(numbers):
+        path, count = folder.report / f"{name}.docx", count + 1
+        if not path.exists() or _body(path.read_bytes()) != _body(document(blocks)):
+            findings.append(_other(path, folder))
+    return f"page, model card and {count} tables in DOCX print these numbers", findings
+
+
+def _other(path: Path, folder: RunFolder) -> str:
+    return (
+        f"{path}: is not what the numbers give, or another version wrote it; "
+        f"give: outerfold report {folder.path}"
+    )
+
+
+def _body(contents: bytes) -> bytes:
+    """Text of a DOCX file; empty if it is none."""
+    try:
+        with ZipFile(BytesIO(contents)) as parts:
+            return parts.read("word/document.xml")
+    except (BadZipFile, KeyError):
+        return b""

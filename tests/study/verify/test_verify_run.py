@@ -1,0 +1,242 @@
+"""`outerfold verify`: an honest run holds, and each edit of one file is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.write import write_report
+from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import write_manifest
+from outerfold.study.cli.main import main
+from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.verify.verify_run import verify_run
+from outerfold.study.worker.jobs import Job, run_and_keep_job
+from outerfold.study.worker.session import open_session
+from tests.factories import begin_run, make_config, make_rows
+
+STUDIES = ("outer-0", "outer-1", "final")
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two outer folds, with its report."""
+    open_session.cache_clear()
+    quiet_optuna()
+    data, source = make_rows(patients=32, signal=0.5)
+    config = make_config(trials=2, outer_folds=2, inner_folds=2, networks=1, epochs=2)
+    prepared, context = begin_run(tmp_path_factory.mktemp("verify") / "run", data, source, config)
+    for name in STUDIES:
+        for number in (0, 1, None):
+            run_and_keep_job(Job(context, name, number, "cpu"))
+    folder = prepared.folder
+    write_json(folder.path / "provenance.json", {"timing": {"wall_seconds": 3.5}, "provenance": {}})
+    run = read_kept_run(folder)
+    folder.write_card(model_card(run))
+    write_report(run, folder.report)
+    return folder.path
+
+
+def broken(run: Path) -> dict[str, tuple[str, ...]]:
+    return {check.name: check.findings for check in verify_run(RunFolder(run)) if check.findings}
+
+
+def test_an_honest_run_holds_wherever_its_folder_lies(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(honest, moved)
+    assert broken(honest) == {}
+    assert {name for name in broken(moved)} <= {"documents"}, "they print the folder's name"
+    assert main(["verify", str(honest)]) == 0
+    assert "8 of 8 checks hold" in capsys.readouterr().out
+
+
+def numbers(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Edit of results.json."""
+
+    def edit(path: Path) -> None:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        change(kept)
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+    return edit
+
+
+def cell(row: int, column: int, change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Edit of one cell of a CSV file."""
+
+    def edit(path: Path) -> None:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        cells = lines[row].split(",")
+        cells[column] = change(cells[column])
+        lines[row] = ",".join(cells)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return edit
+
+
+def turned(path: Path) -> None:
+    """Both probabilities of the first row change places."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells = lines[1].split(",")
+    cells[5], cells[6] = cells[6], cells[5]
+    lines[1] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def words(old: str, new: str) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return edit
+
+
+def docx(path: Path) -> None:
+    """A digit of the text of a DOCX file."""
+    with ZipFile(BytesIO(path.read_bytes())) as parts:
+        kept = {name: parts.read(name) for name in parts.namelist()}
+    kept["word/document.xml"] = kept["word/document.xml"].replace(b"0.", b"1.", 1)
+    with ZipFile(path, "w") as parts:
+        for name, contents in kept.items():
+            parts.writestr(name, contents)
+
+
+def other(text: str) -> str:
+    return {"other": "cancer", "cancer": "other"}[text]
+
+
+def journal(path: Path) -> None:
+    """The value of a trial, in valid JSON."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next(i for i, line in enumerate(lines) if '"state":1,"value":0' in line)
+    entry = json.loads(lines[at])
+    entry["value"] += 0.3
+    lines[at] = json.dumps(entry)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def exchanged(kept: dict[str, Any]) -> None:
+    one, two = (study["test"] for study in kept["studies"][:2])
+    one[0], two[0] = two[0], one[0]
+
+
+def shift(entry: dict[str, Any], key: str) -> None:
+    entry[key] = entry[key] + 0.01
+
+
+NUMBERS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "overall.roc_auc.estimate": lambda n: shift(n["overall"]["roc_auc"], "estimate"),
+    "overall.brier.low": lambda n: shift(n["overall"]["brier"], "low"),
+    "overall.accuracy.by_fold[0]": lambda n: n["overall"]["accuracy"]["by_fold"].reverse(),
+    "per_class.cancer.f1.estimate": lambda n: shift(n["per_class"]["cancer"]["f1"], "estimate"),
+    "confusion[0][0]": lambda n: n["confusion"].reverse(),
+    "dataset.patients": lambda n: shift(n["dataset"], "patients"),
+    "outer[0].params.dropout": lambda n: shift(n["outer"][0]["params"], "dropout"),
+    "trials.outer-0.complete": lambda n: shift(n["trials"]["outer-0"], "complete"),
+    "optimism.estimate": lambda n: shift(n["optimism"], "estimate"),
+    "levels.patient.overall.roc_auc.estimate": lambda n: shift(
+        n["levels"]["patient"]["overall"]["roc_auc"], "estimate"
+    ),
+    "timing.wall_seconds": lambda n: shift(n["timing"], "wall_seconds"),
+}
+"""Edits of results.json by the place that must be named."""
+
+
+def test_each_changed_number_is_named(honest: Path, tmp_path: Path) -> None:
+    run = tmp_path / honest.name
+    shutil.copytree(honest, run)
+    for change in NUMBERS.values():
+        numbers(change)(run / "report" / "results.json")
+    found = broken(run)
+    named = [finding.split(" is ")[0] for finding in found["results.json"]]
+    assert set(NUMBERS) <= set(named)
+    assert any("overall: roc_auc is" in text for text in found["points by scikit-learn"])
+
+
+EDITS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "predictions of the report": ("report/predictions.csv", turned),
+    "validation of the report": ("report/predictions_validation.csv", turned),
+    "the page": ("report/report.html", words("0.", "1.")),
+    "a document": ("report/Table_Test_Overall_Metrics.docx", docx),
+    "the model card": ("final/MODEL_CARD.md", words("0.", "1.")),
+    "a fold's predictions": ("outer-0/predictions.csv", turned),
+    "a fold's decision": ("outer-0/predictions.csv", cell(1, 7, other)),
+    "a fold's label": ("outer-0/predictions.csv", cell(1, 4, other)),
+    "a fold's validation": ("outer-1/validation.csv", turned),
+    "inner models": ("outer-1/variation.csv", turned),
+    "chosen parameters": ("outer-0/best.json", numbers(lambda n: shift(n["params"], "dropout"))),
+    "inner score": ("outer-1/best.json", numbers(lambda n: shift(n, "inner_score"))),
+    "threshold": ("outer-1/best.json", numbers(lambda n: n.update(threshold=0.999))),
+    "weights": ("outer-0/model.pt", lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x")),
+    "splits": ("splits.json", numbers(exchanged)),
+    "labels": ("dataset.json", numbers(lambda n: n["labels"].reverse())),
+    "journal": ("trials.journal", journal),
+}
+"""Edits of one file each, which are found also if the study's manifest is written anew."""
+ONLY_BY_MANIFEST = {"weights"}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_of_one_file_is_found(honest: Path, tmp_path: Path, name: str) -> None:
+    """The folder keeps its name, which documents print."""
+    run = tmp_path / honest.name
+    shutil.copytree(honest, run, ignore=shutil.ignore_patterns("*.jpg"))
+    for picture in honest.glob("report/*.jpg"):
+        (run / "report" / picture.name).symlink_to(picture)
+    file, edit = EDITS[name]
+    before = (run / file).read_bytes()
+    edit(run / file)
+    assert (run / file).read_bytes() != before
+    study = (run / file).parent
+    if (study / "manifest.json").exists() and name not in ONLY_BY_MANIFEST:
+        write_manifest(study, {})
+    found = broken(run)
+    assert found, name
+    assert all(finding for findings in found.values() for finding in findings)
+
+
+def test_files_that_are_no_longer_readable_are_findings_and_no_tracebacks(
+    honest: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / honest.name
+    shutil.copytree(honest, run)
+    for name in ("report/results.json", "outer-0/predictions.csv", "splits.json", "dataset.json"):
+        before = (run / name).read_bytes()
+        for damage in (b"", b"[1, 2]", b"\xff\xfe\x00", b'{"studies": 3}'):
+            (run / name).write_bytes(damage)
+            assert broken(run), (name, damage)
+        (run / name).write_bytes(before)
+    assert broken(run) == {}
+
+
+def test_a_folder_that_is_no_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "not a run directory" in capsys.readouterr().err
+
+
+def test_an_edit_gives_exit_code_one_and_names_the_file(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / honest.name
+    shutil.copytree(honest, run)
+    turned(run / "outer-0" / "predictions.csv")
+    assert main(["verify", str(run)]) == 1
+    said = capsys.readouterr().out
+    assert "DOES NOT HOLD files" in said
+    assert "outer-0/predictions.csv: is not the file that was written" in said
+    assert read_json(run / "report" / "results.json")["complete"]
