@@ -30,6 +30,7 @@ VERBS = (
     "audit",
     "predict",
     "dashboard",
+    "status",
     "doctor",
     "verify",
     "data",
@@ -168,6 +169,7 @@ def _describe_verbs() -> dict[str, tuple[Callable[[Parser], None], str]]:
         "audit": (_add_audit, "check data for leaks and faults, without any training"),
         "predict": (_add_predict, "predict images with a run's shipped model"),
         "dashboard": (_add_dashboard, "watch a run's trials in optuna-dashboard on this machine"),
+        "status": (_add_status, "show how far a run is, from any terminal that sees its folder"),
         "doctor": (_add_doctor, "find and repair what a crash left in a run directory"),
         "verify": (
             _add_verify,
@@ -232,6 +234,15 @@ def _add_dashboard(parser: Parser) -> None:
     _add_run_argument(parser)
     parser.add_argument("--port", type=int, default=8080, metavar="N")
     parser.add_argument("--storage", metavar="URL", help="the run's database, if it has one")
+
+
+def _add_status(parser: Parser) -> None:
+    _add_run_argument(parser)
+    parser.add_argument(
+        "--follow", action="store_true", help="show it again every few seconds until it is finished"
+    )
+    parser.add_argument("--storage", metavar="URL", help="the run's database, if it has one")
+    _add_plugin(parser)
 
 
 def _add_doctor(parser: Parser) -> None:

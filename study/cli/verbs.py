@@ -41,6 +41,8 @@ from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.splits import patients_by_class
 
+FOLLOW_SECONDS = 3.0
+"""Seconds between two looks of ``status --follow``."""
 MOST_CASES = 6
 """Largest number of cases in a row of a figure; more would be too small to see."""
 
@@ -186,6 +188,34 @@ def dashboard(options: argparse.Namespace) -> int:
     print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
     run_server(open_trials(folder, url), host="127.0.0.1", port=options.port)
     return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show how far a run is; return the exit code. Nothing is written into its folder."""
+    import time
+    from datetime import datetime
+
+    from rich.live import Live
+
+    from outerfold.study.engines.local import quiet_optuna
+    from outerfold.study.watch.status import describe, read_state, state_table
+
+    console, folder = Console(highlight=False), RunFolder(options.run)
+    quiet_optuna()
+    state = read_state(folder, options.storage)
+    if not options.follow:
+        console.print(state_table(state, datetime.now()))
+        return 0
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            if console.is_terminal:
+                live.update(state_table(state, datetime.now()), refresh=True)
+            else:
+                console.print(describe(state, datetime.now()), soft_wrap=True)
+            if state.finished:
+                return 0
+            time.sleep(FOLLOW_SECONDS)
+            state = read_state(folder, options.storage)
 
 
 def doctor(options: argparse.Namespace) -> int:

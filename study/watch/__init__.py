@@ -1,0 +1,1 @@
+"""Watching of a run from another terminal or machine."""
