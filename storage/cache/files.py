@@ -16,6 +16,7 @@ from outerfold.storage.records import DataError
 
 HASH = "sha256"
 """Entry of a kept file with the SHA-256 of the others."""
+NO_HASH = "0" * 64
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:
@@ -65,8 +66,41 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: not JSON, or not UTF-8
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
         raise DataError(f"{path}: cannot be read as JSON ({error})") from None
+
+
+def write_hashed(path: Path, content: dict[str, Any]) -> Path:
+    """Replace ``path`` by ``content`` as JSON with the SHA-256 of its bytes, for ``read_hashed``.
+
+    The hash is that of the file with zeros in its place, so no reader has to encode JSON.
+    """
+    blank = json_bytes({**content, HASH: NO_HASH})
+    return write_bytes(path, _put_hash(blank, NO_HASH, sha256(blank).hexdigest()))
+
+
+def read_hashed(path: Path) -> dict[str, Any]:
+    """Content that ``write_hashed`` wrote; a file of an earlier version without hash is accepted.
+
+    Raises:
+        DataError: the file cannot be read, or is not the one that was written.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds no entries; restore the file from a copy")
+    found = content.pop(HASH, NO_HASH)
+    if found != NO_HASH:
+        blank = _put_hash(path.read_bytes(), str(found), NO_HASH)
+        if sha256(blank).hexdigest() != found:
+            raise DataError(
+                f"{path}: is not the file that was written (its SHA-256 differs from the one in "
+                "it); restore the file from a copy, or give another --run"
+            )
+    return content
+
+
+def _put_hash(data: bytes, old: str, new: str) -> bytes:
+    return new.encode().join(data.rsplit(old.encode(), 1))
 
 
 def write_kept(path: Path, content: dict[str, Any]) -> Path:

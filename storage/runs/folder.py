@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
-from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.cache.files import read_hashed, write_bytes, write_hashed, write_text
+from outerfold.storage.errors import first_line, shorten
 from outerfold.storage.records import (
     FINAL,
     Column,
@@ -66,11 +69,13 @@ class RunFolder:
         """Options as they were written.
 
         Raises:
-            DataError: the folder holds no options, so it is no run directory.
+            DataError: the folder holds no options, so it is no run directory, or they are damaged.
         """
+        path = self.path / "config.toml"
         try:
-            return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            with _understanding(path):
+                return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{self.path}: not a run directory (no config.toml); name one that "
                 "`outerfold run` made"
@@ -79,7 +84,7 @@ class RunFolder:
     def write_dataset(self, data: Dataset, audit: Iterable[str]) -> None:
         """Write all rows, without the pixels of the images, and the warnings of the audit."""
         features = data.features
-        write_json(
+        write_hashed(
             self.path / "dataset.json",
             {
                 "name": data.name,
@@ -104,44 +109,27 @@ class RunFolder:
         )
 
     def read_dataset(self) -> Dataset:
-        """Rows of the run."""
-        kept = read_json(self.path / "dataset.json")
-        columns = tuple(Column(name, kind, tuple(levels)) for name, kind, levels in kept["columns"])
-        tabular = np.array(kept["tabular"], dtype=np.float64).reshape(
-            len(kept["ids"]), len(columns)
-        )
-        return Dataset(
-            Features(
-                np.array(kept["ids"]),
-                np.array(kept["images"]),
-                tabular.reshape(len(kept["ids"]), len(columns)),
-                columns,
-            ),
-            np.array(kept["labels"], dtype=np.int64),
-            np.array(kept["patients"]),
-            tuple(kept["classes"]),
-            kept["fingerprint"],
-            kept["name"],
-            kept["synthetic"],
-            kept["patients_known"],
-            tuple(kept["assumptions"]),
-            np.array(kept.get("sides", []), dtype=np.str_),
-            np.array(kept.get("groups", []), dtype=np.str_),
-            tuple(SetAside(*row) for row in kept.get("set_aside", [])),
-        )
+        """Rows of the run.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        kept = read_hashed(self.path / "dataset.json")
+        with _understanding(self.path / "dataset.json"):
+            return _parse_dataset(kept)
 
     def add_embedding_audit(self, found: Iterable[str]) -> None:
         """Write the warnings that the audit of the embeddings gave."""
-        kept = read_json(self.path / "dataset.json")
-        write_json(self.path / "dataset.json", {**kept, "audit_of_embeddings": list(found)})
+        kept = read_hashed(self.path / "dataset.json")
+        write_hashed(self.path / "dataset.json", {**kept, "audit_of_embeddings": list(found)})
 
     def has_embedding_audit(self) -> bool:
         """Whether ``add_embedding_audit`` was called for this run."""
-        return "audit_of_embeddings" in read_json(self.path / "dataset.json")
+        return "audit_of_embeddings" in read_hashed(self.path / "dataset.json")
 
     def read_audit(self) -> list[str]:
         """All warnings of the audit, first of the data and then of the embeddings."""
-        kept = read_json(self.path / "dataset.json")
+        kept = read_hashed(self.path / "dataset.json")
         return [*kept["audit"], *kept.get("audit_of_embeddings", [])]
 
     def write_splits(
@@ -156,7 +144,7 @@ class RunFolder:
             attempts: number of the seed that each division took, by name.
             fingerprint: fingerprint of the data.
         """
-        write_json(
+        write_hashed(
             self.path / "splits.json",
             {
                 "fingerprint": fingerprint,
@@ -177,18 +165,77 @@ class RunFolder:
         """Studies of the run, outer folds first; every fold is checked for leaks again.
 
         Raises:
-            DataError: the folds were made for other data.
+            DataError: the folds were made for other data, or the file is damaged.
             LeakError: a row or a patient is on both sides of a fold.
         """
-        kept = read_json(self.path / "splits.json")
-        if kept["fingerprint"] != data.fingerprint:
-            raise DataError(f"{self.path}: splits.json was made for other data; start a new --run")
-        names = _SharedNames(data)
-        return tuple(_outer_fold(names, study) for study in kept["studies"])
+        kept = read_hashed(self.path / "splits.json")
+        with _understanding(self.path / "splits.json"):
+            if kept["fingerprint"] != data.fingerprint:
+                raise DataError(
+                    f"{self.path}: splits.json was made for other data; start a new --run"
+                )
+            for study in kept["studies"]:
+                _refuse_path(study["name"])
+            names = _SharedNames(data)
+            return tuple(_outer_fold(names, study) for study in kept["studies"])
 
     def write_card(self, text: str) -> None:
         """Write the model card beside the shipped model."""
         write_text(self.study(FINAL) / "MODEL_CARD.md", text)
+
+
+def _refuse_path(name: str) -> None:
+    """Refuse a name of a study that leads out of the run directory, as a foreign run may have.
+
+    Raises:
+        DataError: the name is no simple one.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise DataError(
+            f"splits.json: {shorten(name)} is no name of a study; do not trust this run folder"
+        )
+
+
+def _parse_dataset(kept: dict[str, Any]) -> Dataset:
+    columns = tuple(Column(name, kind, tuple(levels)) for name, kind, levels in kept["columns"])
+    tabular = np.array(kept["tabular"], dtype=np.float64).reshape(len(kept["ids"]), len(columns))
+    return Dataset(
+        Features(
+            np.array(kept["ids"]),
+            np.array(kept["images"]),
+            tabular.reshape(len(kept["ids"]), len(columns)),
+            columns,
+        ),
+        np.array(kept["labels"], dtype=np.int64),
+        np.array(kept["patients"]),
+        tuple(kept["classes"]),
+        kept["fingerprint"],
+        kept["name"],
+        kept["synthetic"],
+        kept["patients_known"],
+        tuple(kept["assumptions"]),
+        np.array(kept.get("sides", []), dtype=np.str_),
+        np.array(kept.get("groups", []), dtype=np.str_),
+        tuple(SetAside(*row) for row in kept.get("set_aside", [])),
+    )
+
+
+@contextmanager
+def _understanding(path: Path) -> Iterator[None]:
+    """Turn any error of a file that can be read, but not understood, into a sentence.
+
+    Raises:
+        DataError: the file is not what outerfold wrote.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise DataError(
+            f"{path}: is not what outerfold wrote there ({type(error).__name__}: "
+            f"{first_line(error)}); restore the file from a copy"
+        ) from None
 
 
 def _optional_rows(data: Dataset) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""Storage of trials in Optuna's journal: opening, repair and removal of interrupted trials."""
+"""Storage of trials in Optuna's journal: opening, checks and removal of interrupted trials."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,13 @@ from outerfold.storage.errors import first_line
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.database import retry, without_password
+from outerfold.storage.trials.mending import (
+    describe_damage,
+    first_bad_line,
+    line_of_trial,
+    remove_lock,
+)
+from outerfold.storage.trials.seals import KEPT, SEALED, ChangedTrial, check_seals, seal
 
 
 def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False) -> BaseStorage:
@@ -65,11 +71,20 @@ def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False
 def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Add an ended trial to its study, as the next one; a trial that is already there is skipped.
 
+    It gets a hash, by which ``check_trials`` finds out whether it was changed since.
+
     Raises:
         RuntimeError: earlier trials are missing, or another trial has this number.
-        DataError: the database does not answer.
+        DataError: the database does not answer, or the study was deleted.
     """
-    retry(lambda: _add_trial(study, trial))
+    sealed = seal(study.study_name, trial)
+    try:
+        retry(lambda: _add_trial(study, sealed))
+    except KeyError:  # Optuna's error for a study that is not in the storage
+        raise DataError(
+            f"{study.study_name}: the study was deleted from the trial storage while the run went "
+            "on, as the dashboard can; give the same command again, which runs its trials anew"
+        ) from None
 
 
 def _add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -127,7 +142,13 @@ class _Journal(JournalFileBackend):
 @lru_cache(maxsize=1)
 def _open_once(path: Path, _inode: int) -> JournalStorage:
     """Journal storage, kept for each process and file: reading 10,000 trials takes seconds."""
-    return open_journal(path)
+    try:
+        return open_journal(path)
+    except OSError:
+        raise
+    except Exception:  # noqa: BLE001 - Optuna raises many kinds for a line that is no record
+        line = first_bad_line(path)
+        raise DataError(describe_damage(path, line, "is no record of a trial")) from None
 
 
 def open_journal(path: Path) -> JournalStorage:
@@ -135,37 +156,36 @@ def open_journal(path: Path) -> JournalStorage:
     return JournalStorage(_Journal(path))
 
 
-def remove_lock(journal: Path) -> None:
-    """Remove the lock that a killed writer left; only the owner of the run directory may do so."""
-    journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
+def check_trials(folder: RunFolder, url: str | None = None) -> int:
+    """Check the trials of a run against their hashes.
 
-
-def repair_journal(journal: Path) -> Path | None:
-    """Cut an incomplete last line off a journal; return the backup, or None if none was cut.
-
-    A line that a power loss cut short makes every later load fail. It is safe to remove, since
-    nothing was done because of it.
+    Returns:
+        Number of ended trials of an earlier version, which have no hash.
 
     Raises:
-        DataError: an earlier line is incomplete, which is damage of another kind.
+        DataError: a trial is not the one that was kept; a journal's line is named.
     """
-    if not journal.exists():
-        return None
-    lines = journal.read_bytes().splitlines(keepends=True)
-    broken = [i for i, line in enumerate(lines) if not _is_whole(line)]
-    if not broken:
-        return None
-    if broken[0] != len(lines) - 1:
-        raise DataError(
-            f"{journal}: line {broken[0] + 1} of {len(lines)} is not a journal entry; it is not "
-            "the last line, so this is no interrupted write: restore the file from a backup"
-        )
-    backup = journal.with_name(f"{journal.name}.torn-{len(lines)}")
-    shutil.copy2(journal, backup)
-    with journal.open("rb+") as file:
-        file.truncate(sum(len(line) for line in lines[:-1]))
-        os.fsync(file.fileno())
-    return backup
+    _open_once.cache_clear()  # a file that was put in the journal's place may have its number
+    storage = open_trials(folder, url)
+    bare = 0
+    for name in _study_names(storage, folder, url):
+        study = optuna.load_study(study_name=name, storage=storage)
+        sealed = bool(study.user_attrs.get(SEALED))
+        whole = sealed and url is None  # a database may hold a trial that an addition left
+        trials = study.get_trials(deepcopy=False) if whole else _ended_trials(study)
+        try:
+            bare += check_seals(name, _without_copies(trials), sealed=sealed)
+        except ChangedTrial as changed:
+            found = f"holds trial {changed.number} of {name}, which is not the one that was kept"
+            if url is not None:
+                raise DataError(
+                    f"--storage {without_password(url)}: it {found}; restore the database from a "
+                    "backup, or give another --run"
+                ) from None
+            study_id = storage.get_study_id_from_name(name)
+            line = line_of_trial(folder.journal, study_id, changed.number)
+            raise DataError(describe_damage(folder.journal, line, found)) from None
+    return bare
 
 
 def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, int]:
@@ -215,8 +235,11 @@ def _study_names(storage: BaseStorage, folder: RunFolder, url: str | None) -> li
 
 def _ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that ended, without the second of two equal ones."""
-    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    return [t for i, t in enumerate(ended) if i == 0 or not _are_equal(t, ended[i - 1])]
+    return _without_copies([t for t in study.get_trials(deepcopy=False) if t.state.is_finished()])
+
+
+def _without_copies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [t for i, t in enumerate(trials) if i == 0 or not _are_equal(t, trials[i - 1])]
 
 
 def _are_equal(one: FrozenTrial, other: FrozenTrial) -> bool:
@@ -243,9 +266,8 @@ def _rewrite_journal(journal: Path, studies: list[optuna.Study]) -> None:
     aside.replace(journal)
 
 
-KEPT, WHOLE = "~kept", "whole"
-"""Suffix of a study's copy in a database while the study is replaced, and the attribute that marks
-the copy as complete."""
+WHOLE = "whole"
+"""Attribute that marks a study's copy in a database as complete."""
 
 
 def _replace_study(storage: BaseStorage, study: optuna.Study) -> None:
@@ -265,13 +287,3 @@ def _finish_replacements(storage: BaseStorage, names: list[str]) -> None:
                 optuna.delete_study(study_name=name, storage=storage)
             _copy_study(copy, storage, name)
         optuna.delete_study(study_name=kept, storage=storage)
-
-
-def _is_whole(line: bytes) -> bool:
-    if not line.endswith(b"\n"):
-        return False
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

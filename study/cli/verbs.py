@@ -220,12 +220,13 @@ def status(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Repair what a crash left, and print the number of finished studies; return the exit code."""
-    from outerfold.study.setup.run_directory import repair
+    from outerfold.study.setup.run_directory import mend_journal, repair
 
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
     with lock_run(folder.path):
         found: list[str] = []
+        mend_journal(folder, found.append)
         repair(folder, found.append)
     for text in found or ["nothing to repair"]:
         console.print(text, soft_wrap=True)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.trials.journal import open_trials, study_name
+from outerfold.storage.trials.journal import check_trials, open_trials, study_name
 
 
 def read_trials(folder: RunFolder, url: str | None) -> pd.DataFrame:
@@ -18,13 +18,14 @@ def read_trials(folder: RunFolder, url: str | None) -> pd.DataFrame:
         url: URL of the database that holds the trials; None for the run's journal.
 
     Raises:
-        DataError: the storage is not there or cannot be opened.
+        DataError: the storage is not there or cannot be opened, or a trial was changed in it.
     """
     if url is None and not folder.journal.exists():
         raise DataError(
             f"{folder.journal}: is not there; name the database of the trials, as in "
             "outerfold.load(RUN, storage=URL)"
         )
+    check_trials(folder, url)
     storage = open_trials(folder, url)
     known = optuna.get_all_study_names(storage=storage)
     rows = []

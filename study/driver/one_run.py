@@ -67,6 +67,7 @@ from outerfold.study.setup.run_directory import (
     PreparedRun,
     begin_or_resume,
     default_run,
+    mend_journal,
     read_source,
     reopen_damaged,
     repair,
@@ -265,11 +266,17 @@ def _claim_trials(
 
     A wrong ``--storage`` is refused here, before the images are embedded.
     """
+
+    def say(text: str) -> None:
+        console.print(f"- {text}", soft_wrap=True, markup=False)
+
+    if not how.storage:
+        mend_journal(prepared.folder, say)
     claim_run(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )
-    repair(prepared.folder, lambda text: console.print(text), how.storage or None)
-    reopen_damaged(prepared, lambda text: console.print(f"- {text}", soft_wrap=True, markup=False))
+    repair(prepared.folder, say, how.storage or None)
+    reopen_damaged(prepared, say)
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
     return become_driver(prepared.folder)

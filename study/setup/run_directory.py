@@ -18,7 +18,8 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import verify_files
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.runs.results import is_finished, read_checked_result
-from outerfold.storage.trials.journal import discard_interrupted, remove_lock, repair_journal
+from outerfold.storage.trials.journal import check_trials, discard_interrupted
+from outerfold.storage.trials.mending import remove_lock, repair_journal
 from outerfold.study.config.record import ENSEMBLE, StudyConfig
 from outerfold.study.config.search_space import build_ranges
 from outerfold.study.setup.audit_cache import cached_warnings
@@ -140,24 +141,40 @@ def make_splits(config: StudyConfig, data: Dataset) -> Splits:
     )
 
 
+def mend_journal(folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Remove what a kill left of the journal's last line; must come before trials are opened.
+
+    Args:
+        folder: directory of the run.
+        say: prints a sentence for the user.
+
+    Raises:
+        DataError: the journal is damaged elsewhere.
+    """
+    remove_lock(folder.journal)
+    backup = repair_journal(folder.journal)
+    if backup is not None:
+        say(
+            f"the journal's last line was incomplete and was cut off; the original is {backup.name}"
+        )
+
+
 def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None) -> None:
-    """Repair the trials of a killed run: cut an incomplete line, remove trials that never ended.
+    """Check the trials of a killed run, and remove those that never ended.
 
     Args:
         folder: directory of the run.
         say: prints a sentence for the user.
         url: URL of the database that holds the trials; None for the run's journal.
+
+    Raises:
+        DataError: a trial is not the one that was kept.
     """
     if url is None and not (folder.journal.exists() and folder.journal.stat().st_size):
         return
-    if url is None:
-        remove_lock(folder.journal)
-        backup = repair_journal(folder.journal)
-        if backup is not None:
-            say(
-                "the journal's last line was incomplete and was cut off; "
-                f"the original is {backup.name}"
-            )
+    bare = check_trials(folder, url)
+    if bare:
+        say(f"{bare} trials of an earlier version carry no hash, and were read as they are")
     time.sleep(ORPHANS_GONE_SECONDS)
     for study, count in discard_interrupted(folder, url).items():
         say(f"{study}: {count} interrupted trial(s) will be run again")

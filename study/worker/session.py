@@ -18,13 +18,14 @@ from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS, Unpruned
 from outerfold.objectives.spaces import Space, make_space
 from outerfold.pipelines.rows.training_rows import Sources
-from outerfold.storage.records import Dataset, OuterFold
+from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import refuse_other_numerics
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import open_trials, study_name
 from outerfold.storage.trials.ownership import RUN, claim_run
+from outerfold.storage.trials.seals import SEALED
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.kept_run import require_kept_plugins
 from outerfold.study.config.record import StudyConfig
@@ -184,8 +185,8 @@ def create_studies(
     Each study uses its own trials alone.
 
     Raises:
-        DataError: studies of these names belong to another run, or this run keeps its trials in
-            another storage.
+        DataError: studies of these names belong to another run, this run keeps its trials in
+            another storage, or a study has the direction of another metric.
     """
     folder = RunFolder(context.run)
     trials = open_trials(folder, context.storage)
@@ -199,6 +200,14 @@ def create_studies(
             direction=direction,
             load_if_exists=True,
         )
+        if study.direction.name.lower() != direction:
+            raise DataError(
+                f"{study.study_name}: the trial storage says that its score is to be "
+                f"{study.direction.name.lower()}d, but {config.metric} is not; restore the storage "
+                "from a backup, or give another --run"
+            )
+        if SEALED not in study.user_attrs and not study.get_trials(deepcopy=False):
+            study.set_user_attr(SEALED, True)
         if context.storage is not None and study.user_attrs.get(RUN) is None:
             study.set_user_attr(RUN, run)
         studies[name] = study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.files import (
+    read_hashed,
+    read_json,
+    write_hashed,
+    write_json,
+    write_text,
+)
 from outerfold.storage.records import (
     FINAL,
     Column,
@@ -143,10 +150,57 @@ def test_a_division_that_was_edited_into_a_leak_is_refused_when_it_is_read(
     data, _ = make_rows(patients=20)
     made = splits_of(data, make_config(inner_folds=2))
     folder.write_splits(made.studies, made.attempts, data.fingerprint)
-    kept = read_json(folder.path / "splits.json")
+    kept = read_hashed(folder.path / "splits.json")
     kept["studies"][0]["test"].pop()  # one image of a patient changes sides
-    write_json(folder.path / "splits.json", kept)
+    write_hashed(folder.path / "splits.json", kept)
     with pytest.raises(LeakError, match=r"outer-0: patients \['p\d+'\] are in both train and test"):
+        folder.read_splits(data)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "splits.json"])
+def test_a_file_of_rows_with_one_other_digit_is_refused(folder: RunFolder, name: str) -> None:
+    data, _ = make_rows(patients=20)
+    made = splits_of(data, make_config(inner_folds=2))
+    folder.write_dataset(data, [])
+    folder.write_splits(made.studies, made.attempts, data.fingerprint)
+    whole = (folder.path / name).read_text()
+    (folder.path / name).write_text(re.sub(r"p\d", "p9", whole, count=1))
+    with pytest.raises(DataError, match=rf"{name}: is not the file that was written"):
+        folder.read_splits(folder.read_dataset())
+    (folder.path / name).write_text(whole)
+    assert folder.read_splits(folder.read_dataset())[0].name == "outer-0"
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "[" * 100_000, '{"fingerprint": ' + "9" * 5000 + "}"]
+)
+@pytest.mark.parametrize("name", ["dataset.json", "splits.json"])
+def test_a_file_of_rows_that_holds_something_else_is_refused(
+    folder: RunFolder, name: str, content: str
+) -> None:
+    data, _ = make_rows(patients=20)
+    folder.write_dataset(data, [])
+    (folder.path / name).write_text(content)
+    with pytest.raises(DataError, match=name):
+        folder.read_splits(folder.read_dataset())
+
+
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "a = " + "[" * 5000, "a =", "\x00"])
+def test_options_that_are_damaged_are_refused(folder: RunFolder, text: str) -> None:
+    write_text(folder.path / "config.toml", text)
+    with pytest.raises(DataError, match=r"config.toml: is not what outerfold wrote there"):
+        folder.read_config()
+
+
+@pytest.mark.parametrize("name", ["../../etc", "outer-0/..", "/root", ".", ""])
+def test_a_study_whose_name_leads_out_of_the_run_is_refused(folder: RunFolder, name: str) -> None:
+    data, _ = make_rows(patients=20)
+    made = splits_of(data, make_config(inner_folds=2))
+    folder.write_splits(made.studies, made.attempts, data.fingerprint)
+    kept = read_hashed(folder.path / "splits.json")
+    kept["studies"][0]["name"] = name
+    write_hashed(folder.path / "splits.json", kept)
+    with pytest.raises(DataError, match="is no name of a study; do not trust this run folder"):
         folder.read_splits(data)
 
 

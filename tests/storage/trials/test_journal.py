@@ -20,9 +20,8 @@ from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.journal import (
     discard_interrupted,
     open_trials,
-    remove_lock,
-    repair_journal,
 )
+from outerfold.storage.trials.mending import remove_lock, repair_journal
 
 EPOCHS = 12
 

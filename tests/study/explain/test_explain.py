@@ -21,10 +21,11 @@ from outerfold.pipelines.images.embed import embed
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.reports.explain.page import TABLE
 from outerfold.reports.write import write_report
-from outerfold.storage.cache.files import write_json
+from outerfold.storage.cache.files import read_hashed, write_hashed, write_json
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import Dataset, LeakError
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import write_manifest
 from outerfold.study.cli.main import main
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.engines.local import quiet_optuna
@@ -231,6 +232,7 @@ def test_a_planted_model_of_all_rows_is_refused(
 ) -> None:
     for name in ("model.pt", "preprocessing.json"):
         shutil.copy(copy / "final" / name, copy / "outer-1" / name)
+    write_manifest(copy / "outer-1", {})
     assert "predictions.csv holds" in refused(capsys, copy)
 
 
@@ -240,8 +242,10 @@ def test_a_model_that_is_gone_or_another_versions_is_refused(
     path = copy / "outer-0" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "pipeline": {**kept["pipeline"], "of_tomorrow": 1}})
+    write_manifest(path.parent, {})
     assert "run the study again with this version" in refused(capsys, copy)
     path.unlink()
+    write_manifest(path.parent, {})
     assert "outer-0/preprocessing.json: this file is missing" in refused(capsys, copy)
 
 
@@ -254,6 +258,7 @@ def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
     path = copy / "outer-1" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "encoder": encoder_card(other, str(weights))})
+    write_manifest(path.parent, {})
     encoders = open_finished_run(RunFolder(copy), "cpu", cache=tmp_path, say=print).encoders
     assert encoders["outer-1"].name == other.name
     assert encoders["outer-0"].name == ENCODER
@@ -263,10 +268,9 @@ def test_each_outer_model_reads_images_by_the_encoder_that_its_search_chose(
 def test_moved_images_are_refused_in_one_sentence(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (copy / "dataset.json").read_text(encoding="utf-8")
-    (copy / "dataset.json").write_text(
-        text.replace("data/cancer/P003", "data/P903"), encoding="utf-8"
-    )
+    kept = read_hashed(copy / "dataset.json")
+    kept["images"] = [path.replace("data/cancer/P003", "data/P903") for path in kept["images"]]
+    write_hashed(copy / "dataset.json", kept)
     said = refused(capsys, copy)
     assert "1 of 30 images are no longer where the run read them" in said
 
@@ -274,11 +278,11 @@ def test_moved_images_are_refused_in_one_sentence(
 def test_changed_pixels_are_refused(
     made: Made, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
+    kept = read_hashed(copy / "dataset.json")
     Image.fromarray(np.full((SIDE, SIDE), 9, np.uint8)).save(tmp_path / "other.png")
     first = made.numbers()["cases"][0]["id"]
     kept["images"][kept["ids"].index(first)] = str(tmp_path / "other.png")
-    write_json(copy / "dataset.json", kept)
+    write_hashed(copy / "dataset.json", kept)
     assert "means another model or image" in refused(capsys, copy)
 
 
@@ -312,8 +316,8 @@ def test_too_many_cases_a_device_and_a_package_that_are_not_there_are_refused(
 def test_a_synthetic_run_is_stamped_everywhere(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
-    write_json(copy / "dataset.json", {**kept, "synthetic": True})
+    kept = read_hashed(copy / "dataset.json")
+    write_hashed(copy / "dataset.json", {**kept, "synthetic": True})
     assert main(["explain", str(copy), "--cases", "1", "--device", "cpu"]) == 0
     page = (copy / "report" / "inside.html").read_text(encoding="utf-8")
     assert '<div class="banner">SYNTHETIC DATA</div>' in page
