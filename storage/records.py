@@ -295,6 +295,9 @@ def _require_disjoint(
 
 FINAL = "final"
 """Name of the study of all rows, which makes the shipped model."""
+SUSPECTED_PAIRS = "images of different patients"
+"""Words of the audit for images that may be of one patient under two names; reports look for
+them."""
 WITHOUT = "without "
 """Stands before the name of an inner fold where all other inner folds' models scored a row."""
 

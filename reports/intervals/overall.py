@@ -231,8 +231,9 @@ def _overall_interval(
     notes = remarks(rows, name, leave, tuple(range(len(rows.classes))))
     how = METRICS[name].how
     if isinstance(how, Sums) and how.biased:
-        notes = (*notes, f"approximate; {leave.estimate:.3f} before the correction for bias")
-        leave = replace(leave, estimate=without_bias(rows, how, leave.estimate))
+        before, leave = leave, replace(leave, estimate=without_bias(rows, how, leave.estimate))
+        cut = ", which cut it at 0: no proof of perfect calibration" if leave.estimate <= 0 else ""
+        notes = (*notes, f"approximate; {before.estimate:.3f} before the correction for bias{cut}")
     basis = overall_support(rows, name)
     return jackknife_interval(leave, basis, tuned=tuned, level=level, of=of, notes=notes)
 

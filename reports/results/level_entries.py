@@ -14,6 +14,7 @@ from outerfold.reports.results.levels import (
     by_level,
     refuse_aggregate,
 )
+from outerfold.reports.results.no_information import add_no_information
 from outerfold.reports.results.predictions import (
     confusion_counts,
     distinct,
@@ -105,7 +106,9 @@ def level_entry(
             name: {"temperature": one.temperature, "shift": one.shift}
             for name, one in found.decisions.items()
         },
-        "overall": overall_entries(found.test, found.variation, of),
+        "overall": add_no_information(
+            overall_entries(found.test, found.variation, of), found.test, found.priors
+        ),
         "per_class": class_entries(found.test, found.variation, of),
         "confusion": confusion_counts(found.test, classes),
     }

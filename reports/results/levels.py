@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from outerfold.pipelines.fitted.calibration import Decision, Rule, middle_threshold
+from outerfold.reports.results.no_information import Priors, class_shares
 from outerfold.reports.results.predictions import join_predictions
 from outerfold.storage.records import (
     FINAL,
@@ -56,6 +57,7 @@ class LevelRows:
         mixed: how many patients or breasts have images of several classes.
         variation: the same rows by the models of inner folds, by outer fold; their calibrations
             and thresholds are fitted again, too, without the model that they apply to.
+        priors: shares of the classes among combined training rows, by outer fold.
     """
 
     test: Predictions
@@ -63,6 +65,7 @@ class LevelRows:
     thresholds: Mapping[str, float | None]
     mixed: int
     variation: Mapping[str, Predictions] = field(default_factory=dict)
+    priors: Priors = field(default_factory=dict)
 
 
 def units_of(level: Level, sides: Mapping[str, str]) -> Units:
@@ -154,7 +157,11 @@ def by_level(run: Run, level: Level, aggregate: Aggregate) -> LevelRows | None:
     }
     if test is None:
         return None
-    return LevelRows(test, decisions, thresholds, len(mixed), variation)
+    priors = {
+        study.name: class_shares(combine(study.validation, aggregate, units=units))
+        for study, _ in scored
+    }
+    return LevelRows(test, decisions, thresholds, len(mixed), variation, priors)
 
 
 def _combine_inner_models(

@@ -20,6 +20,7 @@ from outerfold.reports.results.entries import (
 from outerfold.reports.results.fold_entries import folds_entry
 from outerfold.reports.results.level_entries import aggregate_of, level_entry, level_rows
 from outerfold.reports.results.levels import LevelRows
+from outerfold.reports.results.no_information import add_no_information, training_priors
 from outerfold.reports.results.predictions import (
     Evidence,
     confusion_counts,
@@ -78,7 +79,9 @@ def _compute_numbers(
             "dataset": _dataset_entry(run),
             "tested": _row_counts(test, run.classes),
             "protocol": run.protocol,
-            "overall": overall_entries(test, inner, of),
+            "overall": add_no_information(
+                overall_entries(test, inner, of), test, training_priors(run.outer)
+            ),
             "per_class": class_entries(test, inner, of),
             "confusion": confusion_counts(test, run.classes),
             "levels": {}

@@ -8,9 +8,9 @@ from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.final_model import averaged_words, not_made, refitted_words
 from outerfold.reports.sections.level_tables import level_tables
+from outerfold.reports.sections.page_one import headline
 from outerfold.reports.sections.summary import (
     data_section,
-    headline,
     limit_section,
     optimism_section,
     stamp_paragraphs,

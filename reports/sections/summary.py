@@ -6,13 +6,9 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
 from outerfold.reports.sections.final_model import final_section
-from outerfold.reports.sections.fold_table import fold_table, odd_fold_lines
-from outerfold.reports.sections.level_tables import (
-    headline_value,
-    leading_entries,
-    level_tables,
-    other_level_lines,
-)
+from outerfold.reports.sections.fold_table import fold_table
+from outerfold.reports.sections.level_tables import level_tables
+from outerfold.reports.sections.page_one import headline
 from outerfold.reports.sections.tables import (
     data_table,
     overall_table,
@@ -37,6 +33,7 @@ from outerfold.reports.wording import (
     stamps,
     tta_sentence,
 )
+from outerfold.storage.records import SUSPECTED_PAIRS
 
 
 def summary(numbers: Json) -> list[Block]:
@@ -69,20 +66,6 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
         folds = _capitalise(finished_folds(numbers))
         text = f"INCOMPLETE. {folds} have finished; every number may still change."
         yield Paragraph(text, strong=True)
-
-
-def headline(numbers: Json) -> Iterator[Block]:
-    """Headline: the searched metric on the outer test rows, and at the other levels."""
-    metric = str(numbers["protocol"]["metric"])
-    entry = leading_entries(numbers).get(metric)
-    if entry is None:
-        yield Paragraph("No outer fold has finished; there is no performance to report yet.")
-        return
-    yield Paragraph(f"{headline_value(numbers)}.{_spread_sentence(entry)}")
-    for line in other_level_lines(numbers):
-        yield Paragraph(line)
-    for line in odd_fold_lines(numbers):
-        yield Paragraph(line, strong=True)
 
 
 def data_section(numbers: Json) -> Iterator[Block]:
@@ -249,20 +232,14 @@ def _searched_metric(numbers: Json) -> str:
     return metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
 
 
-def _spread_sentence(entry: Json) -> str:
-    if entry["fold_spread"] is None:
-        return ""
-    folds = sum(score is not None for score in entry["by_fold"])
-    low, high = map(number, entry["fold_range"])
-    spread = number(entry["fold_spread"])
-    return (
-        f" The {folds} folds range from {low} to {high} (standard deviation {spread}; not a "
-        "confidence interval)."
-    )
-
-
 def _isolation_sentence(data: Json) -> str:
     if data.get("patients_known", True):
+        if any(SUSPECTED_PAIRS in str(line) for line in data.get("audit") or ()):
+            return (
+                "No patient of one name is on both sides of any split, but the audit suspects that "
+                "images of different patients may be one patient; such a pair may be on both "
+                "sides."
+            )
         return "No patient is on both sides of any split."
     return (
         "The patients are unknown: near-duplicate images were grouped, and it could not be "

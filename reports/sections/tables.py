@@ -33,6 +33,11 @@ CORRECTED_T = (
     "Corrected t: for comparison, the interval of the mean over folds of Nadeau & Bengio (2003). "
     "It knows the scores of the folds alone, so it is wide."
 )
+NO_INFORMATION = (
+    "No information: what a model reaches that knows nothing of an image. The accuracy is that of "
+    "always answering the class that is commonest in training, the Brier score that of stating the "
+    "training prevalence, the average precision the prevalence."
+)
 BIASED_FOLDS = (
     "The calibration error of single folds is not shown: the few rows of a fold make it too large."
 )
@@ -82,19 +87,23 @@ def metric_header(entries: Json) -> tuple[str, ...]:
     level = percent(entries)
     way = (f"{WAY} ({level} % CI)",) if _two_intervals(entries) else ()
     corrected = (f"Corrected t ({level} % CI)",) if _has_corrected(entries) else ()
-    return ("Metric", f"Estimate ({level} % CI)", *way, "Folds: range (SD)", *corrected)
+    none = ("No information",) if _has_no_information(entries) else ()
+    return ("Metric", f"Estimate ({level} % CI)", *none, *way, "Folds: range (SD)", *corrected)
 
 
 def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
     """Rows of the overall metrics: name, estimate with interval, range over folds, corrected t.
 
-    Before the range comes the interval of models made in this way, where it differs.
+    Before the range come the value without information, and the interval of models made in this
+    way where it differs.
     """
     two, corrected = _two_intervals(entries), _has_corrected(entries)
+    none = _has_no_information(entries)
     return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
             value(entries[metric]),
+            *((_no_information(entries[metric]),) if none else ()),
             *((_procedure(entries[metric]),) if two else ()),
             "–" if _is_biased(metric) else fold_range(entries[metric]),
             *(("–" if _is_biased(metric) else _corrected(entries[metric]),) if corrected else ()),
@@ -215,6 +224,7 @@ def spread_notes(entries: Json, folds: str = "outer folds") -> tuple[str, ...]:
     return (
         spread,
         *((CORRECTED_T,) if _has_corrected(entries) else ()),
+        *((NO_INFORMATION,) if _has_no_information(entries) else ()),
         *((BIASED_FOLDS,) if any(map(_is_biased, entries)) else ()),
     )
 
@@ -267,6 +277,15 @@ def fold_range(entry: Json) -> str:
     low, high = entry["fold_range"]
     to = " to " if low < 0 else "–"
     return f"{number(low)}{to}{number(high)} ({number(entry['fold_spread'])})"
+
+
+def _has_no_information(entries: Json) -> bool:
+    return any(entry.get("no_information") is not None for entry in entries.values())
+
+
+def _no_information(entry: Json) -> str:
+    found = entry.get("no_information")
+    return "–" if found is None else number(found)
 
 
 def _has_corrected(entries: Json) -> bool:

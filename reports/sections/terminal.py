@@ -11,6 +11,7 @@ from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.comparison import Comparison, comparison_sentence, comparison_table
 from outerfold.reports.sections.level_tables import leading_entries, other_level_lines
+from outerfold.reports.sections.page_one import caution_lines, certainty_line, decision_line
 from outerfold.reports.sections.summary import optimism_value
 from outerfold.reports.sections.worth import worth_sentence
 from outerfold.reports.wording import (
@@ -78,7 +79,8 @@ def _caption(numbers: Json) -> str:
         "confidence intervals over patients."
     ]
     if numbers["overall"]:
-        lines += other_level_lines(numbers)
+        lines += [*other_level_lines(numbers), decision_line(numbers), certainty_line(numbers)]
+        lines += caution_lines(numbers)
     entry, by = numbers["optimism"], _searched_by(numbers)
     if entry["estimate"] is not None:
         lines.append(

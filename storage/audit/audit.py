@@ -13,7 +13,7 @@ from outerfold.storage.audit.leaking_columns import column_errors, column_warnin
 from outerfold.storage.audit.near_duplicates import Signatures, compute_signatures, find_pairs
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import content_hash
-from outerfold.storage.records import DataError, Dataset, Float32, IntArray
+from outerfold.storage.records import SUSPECTED_PAIRS, DataError, Dataset, Float32, IntArray
 
 FLAT = 2
 """Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""
@@ -74,7 +74,7 @@ def audit_embeddings(data: Dataset, embeddings: Float32) -> tuple[str, ...]:
         return ()
     named = first_three(f"{data.ids[pair.first]} ~ {data.ids[pair.second]}" for pair in found)
     return (
-        f"images of different patients that share a picture, as cropped copies do: {named}; "
+        f"{SUSPECTED_PAIRS} that share a picture, as cropped copies do: {named}; "
         "look at them, and give them one patient_id if they show one patient",
     )
 
@@ -157,7 +157,7 @@ def _lookalike_warnings(
             for p in across
         )
         yield (
-            f"near-identical images of different patients: {named}; look at them, and give them "
+            f"near-identical {SUSPECTED_PAIRS}: {named}; look at them, and give them "
             "one patient_id if they show one patient"
         )
 

@@ -118,7 +118,7 @@ def test_validation_is_labelled_optimistic_and_test_is_not(binary):
 def test_a_table_has_three_rules_and_no_vertical_line(folder):
     with zipfile.ZipFile(folder / "Table_Test_Overall_Metrics.docx") as archive:
         text = archive.read("word/document.xml").decode()
-    columns = 5
+    columns = 6
     assert text.count("<w:top ") == columns
     assert text.count("<w:bottom ") == 2 * columns
     assert "<w:left " not in text.split("<w:tbl>")[1].split("</w:tbl>")[0]
