@@ -61,7 +61,8 @@ WIDENINGS: dict[Of, Widening] = {
     "model": Widening(1.15, 1.4, 0.4, 0.1),
     "procedure": Widening(1.15, 1.2, 0.15, 0.1),
 }
-"""Empirical constants, tuned on half of the patients of one data set and on simulated studies; see
+"""Empirical constants, tuned on half of the patients of one data set and on simulated studies, and
+counted on the other half; see
 ``benchmarks/coverage/real_coverage.py``."""
 FEWEST = 5
 CAUTION_BELOW = 15
