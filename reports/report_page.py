@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from outerfold.reports.blocks import Heading
+from outerfold.reports.blocks import Heading, Paragraph
 from outerfold.reports.figures.catalogue import pictures
+from outerfold.reports.paper.methods import methods_paragraphs, reference_lines
 from outerfold.reports.render.html import (
     INSIDE_PLACE,
     anchor,
@@ -41,7 +42,7 @@ def page(numbers: Json, images: dict[str, bytes]) -> str:
 
 
 def _nav() -> str:
-    links = ("Results on the outer test rows", "Figures", "Tables", "Provenance")
+    links = ("Results on the outer test rows", "Figures", "Tables", "Methods", "Provenance")
     anchors = (f'<a href="#{anchor(link)}">{escape(link)}</a>' for link in links)
     return f"<nav>{''.join(anchors)}{INSIDE_PLACE}</nav>"
 
@@ -62,6 +63,10 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
                 per_class_table(numbers, "validation"),
             ]
         )
+    yield block_html(Heading("Methods"))
+    yield blocks_html(Paragraph(text) for text in methods_paragraphs(numbers))
+    yield blocks_html(Paragraph(text) for text in reference_lines(numbers))
     yield block_html(Heading("Provenance"))
-    yield definitions_html({**numbers["provenance"], "timing": numbers["timing"]})
+    made = {key: value for key, value in numbers["provenance"].items() if key != "search_space"}
+    yield definitions_html({**made, "timing": numbers["timing"]})
     yield '<p class="note">Every number on this page is in the file results.json beside it.</p>'

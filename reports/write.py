@@ -8,6 +8,7 @@ from pathlib import Path
 from outerfold.reports.blocks import Block, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.figures.style import render
+from outerfold.reports.paper.methods import bibliography, methods_text
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.picture import draw_page
@@ -48,6 +49,8 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     yield "predictions_validation.csv", predictions_csv(evidence.validation, classes).encode()
     for level, rows in evidence.levels.items():
         yield f"predictions_{level}.csv", predictions_csv(rows, classes).encode()
+    yield "methods.txt", methods_text(numbers).encode()
+    yield "references.bib", bibliography(numbers).encode()
     images = {}
     for plate in FIGURES.values():
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)

@@ -134,7 +134,8 @@ _FIGURES = (
         "Figure_Training_Loss",
         training_loss,
         "Training and validation loss of the chosen configuration.",
-        "Each panel shows one study; both lines are means over its inner folds. The dotted line "
+        "Each panel shows one study on an axis of its own, since studies may have chosen different "
+        "losses; both lines are means over its inner folds. The dotted line "
         "marks the number of epochs that the search chose by its score; the loss need not be "
         "lowest there. The training loss is measured under dropout and resampling, so it may be "
         "higher than the validation loss. No outer test row is involved.",
@@ -177,7 +178,8 @@ _FIGURES = (
         "The run at a glance.",
         "(a–c) Loss and scores by epoch, on the inner folds of the chosen configuration: thin "
         "lines are outer folds, thick lines are their mean up to the end of the shortest line, and "
-        "triangles are the chosen epochs. "
+        "triangles are the chosen epochs; losses have no mean, since folds may have chosen "
+        "different ones. "
         "(d) Images of the outer test rows by true and predicted class; the colour is the share of "
         "the row. (e) The score that each search reported and the score of the same procedure "
         "on its outer test rows; their mean difference is the optimism. (f) ROC curves of the "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +16,7 @@ from outerfold.reports.figures.style import (
     placeholder_figure,
     set_panel_title,
 )
-from outerfold.reports.render.palette import CLASS_COLOURS, INK
+from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_HATCHES, INK
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import Json, searched_studies
 
@@ -85,7 +87,15 @@ def train_distribution_resampled(evidence: Evidence) -> Figure:
 def _draw_class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
     for at, counts in enumerate(values):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
-        axes.bar(at, np.mean(counts), width=0.62, color=colour, alpha=0.9)
+        hatch = CLASS_HATCHES[at % len(CLASS_HATCHES)]
+        bar: dict[str, Any] = {
+            "color": colour,
+            "alpha": 0.9,
+            "hatch": hatch,
+            "edgecolor": "white",
+            "lw": 0,
+        }
+        axes.bar(at, np.mean(counts), width=0.62, **bar)
         if len(counts) > 1:
             across = at + np.linspace(-0.2, 0.2, len(counts))
             axes.plot(across, counts, "o", ms=2.6, color=INK, mec="white", mew=0.4)
@@ -103,11 +113,9 @@ def _study_bars(evidence: Evidence, key: str, title: str) -> Figure:
     widest = max(sum(side[k].values()) for _, side in sides for k in _KEYS)
     for row, (_, side) in enumerate(sides):
         _draw_stack(axes, row, side[key], widest)
-    samplers = [str(side["params"].get("sampler", "")) for _, side in sides]
-    named = key == "resampled_by_class" and any(samplers)
-    names = [
-        f"{n} ({s or 'none'})" if named else n for (n, _), s in zip(sides, samplers, strict=True)
-    ]
+    samplers = [sampler_of(side["params"]) for _, side in sides]
+    named = key == "resampled_by_class"
+    names = [f"{n} ({s})" if named and s else n for (n, _), s in zip(sides, samplers, strict=True)]
     axes.set_yticks(range(len(sides)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, widest * 1.01)  # the same scale in both figures, so they can be compared
@@ -117,6 +125,11 @@ def _study_bars(evidence: Evidence, key: str, title: str) -> Figure:
     return fig
 
 
+def sampler_of(params: Json) -> str:
+    """Sampler of a configuration, with attention its ``token_sampler``; empty if unknown."""
+    return str(params.get("token_sampler", params.get("sampler", "")))
+
+
 _KEYS = ("original_by_class", "resampled_by_class")
 
 
@@ -124,9 +137,9 @@ def _draw_stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
     left = 0
     for at, count in enumerate(counts.values()):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
-        axes.barh(row, count, left=left, height=0.68, color=colour, edgecolor="white", lw=0.6)
+        bar: dict[str, Any] = {"color": colour, "hatch": CLASS_HATCHES[at % len(CLASS_HATCHES)]}
+        axes.barh(row, count, left=left, height=0.68, edgecolor="white", lw=0.6, **bar)
         if count > 0.035 * widest:
-            dark = colour in ("#0072B2", "#009E73", "#D55E00")
             axes.text(
                 left + count / 2,
                 row,
@@ -134,14 +147,20 @@ def _draw_stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
                 ha="center",
                 va="center",
                 fontsize=7,
-                color="white" if dark else INK,
+                color=INK,
+                bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "lw": 0, "alpha": 0.85},
             )
         left += count
 
 
 def _add_class_legend(axes: Axes, names: list[str]) -> None:
     keys = [
-        Patch(color=CLASS_COLOURS[at % len(CLASS_COLOURS)], label=name)
+        Patch(
+            facecolor=CLASS_COLOURS[at % len(CLASS_COLOURS)],
+            hatch=CLASS_HATCHES[at % len(CLASS_HATCHES)],
+            edgecolor="white",
+            label=name,
+        )
         for at, name in enumerate(names)
     ]
     axes.legend(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,9 +37,9 @@ def comprehensive(evidence: Evidence) -> Figure:
         return placeholder_figure(evidence)
     fig = blank_figure(4.75)
     loss, accuracy, ranks, matrix, gap, roc = axes_grid(fig, 2, 3)
-    _draw_epochs(
-        loss, evidence, {"Training": (_fit_loss, TRAIN), "Validation": (_val_loss, VALIDATION)}
-    )
+    losses: dict[str, tuple[Height, str]]
+    losses = {"Training": (_fit_loss, TRAIN), "Validation": (_val_loss, VALIDATION)}
+    _draw_epochs(loss, evidence, losses, averaged=False)
     _draw_epochs(accuracy, evidence, {"Validation": (_accuracy, VALIDATION)})
     _draw_epochs(
         ranks, evidence, {"F1": (_f1, CLASS_COLOURS[1]), "ROC-AUC": (_auc, CLASS_COLOURS[0])}
@@ -62,13 +63,27 @@ def comprehensive(evidence: Evidence) -> Figure:
     return fig
 
 
-def _draw_epochs(axes: Axes, evidence: Evidence, lines: dict[str, tuple[Height, str]]) -> None:
-    """Draw a thin line for each outer fold's inner mean, and a thick line for their mean."""
+def _draw_epochs(
+    axes: Axes,
+    evidence: Evidence,
+    lines: dict[str, tuple[Height, str]],
+    *,
+    averaged: bool = True,
+) -> None:
+    """Draw a thin line for each outer fold's inner mean, and a thick line for their mean.
+
+    Args:
+        averaged: whether folds compare; losses do not where folds chose different ones.
+    """
     for label, (height, colour) in lines.items():
         curves = [[height(row) for row in study.history] for study in evidence.run.outer]
         for curve in curves:
-            axes.plot(range(1, len(curve) + 1), curve, color=colour, lw=0.5, alpha=0.35)
-        mean = _mean_curve(curves)
+            thin: dict[str, Any] = (
+                {"lw": 0.5, "alpha": 0.35} if averaged else {"lw": 0.9, "alpha": 0.7}
+            )
+            style = "--" if colour == TRAIN else "-"
+            axes.plot(range(1, len(curve) + 1), curve, color=colour, ls=style, **thin)
+        mean = _mean_curve(curves) if averaged else []
         style = "--" if colour == TRAIN else "-"
         axes.plot(range(1, len(mean) + 1), mean, color=colour, ls=style, label=label)
     for study in evidence.run.outer:

@@ -17,7 +17,7 @@ from outerfold.reports.figures.style import (
     placeholder_figure,
     set_panel_title,
 )
-from outerfold.reports.render.palette import CLASS_COLOURS, INK, QUIET
+from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import Json, interval_text, number, value
 from outerfold.storage.records import FloatArray, IntArray, Predictions
@@ -79,7 +79,13 @@ def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool
         fmt="",
         annot_kws={"linespacing": 1.25, "fontsize": 7 if small else 8},
     )
+    for text, full in zip(axes.texts, share.ravel(), strict=True):
+        text.set_color("white" if full > DARK_CELL else INK)
     _name_cells(axes, classes, small=small)
+
+
+DARK_CELL = 0.65
+"""Share of a row above which its blue is so dark that white is read better than black."""
 
 
 def _cell_text(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -> str:
@@ -215,7 +221,8 @@ def _draw_curves(
     for line in heights:
         axes.plot(GRID, line, color=colour, lw=0.6, alpha=0.35 if len(heights) <= 10 else 0.18)
     if heights:
-        axes.plot(GRID, np.mean(heights, axis=0), color=colour, lw=1.8, label=label)
+        style = CLASS_LINES[at % len(CLASS_LINES)] if len(rows.classes) > 2 else "-"
+        axes.plot(GRID, np.mean(heights, axis=0), color=colour, ls=style, lw=1.8, label=label)
 
 
 def _set_unit_axes(axes: Axes, x: str, y: str) -> None:

@@ -28,14 +28,17 @@ _KEYS = (
 
 
 def training_loss(evidence: Evidence) -> Figure:
-    """Draw training and validation loss of every study, one panel each, on the same scale."""
+    """Draw training and validation loss of every study, one panel each, each on its own scale.
+
+    Studies may have chosen other losses (focal, smoothing), so their heights do not compare.
+    """
     studies = [s for s in (*evidence.run.outer, evidence.run.final) if s is not None]
     if not studies:
         return placeholder_figure(evidence)
     columns = min(3 if len(studies) <= 9 else 5, len(studies))
     rows = math.ceil(len(studies) / columns)
     fig = blank_figure(1.55 * rows + 0.3)
-    grid = axes_grid(fig, rows, columns, share_y=True)
+    grid = axes_grid(fig, rows, columns)
     for index, axes in enumerate(grid):
         if index >= len(studies):
             axes.set_axis_off()

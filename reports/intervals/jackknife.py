@@ -351,7 +351,8 @@ def _instability(leave: LeaveOut, error: TotalError) -> tuple[str, ...]:
         return ()
     if leave.inner is None:
         return (
-            f"unstable: standard deviation of {error.models:.3f} from the folds' thresholds alone",
+            f"unstable: standard deviation of {error.models:.3f} over the folds' thresholds, each "
+            "applied to the rows of all folds",
         )
     return (
         f"unstable: standard deviation of {error.models:.2f} from the variation of models alone",

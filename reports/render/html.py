@@ -46,6 +46,8 @@ figcaption span { color: var(--quiet); display: block; margin-top: .2rem; }
 code { font-size: .85rem; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; font-size: .88rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { main { padding: 1rem .8rem 3rem; } table { font-size: .74rem; }
+  th, td { padding-right: .5rem; } td { white-space: pre-line; } dl { display: block; } }
 @media print { body { background: #fff; } main { max-width: none; padding: 0; }
   .banner { position: static; } figure, table { break-inside: avoid; }
   h2 { break-after: avoid; } nav { display: none; } }

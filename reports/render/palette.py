@@ -16,6 +16,10 @@ DPI = 300
 # Okabe & Ito (2008): distinguishable with every common colour blindness and in greyscale order.
 CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
+CLASS_HATCHES = ("", "///", "...", "xxx", "---", "+++")
+CLASS_LINES = ("-", "--", "-.", ":")
+"""Hatches of bars and styles of lines: classes are told apart in grey, too."""
+
 
 TRAIN, VALIDATION, TEST = "#7F7F7F", "#D55E00", "#0072B2"
 

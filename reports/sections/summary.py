@@ -170,6 +170,8 @@ def optimism_section(numbers: Json) -> Iterator[Block]:
     if entry["estimate"] is None:
         yield Paragraph(f"Not estimated: {entry.get('reason') or 'no outer fold has finished'}.")
         return
+    if _hardly_searched(numbers):
+        yield Paragraph(_hardly_searched(numbers))
     way = "above" if entry["estimate"] >= 0 else "below"
     size = number(abs(entry["estimate"]))
     yield Paragraph(
@@ -179,6 +181,19 @@ def optimism_section(numbers: Json) -> Iterator[Block]:
         f"by about that much. The search's own score is not a measure of performance and is not "
         f"reported as one."
         f"{_averaging_note(numbers)}"
+    )
+
+
+def _hardly_searched(numbers: Json) -> str:
+    """Sentence on a search that chose the default configuration in most folds; else empty."""
+    known = [fold["default"] for fold in numbers["outer"] if fold["default"] is not None]
+    chosen = sum(default["chosen"] for default in known)
+    if not known or 2 * chosen <= len(known):
+        return ""
+    return (
+        f"The search hardly searched: in {chosen} of {len(known)} outer folds its choice is the "
+        "default configuration, its first trial. An optimism near 0 is then no finding about "
+        "searches."
     )
 
 

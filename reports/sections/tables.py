@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from outerfold.objectives.measures.metric import Sums
@@ -43,7 +44,8 @@ BIASED_FOLDS = (
 )
 Side = Literal["test", "validation"]
 
-_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡ"
+_MARKS = "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ"
+"""Letters that have a superscript; q has none. After z come two letters, as in ``ᵃᵃ``."""
 
 
 class Footnotes:
@@ -56,7 +58,8 @@ class Footnotes:
         """Superscript of this remark; empty for an empty remark."""
         if not remark:
             return ""
-        return self._marks.setdefault(remark, _MARKS[len(self._marks) % len(_MARKS)])
+        round_, letter = divmod(len(self._marks), len(_MARKS))
+        return self._marks.setdefault(remark, _MARKS[letter] * (round_ + 1))
 
     def lines(self) -> tuple[str, ...]:
         """Lines below the table, each remark after its mark."""
@@ -164,8 +167,39 @@ def parameters_table(numbers: Json) -> Table:
             "A dash means that the parameter is not part of that configuration. The temperature"
             f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
             "on out-of-fold probabilities of the inner folds.",
+            *edge_notes(numbers),
         ),
     )
+
+
+def edge_notes(numbers: Json) -> tuple[str, ...]:
+    """Sentences on chosen values at an edge of their range, which may lie beyond it."""
+    space = numbers["provenance"].get("search_space", {})
+    most = numbers["protocol"].get("epochs")
+    edges: dict[str, list[str]] = {}
+    for name, study in searched_studies(numbers):
+        if most is not None and study["epochs"] >= int(most):
+            edges.setdefault(f"the largest number of epochs ({most})", []).append(name)
+        for key, chosen in study["params"].items():
+            if (end := _edge(space.get(key, {}), chosen)) is not None:
+                what = f"{key.replace('_', ' ')} at the edge of its range ({end:g})"
+                edges.setdefault(what, []).append(name)
+    return tuple(
+        f"Edge: {', '.join(names)} chose {what}; a better value may lie beyond it."
+        for what, names in edges.items()
+    )
+
+
+def _edge(drawn: Json, chosen: object) -> float | None:
+    """End of a range that a chosen number is at, within 1 % of the range; else None."""
+    if "low" not in drawn or not isinstance(chosen, int | float) or drawn["low"] >= drawn["high"]:
+        return None
+    scale = math.log if drawn.get("log") else float
+    low, high, at = scale(drawn["low"]), scale(drawn["high"]), scale(chosen)
+    for end, place in ((drawn["low"], low), (drawn["high"], high)):
+        if abs(at - place) <= 0.01 * (high - low):
+            return float(end)
+    return None
 
 
 def data_table(numbers: Json) -> Table:

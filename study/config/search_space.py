@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from outerfold.objectives.default import Default, build_default
 from outerfold.objectives.spaces import Choice, Ranges, override_ranges
 from outerfold.pipelines.augmentation.views import Views, scoring_views, view_number
@@ -39,6 +41,14 @@ def build_ranges(config: StudyConfig, data: Dataset) -> Ranges:
             "one of them out"
         )
     return ranges
+
+
+def describe_ranges(ranges: Ranges) -> dict[str, dict[str, object]]:
+    """What can be drawn, by parameter: ``values``, or ``low``, ``high``, ``log`` and ``step``."""
+    return {
+        name: {"values": list(one.values)} if isinstance(one, Choice) else asdict(one)
+        for name, one in ranges.items()
+    }
 
 
 def default_of(config: StudyConfig, ranges: Ranges) -> Default:

@@ -28,7 +28,7 @@ from outerfold.study.config.execution import Execution
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.config.search_space import build_ranges, default_of
+from outerfold.study.config.search_space import build_ranges, default_of, describe_ranges
 from outerfold.study.driver.call import Call
 from outerfold.study.driver.driver import (
     build_schedule,
@@ -242,6 +242,7 @@ def _run_studies(
             devices=devices,
             command=call.words,
             backend=prepared.config.encoder_backend,
+            space=describe_ranges(build_ranges(config, prepared.data)),
             timing={
                 "wall_seconds": ended - started,
                 "expected_seconds": expected.get("search", 0.0) + expected.get("ends", 0.0),

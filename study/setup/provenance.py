@@ -38,6 +38,7 @@ def write_provenance(
     command: Sequence[str],
     timing: Mapping[str, Any],
     backend: str = "",
+    space: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``provenance.json`` into the run directory.
 
@@ -52,6 +53,7 @@ def write_provenance(
             run (``Cost.parts``); both may be absent.
         backend: backend of the encoders; empty for a run that began before backends had names,
             whose encoders torch computes.
+        space: what the search could draw, by parameter.
     """
     path = folder.path / "provenance.json"
     before = read_json(path)["timing"] if path.exists() else {}
@@ -65,6 +67,7 @@ def write_provenance(
                 "command": without_password(" ".join(command)),
                 "devices": list(devices),
                 "encoder_backend": backend or "torch",
+                "search_space": dict(space or {}),
             },
         },
     )

@@ -267,7 +267,8 @@ def test_learnt_thresholds_widen_what_they_decide_and_nothing_else():
         == "patient jackknife, Wilson, standard error × 1.4, variance of fold thresholds added"
     )
     assert one.notes == (
-        f"unstable: standard deviation of {math.sqrt(moved):.3f} from the folds' thresholds alone",
+        f"unstable: standard deviation of {math.sqrt(moved):.3f} over the folds' thresholds, each "
+        "applied to the rows of all folds",
     )
     assert overall(spread_out, tuned=True)["roc_auc"].method.endswith("standard error × 1.4")
 

@@ -66,7 +66,12 @@ def test_every_promised_file_is_written(folder):
     expected = {"results.json", "predictions.csv", "report.html", "comprehensive_results.png"}
     expected |= {f"{p.name}{end}" for p in list(FIGURES.values())[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in (*TABLES, FOLDS) for end in (".jpg", ".docx")}
-    expected |= {"Summary_Experiment.docx", "Summary_Experiment.jpg"}
+    expected |= {
+        "methods.txt",
+        "references.bib",
+        "Summary_Experiment.docx",
+        "Summary_Experiment.jpg",
+    }
     assert names == expected | {"predictions_validation.csv", "predictions_patient.csv"}
 
 

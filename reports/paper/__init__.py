@@ -1,0 +1,1 @@
+"""Text and tables of a run for a paper: methods, references, patients and columns."""
