@@ -25,9 +25,8 @@ CHUNK = 256
 AT_ONCE = 16
 """Number of images that a worker reads as one task."""
 
-DECODE = 2
-"""Version of the decoder; it must increase when ``storage/images/read.py`` or
-``storage/images/dicom.py`` gives other pixels."""
+DECODE = 3
+"""Version of the decoder; it must increase when ``storage/images`` gives other pixels of a file."""
 
 
 def square_key(side: int, framing: Framing) -> dict[str, object]:

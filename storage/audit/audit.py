@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from outerfold.storage.audit.near_duplicates import Signatures, compute_signatur
 from outerfold.storage.errors import first_three
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import SUSPECTED_PAIRS, DataError, Dataset, Float32, IntArray
+
+CRUSHED_SHARE, WHOLE = 0.01, 3
+"""Share of all images that may have lost most of their grey levels, and images of one folder from
+which on they are a source of their own."""
 
 FLAT = 2
 """Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""
@@ -47,12 +52,14 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
     copies = _group_identical_files(data, signatures)
     errors = (
         *_image_errors(data, signatures),
+        *(text for text, many in _crushed(data, signatures) if many),
         *_copy_errors(data, copies),
         *_class_errors(data, outer_folds, inner_folds),
         *column_errors(data),
     )
     warnings = (
         *_patient_warnings(data),
+        *(text for text, many in _crushed(data, signatures) if not many),
         *_copy_warnings(data, copies),
         *_lookalike_warnings(data, signatures, copies),
         *_class_warnings(data, outer_folds, inner_folds),
@@ -114,6 +121,21 @@ def _image_errors(data: Dataset, signatures: Signatures) -> Iterator[str]:
             f"images must show something: {first_three(str(i) for i in data.ids[flat])} have only "
             "one grey level; replace or remove them"
         )
+
+
+def _crushed(data: Dataset, signatures: Signatures) -> Iterator[tuple[str, bool]]:
+    """Sentence on images whose levels are lost, and whether they are many or a whole source."""
+    if not signatures.crushed.any():
+        return
+    folders = Counter(str(Path(path).parent) for path in data.features.images)
+    lost = Counter(str(Path(path).parent) for path in data.features.images[signatures.crushed])
+    whole = any(lost[name] == folders[name] >= WHOLE for name in lost)
+    yield (
+        f"images must keep their grey levels: {first_three(data.ids[signatures.crushed].tolist())} "
+        "show fewer than 32 of 256 where their files have more, by a window or a table that does "
+        "not fit; export them with the right one, or leave them out",
+        whole or signatures.crushed.mean() >= CRUSHED_SHARE,
+    )
 
 
 def _copy_errors(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[str]:

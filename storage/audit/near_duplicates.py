@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.images.read import read_thumbnail
+from outerfold.storage.images.read import examine_image
 from outerfold.storage.records import ByteArray, DataError, FloatArray, IntArray
 
 HASH_SIZE = 16
@@ -47,6 +47,7 @@ class Signatures:
         thumbnails: (n, 32, 32) grey values, 0 where the image is unreadable.
         hashes, mirrored: (n, 32) bytes, perceptual hash of the image and of its mirror image.
         spread: (n,) largest minus smallest grey level of the thumbnail; -1 for unreadable images.
+        crushed: (n,) whether the 8-bit image has lost most of the levels of its file.
         failures: {row: reason why the image cannot be decoded}.
     """
 
@@ -54,6 +55,7 @@ class Signatures:
     hashes: ByteArray
     mirrored: ByteArray
     spread: IntArray
+    crushed: NDArray[np.bool_]
     failures: dict[int, str]
 
 
@@ -80,25 +82,26 @@ def compute_signatures(images: Sequence[str]) -> Signatures:
     n, bits = len(images), HASH_SIZE * HASH_SIZE // 8
     thumbnails = np.zeros((n, 32, 32), dtype=np.uint8)
     hashes, mirrored = np.zeros((2, n, bits), dtype=np.uint8)
-    spread = np.full(n, -1, dtype=np.int64)
+    spread, crushed = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=bool)
     failures: dict[int, str] = {}
     for row, found in enumerate(signed):
         if isinstance(found, str):
             failures[row] = found
         else:
-            thumbnails[row], hashes[row], mirrored[row], spread[row] = found
-    return Signatures(thumbnails, hashes, mirrored, spread, failures)
+            thumbnails[row], hashes[row], mirrored[row], spread[row], crushed[row] = found
+    return Signatures(thumbnails, hashes, mirrored, spread, crushed, failures)
 
 
-def _sign_image(path: str) -> tuple[ByteArray, ByteArray, ByteArray, int] | str:
-    """Thumbnail, hash, hash of the mirror image and spread of an image; a reason if unreadable."""
+def _sign_image(path: str) -> tuple[ByteArray, ByteArray, ByteArray, int, bool] | str:
+    """One row of ``Signatures`` for an image; a reason if it is unreadable."""
     try:
-        grey = read_thumbnail(path, THUMBNAIL)
+        grey, crushed = examine_image(path, THUMBNAIL)
     except DataError as error:
         return str(error)
     small = grey.reshape(32, 2, 32, 2).mean(axis=(1, 3)).round().astype(np.uint8)
     flipped = np.ascontiguousarray(grey[:, ::-1])
-    return small, _hash_image(grey), _hash_image(flipped), int(grey.max()) - int(grey.min())
+    spread = int(grey.max()) - int(grey.min())
+    return small, _hash_image(grey), _hash_image(flipped), spread, crushed
 
 
 def _hash_image(grey: ByteArray) -> ByteArray:

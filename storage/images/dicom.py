@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,101 +11,194 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.storage.images.pixels import DECODE_ERRORS, window
+from outerfold.storage.images.pixels import (
+    DECODE_ERRORS,
+    FEW_LEVELS,
+    Decoded,
+    is_crushed,
+    require_size,
+    window,
+)
 from outerfold.storage.records import ByteArray, DataError
 
 Values = NDArray[np.float64]
 
-DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError)
+DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError, zlib.error)
 """Errors that pydicom raises for absent tags, invalid values and codecs that are not installed."""
 
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""UID of the only syntax in which all elements are compressed, those of the size among them."""
 
-def read_dicom(path: Path, data: bytes) -> ByteArray:
-    """Pixels (h, w) or (h, w, 3) of a DICOM file, 0 (dark) to 255 (bright).
+BYTES_A_PIXEL = 8
+"""Bytes of a deflated file at most, for each pixel that an image may have."""
+
+
+def read_dicom(path: Path, data: bytes) -> Decoded:
+    """Pixels of a DICOM file, 0 (dark) to 255 (bright).
 
     Grey values are rescaled (slope and intercept, or a modality LUT), then windowed: by the VOI
-    LUT, else by the first window, else between percentiles. Pixels of the padding value become
-    black and are left out of the percentiles. MONOCHROME1 is inverted. Palettes become RGB.
+    LUT, else by the first window, else between percentiles. Empty tables, windows of no width, and
+    windows in which the values could take fewer than 32 levels are passed over. Pixels of the
+    padding value become black and are left out of the percentiles. MONOCHROME1 is inverted.
+    Palettes become RGB; deep colour is stretched as grey is. A file may lack its preamble.
 
     Args:
         path: the file, for messages.
         data: its bytes.
 
     Raises:
-        DataError: the file cannot be decoded or has several frames, or pydicom is not installed.
+        DataError: the file cannot be decoded, has several frames or too many pixels, or pydicom or
+            its codec is not installed.
     """
     try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
+        import pydicom  # noqa: F401
+        from pydicom.errors import BytesLengthException, InvalidDicomError
     except ImportError as error:
         raise DataError(
             f"{path}: reading DICOM needs pydicom; install it with: pip install 'outerfold[dicom]'"
         ) from error
     try:
-        dataset = pydicom.dcmread(BytesIO(data))
-        pixels = _display_pixels(dataset)
-    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError) as error:
+        dataset = _parse(path, data)
+        _require_one_frame(path, dataset)
+        return _display_pixels(dataset)
+    except DataError:
+        raise
+    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError, BytesLengthException) as error:
+        raise DataError(f"{path}: {_told(str(error))}") from error
+
+
+def _told(error: str) -> str:
+    if "missing dependencies" in error or "missing required dependencies" in error:
+        syntax = error.split("'")[1] if error.count("'") > 1 else "this syntax"
+        return (
+            f"the codec of {syntax} is not installed; install it with: "
+            "pip install 'outerfold[dicom]'"
+        )
+    first = " ".join(error.split())
+    return f"cannot be decoded as DICOM ({first}); replace or remove the file"
+
+
+def _parse(path: Path, data: bytes) -> Any:
+    """The data set of a file, also of one without preamble and file meta information.
+
+    Raises:
+        InvalidDicomError: the bytes are no DICOM.
+        DataError: the file would be larger than an image may be.
+    """
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    if DEFLATED in data[:2048]:
+        _require_bounded(path, data)
+    try:
+        return pydicom.dcmread(BytesIO(data))
+    except InvalidDicomError:
+        dataset = pydicom.dcmread(BytesIO(data), force=True)
+        if "Rows" not in dataset or "PixelData" not in dataset:
+            raise
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _require_bounded(path: Path, data: bytes) -> None:
+    """Refuse a deflated file whose size is beyond any image; no more than a block is kept."""
+    start = 144 + int.from_bytes(data[140:144], "little")  # after the group of the file's meta data
+    engine, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[start:]
+    while rest and not engine.eof:
+        size += len(engine.decompress(rest, 1 << 20))
+        require_size(path, size // BYTES_A_PIXEL)
+        rest = engine.unconsumed_tail
+
+
+def _require_one_frame(path: Path, dataset: Any) -> None:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
         raise DataError(
-            f"{path}: cannot be decoded as DICOM ({error}); replace or remove the file"
-        ) from error
-    if pixels.ndim > 2 and pixels.shape[-1] != 3:
-        raise DataError(
-            f"{path}: holds {pixels.shape[0]} frames, but a file must hold one image; "
+            f"{path}: holds {frames} frames, but a file must hold one image; "
             "export the slices or a synthetic 2D view first"
         )
-    return pixels
+    require_size(path, int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0))
 
 
-def _display_pixels(dataset: Any) -> ByteArray:
-    """Pixels (h, w) or (h, w, 3), 0..255; (frames, h, w) for a volume."""
+def _display_pixels(dataset: Any) -> Decoded:
+    """Pixels (h, w) or (h, w, 3), 0..255.
+
+    Raises:
+        ValueError: the values have another shape.
+    """
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
 
     raw = pixel_array(dataset)
     meaning = str(dataset.get("PhotometricInterpretation", ""))
-    if meaning == "PALETTE COLOR" and raw.ndim == 2:
-        return _eight_bits(apply_color_lut(raw, dataset)[..., :3])
+    if raw.ndim == 3 and raw.shape[-1] == 3:
+        deep = int(dataset.get("BitsStored") or 8) > 8
+        shown = window(raw) if deep else np.asarray(raw, dtype=np.uint8)
+        return Decoded(shown, deep and is_crushed(shown, raw))
     if raw.ndim != 2:
-        return _eight_bits(raw)
-    grey = _grey(raw, dataset)
-    return np.where(
-        _padding(raw, dataset), 0, np.invert(grey) if meaning == "MONOCHROME1" else grey
-    )
-
-
-def _eight_bits(colours: NDArray[Any]) -> ByteArray:
-    """Colour values (h, w, 3) in 8 bits; of deeper values the highest byte is kept."""
-    return np.asarray(colours >> 8 * (colours.dtype.itemsize - 1), dtype=np.uint8)
+        raise ValueError(f"values of shape {raw.shape} are no image")
+    if meaning == "PALETTE COLOR":
+        table = apply_color_lut(raw, dataset)[..., :3]
+        return Decoded(np.asarray(table >> 8 * (table.dtype.itemsize - 1), dtype=np.uint8))
+    grey, padding = _grey(raw, dataset), _padding(raw, dataset)
+    shown = np.where(padding, 0, np.invert(grey) if meaning == "MONOCHROME1" else grey)
+    return Decoded(shown, is_crushed(shown, raw))
 
 
 def _grey(raw: NDArray[Any], dataset: Any) -> ByteArray:
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi
+    from pydicom.pixels.processing import apply_modality_lut
 
-    if "VOILUTSequence" in dataset:
-        modality = np.rint(apply_modality_lut(raw, dataset)).astype(np.int64)
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        shown = apply_voi(modality, dataset).astype(np.float64) / (2**bits - 1)
-        return np.asarray(np.round(np.clip(shown, 0, 1) * 255), dtype=np.uint8)
     values = np.asarray(apply_modality_lut(raw, dataset), dtype=np.float64)
+    if dataset.get("VOILUTSequence"):
+        return _by_table(values, dataset)
     centre, width = (_first(dataset.get(tag)) for tag in ("WindowCenter", "WindowWidth"))
-    if centre is not None and width is not None:
-        shown = _windowed(values, centre, width, str(dataset.get("VOILUTFunction") or "LINEAR"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if centre is not None and width is not None and _is_window(width, function, dataset):
+        shown = _windowed(values, centre, width, function)
         return np.asarray(np.round(shown * 255), dtype=np.uint8)
     counted = values[~_padding(raw, dataset)]
     return window(values, counted if counted.size else None)
+
+
+def _by_table(values: Values, dataset: Any) -> ByteArray:
+    """Values as the VOI LUT shows them; white is its largest entry if that lacks declared bits."""
+    from pydicom.pixels.processing import apply_voi
+
+    whole = np.rint(values).astype(np.int64)
+    item = dataset.VOILUTSequence[0]
+    white = 2 ** int(item.LUTDescriptor[2]) - 1
+    first, count = int(item.LUTDescriptor[1]), int(item.LUTDescriptor[0]) or 2**16
+    entries = apply_voi(np.arange(first, first + count), dataset)
+    if 0 < int(entries.max()) < white // 2:
+        white = int(entries.max())
+    shown = np.clip(apply_voi(whole, dataset).astype(np.float64) / white, 0, 1)
+    return np.asarray(np.round(shown * 255), dtype=np.uint8)
+
+
+def _is_window(width: float, function: str, dataset: Any) -> bool:
+    """Whether a window can be meant: it has a width, and its values can take enough levels.
+
+    A window of 12 bits on a picture of 8 bits was left over from the acquisition: at most 16 of
+    256 levels would be seen.
+    """
+    least = 1.0 if function == "LINEAR" else 0.0
+    if not least <= width < np.inf or (width == 0 and function != "LINEAR"):
+        return False
+    slope = abs(float(dataset.get("RescaleSlope") or 1))
+    held = 2 ** int(dataset.get("BitsStored") or 16) * slope
+    return "ModalityLUTSequence" in dataset or width * FEW_LEVELS <= held * 256
 
 
 def _windowed(values: Values, centre: float, width: float, function: str) -> Values:
     """Values (h, w) as shares 0..1 of the display's range.
 
     Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
-
-    Raises:
-        ValueError: the function does not allow this width.
     """
-    least = 1.0 if function == "LINEAR" else 0.0
-    if width < least or (width == 0 and function != "LINEAR"):
-        raise ValueError(f"window width {width:g} is too small")
     if function == "SIGMOID":
         return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
     if function == "LINEAR":

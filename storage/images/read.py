@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from outerfold.storage.images.pixels import Decoded
+from outerfold.storage.images.rasters import decode_raster
 from outerfold.storage.records import ByteArray, DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PilImage
-from outerfold.storage.images.pixels import DECODE_ERRORS, window
 
 _SUFFIXES = ".jpg .jpeg .png .pgm .ppm .tif .tiff .bmp .webp .gif .jp2 .dcm .dicom"
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
@@ -46,16 +42,16 @@ def read_image(path: Path | str, content: str = "") -> ByteArray:
     """Pixels (h, w, 3) of an image file as RGB, 0..255.
 
     Grey, palette, 1-bit and CMYK files are converted, alpha is dropped and EXIF rotation applied.
-    Grey values of more than 8 bits are stretched between the percentiles of ``WINDOW``; for DICOM
-    see ``storage/images/dicom.py``.
+    Values of more than 8 bits are stretched between the percentiles of ``WINDOW``; for DICOM see
+    ``storage/images/dicom.py``.
 
     Args:
         path: the image file.
         content: SHA-256 that the file must have, of the very bytes that are decoded; empty for any.
 
     Raises:
-        DataError: the file cannot be read, is empty or truncated, has another content, or is DICOM
-            without pydicom.
+        DataError: the file cannot be read, is empty, truncated or too large, holds several images,
+            has another content, or is DICOM without pydicom.
     """
     path = Path(path)
     data = _read_bytes(path)
@@ -64,11 +60,7 @@ def read_image(path: Path | str, content: str = "") -> ByteArray:
             f"{path}: was changed while the data were read; give the command again once nothing "
             "writes to it"
         )
-    if _is_dicom(path):
-        from outerfold.storage.images.dicom import read_dicom
-
-        return _repeat_grey(read_dicom(path, data))
-    return _repeat_grey(_decode(path, data))
+    return _repeat_grey(_decode(path, data).pixels)
 
 
 def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
@@ -80,15 +72,30 @@ def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
     Raises:
         DataError: in the same cases as ``read_image``.
     """
+    return examine_image(path, side)[0]
+
+
+def examine_image(path: Path | str, side: int) -> tuple[ByteArray, bool]:
+    """Return ``read_thumbnail`` and whether the 8-bit image has lost most of the file's levels.
+
+    Raises:
+        DataError: in the same cases as ``read_image``.
+    """
     from PIL import Image
 
     path = Path(path)
-    if path.suffix.lower() in {".jpg", ".jpeg"}:
-        grey = _decode(path, _read_bytes(path), draft=2 * side)
-    else:
-        grey = read_image(path)
-    image = Image.fromarray(grey).convert("L")
-    return np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.uint8)
+    decoded = _decode(path, _read_bytes(path), draft=2 * side)
+    image = Image.fromarray(decoded.pixels).convert("L")
+    small = image.resize((side, side), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.uint8), decoded.crushed
+
+
+def _decode(path: Path, data: bytes, *, draft: int = 0) -> Decoded:
+    if _is_dicom(path):
+        from outerfold.storage.images.dicom import read_dicom
+
+        return read_dicom(path, data)
+    return decode_raster(path, data, draft=draft)
 
 
 def content_hash(path: Path | str) -> str:
@@ -124,36 +131,6 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise DataError(f"{path}: the image file is empty (0 bytes); replace or remove it")
     return data
-
-
-def _decode(path: Path, data: bytes, *, draft: int = 0) -> ByteArray:
-    """Pixels (h, w) or (h, w, 3), 0..255, of the bytes of a file.
-
-    With ``draft`` > 0 a JPEG is decoded at reduced scale, with sides of at least ``draft`` pixels.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(BytesIO(data)) as image:
-            if draft:
-                image.draft("L", (draft, draft))
-            return _to_eight_bits(image)
-    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, UnidentifiedImageError)  # its text names an object of ours
-        raise DataError(
-            f"{path}: cannot be decoded as an image "
-            f"({'its format is not known' if unknown else error}); replace or remove the file"
-        ) from error
-
-
-def _to_eight_bits(image: PilImage) -> ByteArray:
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "F" or upright.mode.startswith("I"):
-        return window(np.asarray(upright, dtype=np.float64))
-    mode = "L" if upright.mode in {"1", "L"} else "RGB"
-    return np.array(upright.convert(mode), dtype=np.uint8)
 
 
 def _repeat_grey(pixels: ByteArray) -> ByteArray:

@@ -222,6 +222,7 @@ def _add_predict(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    add_options(parser, {"max_pixels": "200 million"})
     parser.epilog = "Give clinical columns by name, such as --age 61; others count as missing."
     parser.set_defaults(columns={})
 

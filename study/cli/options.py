@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outerfold.study.config.execution import RECORDS
+from outerfold.study.config.execution import RECORDS, Execution
 from outerfold.study.config.option import DATA, GROUPS, OptionField, list_options
 from outerfold.study.config.record import StudyConfig
 
@@ -28,7 +28,7 @@ def add_run_options(parser: argparse.ArgumentParser, records: Iterable[type] = R
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which rows and columns are read; ``--data`` must be given."""
     group = parser.add_argument_group(DATA)
-    for one in list_options([StudyConfig]):
+    for one in list_options([StudyConfig, Execution]):
         if one.option.group == DATA:
             _add_option(group, one, required=one.name == "data")
 
@@ -43,7 +43,7 @@ def add_options(
         usual: default of each option in words for the help, by name of the option.
         settings: further settings of argparse for each option.
     """
-    for one in list_options([StudyConfig]):
+    for one in list_options([StudyConfig, Execution]):
         if one.name in usual:
             _add_option(parser, one, help=one.help_text(usual[one.name]), **settings)
 

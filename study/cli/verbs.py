@@ -27,6 +27,7 @@ from outerfold.storage.audit.audit import audit_dataset as find_faults
 from outerfold.storage.cache.inventory import Store
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import availability, find_or_download
+from outerfold.storage.images.pixels import limit_pixels
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image, read_image
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Run
@@ -112,6 +113,7 @@ def audit(options: argparse.Namespace) -> int:
     """Check data without any training; return the exit code, which is 2 if there are errors."""
     console = Console(highlight=False)
     check_values(vars(options), StudyConfig)
+    limit_pixels(options.max_pixels)
     source = find_source(options.task, options.data, cache=cache_folder())
     data = read_dataset(
         source.path,
@@ -147,6 +149,7 @@ def predict(options: argparse.Namespace) -> int:
     from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
 
     require_kept_plugins(RunFolder(options.run))
+    limit_pixels(options.max_pixels)
     shipped = read_shipped_model(RunFolder(options.run))
     for path in options.images:
         if not path.is_file() or not is_image(path):

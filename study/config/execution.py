@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from outerfold.storage.errors import DataError
+from outerfold.storage.images.pixels import MAX_PIXELS
 from outerfold.study.config.durations import parse_seconds
-from outerfold.study.config.option import EXECUTION, MODEL, PROTOCOL, check_values, option
+from outerfold.study.config.option import DATA, EXECUTION, MODEL, PROTOCOL, check_values, option
 from outerfold.study.config.presets import PRESETS
 from outerfold.study.config.record import THOUSAND, StudyConfig
 
 ENGINES = ("local", "dask")
 MOST_WORKERS = 10_000
+MOST_PIXELS = 100_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Execution:
     Attributes:
         max_time: time of one call, such as 1h30m, after which the search ends; empty for no limit.
         run: directory of the run; None for one named after the task, data and options.
+        max_pixels: pixels of an image at most; a file with more is refused before it is decoded.
         workers: number of processes; 0 means one for each GPU, or one for each core if there is
             no GPU, or all workers of a cluster.
         workers_per_gpu: number of processes on each GPU; 0 means that ``workers`` decides.
@@ -58,6 +61,15 @@ class Execution:
             usual="runs/...",
             note="it is `runs/TASK-DATA-HASH` where none is named",
             metavar="DIR",
+        ),
+    )
+    max_pixels: int = field(
+        default=MAX_PIXELS,
+        metadata=option(
+            about="pixels of an image at most, by its header; larger files are not decoded",
+            group=DATA,
+            least=1,
+            most=MOST_PIXELS,
         ),
     )
     workers: int = field(

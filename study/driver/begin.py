@@ -10,6 +10,7 @@ from typing import Any
 from rich.panel import Panel
 
 from outerfold.storage.errors import DataError
+from outerfold.storage.images.pixels import limit_pixels
 from outerfold.study.config.gather import (
     build_execution,
     build_shorthand,
@@ -51,6 +52,7 @@ def begin(given: Mapping[str, Any], call: Call) -> Begun:
     merged = gather_options(given)
     factors = build_shorthand(merged).ablate
     how = build_execution(merged)
+    limit_pixels(how.max_pixels)
     if how.max_time and factors:
         raise DataError(
             "--max-time would end the searches that --ablate compares after different numbers of "

@@ -13,9 +13,19 @@ from outerfold.storage import names
 from outerfold.storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
 from outerfold.storage.cache.files import read_kept, write_kept
 from outerfold.storage.cache.row_store import digest
-from outerfold.storage.images import pixels, read
+from outerfold.storage.images import dicom, pixels, rasters, read
 
-AUDITORS = (audit, cropped_copies, leaking_columns, names, near_duplicates, pixels, read)
+AUDITORS = (
+    audit,
+    cropped_copies,
+    dicom,
+    leaking_columns,
+    names,
+    near_duplicates,
+    pixels,
+    rasters,
+    read,
+)
 """Modules whose source text is part of an audit's key in the cache."""
 
 

@@ -346,3 +346,29 @@ def test_leaky_columns_of_real_data_are_refused() -> None:
     for name in asked[1:]:
         assert _found(errors, f"column {name!r}")
     assert not _found(errors, "'age'")
+
+
+def _losing(root: Path, count: int) -> Dataset:
+    """Twenty patients; ``count`` files of one class hold marks that leave no levels to tissue."""
+    class_folders(root, {"benign": 10, "cancer": 10})
+    for path in sorted((root / "cancer").iterdir())[:count]:
+        deep = picture(int(path.stem[1:4])).astype("u2") * 16
+        deep[:4], deep[4:8] = 65000, 64000
+        Image.fromarray(deep).save(path)
+    return read_dataset(root, task="dbt", patient_regex=r"(P\d+)")
+
+
+def test_images_that_lost_their_levels_are_an_error(tmp_path: Path) -> None:
+    found = _audit(_losing(tmp_path, 1))
+    assert _found(found.errors, "images must keep their grey levels", "cancer/P011_0.png")
+
+
+def test_few_images_that_lost_their_levels_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outerfold.storage.audit.audit.CRUSHED_SHARE", 0.9)
+    found = _audit(_losing(tmp_path, 1))
+    assert not _found(found.errors, "images must keep their grey levels")
+    assert _found(found.warnings, "images must keep their grey levels", "cancer/P011_0.png")
+    whole = _audit(_losing(tmp_path / "all", 10))
+    assert _found(whole.errors, "images must keep their grey levels")

@@ -184,10 +184,114 @@ def test_an_empty_window_is_none(tmp_path: Path, centre: object) -> None:
     np.testing.assert_array_equal(grey_of(_dicom(tmp_path / "b.dcm", RAMP, **tags)), plain)
 
 
-def test_an_impossible_window_is_named(tmp_path: Path) -> None:
-    path = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=0)
-    with pytest.raises(DataError, match=r"a\.dcm: .*window width 0 is too small"):
+@pytest.mark.parametrize("width", [0, 0.5, 4096 * 9])
+def test_an_impossible_window_is_passed_over(tmp_path: Path, width: float) -> None:
+    """No width, or values of 12 bits could take 28 levels of it: viewers stretch such a file."""
+    plain = grey_of(_dicom(tmp_path / "a.dcm", RAMP))
+    path = _dicom(tmp_path / "b.dcm", RAMP, WindowCenter=1000, WindowWidth=width)
+    np.testing.assert_array_equal(grey_of(path), plain)
+
+
+def test_a_picture_of_eight_bits_with_a_window_of_twelve_is_not_dark(tmp_path: Path) -> None:
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    tags = {"WindowCenter": 2048, "WindowWidth": 4096, **bits}
+    grey = grey_of(_dicom(tmp_path / "a.dcm", (RAMP / 16).astype(np.uint8), **tags))
+    np.testing.assert_allclose(grey, RAMP / 16, atol=2)
+
+
+def test_an_empty_voi_sequence_leaves_the_window(tmp_path: Path) -> None:
+    tags = {"WindowCenter": 1000, "WindowWidth": 200}
+    one = _dicom(tmp_path / "a.dcm", RAMP, **tags)
+    two = _dicom(tmp_path / "b.dcm", RAMP, VOILUTSequence=[], **tags)
+    np.testing.assert_array_equal(grey_of(one), grey_of(two))
+
+
+def test_a_voi_table_that_declares_more_bits_than_it_holds_is_not_dark(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 16]
+    table.LUTData = np.arange(4096, dtype=np.uint16).tobytes()
+    grey = grey_of(_dicom(tmp_path / "a.dcm", RAMP, VOILUTSequence=[table]))
+    np.testing.assert_allclose(grey, RAMP / 4095 * 255, atol=1)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_file_without_preamble_is_read(tmp_path: Path, implicit: bool) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    whole = _dicom(tmp_path / "a.dcm", RAMP)
+    dataset = pydicom.dcmread(whole)
+    del dataset.file_meta
+    dataset.preamble = None
+    bare = tmp_path / "b.dcm"
+    dataset.save_as(bare, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert bare.read_bytes()[128:132] != b"DICM"
+    np.testing.assert_array_equal(grey_of(bare), grey_of(whole))
+
+
+COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
+
+
+def test_deep_colour_uses_the_whole_range(tmp_path: Path) -> None:
+    deep = np.repeat(RAMP.astype(np.uint16)[..., None], 3, axis=2)
+    path = _dicom(tmp_path / "a.dcm", deep, NumberOfFrames=1, Rows=32, Columns=32, **COLOUR)
+    np.testing.assert_allclose(grey_of(path), RAMP / 4095 * 255, atol=2)
+
+
+def test_a_colour_clip_is_refused_in_words(tmp_path: Path) -> None:
+    clip = np.zeros((2, 32, 32, 3), np.uint8)
+    tags = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "Rows": 32, "Columns": 32}
+    path = _dicom(tmp_path / "a.dcm", clip, NumberOfFrames=2, **tags, **COLOUR)
+    with pytest.raises(DataError, match=r"^\S*a\.dcm: holds 2 frames"):
         read_image(path)
+
+
+def _own(name: str) -> Path:
+    """A test file that pydicom's package holds."""
+    data = pytest.importorskip("pydicom.data", reason="the dicom extra is not installed")
+    return Path(data.get_testdata_file(name, download=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("MR_small_jp2klossless.dcm", "MR_small.dcm"),
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm"),
+        ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm"),
+    ],
+)
+def test_compressed_files_give_the_pixels_of_their_twins(name: str, twin: str) -> None:
+    """JPEG 2000, JPEG-LS and JPEG Lossless, all without loss; the files are pydicom's own."""
+    np.testing.assert_array_equal(read_image(_own(name)), read_image(_own(twin)))
+
+
+def test_a_codec_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _own("MR_small_jpeg_ls_lossless.dcm")
+    from pydicom.pixels.decoders import JPEGLSLosslessDecoder
+
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_unavailable", {"gdcm": ("gdcm>=3.0.10",)})
+    with pytest.raises(DataError, match=r"codec of JPEG-LS.*outerfold\[dicom\]"):
+        read_image(path)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    path = _dicom(tmp_path / "a.dcm", RAMP, Rows=60_000, Columns=60_000)
+    with pytest.raises(DataError, match=r"a\.dcm: its header gives 3,600,000,000 pixels"):
+        read_image(path)
+
+
+def test_a_deflated_file_is_measured_before_it_is_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    dataset = pydicom.dcmread(_dicom(tmp_path / "a.dcm", np.zeros((1000, 1000))))
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    assert not grey_of(tmp_path / "b.dcm").any()
+    monkeypatch.setenv("OUTERFOLD_MAX_PIXELS", "1000")
+    monkeypatch.setattr(pydicom, "dcmread", None)
+    with pytest.raises(DataError, match=r"b\.dcm: its header gives .* more than the limit"):
+        read_image(tmp_path / "b.dcm")
 
 
 def test_a_voi_table_is_obeyed(tmp_path: Path) -> None:

@@ -1,0 +1,183 @@
+"""Decoding of JPEG, PNG, TIFF and other picture files to 8-bit pixels."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outerfold.storage.images.pixels import (
+    DECODE_ERRORS,
+    Decoded,
+    is_crushed,
+    require_size,
+    window,
+)
+from outerfold.storage.records import ByteArray, DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+FORMATS = ("JPEG", "PNG", "PPM", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
+"""Pillow's decoders that are used. Others are never tried: the one of PostScript runs a program."""
+
+BITS, PHOTOMETRIC, SAMPLE_FORMAT, SUBFILE = 258, 262, 339, 254
+"""Tags of a TIFF file (TIFF 6.0, sections 3, 8 and 19)."""
+
+
+def decode_raster(path: Path, data: bytes, *, draft: int = 0) -> Decoded:
+    """Pixels of the bytes of a file that is no DICOM.
+
+    Args:
+        path: the file, for messages.
+        data: its bytes.
+        draft: with more than 0, a JPEG is decoded at reduced scale, with sides of at least that.
+
+    Raises:
+        DataError: the bytes cannot be decoded, are cut off, or hold several or too many pixels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit here is a refusal with the way on, not a warning
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            require_size(path, image.width * image.height)
+            _require_one_image(path, image)
+            if image.format in {"JPEG", "MPO"}:
+                _require_end(data)
+                if draft:
+                    image.draft("L", (draft, draft))
+            return _to_eight_bits(image, data)
+    except DataError:
+        raise
+    except DECODE_ERRORS as error:
+        unknown = isinstance(error, UnidentifiedImageError)  # its text names an object of ours
+        raise DataError(
+            f"{path}: cannot be decoded as an image "
+            f"({'its format is not known' if unknown else error}); replace or remove the file"
+        ) from error
+
+
+def _require_one_image(path: Path, image: PilImage) -> None:
+    """Refuse several pages or frames; reduced copies of one image and previews of a JPEG count not.
+
+    Raises:
+        DataError: there are several.
+    """
+    pages = getattr(image, "n_frames", 1) if image.format not in {"JPEG", "MPO"} else 1
+    if pages > 1 and image.format == "TIFF":
+        pages = sum(not _is_reduced(image, page) for page in range(pages))
+        image.seek(0)
+    if pages > 1:
+        raise DataError(
+            f"{path}: holds {pages} pages or frames, but a file must hold one image; export them "
+            "as files of their own"
+        )
+
+
+def _is_reduced(image: PilImage, page: int) -> bool:
+    """Whether a page of a TIFF is a smaller copy (bit 0) or a mask (bit 2) of another one."""
+    image.seek(page)
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    return bool(int(tags.get(SUBFILE, 0)) & 5)
+
+
+def _require_end(data: bytes) -> None:
+    """Refuse a JPEG whose scan never ends, as a file does of which the rest is missing or zero.
+
+    Pillow fills up what is missing without an error if enough bytes follow.
+
+    Raises:
+        ValueError: there is no end marker after the first scan.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    # Within a scan 0xFF is always followed by 0 or a restart marker, so this is no pixel.
+    if data.find(b"\xff\xd9", at) < 0:
+        raise ValueError("the JPEG has no end: part of the file is missing or zero")
+
+
+def _to_eight_bits(image: PilImage, data: bytes) -> Decoded:
+    from PIL import ImageOps
+
+    if _is_deep_colour(image):
+        return _decode_deep_colour(image, data)
+    values = _single_channel(image)
+    if values is None:
+        upright = ImageOps.exif_transpose(image)
+        mode = "L" if upright.mode in {"1", "L"} else "RGB"
+        return Decoded(np.array(upright.convert(mode), dtype=np.uint8))
+    shown = window(values)
+    if _tag(image, PHOTOMETRIC) == 0:  # white is zero; Pillow inverts up to 8 bits only
+        shown = np.where(np.isfinite(values), 255 - shown, 0).astype(np.uint8)
+    crushed = is_crushed(shown, values)
+    return Decoded(_turn(shown, image), crushed)
+
+
+def _single_channel(image: PilImage) -> NDArray[Any] | None:
+    """Values (h, w) of a grey image that has more than 8 bits or signed values; None for others."""
+    signed = _tag(image, SAMPLE_FORMAT) == 2
+    if image.mode == "L" and signed:
+        return np.asarray(image).view(np.int8)
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return None
+    values = np.asarray(image)
+    if image.mode == "I" and _tag(image, BITS) == 32 and not signed:
+        return values.view(np.uint32)  # Pillow reads unsigned values as signed ones
+    return values
+
+
+def _tag(image: PilImage, number: int) -> int | None:
+    """First value of a tag of a TIFF; None for other formats and where it is absent."""
+    tags = getattr(image, "tag_v2", None)
+    value = None if tags is None else tags.get(number)
+    return int(value[0] if isinstance(value, tuple) else value) if value is not None else None
+
+
+def _is_deep_colour(image: PilImage) -> bool:
+    """Whether a colour image has more than 8 bits a channel, of which Pillow keeps the highest."""
+    tiles: Any = getattr(image, "tile", None)
+    if image.mode not in {"RGB", "RGBA", "RGBX", "LA", "PA", "CMYK"} or not tiles:
+        return False
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(image) > 8
+    arguments = tiles[0][3]
+    if image.format == "PPM":
+        return isinstance(arguments, tuple) and int(arguments[-1]) > 255
+    return ";16" in str(arguments)
+
+
+def _jpeg2000_bits(image: PilImage) -> int:
+    """Bits of a channel by the image header box (ISO 15444-1, I.5.3.1); 8 where there is none."""
+    file: Any = image.fp  # type: ignore[attr-defined]
+    file.seek(0)
+    head = file.read(512)
+    box = head.find(b"ihdr")
+    return 8 if box < 0 or box + 15 > len(head) else (head[box + 14] & 127) + 1
+
+
+def _decode_deep_colour(image: PilImage, data: bytes) -> Decoded:
+    import cv2
+
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None:
+        raise ValueError("colour of more than 8 bits a channel is not read in this format")
+    values = np.asarray(found)
+    values = values[..., 2::-1] if values.ndim == 3 else values  # (h, w, 3), blue comes first
+    shown = window(values)
+    return Decoded(_turn(shown, image), is_crushed(shown, values))
+
+
+def _turn(pixels: ByteArray, image: PilImage) -> ByteArray:
+    """The pixels as the orientation of their EXIF tag says."""
+    from PIL import Image, ImageOps
+
+    if image.getexif().get(0x0112, 1) == 1:
+        return pixels
+    flat = Image.fromarray(pixels)
+    flat.getexif()[0x0112] = image.getexif()[0x0112]
+    return np.array(ImageOps.exif_transpose(flat), dtype=np.uint8)

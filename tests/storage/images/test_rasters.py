@@ -1,0 +1,193 @@
+import struct
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from outerfold.storage.images.read import examine_image, read_image
+from outerfold.storage.records import DataError
+from tests.storage.images.image_factories import picture
+
+TRUTH = np.clip(picture(3, 64).astype(int), 2, 253)
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+
+
+def tiff(path: Path, values: np.ndarray, sample_format: int, photometric: int = 1) -> Path:
+    """A TIFF of one channel of any type, which Pillow itself cannot write."""
+    high, wide = values.shape
+    raw = values.tobytes()
+    tags = [(256, wide), (257, high), (258, values.itemsize * 8), (259, 1), (262, photometric)]
+    tags += [(273, 8), (277, 1), (278, high), (279, len(raw)), (339, sample_format)]
+    directory = struct.pack("<H", len(tags))
+    for tag, value in tags:
+        directory += struct.pack("<HHII", tag, 4, 1, value)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(raw)) + raw + directory + b"\0\0\0\0")
+    return path
+
+
+def grey_of(path: Path) -> np.ndarray:
+    return read_image(path)[..., 0].astype(int)
+
+
+def full(truth: np.ndarray) -> np.ndarray:
+    """What a stretch of the values to 0..255 gives, up to a few clipped pixels."""
+    return (truth - truth.min()) / (truth.max() - truth.min()) * 255
+
+
+@pytest.mark.parametrize(
+    ("values", "sample_format"),
+    [
+        (TRUTH.astype("u2") * 16, UNSIGNED),
+        (TRUTH.astype("u4") * 2**24, UNSIGNED),
+        ((TRUTH - 128).astype("i1"), SIGNED),
+        ((TRUTH * 16 - 2000).astype("i2"), SIGNED),
+        (TRUTH.astype("f4") / 255, FLOAT),
+    ],
+    ids=["uint16", "uint32", "int8", "int16", "float32"],
+)
+def test_values_of_every_type_give_the_same_picture(
+    tmp_path: Path, values: np.ndarray, sample_format: int
+) -> None:
+    grey = grey_of(tiff(tmp_path / "a.tif", values, sample_format))
+    np.testing.assert_allclose(grey, full(TRUTH), atol=3)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_white_is_zero_at_every_depth(tmp_path: Path, kind: str) -> None:
+    scale = 256 ** (np.dtype(kind).itemsize - 1) // 16 or 1
+    path = tiff(tmp_path / "a.tif", (TRUTH * scale).astype(kind), UNSIGNED, photometric=0)
+    np.testing.assert_allclose(full(grey_of(path)), full(255 - TRUTH), atol=3)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -9999.0, -3.4e38, 3.4e38])
+def test_values_that_are_missing_leave_the_picture_as_it_is(tmp_path: Path, hole: float) -> None:
+    values = TRUTH.astype("f4") / 255
+    values[:6] = hole
+    grey = grey_of(tiff(tmp_path / "a.tif", values, FLOAT))
+    np.testing.assert_allclose(grey[6:], full(TRUTH[6:]), atol=3)
+    assert (grey[:6] == (255 if hole == 3.4e38 else 0)).all()
+
+
+def test_background_far_below_the_tissue_is_no_sentinel(tmp_path: Path) -> None:
+    """Tissue has 64 levels of its own here: the picture stays as the percentiles give it."""
+    values = (TRUTH * 16 + 12000).astype("u2")
+    values[:6] = 0
+    grey = grey_of(tiff(tmp_path / "a.tif", values, UNSIGNED))
+    np.testing.assert_allclose(grey[6:], values[6:] / values.max() * 255, atol=3)
+
+
+def _deep(path: Path) -> Path:
+    import cv2
+
+    cv2.imwrite(str(path), np.repeat((TRUTH * 16).astype("u2")[..., None], 3, axis=2))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm", ".jp2"])
+def test_twelve_bits_in_colour_of_sixteen_use_the_whole_range(tmp_path: Path, suffix: str) -> None:
+    np.testing.assert_allclose(grey_of(_deep(tmp_path / f"a{suffix}")), full(TRUTH), atol=3)
+
+
+def test_colours_of_sixteen_bits_keep_their_order(tmp_path: Path) -> None:
+    import cv2
+
+    blue_first = np.zeros((16, 16, 3), "u2")
+    blue_first[..., 0], blue_first[:8, :, 2] = np.arange(16) * 4000, 30000
+    cv2.imwrite(str(tmp_path / "a.png"), blue_first)
+    image = read_image(tmp_path / "a.png")
+    assert image[0, 0].tolist() == [pytest.approx(127, abs=2), 0, 0]
+    assert image[-1, -1].tolist() == [0, 0, 255]
+
+
+def test_a_deep_image_is_turned_as_its_tag_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray((TRUTH * 16).astype("u2")).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_allclose(grey_of(tmp_path / "a.png"), full(np.rot90(TRUTH, -1)), atol=3)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif", ".webp", ".png"])
+def test_several_pages_are_refused(tmp_path: Path, suffix: str) -> None:
+    first, second = (Image.fromarray(picture(seed)) for seed in (1, 2))
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=[second])
+    with pytest.raises(DataError, match=rf"a\{suffix}: holds 2 pages or frames"):
+        read_image(tmp_path / f"a{suffix}")
+
+
+def test_a_reduced_copy_is_no_second_page(tmp_path: Path) -> None:
+    whole, small = Image.fromarray(picture(1)), Image.fromarray(picture(1, 24))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    whole.save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    np.testing.assert_array_equal(grey_of(tmp_path / "a.tif"), picture(1))
+
+
+def test_a_jpeg_whose_rest_is_zero_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(5, 200)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    for read in (read_image, lambda file: examine_image(file, 64)):
+        with pytest.raises(DataError, match=r"a\.jpg: cannot be decoded .*missing or zero"):
+            read(path)
+
+
+def test_a_preview_in_a_jpeg_is_not_its_end(tmp_path: Path) -> None:
+    """A cut photograph whose EXIF holds a whole small one is cut all the same."""
+    small, path, exif = BytesIO(), tmp_path / "a.jpg", Image.Exif()
+    Image.fromarray(picture(5)).save(small, "JPEG")
+    exif[0x010E] = small.getvalue().decode("latin-1")
+    Image.fromarray(picture(5, 200)).save(path, exif=exif)
+    data = path.read_bytes()
+    assert data.count(b"\xff\xd9") >= 1
+    path.write_bytes(data[:-400] + bytes(400))
+    with pytest.raises(DataError, match=r"cannot be decoded"):
+        read_image(path)
+
+
+def test_a_black_background_is_no_damage(tmp_path: Path) -> None:
+    black = np.zeros((400, 300), np.uint8)
+    black[:200, :100] = picture(6, 200)[:, :100]
+    Image.fromarray(black).save(tmp_path / "a.jpg", optimize=True)
+    assert (grey_of(tmp_path / "a.jpg")[300:] == 0).all()
+
+
+def test_postscript_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import EpsImagePlugin
+
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_a, **_k: ran.append(1))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match=r"a\.jpg: .*its format is not known"):
+        read_image(path)
+    assert not ran
+
+
+def test_pixels_are_limited_by_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
+    Image.fromarray(picture(1)).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    import zlib
+
+    chunk = b"IHDR" + head
+    data = data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(DataError, match=r"2,500,000,000 pixels, .* limit of 200,000,000.*"):
+        read_image(tmp_path / "a.png")
+    Image.fromarray(picture(1)).save(tmp_path / "b.png")
+    monkeypatch.setenv("OUTERFOLD_MAX_PIXELS", "2303")
+    with pytest.raises(DataError, match="add --max-pixels 2304"):
+        read_image(tmp_path / "b.png")
+    monkeypatch.setenv("OUTERFOLD_MAX_PIXELS", "2304")
+    np.testing.assert_array_equal(grey_of(tmp_path / "b.png"), picture(1))
+
+
+def test_a_picture_that_lost_its_levels_is_known(tmp_path: Path) -> None:
+    values = (TRUTH * 16).astype("u2")
+    values[:6], values[6:12] = 65000, 64000  # two marks, so neither lies apart alone
+    assert examine_image(tiff(tmp_path / "a.tif", values, UNSIGNED), 32)[1]
+    assert not examine_image(tiff(tmp_path / "b.tif", TRUTH.astype("u2"), UNSIGNED), 32)[1]
+    two = np.where(TRUTH > 100, 5, 9).astype("u2")
+    assert not examine_image(tiff(tmp_path / "c.tif", two, UNSIGNED), 32)[1]
