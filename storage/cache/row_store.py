@@ -197,6 +197,15 @@ class RowCache:
             ) from None
         return self.refreshed()
 
+    def count_damaged(self) -> int:
+        """Number of rows that were written with others whose bytes are not those written."""
+        commits = list(self._commits())
+        return sum(
+            len(commit)
+            for number, commit in enumerate(commits)
+            if self._checksum(commits, number) != commit.checksum
+        )
+
     def _damaged(self, names: Sequence[str]) -> dict[int, int]:
         """Checksums of the bytes on disk by number of each commit that does not have its own."""
         commits = list(self._commits())

@@ -222,22 +222,44 @@ def status(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Repair what a crash left, and print the number of finished studies; return the exit code."""
-    from outerfold.study.setup.run_directory import mend_journal, repair
+    """Repair what a crash left, and check all that a run keeps; return the exit code.
 
-    console, folder = Console(highlight=False), RunFolder(options.run)
+    It is 1 where something is damaged that could not be repaired.
+    """
+    from outerfold.study.setup.run_directory import mend_journal, repair
+    from outerfold.study.verify.cache_tables import check_tables
+    from outerfold.study.verify.check import carry_out
+    from outerfold.study.verify.verify_run import check_kept
+
+    console, folder, mended = Console(highlight=False), RunFolder(options.run), list[str]()
     folder.read_config()
+
+    def mend() -> tuple[str, list[str]]:
+        mend_journal(folder, mended.append)
+        repair(folder, mended.append)
+        return "the trials are whole", []
+
     with lock_run(folder.path):
-        found: list[str] = []
-        mend_journal(folder, found.append)
-        repair(folder, found.append)
-    for text in found or ["nothing to repair"]:
-        console.print(text, soft_wrap=True)
+        checks = [carry_out("journal", mend), *check_kept(folder), check_tables(folder)]
+    damaged = list(dict.fromkeys(text for check in checks for text in check.findings))
+    for text in (*mended, *(f"damaged: {text}" for text in damaged)):
+        console.print(escape(text), soft_wrap=True)
+    if damaged:
+        console.print(_WAY_ON, soft_wrap=True)
+        return EXIT_FAILED
+    if not mended:
+        console.print("nothing to repair")
     studies = [fold.name for fold in folder.read_splits(folder.read_dataset())]
     done = [name for name in studies if is_finished(folder, name)]
     advice = "" if is_finished(folder, FINAL) else "; give the run's command again to continue"
     console.print(f"{len(done)} of {len(studies)} studies are finished{advice}")
     return 0
+
+
+_WAY_ON = (
+    "Where no other way is named: the run's command, given again, ends studies whose files are "
+    "damaged anew from their trials; restore other files from a copy, or give another --run"
+)
 
 
 def verify(options: argparse.Namespace) -> int:

@@ -33,7 +33,7 @@ from outerfold.storage.records import FINAL, FoldResult, OuterFold, Predictions,
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
-from outerfold.storage.trials.journal import open_journal
+from outerfold.storage.trials.journal import check_trials, open_trials
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.verify.check import Check, carry_out
 from outerfold.study.verify.recompute import TOLERANCE, compare_points, uncounted
@@ -54,15 +54,20 @@ def verify_run(folder: RunFolder) -> list[Check]:
         DataError: the folder is no run.
     """
     folder.read_config()
-    checks = [
+    checks = check_kept(folder)
+    if not (folder.report / "results.json").exists():
+        return [*checks, Check("report", "there is no report yet")]
+    return [*checks, *_report_checks(folder)]
+
+
+def check_kept(folder: RunFolder) -> list[Check]:
+    """Checks of what a run keeps besides its report."""
+    return [
         carry_out("files", lambda: _check_files(folder)),
         carry_out("splits", lambda: _check_splits(folder)),
         carry_out("rows", lambda: _check_studies(folder)),
         carry_out("trials", lambda: _check_trials(folder)),
     ]
-    if not (folder.report / "results.json").exists():
-        return [*checks, Check("report", "there is no report yet")]
-    return [*checks, *_report_checks(folder)]
 
 
 def _report_checks(folder: RunFolder) -> list[Check]:
@@ -174,19 +179,25 @@ def _check_counts(result: FoldResult, fold: OuterFold) -> Iterator[str]:
 def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
     if not folder.journal.exists():
         return "the trials are in a database, which was not read", ()
+    bare = check_trials(folder)
     data = folder.read_dataset()
-    storage = open_journal(folder.journal)
+    storage = open_trials(folder)
+    known = optuna.get_all_study_names(storage=storage)
     findings: list[str] = []
     count = 0
     for fold in folder.read_splits(data):
         if not is_finished(folder, fold.name):
+            continue
+        if fold.name not in known:
+            findings.append(f"{fold.name}: {folder.journal} has none of its trials")
             continue
         result = read_checked_result(folder, fold, data)
         study = optuna.load_study(study_name=fold.name, storage=storage)
         trials = study.get_trials(deepcopy=False)
         count += len(trials)
         findings += list(_compare_trials(result, study, trials))
-    return f"{count} trials; each study chose its best", findings
+    without = f"; {bare} have no hash, as earlier versions wrote them" if bare else ""
+    return f"{count} trials; each study chose its best{without}", findings
 
 
 def _compare_trials(
