@@ -12,9 +12,12 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 import optuna
+from optuna.trial import FrozenTrial
+from rich.markup import escape
 
 from outerfold.objectives.choice import read_candidates
 from outerfold.pipelines.saved.ensemble import ship_ensemble
+from outerfold.storage.errors import first_line
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import keep_trial
@@ -25,15 +28,17 @@ from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.schedule.patience import EndedTrial, build_limit, read_history
 from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
+from outerfold.study.worker.faults import Fault, classify
 from outerfold.study.worker.finish import count_trials
-from outerfold.study.worker.jobs import Job, Outcome
+from outerfold.study.worker.jobs import AGAIN, Job, Outcome, record_lost
 from outerfold.study.worker.recordings import discard_recordings
 from outerfold.study.worker.session import WorkerContext, create_studies
 
 _log = logging.getLogger("outerfold")
 
-RETRIES = 3
-"""Number of times that a job is submitted again after its worker was lost."""
+TRIES_TOGETHER, TRIES_ALONE = 2, 2
+"""Number of times that a job may lose its worker beside other jobs, whose fault that may be, and
+then alone, before it is recorded as failed."""
 
 LOOK_SECONDS = 1.0
 """Seconds between two checks of the present workers."""
@@ -50,7 +55,8 @@ def carry_out_run(
 ) -> dict[str, str]:
     """Run every study to its end; return the reasons of failed studies, by study name.
 
-    If a worker dies, for example for lack of memory, its job is run again.
+    If a worker dies, for example for lack of memory, its job is run again, then alone, and is
+    recorded as failed at last. What the machine did to a job is tried again, alone.
 
     Args:
         prepared: the run.
@@ -62,7 +68,8 @@ def carry_out_run(
 
     Raises:
         KeyboardInterrupt: the user stopped the run; workers are stopped, ended trials are kept.
-        WorkerLost: workers died during the same job more than ``RETRIES`` times.
+        DataError: the data or options break a rule.
+        OSError: the disk is full.
     """
     engine = start()
     try:
@@ -84,7 +91,7 @@ def carry_out_run(
 
 def measure(
     context: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Seconds of one epoch of a study's inner folds on one device, and seconds of a worker's start.
 
     Args:
@@ -92,10 +99,23 @@ def measure(
         study: name of the study.
         engine: engine whose first device is used.
         clock: returns seconds since a fixed moment.
+
+    Returns:
+        None where the machine ended the measurement twice.
     """
-    started = clock()
     job = Job(context, study, None, engine.devices[0], measure=True)
-    outcome = engine.submit(job).result()
+    for _ in range(TRIES_ALONE):
+        started = clock()
+        try:
+            outcome = engine.submit(job).result()
+        except Exception as error:
+            if not isinstance(error, WorkerLost) and classify(error) is not Fault.MACHINE:
+                raise
+            _log.warning("%s: an epoch could not be measured (%s)", study, first_line(error))
+        else:
+            break
+    else:
+        return None
     return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
 
 
@@ -140,6 +160,7 @@ class _JobLoop:
         self._lost: Counter[tuple[str, int | None]] = Counter()
         self._next = {name: len(read_history(study)) for name, study in studies.items()}
         self._early: dict[tuple[str, int], Outcome] = {}
+        self._suspects: list[tuple[str, int | None]] = []  # jobs that must run alone
 
     def run(self) -> dict[str, str]:
         """Run jobs until none is left; return the reasons of failed studies."""
@@ -155,22 +176,49 @@ class _JobLoop:
                 except WorkerLost as error:
                     self._retry_job(job, error)
                 else:
-                    self._record_outcome(outcome)
+                    self._take_outcome(job, outcome)
         return self.failures
 
     def _submit_jobs(self) -> None:
+        if self._suspects or any(job.alone for job in self._running.values()):
+            self._submit_alone()
+            return
         busy = Counter(job.device for job in self._running.values())
         free = list((Counter(self.engine.devices) - busy).elements())
         while free and (task := _take_task(self.schedule, self.progress)) is not None:
             job = Job(self.context, *task, device=free.pop(0))
             self._running[self.engine.submit(job)] = job
 
+    def _submit_alone(self) -> None:
+        """Start the next job that must run alone, as soon as no other job runs."""
+        devices = self.engine.devices
+        if self._running or not devices:
+            return
+        job = Job(self.context, *self._suspects.pop(0), device=devices[0], alone=True)
+        self._running[self.engine.submit(job)] = job
+
     def _retry_job(self, job: Job, error: WorkerLost) -> None:
+        """Run a job whose worker was lost again; the last time, record it as failed."""
+        task = (job.study, job.number)
         _log.warning("%s %s: its worker was lost (%s)", job.study, _job_name(job.number), error)
-        self._lost[job.study, job.number] += 1
-        if self._lost[job.study, job.number] > RETRIES:
-            raise error
-        self.schedule.lost(job.study, job.number)
+        self._lost[task] += 1
+        if self._lost[task] >= TRIES_TOGETHER + TRIES_ALONE:
+            reason = (
+                f"its worker died {self._lost[task]} times, at last while it ran alone: {error}"
+            )
+            self._record_outcome(record_lost(job, reason))
+        elif job.alone or self._lost[task] >= TRIES_TOGETHER:
+            self._suspects.append(task)
+        else:
+            self.schedule.lost(*task)
+
+    def _take_outcome(self, job: Job, outcome: Outcome) -> None:
+        if outcome.state != AGAIN:
+            self._record_outcome(outcome)
+            return
+        name = _job_name(job.number)
+        _log.warning("%s %s: run again, alone: %s", job.study, name, outcome.reason)
+        self._suspects.append((job.study, job.number))
 
     def _record_outcome(self, outcome: Outcome) -> None:
         """Add a trial to the storage, then those that waited for it, in order of their number."""
@@ -193,6 +241,8 @@ class _JobLoop:
     def _report_outcome(self, outcome: Outcome) -> None:
         self.schedule.done(outcome.study, _ended_trial(outcome))
         self.progress.update(outcome)
+        if outcome.trial is not None and outcome.state == "failed":
+            self.progress.tell(_describe_failure(outcome, outcome.trial))
         _log_outcome(outcome, self.failures)
 
 
@@ -213,6 +263,12 @@ def _ended_trial(outcome: Outcome) -> EndedTrial | None:
 
 def _job_name(number: int | None) -> str:
     return "end" if number is None else f"trial {number}"
+
+
+def _describe_failure(outcome: Outcome, trial: FrozenTrial) -> str:
+    drawn = ", ".join(f"{name}={value}" for name, value in trial.params.items())
+    text = f"{outcome.study} trial {outcome.number} failed: {outcome.reason}"
+    return escape(f"{text} (its parameters: {drawn})" if drawn else text)
 
 
 def _log_outcome(outcome: Outcome, failures: dict[str, str]) -> None:

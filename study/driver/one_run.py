@@ -39,7 +39,7 @@ from outerfold.study.driver.driver import (
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.driver.telling import counting, log_to, telling
 from outerfold.study.driver.train_on import resolve_train_on
-from outerfold.study.engines.local import EngineStarter, WorkerLost
+from outerfold.study.engines.local import EngineStarter
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.plugins import loaded_plugins
 from outerfold.study.schedule.deadline import Deadline
@@ -233,8 +233,6 @@ def _run_studies(
                 deadline,
                 signals=call.owns_process,
             )
-    except WorkerLost as error:
-        return {"workers": f"died repeatedly during the same job; {error}"}
     finally:
         ended = time.monotonic()
         write_provenance(
@@ -342,7 +340,8 @@ def _print_plan(
     with telling(console, "measuring a few images and epochs for the plan", quiet=how.quiet):
         cache = cache_folder().absolute()
         encoding = expect_encoding(prepared, encoders, cache=cache, device=workers.own)
-        epoch, start = measure(context, fold.name, workers.waiting(), time.monotonic)
+        measured = measure(context, fold.name, workers.waiting(), time.monotonic)
+    epoch, start = measured or (0.0, 0.0)
     cost = Cost(
         schedule.left,
         schedule.ends,
@@ -352,10 +351,19 @@ def _print_plan(
         defaults=_count_defaults(prepared),
         encoding_seconds=encoding,
     )
-    config, data = prepared.config, prepared.data
-    console.print(describe_plan(config, data, cost, workers.devices, datetime.now()))
-    console.print(f"to watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
+    _tell_plan(prepared, cost, workers, console, measured=measured is not None)
     return cost
+
+
+def _tell_plan(
+    prepared: PreparedRun, cost: Cost, workers: EngineStarter, console: Console, *, measured: bool
+) -> None:
+    config, data = prepared.config, prepared.data
+    if measured:
+        console.print(describe_plan(config, data, cost, workers.devices, datetime.now()))
+    else:
+        console.print("- no plan: a worker died while an epoch was measured; the run goes on")
+    console.print(f"to watch it: outerfold dashboard {shlex.quote(str(prepared.folder.path))}")
 
 
 def _count_defaults(prepared: PreparedRun) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
+from dataclasses import replace
 
 from distributed import Client
 from distributed.comm.core import CommClosedError
@@ -186,5 +187,4 @@ def run_on_worker(job: Job) -> Outcome:
     torch.set_num_threads(1)
     quiet_optuna()
     with threadpool_limits(1):  # local workers are started with one thread too
-        context, device = with_local_embeddings(job.context), job.device
-        return run_job(Job(context, job.study, job.number, device, job.measure))
+        return run_job(replace(job, context=with_local_embeddings(job.context)))

@@ -37,6 +37,9 @@ from outerfold.study.worker.session import Session
 from outerfold.study.worker.trial_model import TrialModel, make_model
 from outerfold.study.worker.variation import score_inner_models
 
+FAILURE, BY_MACHINE = "failure", "failed_by_machine"
+"""Attributes of a failed trial: its reason, and a mark where the machine was the cause."""
+
 
 class StudyFailed(RuntimeError):
     """No trial of a study was completed; the message gives the first cause."""
@@ -59,7 +62,8 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     study = session.study(name)
     best = best_trial(study, name)
     chosen, test, variation = end_trial(session, name, best, device)
-    chosen = replace(chosen, notes=(*chosen.notes, *_note_trials_in_parts(study)))
+    notes = (*chosen.notes, *_note_trials_in_parts(study), *_note_failures(study))
+    chosen = replace(chosen, notes=notes)
     cut = not build_limit(session.config, study).reached(read_history(study))
     result = _make_result(session, session.folds[name], best, chosen, test, count_trials(study))
     default = _end_default(session, study, best, name, device)
@@ -102,7 +106,7 @@ def _end_default(
     if trial.number == best.number:
         return DefaultResult(trial.params, chosen=True)
     if trial.state != TrialState.COMPLETE:
-        cause = trial.user_attrs.get("failure", trial.state.name.lower())
+        cause = trial.user_attrs.get(FAILURE, trial.state.name.lower())
         reason = f"the default configuration's trial of {name} was not completed: {cause}"
         return DefaultResult(trial.params, reason=reason)
     if name == FINAL:
@@ -141,7 +145,7 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
     chosen = choose_trial(read_candidates(trials), maximise=maximise)
     if chosen is not None:
         return next(trial for trial in trials if trial.number == chosen.number)
-    causes = [trial.user_attrs["failure"] for trial in trials if "failure" in trial.user_attrs]
+    causes = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
     first = causes[0] if causes else "every trial was pruned"
     raise StudyFailed(
         f"{name}: none of {len(trials)} trials was completed; the first cause: {first}"
@@ -177,6 +181,17 @@ def _note_trials_in_parts(study: optuna.Study) -> list[str]:
         f"memory ran out in {len(sizes)} of {len(trials)} trials, so their batches were divided "
         f"into parts of at least {min(sizes)} images and their gradients added; batch "
         "normalisation used the parts"
+    ]
+
+
+def _note_failures(study: optuna.Study) -> list[str]:
+    trials = study.get_trials(deepcopy=False)
+    causes = [trial.user_attrs[FAILURE] for trial in trials if BY_MACHINE in trial.user_attrs]
+    if not causes:
+        return []
+    return [
+        f"{len(causes)} of {len(trials)} trials failed for lack of memory or by a fault of the "
+        f"machine, also when they were run again alone, and count as failed; the first: {causes[0]}"
     ]
 
 

@@ -11,15 +11,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from outerfold.objectives.inner import InnerObjective
-from outerfold.pipelines._base import Pipeline
+from outerfold.pipelines._base import Pipeline, TrainingDiverged
 from outerfold.pipelines.rows.training_rows import TrainingRows
-from outerfold.storage.records import DataError, Ids
+from outerfold.storage.records import Ids
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.ownership import refuse_former_driver
-from outerfold.study.worker.finish import StudyFailed, finish
+from outerfold.study.worker.faults import Fault, classify
+from outerfold.study.worker.finish import BY_MACHINE, FAILURE, StudyFailed, finish
 from outerfold.study.worker.recordings import discard_recordings, keep_recording
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 
+AGAIN = "again"
+"""State of a job that the machine ended, and that is run again."""
 MEASURED_CONFIGURATIONS = 5
 """Number of random configurations measured for the plan; only one where blocks of the encoder are
 trained, since all configurations then take about the same time."""
@@ -40,6 +43,8 @@ class Job:
         number: number of the trial; None for the study's end: choose, make the model, score once.
         device: device token of the worker that gets the job.
         measure: whether to measure the time of a few epochs instead.
+        alone: whether no other job runs, since the job was tried before; what the machine does to
+            it now is recorded as a failure.
     """
 
     context: WorkerContext
@@ -47,6 +52,7 @@ class Job:
     number: int | None
     device: str
     measure: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Outcome:
         study: ``outer-0`` ... ``final``.
         number: number of the trial; None if the job was no trial.
         state: state of a trial, in lower case; ``finished`` or ``failed`` for a study's end;
-            ``measured`` for a measurement.
+            ``measured`` for a measurement; ``AGAIN`` for a job that the machine ended.
         seconds: duration of the job; for a measurement, the mean duration of one epoch.
         value: inner score of a completed trial or finished study, in the metric's unit.
         epochs: number of trained epochs; for a finished study, the chosen number.
@@ -80,6 +86,8 @@ class Outcome:
 def run_and_keep_job(job: Job) -> Outcome:
     """Run a job in this process and add its trial to the storage, as the driver does."""
     outcome, session = run_job(job), open_session(job.context)
+    if outcome.state == AGAIN:
+        outcome = run_job(replace(job, alone=True))
     study = session.study(job.study)
     if outcome.trial is not None:
         keep_trial(study, outcome.trial)
@@ -94,6 +102,7 @@ def run_job(job: Job) -> Outcome:
 
     Raises:
         DataError: the run breaks a rule.
+        OSError: the disk is full.
     """
     session = open_session(job.context)  # opened once a process, so it is no part of the time
     started = time.perf_counter()
@@ -115,13 +124,11 @@ def _run_trial(session: Session, job: Job, number: int) -> Outcome:
         frozen = study.tell(trial, value)
     except optuna.TrialPruned:
         frozen = study.tell(trial, state=TrialState.PRUNED)
-    except DataError:
-        raise
     except Exception as error:  # noqa: BLE001 - any error of a configuration is recorded
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        trace = traceback.format_exc()
-        trial.set_user_attr("failure", reason)
-        frozen = study.tell(trial, state=TrialState.FAIL)
+        if not _is_recorded(error, job):
+            return _again(job, error)
+        reason, trace = _describe(error), traceback.format_exc()
+        frozen = _fail(study, trial, reason, by_machine=classify(error) is Fault.MACHINE)
     if recording is not None and frozen.state == TrialState.COMPLETE:
         refuse_former_driver(session.folder, session.context.driver)
         keep_recording(session.folder, job.study, study, frozen, recording)
@@ -132,11 +139,68 @@ def _run_trial(session: Session, job: Job, number: int) -> Outcome:
     )
 
 
+def _is_recorded(error: Exception, job: Job) -> bool:
+    """Whether an error is recorded as the job's failure, and not a reason to run it again.
+
+    Raises:
+        DataError: the data caused the error.
+        OSError: the disk is full.
+    """
+    fault = classify(error)
+    if fault in (Fault.DATA, Fault.DISK_FULL):
+        raise error
+    return fault is Fault.CONFIGURATION or job.alone
+
+
+def _again(job: Job, error: Exception) -> Outcome:
+    return Outcome(
+        job.study, job.number, AGAIN, 0.0, reason=_describe(error), trace=traceback.format_exc()
+    )
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _fail(
+    study: optuna.Study, trial: optuna.Trial, reason: str, *, by_machine: bool
+) -> FrozenTrial:
+    trial.set_user_attr(FAILURE, reason)
+    if by_machine:
+        trial.set_user_attr(BY_MACHINE, True)
+    return study.tell(trial, state=TrialState.FAIL)
+
+
+def record_lost(job: Job, reason: str) -> Outcome:
+    """Failure of a job that killed its workers, recorded without running it.
+
+    A trial gets the parameters that the search drew for it.
+
+    Args:
+        job: the job.
+        reason: why it failed, in one line.
+    """
+    if job.number is None:
+        return Outcome(job.study, None, "failed", 0.0, reason=reason)
+    session = open_session(job.context)
+    study = session.study_as_seen(job.study, job.number)
+    trial = study.ask()
+    session.space(trial)
+    frozen = _fail(study, trial, reason, by_machine=True)
+    return Outcome(job.study, job.number, "failed", 0.0, reason=reason, trial=frozen)
+
+
 def _run_end(session: Session, job: Job) -> Outcome:
     try:
         result = finish(session, job.study, job.device)
-    except StudyFailed as failure:
+    except (StudyFailed, TrainingDiverged) as failure:
         return Outcome(job.study, None, "failed", 0.0, reason=str(failure))
+    except Exception as error:
+        if not _is_recorded(error, job):
+            return _again(job, error)
+        if classify(error) is Fault.CONFIGURATION:
+            raise  # a fault of outerfold, whose traceback is needed
+        return Outcome(job.study, None, "failed", 0.0, reason=_describe(error))
     return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
 
 

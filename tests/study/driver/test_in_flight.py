@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,22 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from rich.console import Console
 
+from outerfold.objectives.inner import InnerObjective
 from outerfold.reports.results.results import results
 from outerfold.reports.sections.summary import protocol_section
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import DataError
+from outerfold.storage.runs.results import read_result
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.trial_view import TrialView
 from outerfold.study.config.kept_run import read_kept_run
-from outerfold.study.driver.driver import RETRIES, carry_out_run, open_studies
+from outerfold.study.driver.driver import (
+    TRIES_ALONE,
+    TRIES_TOGETHER,
+    carry_out_run,
+    measure,
+    open_studies,
+)
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import LocalEngine, WorkerLost, quiet_optuna
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_visible
@@ -120,22 +131,86 @@ def test_a_search_depends_on_in_flight_but_not_on_workers_order_losses_or_kills(
     assert pruner == "hyperband" or other != alone
 
 
-def test_a_job_that_takes_its_worker_along_again_and_again_ends_the_run(
+def test_a_configuration_that_kills_its_worker_is_named_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("outerfold.study.driver.driver.LOOK_SECONDS", 0.0)
+    deadly = ("outer-0", 1)
+    submitted: list[tuple[tuple[str, int | None], bool, int]] = []
 
     class Deadly(Unruly):
         def submit(self, job: Job) -> Future[Outcome]:
+            task = (job.study, job.number)
+            submitted.append((task, job.alone, len(self._pending)))
+            if task != deadly:
+                return super().submit(job)
             future: Future[Outcome] = Future()
-            self.ended.append((job.study, job.number))
-            future.set_exception(WorkerLost("out of memory"))
+            future.set_exception(WorkerLost("terminated"))
             return future
 
-    engine = Deadly(1, 0)
-    with pytest.raises(WorkerLost, match="out of memory"):
-        drive(*begun(tmp_path / "run"), engine)
-    assert engine.ended == [("outer-0", 0)] * (RETRIES + 1)
+    engine, console = Deadly(2, 0, losses=0), Console(record=True, width=500, file=StringIO())
+    prepared, context = begun(tmp_path / "run", trials=3)
+    open_session.cache_clear()
+    with StudyProgress(console, trials=3, quiet=False, maximise=True) as progress:
+        assert carry_out_run(prepared, context, lambda: engine, progress) == {}
+    tries = [alone for task, alone, _ in submitted if task == deadly]
+    assert tries == [False] * TRIES_TOGETHER + [True] * TRIES_ALONE
+    assert all(beside == 0 for _, alone, beside in submitted if alone)
+    trials = open_studies(prepared, context)["outer-0"].get_trials()
+    assert [t.state.name for t in trials][1] == "FAIL"
+    assert len(trials[1].params) > 3
+    said = console.export_text()
+    assert "outer-0 trial 1 failed: its worker died 4 times, at last while it ran alone" in said
+    assert all(f"{name}={value}" in said for name, value in trials[1].params.items())
+    notes = read_result(prepared.folder, "outer-0", prepared.data.classes).notes
+    assert any(note.startswith("1 of 3 trials failed for lack of memory or by") for note in notes)
+
+
+@pytest.mark.parametrize("error", [MemoryError("2 GB"), OSError(5, "Input/output error")])
+def test_what_the_machine_did_once_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("outerfold.study.driver.driver.LOOK_SECONDS", 0.0)
+    small = {"trials": 2, "epochs": 2, "pruner": "none"}
+    expected = drive(*begun(tmp_path / "whole" / "run", **small), Unruly(2, 0, losses=0))
+    left, train = [error, error], InnerObjective.run
+
+    def failing(self: InnerObjective, trial: Any, **options: Any) -> Any:
+        if left and trial.number == 1:
+            raise left.pop()
+        return train(self, trial, **options)
+
+    monkeypatch.setattr(InnerObjective, "run", failing)
+    assert drive(*begun(tmp_path / "ill" / "run", **small), Unruly(2, 0, losses=0)) == expected
+    assert not left
+
+
+def test_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outerfold.study.driver.driver.LOOK_SECONDS", 0.0)
+
+    def full(self: InnerObjective, trial: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(InnerObjective, "run", full)
+    prepared, context = begun(tmp_path / "run", trials=2)
+    with pytest.raises(OSError, match="No space left on device"):
+        drive(prepared, context, Unruly(2, 0, losses=0))
+    assert open_studies(prepared, context)["outer-0"].get_trials() == []
+
+
+def test_a_plan_that_kills_workers_is_left_out(tmp_path: Path) -> None:
+    _, context = begun(tmp_path / "run")
+    tried = []
+
+    class Deadly(Unruly):
+        def submit(self, job: Job) -> Future[Outcome]:
+            tried.append(job.measure)
+            future: Future[Outcome] = Future()
+            future.set_exception(WorkerLost("terminated"))
+            return future
+
+    assert measure(context, "outer-0", Deadly(1, 0), time.monotonic) is None
+    assert tried == [True, True]
 
 
 @pytest.mark.slow
