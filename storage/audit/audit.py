@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
         The errors and warnings. Each sentence gives the rule, what was found, the first three
         images, patients or columns concerned, and what to do.
     """
-    signatures = compute_signatures(data.features.images.tolist())
+    signatures = _signatures(*_state(data))
     copies = _group_identical_files(data, signatures)
     errors = (
         *_image_errors(data, signatures),
@@ -66,6 +67,31 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
         *column_warnings(data),
     )
     return Audit(errors, warnings)
+
+
+def find_unreadable(data: Dataset) -> dict[int, str]:
+    """Return why images cannot be decoded, by row; an audit that follows decodes none anew."""
+    return _signatures(*_state(data)).failures
+
+
+def _state(data: Dataset) -> tuple[tuple[str, ...], tuple[tuple[int, int] | None, ...]]:
+    """Image files, and their sizes and times; None for a file that is gone."""
+
+    def look(path: str) -> tuple[int, int] | None:
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    images = tuple(data.features.images.tolist())
+    return images, tuple(map(look, images))
+
+
+@lru_cache(maxsize=1)
+def _signatures(images: tuple[str, ...], _state: object) -> Signatures:
+    # ``_state`` is part of the cache's key: a file that was changed is decoded again.
+    return compute_signatures(images)
 
 
 def audit_embeddings(data: Dataset, embeddings: Float32) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,16 @@ class RunFolder:
                 f"{self.path}: not a run directory (no config.toml); name one that "
                 "`outerfold run` made"
             ) from None
+
+    def write_set_aside(self, data: Dataset) -> None:
+        """Write ``set_aside.csv`` if rows take no part: each row, why, and its class."""
+        if not data.set_aside:
+            return
+        text = StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["id", "why", "class"])
+        table.writerows([row.id, row.why, row.label] for row in data.set_aside)
+        write_text(self.path / "set_aside.csv", text.getvalue())
 
     def write_dataset(self, data: Dataset, audit: Iterable[str]) -> None:
         """Write all rows, without the pixels of the images, and the warnings of the audit."""

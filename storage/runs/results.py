@@ -239,6 +239,7 @@ def _describe_dataset(data: Dataset, folder: RunFolder) -> dict[str, Any]:
         "assumptions": list(data.assumptions),
         "patients_known": data.patients_known,
         "audit": folder.read_audit(),
+        **({"set_aside": len(data.set_aside)} if data.set_aside else {}),
     }
 
 

@@ -40,6 +40,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_USAGE
 from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
+from outerfold.study.setup.readable import keep_readable
 from outerfold.study.splits import patients_by_class
 
 FOLLOW_SECONDS = 3.0
@@ -124,6 +125,7 @@ def audit(options: argparse.Namespace) -> int:
         name=source.name,
         options=read_options(vars(options)),
     )
+    data = keep_readable(data, vars(options), cache_folder())
     console.print(
         f"{escape(data.name)}: {len(data)} images of {len(set(data.patients.tolist()))} patients"
     )

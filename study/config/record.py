@@ -216,7 +216,7 @@ class StudyConfig:
     set_aside: bool = field(
         default=False,
         metadata=option(
-            about="leave out every row that has no label or no patient",
+            about="leave out every row that has no label, no patient or no readable image",
             group=DATA,
             usual="off",
             said=False,
@@ -226,7 +226,7 @@ class StudyConfig:
     strict: bool = field(
         default=False,
         metadata=option(
-            about="refuse every row that has no label or no patient",
+            about="refuse every row that has no label, no patient or no readable image",
             group=DATA,
             usual="off",
             said=False,

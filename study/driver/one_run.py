@@ -55,6 +55,7 @@ from outerfold.study.setup.plan import (
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.setup.readable import keep_readable
 from outerfold.study.setup.represent import (
     audit_run_embeddings,
     build_encoders,
@@ -101,6 +102,8 @@ def carry_out_command(
     """
     with telling(call.console, "reading the data", quiet=how.quiet):
         data = read_source(source, config)
+    with telling(call.console, f"checking {len(data):,} images", quiet=how.quiet):
+        data = keep_readable(data, vars(config), cache_folder())
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_without_effect(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()

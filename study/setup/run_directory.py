@@ -119,6 +119,7 @@ def write_run_directory(
     studies = splits.outer if config.final == ENSEMBLE else splits.studies
     write_numerics(folder)
     folder.write_dataset(data, warnings)
+    folder.write_set_aside(data)
     folder.write_splits(studies, splits.attempts, data.fingerprint)
     folder.write_config(config.to_toml())  # last: its presence shows that all files are there
     return PreparedRun(folder, config, data, studies)
