@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
-from outerfold.reports.blocks import Block, Table
+from outerfold.reports.blocks import Block, Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.figures.style import render
-from outerfold.reports.paper.methods import bibliography, methods_text
+from outerfold.reports.paper.methods import (
+    bibliography,
+    methods_paragraphs,
+    methods_text,
+    reference_lines,
+)
+from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.picture import draw_page
@@ -17,10 +25,10 @@ from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
 from outerfold.reports.sections.fold_table import fold_table
-from outerfold.reports.sections.level_tables import level_table
+from outerfold.reports.sections.level_tables import level_class_table, level_table
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
-from outerfold.reports.wording import Json
+from outerfold.reports.wording import Json, stamps
 from outerfold.storage.cache.files import write_bytes
 from outerfold.storage.records import Run
 from outerfold.storage.runs.results import predictions_csv
@@ -67,13 +75,21 @@ def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple
         if name.startswith("Figure_"):
             yield (
                 f"{name}.docx",
-                document([picture], images=images, properties_title=picture.caption),
+                document(
+                    [picture],
+                    images=images,
+                    properties_title=picture.caption,
+                    date=_date(numbers),
+                ),
             )
 
 
 def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
     for name, blocks in table_blocks(numbers):
-        yield f"{name}.docx", document(blocks, properties_title=_caption(blocks))
+        yield (
+            f"{name}.docx",
+            document(blocks, properties_title=_caption(blocks), date=_date(numbers)),
+        )
         yield f"{name}.jpg", draw_page(blocks)
 
 
@@ -102,6 +118,9 @@ def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
     for level in numbers["levels"]:
         yield _table_name(level), level_table(numbers, level)
     yield "Table_Test_Fold_Metrics", fold_table(numbers)
+    columns = table_one(numbers)
+    if columns is not None:
+        yield "Table_Columns", columns
 
 
 def _table_name(level: str) -> str:
@@ -111,5 +130,41 @@ def _table_name(level: str) -> str:
 def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
-    yield "Summary_Experiment.docx", document([*blocks, glance], title=heading, images=images)
+    date, stamp = _date(numbers), "  ·  ".join(stamps(numbers))
+    short = document([*blocks, glance], title=heading, images=images, date=date, stamp=stamp)
+    yield "Summary_Experiment.docx", short
     yield "Summary_Experiment.jpg", draw_page(blocks, heading)
+    whole = _number_tables([*blocks, *_appendix(numbers)])
+    yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
+
+
+def _date(numbers: Json) -> str:
+    """When the run ended, in ISO format; empty where an earlier version made the run."""
+    return str(numbers["provenance"].get("ended", ""))
+
+
+def _appendix(numbers: Json) -> Iterator[Block]:
+    """Figures, the tables that the summary lacks, and the methods."""
+    yield Heading("Figures")
+    yield from pictures(numbers).values()
+    yield Heading("Tables")
+    if numbers["overall"]:
+        yield per_class_table(numbers, "test")
+        yield from (level_class_table(numbers, level) for level in numbers["levels"])
+        yield overall_table(numbers, "validation")
+        yield per_class_table(numbers, "validation")
+    yield Heading("Methods")
+    yield from map(Paragraph, methods_paragraphs(numbers))
+    yield Heading("References")
+    yield from map(Paragraph, reference_lines(numbers))
+
+
+def _number_tables(blocks: list[Block]) -> list[Block]:
+    """The blocks, with the tables numbered from 1 in their order."""
+    numbers = count(1)
+    return [
+        replace(one, caption=f"Table {next(numbers)}. {one.caption}")
+        if isinstance(one, Table)
+        else one
+        for one in blocks
+    ]

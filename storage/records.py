@@ -472,6 +472,7 @@ class Run:
         timing, provenance: written into the report as they are.
         sides: left or right breast by image id; empty where the sides are not known.
         ensemble: mean of the outer models, where the run ships it; None elsewhere.
+        data: rows of the run with their clinical columns; None where they are not at hand.
     """
 
     name: str
@@ -487,6 +488,7 @@ class Run:
     provenance: dict[str, object]
     sides: dict[str, str] = field(default_factory=dict)
     ensemble: Ensemble | None = None
+    data: Dataset | None = None
 
     @property
     def ships(self) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Sequence
+from datetime import datetime
 from io import BytesIO
 
 import docx
 from docx.document import Document
 from docx.enum.table import WD_TABLE_ALIGNMENT
+from docx.enum.text import WD_ALIGN_PARAGRAPH
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.shared import Inches, Pt, RGBColor
@@ -23,6 +26,7 @@ _BODY, _SMALL = 10, 8  # points
 _PAGE_WIDTH = 6.5  # inches between margins
 _PAGE_HEIGHT = 7.2  # inches left for a figure above its caption
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip entry can carry
+_NUMBERED = re.compile(r"(Figure|Table) (\d+)(\..*)", re.DOTALL)
 _ALARM = RGBColor(0xB3, 0x26, 0x1E)
 
 
@@ -32,6 +36,8 @@ def document(
     title: str = "",
     properties_title: str = "",
     images: dict[str, bytes] | None = None,
+    date: str = "",
+    stamp: str = "",
 ) -> bytes:
     """Bytes of a DOCX file with these blocks; equal blocks give equal bytes.
 
@@ -39,8 +45,12 @@ def document(
         title: title printed above the blocks; empty for none.
         properties_title: title in the file's properties if no title is printed.
         images: file contents of every ``Picture`` among the blocks, by name.
+        date: date of the file in ISO format, such as the end of the run; empty for none.
+        stamp: warning at the top of every page; empty for none.
     """
     sheet = _new_document(title, title or properties_title)
+    _set_date(sheet, date)
+    _add_running_lines(sheet, stamp)
     for block in blocks:
         match block:
             case Heading(text):
@@ -68,8 +78,71 @@ def _new_document(title: str, called: str) -> Document:
     properties = sheet.core_properties
     properties.author, properties.title, properties.comments = "outerfold", called, ""
     if title:
-        _style_heading(sheet.add_heading(title, level=1), 16)
+        _style_heading(sheet.add_paragraph(title, style="Title"), 16)
     return sheet
+
+
+def _set_date(sheet: Document, date: str) -> None:
+    """Set the file's dates; without one, remove that of the template, which is of 2013."""
+    properties = sheet.core_properties
+    if date:
+        properties.created = properties.modified = datetime.fromisoformat(date)
+        return
+    for element in list(properties._element):
+        if element.tag in (qn("dcterms:created"), qn("dcterms:modified")):
+            properties._element.remove(element)
+
+
+def _add_running_lines(sheet: Document, stamp: str) -> None:
+    """Write the stamp above every page, and its number of all pages below it."""
+    for section in sheet.sections:
+        if stamp:
+            run = section.header.paragraphs[0].add_run(stamp)
+            run.bold, run.font.size, run.font.color.rgb = True, Pt(_SMALL), _ALARM
+        foot = section.footer.paragraphs[0]
+        foot.alignment = WD_ALIGN_PARAGRAPH.RIGHT
+        for text, field in (("Page ", "PAGE"), (" of ", "NUMPAGES")):
+            foot.add_run(text).font.size = Pt(_SMALL)
+            _add_field(foot, field, "1", _SMALL)
+
+
+def _add_field(paragraph: DocxParagraph, instruction: str, shown: str, size: int) -> None:
+    """Add a field that Word computes; ``shown`` stands there until it does."""
+    for kind, text in (
+        ("begin", ""),
+        ("", instruction),
+        ("separate", ""),
+        ("t", shown),
+        ("end", ""),
+    ):
+        run = paragraph.add_run(text if kind == "t" else "")
+        run.font.size = Pt(size)
+        if kind == "t":
+            continue
+        if kind:
+            mark = OxmlElement("w:fldChar")
+            mark.set(qn("w:fldCharType"), kind)
+        else:
+            mark = OxmlElement("w:instrText")
+            mark.set(qn("xml:space"), "preserve")
+            mark.text = f" {text} "
+        run._element.append(mark)
+
+
+def _add_caption(sheet: Document, text: str) -> DocxParagraph:
+    """Add a caption whose number is a field, so that it can be referred to and listed."""
+    paragraph = sheet.add_paragraph(style="Caption")
+    found = _NUMBERED.match(text)
+    if found is None:
+        paragraph.add_run(text)
+    else:
+        kind, number, rest = found.groups()
+        paragraph.add_run(f"{kind} ")
+        _add_field(paragraph, f"SEQ {kind} \\* ARABIC \\r {number}", number, _BODY)
+        paragraph.add_run(rest)
+    for run in paragraph.runs:
+        run.font.size, run.bold, run.font.color.rgb = Pt(_BODY), True, RGBColor(0, 0, 0)
+    return paragraph
 
 
 def _style_heading(heading: DocxParagraph, size: int) -> None:
@@ -84,11 +157,11 @@ def _style_heading(heading: DocxParagraph, size: int) -> None:
 
 
 def _add_paragraph(
-    sheet: Document, text: str, *, size: int = _BODY, strong: bool = False, bold: bool = False
+    sheet: Document, text: str, *, size: int = _BODY, strong: bool = False
 ) -> DocxParagraph:
     paragraph = sheet.add_paragraph()
     run = paragraph.add_run(text)
-    run.font.size, run.bold = Pt(size), strong or bold
+    run.font.size, run.bold = Pt(size), strong
     if strong:
         run.font.color.rgb = _ALARM
     return paragraph
@@ -98,36 +171,41 @@ def _add_picture(sheet: Document, picture: Picture, image: bytes) -> None:
     with Image.open(BytesIO(image)) as opened:
         shape = opened.height / opened.width
     wide = min(_PAGE_WIDTH, _PAGE_HEIGHT / shape)
-    sheet.add_picture(BytesIO(image), width=Inches(wide))
+    shown = sheet.add_picture(BytesIO(image), width=Inches(wide))
+    shown._inline.docPr.set("descr", f"{picture.caption} {picture.description}".strip())
     sheet.paragraphs[-1].paragraph_format.keep_with_next = True
-    _add_paragraph(sheet, picture.caption, bold=True)
+    _add_caption(sheet, picture.caption)
     if picture.description:
         _add_paragraph(sheet, picture.description)
 
 
 def _add_table(sheet: Document, table: Table) -> None:
-    caption = _add_paragraph(sheet, table.caption, bold=True)
+    caption = _add_caption(sheet, table.caption)
     caption.paragraph_format.keep_with_next = True
     made = sheet.add_table(rows=1 + len(table.rows), cols=len(table.header))
     made.alignment = WD_TABLE_ALIGNMENT.LEFT
     size = _SMALL if len(table.header) > 4 else 9
     for index, texts in enumerate((table.header, *table.rows)):
-        _fill_row(made, index, texts, size)
+        _fill_row(made, index, texts, size, joined=bool(table.notes))
     _add_rules(made)
     _repeat_header(made)
     for number, note in enumerate(table.notes):
         paragraph = _add_paragraph(sheet, note, size=_SMALL)
         paragraph.paragraph_format.space_after = Pt(1)
         paragraph.paragraph_format.space_before = Pt(4 if number == 0 else 0)
+        paragraph.paragraph_format.keep_with_next = number < len(table.notes) - 1
     if not table.notes:
         _add_paragraph(sheet, "", size=4)
 
 
-def _fill_row(made: DocxTable, index: int, texts: tuple[str, ...], size: int) -> None:
+def _fill_row(
+    made: DocxTable, index: int, texts: tuple[str, ...], size: int, *, joined: bool
+) -> None:
+    """Fill a row; it stays on the page of the next row, the last one on that of notes."""
     for cell, text in zip(made.rows[index].cells, texts, strict=True):
         paragraph = cell.paragraphs[0]
         paragraph.paragraph_format.space_after = Pt(1)
-        paragraph.paragraph_format.keep_with_next = index < len(made.rows) - 1
+        paragraph.paragraph_format.keep_with_next = joined or index < len(made.rows) - 1
         run = paragraph.add_run(text)
         run.font.size, run.bold = Pt(size), index == 0
 

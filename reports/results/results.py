@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from outerfold.reports.results.columns import column_entries
 from outerfold.reports.results.entries import (
     class_entries,
     fold_scores,
@@ -117,7 +118,11 @@ def _studies(run: Run) -> tuple[FoldResult, ...]:
 
 def _dataset_entry(run: Run) -> Json:
     rows = unique_rows(run)
-    return {**run.dataset, "patients_by_class": patients_per_class(rows, run.classes)}
+    return {
+        **run.dataset,
+        "patients_by_class": patients_per_class(rows, run.classes),
+        "columns": column_entries(run),
+    }
 
 
 def _row_counts(rows: Predictions | None, classes: tuple[str, ...]) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.sections.final_model import final_section
 from outerfold.reports.sections.fold_table import fold_table
 from outerfold.reports.sections.level_tables import level_tables
@@ -82,6 +83,9 @@ def data_section(numbers: Json) -> Iterator[Block]:
             lines = (str(line).rstrip(".") for line in data[key])
             yield Paragraph(f"{title}: {'; '.join(lines)}.")
     yield data_table(numbers)
+    columns = table_one(numbers)
+    if columns is not None:
+        yield columns
 
 
 def protocol_section(numbers: Json) -> Iterator[Block]:

@@ -225,6 +225,7 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
         provenance={**made["provenance"], "encoders": _encoders(folder)},
         sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
         ensemble=ensemble,
+        data=data,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def write_provenance(
                 "devices": list(devices),
                 "encoder_backend": backend or "torch",
                 "search_space": dict(space or {}),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             },
         },
     )

@@ -67,6 +67,7 @@ def test_every_promised_file_is_written(folder):
     expected |= {f"{p.name}{end}" for p in list(FIGURES.values())[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in (*TABLES, FOLDS) for end in (".jpg", ".docx")}
     expected |= {
+        "Report.docx",
         "methods.txt",
         "references.bib",
         "Summary_Experiment.docx",
@@ -134,7 +135,8 @@ def test_the_same_run_gives_the_same_bytes(folder, binary):
     images = {plate.name: (folder / plate.file).read_bytes() for plate in FIGURES.values()}
     assert page(again, images).encode() == (folder / "report.html").read_bytes()
     glance = pictures(again)["comprehensive_results"]
-    made = document([*summary(again), glance], title=title(again), images=images)
+    shown = [*summary(again), glance]
+    made = document(shown, title=title(again), images=images, stamp="SYNTHETIC DATA")
     assert made == (folder / "Summary_Experiment.docx").read_bytes()
 
 
