@@ -22,8 +22,16 @@ DATABASE_SECONDS = 300.0
 
 
 def without_password(url: str) -> str:
-    """Database URL with ``***`` for the password, so that it may be printed and kept."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+    """Database URL, or a command with it, with ``***`` for the password, to be printed and kept.
+
+    Example:
+        >>> without_password("postgresql://me:secret@host/db?sslpassword=other&x=1")
+        'postgresql://me:***@host/db?sslpassword=***&x=1'
+    """
+    named = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", url)
+    return re.sub(
+        r"([?&][^=&\s]*(?:passw(?:or)?d|pwd|passphrase|secret|token)=)[^&\s'\"]*", r"\1***", named
+    )
 
 
 def retry(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:

@@ -45,8 +45,8 @@ def open_trials(folder: RunFolder, url: str | None = None, *, wait: bool = False
         return _open_once(folder.journal, folder.journal.stat().st_ino)
     if url.startswith("sqlite"):
         raise DataError(
-            f"--storage {url}: SQLite can hand the same trial to two writers; leave --storage out "
-            "for the journal file, or name a PostgreSQL or MySQL server"
+            f"--storage {without_password(url)}: SQLite can hand the same trial to two writers; "
+            "leave --storage out for the journal file, or name a PostgreSQL or MySQL server"
         )
 
     def connect() -> RDBStorage:

@@ -16,6 +16,12 @@ from outerfold.study.cli.options import (
     add_run_options,
     split_names,
 )
+from outerfold.study.cli.process import (
+    FAULT,
+    describe_os_error,
+    sigterm_as_interrupt,
+    write_any_name,
+)
 from outerfold.study.config.gather import read_toml
 from outerfold.study.config.option import check_types
 from outerfold.study.config.record import StudyConfig
@@ -61,8 +67,10 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Carry out a command line, given without the program's name; return the exit code."""
+    write_any_name()
     try:
-        return _dispatch(list(argv))
+        with sigterm_as_interrupt():
+            return _dispatch(list(argv))
     except DataError as error:
         print(f"outerfold: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
@@ -71,6 +79,12 @@ def main(argv: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_FAILED
+    except Exception as error:
+        if not isinstance(error, OSError) or error.errno is None:
+            print(FAULT, file=sys.stderr)  # noqa: T201
+            raise
+        print(f"outerfold: {describe_os_error(error)}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from outerfold.storage.trials.database import without_password
 from outerfold.study.driver.begin import begin
 from outerfold.study.driver.call import Call
 from outerfold.study.engines.local import quiet_optuna
@@ -24,7 +25,10 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     quiet_optuna()
     words = command_line()
-    again = shlex.join(["python", *words])
+    typed = shlex.join(["python", *words])
+    again = without_password(typed)
+    if again != typed:
+        again += "  (with the password in place of ***)"
     return begin(vars(options), Call(Console(highlight=False), words, again, started)).code
 
 

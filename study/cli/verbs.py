@@ -179,9 +179,10 @@ def predict(options: argparse.Namespace) -> int:
 
 def dashboard(options: argparse.Namespace) -> int:
     """Serve optuna-dashboard on this machine only, until Ctrl-C; return the exit code."""
-    from optuna_dashboard import run_server
+    from contextlib import nullcontext
 
-    from outerfold.storage.trials.journal import open_trials
+    from outerfold.storage.trials.journal import check_trials, open_trials
+    from outerfold.study.watch.dashboard import open_dashboard
 
     folder = RunFolder(options.run)
     folder.read_config()
@@ -190,8 +191,12 @@ def dashboard(options: argparse.Namespace) -> int:
         raise DataError(
             f"{folder.journal}: there are no trials yet; start the run, or name its --storage"
         )
-    print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
-    run_server(open_trials(folder, url), host="127.0.0.1", port=options.port)
+    changes = options.allow_changes
+    with lock_run(folder.path) if changes else nullcontext():
+        check_trials(folder, url)
+        server = open_dashboard(open_trials(folder, url), options.port, allow_changes=changes)
+        print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+        server.serve_forever()
     return 0
 
 

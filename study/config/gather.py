@@ -31,9 +31,18 @@ Record = TypeVar("Record")
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Folder of images, embeddings and the demo: ``$OUTERFOLD_CACHE``, else ~/.cache/outerfold."""
+    """Folder of images, embeddings and the demo: ``$OUTERFOLD_CACHE``, else ~/.cache/outerfold.
+
+    Raises:
+        DataError: the user has no home, and the variable names no folder.
+    """
     named = environment.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "outerfold"
+    except RuntimeError:  # Python's error for a user without a home
+        raise DataError(
+            f"the cache has no place, since this user has no home; set {CACHE_VARIABLE} to a folder"
+        ) from None
 
 
 def gather_options(given: Mapping[str, Any], records: Iterable[type] = RECORDS) -> dict[str, Any]:
@@ -83,7 +92,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"--config {path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # of TOML, of UTF-8, or of a number with too many digits
+    except (ValueError, RecursionError) as error:  # of TOML, UTF-8, long numbers, deep nesting
         raise DataError(f"--config {path}: not valid TOML ({error})") from None
 
 

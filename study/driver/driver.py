@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, nullcontext
-from types import FrameType
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -50,8 +47,6 @@ def carry_out_run(
     start: Callable[[], Engine],
     progress: StudyProgress,
     deadline: Deadline | None = None,
-    *,
-    signals: bool = True,
 ) -> dict[str, str]:
     """Run every study to its end; return the reasons of failed studies, by study name.
 
@@ -64,7 +59,6 @@ def carry_out_run(
         start: makes the engine.
         progress: live progress of the studies.
         deadline: time by which the run must be finished; None for no deadline.
-        signals: whether SIGTERM stops the run; otherwise it stays as the process has it.
 
     Raises:
         KeyboardInterrupt: the user stopped the run; workers are stopped, ended trials are kept.
@@ -78,8 +72,7 @@ def carry_out_run(
         for name, study in studies.items():
             discard_recordings(prepared.folder, name, study)
         _show_studies(studies, progress)
-        with sigterm_as_interrupt() if signals else nullcontext():
-            failures = _JobLoop(schedule, studies, context, engine, progress).run()
+        failures = _JobLoop(schedule, studies, context, engine, progress).run()
     except BaseException:
         engine.close(kill=True)
         raise
@@ -287,17 +280,3 @@ def _log_outcome(outcome: Outcome, failures: dict[str, str]) -> None:
         _log.error("%s %s: %s\n%s", outcome.study, job_name, outcome.reason, outcome.trace)
     if outcome.state == "failed" and outcome.number is None:
         failures[outcome.study] = outcome.reason
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` on SIGTERM, for example at a cluster's time limit."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

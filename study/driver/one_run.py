@@ -234,7 +234,6 @@ def _run_studies(
                 workers.take,
                 progress,
                 deadline,
-                signals=call.owns_process,
             )
     finally:
         ended = time.monotonic()

@@ -81,7 +81,8 @@ def config(tmp_path: Path) -> StudyConfig:
 
 def begun(root: Path, config: StudyConfig) -> tuple[PreparedRun, WorkerContext]:
     """A run on image files, up to where its workers begin."""
-    data = read_dataset(class_folders(root / "data", {"a": 8, "b": 8}), task="dbt")
+    images = class_folders(root / "data", {"a": 8, "b": 8})
+    data = read_dataset(images, task="dbt", positive="b")
     folder = RunFolder(root / "run")
     folder.path.mkdir()
     prepared = write_run_directory(folder, config, data, make_splits(config, data))
