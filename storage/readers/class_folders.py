@@ -19,10 +19,13 @@ from outerfold.storage.readers._base import (
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
 from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
-from outerfold.storage.words.layouts import find_masks, is_junk, is_mask_folder, read_layout
+from outerfold.storage.words.layouts import Layout, find_masks, is_junk, is_mask_folder, read_layout
 from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
 
 METADATA = "metadata.csv"
+MOST_SHEETS = 3
+"""Sheets that are named one by one."""
+
 FOLDER_LABELS = ("label", "class")
 """Columns of a ``metadata.csv`` that repeat the class folder; others may differ."""
 
@@ -60,9 +63,9 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _list_folders(root: Path) -> Listing:
-    folders = _class_folders(root)
-    _require_folders(root, folders)
     files = _walk(root)
+    folders = _without_sheet_folders(root, files)
+    _require_folders(root, folders, files)
     tops = {folder.name for folder in folders}
     below = [name for name in files if name.split("/")[0] in tops and not is_junk(name)]
     images = [name for name in below if is_image(root / name)]
@@ -70,7 +73,7 @@ def _list_folders(root: Path) -> Listing:
     ids = sorted(set(images) - masks)
     for folder in folders:
         _require_images(root, folder.name, ids)
-    layout = read_layout(ids)
+    layout = _read_layout(root, ids, files)
     stray = [name for name in files if "/" not in name and is_image(root / name)]
     notes = (
         _told(len(masks), "mask images (x_mask, masks/x and the like) were left out"),
@@ -85,16 +88,42 @@ def _list_folders(root: Path) -> Listing:
         layout.labels,
         layout.patients,
         source="the folders above the classes" if layout.patients else "",
-        assumptions=(*filter(None, notes), *_unread_sheets(root), *layout.notes),
+        assumptions=(*filter(None, notes), *_unread_sheets(root, files), *layout.notes),
     )
 
 
-def _require_folders(root: Path, folders: Sequence[Path]) -> None:
+def _without_sheet_folders(root: Path, files: Sequence[str]) -> list[Path]:
+    """Folders of the root but those that hold sheets and no image."""
+    below = [name for name in files if "/" in name]
+    sheets = {name.split("/")[0] for name in below if _is_sheet(name)}
+    shown = {name.split("/")[0] for name in below if is_image(root / name)}
+    return [one for one in _class_folders(root) if one.name not in sheets - shown]
+
+
+def _read_layout(root: Path, ids: Sequence[str], files: Sequence[str]) -> Layout:
+    try:
+        return read_layout(ids)
+    except DataError as error:
+        raise DataError("; ".join((str(error), *_unread_sheets(root, files)))) from error
+
+
+def _require_folders(root: Path, folders: Sequence[Path], files: Sequence[str]) -> None:
     if not folders:
+        images = [name for name in files if is_image(root / name)]
+        found = (
+            f"; found {len(images)} images beside each other, so the .csv needs the columns file, "
+            f"label and patient_id, such as {images[0]},LABEL,PATIENT"
+            if images
+            else ""
+        )
         raise DataError(
             f"{root}: no class folders; images are expected as ROOT/CLASS/**/*"
-            f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data"
+            f"{{{','.join(sorted(IMAGE_SUFFIXES))}}}, or name a .csv manifest as --data{found}"
         )
+
+
+def _is_sheet(name: str) -> bool:
+    return Path(name).suffix.lower() in SHEET_SUFFIXES
 
 
 def _told(count: int, what: str) -> str:
@@ -142,20 +171,20 @@ def _require_images(root: Path, folder: str, ids: Sequence[str]) -> None:
         )
 
 
-def _unread_sheets(root: Path) -> list[str]:
-    """A sentence for each sheet beside the folders that is not read, with what would read it."""
-    sheets = sorted(
-        path.name
-        for path in root.iterdir()
-        if path.suffix.lower() in SHEET_SUFFIXES
-        and path.name != METADATA
-        and not path.name.startswith((".", "~"))
-    )
-    return [
+def _unread_sheets(root: Path, files: Sequence[str]) -> list[str]:
+    """A sentence for each sheet beside or below the folders that is not read, and what reads it."""
+    sheets = [
+        name
+        for name in files
+        if _is_sheet(name) and name != METADATA and not is_junk(name) and "~" not in name
+    ]
+    told = [
         f"{name} was not read: a sheet of columns for these folders is called {METADATA}, and "
         f"--data {root.name}/{name} reads a sheet that names files and labels"
-        for name in sheets
+        for name in sheets[:MOST_SHEETS]
     ]
+    more = len(sheets) - MOST_SHEETS
+    return [*told, *([f"{more} more sheets were not read"] if more > 0 else [])]
 
 
 # Longer than 30 lines: half of it is the texts of its refusals.

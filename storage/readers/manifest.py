@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,13 @@ from outerfold.storage.readers._base import (
     pick_column,
 )
 from outerfold.storage.records import DataError
-from outerfold.storage.words.headers import FILE_NAMES, LABEL_NAMES, PATIENT_NAMES
+from outerfold.storage.words.class_names import severity
+from outerfold.storage.words.headers import (
+    FILE_NAMES,
+    LABEL_NAMES,
+    LESION_NAMES,
+    PATIENT_NAMES,
+)
 from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
 
 
@@ -37,9 +43,7 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
     file = _require_column(path, table, "file", options.file_column, FILE_NAMES)
     label = _require_column(path, table, "label", options.label_column, LABEL_NAMES)
     ids = _find_files(path.parent, [name.replace("\\", "/") for name in table[file]])
-    twice = sorted(name for name, count in Counter(ids).items() if count > 1)
-    if twice:
-        raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
+    ids, table, notes = _merge_lesions(path, ids, table, label)
     patient = pick_column(
         table, "--patient-column", options.patient_column, PATIENT_NAMES, path.name
     )
@@ -51,8 +55,47 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
         table[patient] if patient else None,
         table,
         path.name,
+        assumptions=notes,
         label_column=label,
     )
+
+
+def _merge_lesions(
+    path: Path, ids: tuple[str, ...], table: TextTable, label: str
+) -> tuple[tuple[str, ...], TextTable, tuple[str, ...]]:
+    """One row for each image of a sheet that lists lesions; the gravest label stays.
+
+    Raises:
+        DataError: files are listed twice in a sheet without a column of lesions, or under labels
+            that do not say which one is graver.
+    """
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(ids):
+        rows[name].append(row)
+    twice = sorted(name for name, found in rows.items() if len(found) > 1)
+    if not twice:
+        return ids, table, ()
+    if find_column(table, LESION_NAMES) is None:
+        raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
+    labels = table[label]
+    unclear = [
+        name
+        for name in twice
+        if len({labels[row] for row in rows[name]}) > 1
+        and None in {severity(labels[row]) for row in rows[name]}
+    ]
+    if unclear:
+        raise DataError(
+            f"{path.name}: files {first_three(unclear)} have lesions under several labels, and "
+            "their names do not say which is graver; keep one row a file, with its own label"
+        )
+    kept = [max(found, key=lambda row: severity(labels[row]) or 0) for found in rows.values()]
+    note = (
+        f"{path.name} lists lesions: {len(twice)} images have several rows, and the one with the "
+        "gravest label was kept"
+    )
+    columns = {name: tuple(texts[row] for row in kept) for name, texts in table.items()}
+    return tuple(rows), columns, (note,)
 
 
 def _require_column(
@@ -68,7 +111,8 @@ def _require_column(
     if found is None:
         raise Question(
             f"{path.name}: a manifest needs a column {what!r}, found {list(table)}"
-            f"{suggest_name(what, table)}; name the column with --{what}-column NAME"
+            f"{suggest_name(what, table)}; name the column with --{what}-column NAME, or write a "
+            ".csv with the columns file, label and patient_id where none holds it"
         )
     return found
 

@@ -17,7 +17,8 @@ FILE_NAMES = _names(
 LABEL_NAMES = _names(
     """
     label class labels classes target diagnosis_label cancer malignant malignancy is_cancer
-    is_malignant pathology diagnosis ground_truth groundtruth y classification status outcome
+    is_malignant pathology pathology_classification pathology_classification_follow_up
+    diagnosis ground_truth groundtruth y classification status outcome
     """
 )
 PATIENT_NAMES = _names(
@@ -31,3 +32,7 @@ PATIENT_NAMES = _names(
 )
 SIDE_NAMES = _names("side laterality breast_side image_laterality left_or_right_breast breast lr")
 """Accepted column names, normalised, in order of preference."""
+LESION_NAMES = _names(
+    "abnormality_id lesion_id finding_id roi_id mass_id lesion abnormality_number"
+)
+"""Columns that number the lesions of one image."""

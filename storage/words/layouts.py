@@ -14,6 +14,9 @@ SPLITS = re.compile(r"(?:train|training|test|testing|val|valid|validation|dev|ho
 MOST_CLASSES = 12
 """Folders beside each other from which on names with digits look like patients."""
 
+MOST_WORDS = 3
+"""Words of a class; the name of a set, such as Breast-Cancer-Screening-DBT, has more."""
+
 JUNK = frozenset({"__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN"})
 """Folders of machines, which hold copies or previews of images."""
 
@@ -22,6 +25,10 @@ _MASK = re.compile(
     re.IGNORECASE,
 )
 _MASK_FOLDER = re.compile(r"masks?|segmentations?|ground_?truths?|gt|rois?", re.IGNORECASE)
+_EDITION = re.compile(
+    r"(?:^|[^a-z])(?:jpe?gs?|pngs?|tiffs?|tif|dicoms?|dcms?|pgms?|bmps?|raw|originals?|processed"
+    r"|preprocessed|resized|cropped|enhanced|subtracted|images?)(?:$|[^a-z])"
+)
 _YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
 
 
@@ -110,6 +117,7 @@ def read_layout(paths: Sequence[str]) -> Layout:
         )
         level += 1
     _refuse_patients(paths, level)
+    _refuse_editions(paths, level)
     return Layout(tuple(path.split("/")[level] for path in paths), patients, tuple(notes))
 
 
@@ -122,9 +130,13 @@ def _names(paths: Iterable[str], level: int) -> set[str]:
 
 
 def _is_wrapper(paths: Sequence[str], level: int) -> bool:
+    """Whether the one folder of a level, by itself or in a chain of such, stands above classes."""
+    if severity(next(iter(_names(paths, level)))) is not None:
+        return False
     below = _names(paths, level + 1)
-    known = [n for n in below if severity(n) is not None or SPLITS.fullmatch(n.lower())]
-    return len(below) > 1 and bool(known) and severity(next(iter(_names(paths, level)))) is None
+    if len(below) == 1:
+        return _is_wrapper(paths, level + 1)
+    return any(severity(n) is not None or SPLITS.fullmatch(n.lower()) for n in below)
 
 
 def _require_classes_below(paths: Sequence[str], level: int) -> None:
@@ -157,6 +169,32 @@ def _refuse_patients(paths: Sequence[str], level: int) -> None:
             f"classes:\n{draw(paths)}\nname a manifest as --data, a .csv with the columns file, "
             "label and patient_id, such as "
             f"{paths[0]},LABEL,{paths[0].split('/')[level]}"
+        )
+
+
+def _refuse_editions(paths: Sequence[str], level: int) -> None:
+    """Refuse folders that are no classes by their names: editions of one set, or one folder.
+
+    Raises:
+        DataError: the layout, and the manifest to write.
+    """
+    tops = sorted(_names(paths, level))
+    long = len(tops) == 1 and len(re.findall(r"[^\W_]+", tops[0])) > MOST_WORDS
+    known = any(severity(name) is not None for name in tops) and not long
+    if known or not tops:
+        return
+    manifest = (
+        f"\n{draw(paths)}\nname a manifest as --data, a .csv with the columns file, label and "
+        f"patient_id, such as {paths[0]},LABEL,PATIENT"
+    )
+    if len(tops) == 1:
+        raise DataError(
+            f"at least two classes are needed, and the only folder is {tops[0]!r}:{manifest}"
+        )
+    if all(_EDITION.search(name.lower()) for name in tops):
+        raise DataError(
+            f"the folders {tops[:4]} look like editions of one set and not like classes; where one "
+            f"of them holds class folders, name it as --data:{manifest}"
         )
 
 

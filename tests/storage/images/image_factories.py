@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,10 @@ def class_folders(root: Path, sizes: dict[str, int], views: int = 1) -> Path:
 def write_metadata(root: Path, header: str, rows: list[str], name: str = "metadata.csv") -> Path:
     (root / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return root / name
+
+
+def picture_bytes(seed: int) -> bytes:
+    """A PNG of 8 x 8 pixels, different for every seed."""
+    file = BytesIO()
+    Image.fromarray(picture(seed, 8)).save(file, "PNG")
+    return file.getvalue()
