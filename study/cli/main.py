@@ -230,6 +230,12 @@ def _add_audit(parser: Parser) -> None:
     add_data_options(parser)
     add_options(parser, {"outer_folds": "5"}, default=5)
     add_options(parser, {"inner_folds": "4"}, default=4)
+    parser.add_argument(
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="write these answers as a TOML file that run --config takes, if there are no errors",
+    )
 
 
 def _add_predict(parser: Parser) -> None:

@@ -30,9 +30,10 @@ from outerfold.storage.datasets.kaggle import availability, find_or_download
 from outerfold.storage.images.pixels import limit_pixels
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image, read_image
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import FINAL, DataError, Run
+from outerfold.storage.records import FINAL, DataError, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
+from outerfold.study.config.answers import write_answers
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
 from outerfold.study.config.option import check_values
@@ -113,19 +114,7 @@ def explain(options: argparse.Namespace) -> int:
 def audit(options: argparse.Namespace) -> int:
     """Check data without any training; return the exit code, which is 2 if there are errors."""
     console = Console(highlight=False)
-    check_values(vars(options), StudyConfig)
-    limit_pixels(options.max_pixels)
-    source = find_source(options.task, options.data, cache=cache_folder())
-    data = read_dataset(
-        source.path,
-        task=options.task,
-        classes=options.classes or (),
-        positive=options.positive,
-        columns=options.columns,
-        name=source.name,
-        options=read_options(vars(options)),
-    )
-    data = keep_readable(data, vars(options), cache_folder())
+    data = _read_audited(options)
     console.print(
         f"{escape(data.name)}: {len(data)} images of {len(set(data.patients.tolist()))} patients"
     )
@@ -140,7 +129,26 @@ def audit(options: argparse.Namespace) -> int:
     for text in found.errors:
         console.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
     console.print(f"{len(found.errors)} errors, {len(found.warnings)} warnings")
+    if options.to is not None and not found.errors:
+        write_answers(options.to, vars(options), data.classes)
+        console.print(f"answers: {escape(str(options.to))}, for run --config", soft_wrap=True)
     return EXIT_USAGE if found.errors else 0
+
+
+def _read_audited(options: argparse.Namespace) -> Dataset:
+    check_values(vars(options), StudyConfig)
+    limit_pixels(options.max_pixels)
+    source = find_source(options.task, options.data, cache=cache_folder())
+    data = read_dataset(
+        source.path,
+        task=options.task,
+        classes=options.classes or (),
+        positive=options.positive,
+        columns=options.columns,
+        name=source.name,
+        options=read_options(vars(options)),
+    )
+    return keep_readable(data, vars(options), cache_folder())
 
 
 def predict(options: argparse.Namespace) -> int:
