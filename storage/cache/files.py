@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from outerfold.storage.records import DataError
 HASH = "sha256"
 """Entry of a kept file with the SHA-256 of the others."""
 NO_HASH = "0" * 64
+_DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""Name of a draft: that of its file between a dot and eight letters of ``tempfile``."""
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:
@@ -34,9 +38,31 @@ def write_bytes(path: Path, contents: bytes) -> Path:
             os.fsync(target.fileno())
         draft.chmod(0o644)  # mkstemp sets 0600, but others must be able to read a run
         draft.replace(path)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk; without it a power loss may undo a renaming."""
+    with suppress(OSError):  # some file systems of networks cannot
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep_drafts(folder: Path) -> int:
+    """Remove drafts that killed writers left in a folder; return their number.
+
+    No process may be writing there.
+    """
+    drafts = [path for path in folder.glob(".*") if _DRAFT.fullmatch(path.name) and path.is_file()]
+    for path in drafts:
+        path.unlink(missing_ok=True)
+    return len(drafts)
 
 
 def write_text(path: Path, text: str) -> Path:

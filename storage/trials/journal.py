@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial
 from sqlalchemy.exc import SQLAlchemyError
 
+from outerfold.storage.cache.files import sync_folder
 from outerfold.storage.errors import first_line
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
@@ -264,6 +265,7 @@ def _rewrite_journal(journal: Path, studies: list[optuna.Study]) -> None:
     for study in studies:
         _copy_study(study, storage, study.study_name)
     aside.replace(journal)
+    sync_folder(journal.parent)
 
 
 WHOLE = "whole"

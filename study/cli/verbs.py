@@ -55,9 +55,10 @@ def report(options: argparse.Namespace) -> int:
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
     run = _change_level(read_kept_run(folder), options)
-    if run.ships:
-        folder.write_card(model_card(run))
-    write_report(run, folder.report)
+    with lock_run(folder.path):
+        if run.ships:
+            folder.write_card(model_card(run))
+        write_report(run, folder.report)
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
     return 0
@@ -106,7 +107,8 @@ def explain(options: argparse.Namespace) -> int:
         cache=cache_folder(),
         say=lambda text: console.print(f"- {text}", soft_wrap=True),
     )
-    written = write_inside(inside, folder.report, cases=options.cases)
+    with lock_run(folder.path):
+        written = write_inside(inside, folder.report, cases=options.cases)
     console.print(f"looking inside: {written[-1]}", soft_wrap=True)
     return 0
 
@@ -241,7 +243,7 @@ def doctor(options: argparse.Namespace) -> int:
 
     It is 1 where something is damaged that could not be repaired.
     """
-    from outerfold.study.setup.run_directory import mend_journal, repair
+    from outerfold.study.setup.run_directory import mend_folder, repair
     from outerfold.study.verify.cache_tables import check_tables
     from outerfold.study.verify.check import carry_out
     from outerfold.study.verify.verify_run import check_kept
@@ -250,7 +252,7 @@ def doctor(options: argparse.Namespace) -> int:
     folder.read_config()
 
     def mend() -> tuple[str, list[str]]:
-        mend_journal(folder, mended.append)
+        mend_folder(folder, mended.append)
         repair(folder, mended.append)
         return "the trials are whole", []
 

@@ -68,7 +68,7 @@ from outerfold.study.setup.run_directory import (
     PreparedRun,
     begin_or_resume,
     default_run,
-    mend_journal,
+    mend_folder,
     read_source,
     reopen_damaged,
     repair,
@@ -271,8 +271,7 @@ def _claim_trials(
     def say(text: str) -> None:
         console.print(f"- {text}", soft_wrap=True, markup=False)
 
-    if not how.storage:
-        mend_journal(prepared.folder, say)
+    mend_folder(prepared.folder, say)
     claim_run(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )

@@ -13,7 +13,8 @@ def lock_run(path: Path) -> FileLock:
     """Make and lock a run directory; it is locked as long as the returned lock exists.
 
     Raises:
-        DataError: the directory cannot be written, or another process works on it.
+        DataError: the directory cannot be written, another process works on it, or it holds a
+            symbolic link, by which a run of others could have files written elsewhere.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -27,4 +28,11 @@ def lock_run(path: Path) -> FileLock:
         raise DataError(
             f"--run {path}: cannot be written ({error.strerror}); name another folder with --run"
         ) from None
+    for held in (*path.glob("*"), *path.glob("*/*")):
+        if held.is_symlink():
+            lock.release()
+            raise DataError(
+                f"{held}: is a symbolic link, and what is written there would lie elsewhere; put "
+                "the files themselves in its place"
+            )
     return lock

@@ -12,6 +12,7 @@ from pathlib import Path
 import tomli_w
 
 from outerfold.storage.audit.audit import audit_dataset
+from outerfold.storage.cache.files import sweep_drafts
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
@@ -142,8 +143,10 @@ def make_splits(config: StudyConfig, data: Dataset) -> Splits:
     )
 
 
-def mend_journal(folder: RunFolder, say: Callable[[str], None]) -> None:
-    """Remove what a kill left of the journal's last line; must come before trials are opened.
+def mend_folder(folder: RunFolder, say: Callable[[str], None]) -> None:
+    """Remove what a kill left: drafts of files, and a part of the journal's last line.
+
+    It must come before the trials are opened.
 
     Args:
         folder: directory of the run.
@@ -152,6 +155,8 @@ def mend_journal(folder: RunFolder, say: Callable[[str], None]) -> None:
     Raises:
         DataError: the journal is damaged elsewhere.
     """
+    for path in (folder.path, *(each for each in folder.path.iterdir() if each.is_dir())):
+        sweep_drafts(path)
     remove_lock(folder.journal)
     backup = repair_journal(folder.journal)
     if backup is not None:

@@ -13,7 +13,8 @@ from outerfold.storage.runs import numerics
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.numerics import NUMERICS, read_numerics
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.setup.run_directory import begin_or_resume, default_run
+from outerfold.study.setup.lock import lock_run
+from outerfold.study.setup.run_directory import begin_or_resume, default_run, mend_folder
 from outerfold.study.worker.session import Session
 from tests.factories import begin_run, make_config, make_rows
 
@@ -88,3 +89,28 @@ def test_a_run_that_other_arithmetic_began_is_not_gone_on_with(
 
 def test_a_run_without_the_number_counts_as_the_first(tmp_path: Path) -> None:
     assert read_numerics(RunFolder(tmp_path)) == 1
+
+
+def test_drafts_that_kills_left_are_swept_and_other_files_stay(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "outer-0").mkdir()
+    drafts = [tmp_path / ".best.json.ab_12xyz", tmp_path / "outer-0" / ".model.pt.zz_12xyz"]
+    others = [tmp_path / ".lock", tmp_path / ".gitignore", tmp_path / "outer-0" / "model.pt"]
+    for path in (*drafts, *others):
+        path.write_text("x")
+    mend_folder(folder, print)
+    assert [path.exists() for path in (*drafts, *others)] == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("place", ["report", "outer-0/model.pt"])
+def test_a_symbolic_link_in_a_run_is_refused_and_the_run_stays_unlocked(
+    tmp_path: Path, place: str
+) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run / place).parent.mkdir(parents=True)
+    (run / place).symlink_to(elsewhere)
+    with pytest.raises(DataError, match=rf"{place}: is a symbolic link, and what is written"):
+        lock_run(run)
+    (run / place).unlink()
+    lock_run(run).release()
