@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode, font_families
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import RowSet, sample_size, stamps
 
@@ -26,7 +26,6 @@ HEADER, FOOTER = 0.30, 0.24
 """Inches at the top and the bottom without axes."""
 
 _RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same figure on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -66,14 +65,18 @@ def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = 
         kind: ``jpg`` or ``png``.
         rows: the rows that the footer counts.
     """
-    with rc_context(_RC):
+    with rc_context(_settings()):
         return encode(_stamp_figure(draw(evidence), evidence, rows), kind)
 
 
 def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:
     """Draw the figure in the report's style, with stamps and a footer."""
-    with rc_context(_RC):
+    with rc_context(_settings()):
         return _stamp_figure(draw(evidence), evidence, rows)
+
+
+def _settings() -> dict[Any, Any]:
+    return {**_RC, "font.family": list(font_families())}
 
 
 def blank_figure(height: float, *, width: float = WIDTH) -> Figure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 WIDTH = 7.2
@@ -25,6 +27,36 @@ TRAIN, VALIDATION, TEST = "#7F7F7F", "#D55E00", "#0072B2"
 
 
 INK, QUIET, ALARM = "#1A1A1A", "#6B6B6B", "#B3261E"
+
+
+FONT = "DejaVu Sans"
+"""It ships with matplotlib: the same figure on every machine."""
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK KR",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Malgun Gothic",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Sans Bengali",
+    "Noto Sans Tamil",
+    "Arial Unicode MS",
+)
+"""Fonts for letters that ``FONT`` lacks, where the machine has them."""
+
+
+@cache
+def font_families() -> tuple[str, ...]:
+    """Fonts of all figures: ``FONT``, then those of this machine for the letters that it lacks."""
+    here = set(font_manager.get_font_names())
+    return (FONT, *(name for name in OTHER_SCRIPTS if name in here))
 
 
 def encode(fig: Figure, kind: str) -> bytes:

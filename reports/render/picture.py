@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
-from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode
+from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode, font_families
 
 _MARGIN = 0.3  # inches
 _LEADING = 1.42  # line height over font size
@@ -56,7 +56,8 @@ class _Page:
 
 def draw_page(blocks: Sequence[Block], title: str = "") -> bytes:
     """JPG of the blocks from top to bottom; its height is the height they need."""
-    with rc_context({"font.family": "DejaVu Sans", "text.color": INK, "text.parse_math": False}):
+    fonts = list(font_families())
+    with rc_context({"font.family": fonts, "text.color": INK, "text.parse_math": False}):
         return encode(compose_page(blocks, title), "jpg")
 
 
@@ -169,7 +170,7 @@ def _word_width(text: str, bold: bool) -> float:
     """
     if not text:
         return 0.0
-    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
+    font = FontProperties(family=list(font_families()), weight="bold" if bold else "normal")
     path = TextPath((0, 0), text, size=100, prop=font, usetex=False)
     return right_edge(path) / 100 / 72 * 1.02
 
