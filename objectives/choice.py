@@ -10,12 +10,14 @@ by the Brier score of the folds' mean on patients that no model saw, so the simp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from optuna.trial import FrozenTrial, TrialState
 
 from outerfold.storage.records import FloatArray
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 SMOOTHING = 3
 """Number of epochs averaged before the best epoch is chosen; the largest of many noisy values is
@@ -93,7 +95,7 @@ def read_candidates(trials: Iterable[FrozenTrial]) -> list[Candidate]:
     return [
         Candidate(trial.number, trial.value)
         for trial in trials
-        if trial.state == TrialState.COMPLETE and trial.value is not None
+        if trial.state.name == "COMPLETE" and trial.value is not None
     ]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NewType
+from typing import Any, Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -453,6 +453,39 @@ class Ensemble:
     threshold: float | None
 
 
+@dataclass(frozen=True)
+class TrialRow:
+    """One ended trial.
+
+    Attributes:
+        number: its number, from 0; trial 0 is the default configuration, where there is one.
+        state: ``complete``, ``pruned`` or ``failed``.
+        value: inner score of a complete trial; None for another.
+        epochs: number of trained epochs.
+        params: its parameters by name.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    epochs: int
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search of one study.
+
+    Attributes:
+        trials: its ended trials by number.
+        importance: share of each parameter in the variation of the scores of complete trials; empty
+            where there are too few of them.
+    """
+
+    trials: tuple[TrialRow, ...]
+    importance: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Everything that a report reads of one run.
@@ -473,6 +506,7 @@ class Run:
         sides: left or right breast by image id; empty where the sides are not known.
         ensemble: mean of the outer models, where the run ships it; None elsewhere.
         data: rows of the run with their clinical columns; None where they are not at hand.
+        search: trials of each study by its name; empty where they were not recorded.
     """
 
     name: str
@@ -489,6 +523,7 @@ class Run:
     sides: dict[str, str] = field(default_factory=dict)
     ensemble: Ensemble | None = None
     data: Dataset | None = None
+    search: Mapping[str, Search] = field(default_factory=dict)
 
     @property
     def ships(self) -> bool:

@@ -19,6 +19,7 @@ from outerfold.reports.figures.scores import (
     validation_confusion,
     validation_curves,
 )
+from outerfold.reports.figures.search import search_history
 from outerfold.reports.figures.style import Draw
 from outerfold.reports.figures.training import training_loss
 from outerfold.reports.wording import (
@@ -171,6 +172,15 @@ _FIGURES = (
         _CURVES,
         f"{_INTERVAL} {COVERAGE}",
         rows="tested",
+    ),
+    FigureSpec(
+        "Figure_Search_History",
+        search_history,
+        "Inner scores of the searches, in the order of their trials.",
+        "Each panel is one study. Trial 0 is the default configuration. A trial that was pruned or "
+        "failed has no score and is marked at the bottom. A line that rises at once and then stays "
+        "means that the search found little. Inner scores chose, so they are optimistic; no outer "
+        "test row is involved.",
     ),
     FigureSpec(
         OVERVIEW,

@@ -92,12 +92,12 @@ def axes_grid(fig: Figure, rows: int, columns: int, *, share_y: bool = False) ->
     return [axes for line in grid for axes in line]
 
 
-def placeholder_figure(evidence: Evidence) -> Figure:
-    """Placeholder for a figure that needs an outer fold while none has finished."""
+def placeholder_figure(evidence: Evidence, text: str = "No outer fold has finished yet.") -> Figure:
+    """Placeholder for a figure that cannot be drawn, with the reason."""
     fig = blank_figure(2.0)
     axes = fig.subplots()
     axes.set_axis_off()
-    axes.text(0.5, 0.5, "No outer fold has finished yet.", ha="center", va="center", color=QUIET)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=QUIET)
     return fig
 
 

@@ -33,7 +33,7 @@ from outerfold.reports.results.predictions import (
     unique_rows,
     validation_rows,
 )
-from outerfold.reports.results.worth import default_entry, worth_entry
+from outerfold.reports.results.worth import default_entry, search_entries, worth_entry
 from outerfold.reports.wording import OPTIMISTIC, Json
 from outerfold.storage.records import FoldResult, Predictions, Run
 
@@ -95,6 +95,7 @@ def _compute_numbers(
             "folds": folds_entry(run, test, levels),
             "optimism": optimism_entry(run),
             "worth": worth_entry(run),
+            "search": search_entries(run),
             "final": _final_entry(run),
             "validation": {
                 "note": OPTIMISTIC,

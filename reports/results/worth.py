@@ -1,13 +1,15 @@
-"""Entries of ``results.json`` for what the search was worth: tuned minus default configuration."""
+"""Entries of ``results.json`` on the searches, and on what they were worth against the default."""
 
 from __future__ import annotations
 
+from outerfold.objectives.choice import Candidate, choose_trial
+from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.jackknife import Of
 from outerfold.reports.intervals.variation import Variation
 from outerfold.reports.results.entries import fold_scores, interval_of, paired_entries
 from outerfold.reports.results.predictions import join_predictions
 from outerfold.reports.wording import Json, is_biased
-from outerfold.storage.records import FoldResult, Predictions, Run
+from outerfold.storage.records import FoldResult, Predictions, Run, Search
 
 NOT_KEPT = "an earlier version of outerfold made the run and kept no default configuration"
 NOTHING_HELD_OUT = (
@@ -90,3 +92,23 @@ def _default_rows(study: FoldResult) -> Predictions | None:
     if study.default is None:
         return None
     return study.test if study.default.chosen else study.default.test
+
+
+def search_entries(run: Run) -> Json:
+    """Entry of each study's search, by name; empty where the trials were not recorded."""
+    maximise = METRICS[str(run.protocol["metric"])].direction == "maximize"
+    return {name: _search_entry(search, maximise=maximise) for name, search in run.search.items()}
+
+
+def _search_entry(search: Search, *, maximise: bool) -> Json:
+    scored = [Candidate(one.number, one.value) for one in search.trials if one.value is not None]
+    best = choose_trial(scored, maximise=maximise)
+    return {
+        "trials": len(search.trials),
+        "complete": len(scored),
+        "epochs": sum(one.epochs for one in search.trials),
+        "chosen": None if best is None else best.number,
+        "best": None if best is None else best.value,
+        "first": next((one.value for one in scored if one.number == 0), None),
+        "importance": dict(search.importance),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.paper.search import search_section
 from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.sections.final_model import final_section
 from outerfold.reports.sections.fold_table import fold_table
@@ -46,6 +47,7 @@ def summary(numbers: Json) -> list[Block]:
         *protocol_section(numbers),
         *result_section(numbers),
         *optimism_section(numbers),
+        *search_section(numbers),
         *worth_section(numbers),
         *final_section(numbers),
         *limit_section(numbers),

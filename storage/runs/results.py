@@ -39,6 +39,7 @@ from outerfold.storage.runs.manifest import (
     verify_files,
     write_manifest,
 )
+from outerfold.storage.runs.search import read_search
 
 _OWN_FILES = ("history", "validation", "test", "variation", "default")
 DEFAULT_FILE = "default.json"
@@ -226,6 +227,7 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
         sides=dict(zip(data.ids.tolist(), data.sides.tolist(), strict=False)),
         ensemble=ensemble,
         data=data,
+        search=read_search(folder),
     )
 
 

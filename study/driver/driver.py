@@ -29,6 +29,7 @@ from outerfold.study.worker.faults import Fault, classify
 from outerfold.study.worker.finish import count_trials
 from outerfold.study.worker.jobs import AGAIN, Job, Outcome, record_lost
 from outerfold.study.worker.recordings import discard_recordings
+from outerfold.study.worker.search_record import record_searches
 from outerfold.study.worker.session import WorkerContext, create_studies
 
 _log = logging.getLogger("outerfold")
@@ -77,6 +78,7 @@ def carry_out_run(
         engine.close(kill=True)
         raise
     engine.close(kill=False)
+    record_searches(prepared.folder, studies)
     if prepared.config.final == ENSEMBLE and not failures:
         ship_ensemble(prepared.folder, [fold.name for fold in prepared.studies])
     return failures

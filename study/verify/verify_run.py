@@ -33,10 +33,12 @@ from outerfold.storage.records import FINAL, FoldResult, OuterFold, Predictions,
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
+from outerfold.storage.runs.search import read_search
 from outerfold.storage.trials.journal import check_trials, open_trials
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.verify.check import Check, carry_out
 from outerfold.study.verify.recompute import TOLERANCE, compare_points, uncounted
+from outerfold.study.worker.search_record import describe_search
 
 NOT_CHECKED = (
     "pictures (JPG and PNG) and DOCX files that show them; `outerfold report RUN` draws them again",
@@ -184,6 +186,7 @@ def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
     storage = open_trials(folder)
     known = optuna.get_all_study_names(storage=storage)
     findings: list[str] = []
+    recorded = read_search(folder)
     count = 0
     for fold in folder.read_splits(data):
         if not is_finished(folder, fold.name):
@@ -196,6 +199,8 @@ def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
         trials = study.get_trials(deepcopy=False)
         count += len(trials)
         findings += list(_compare_trials(result, study, trials))
+        if recorded and recorded.get(fold.name) != describe_search(study):
+            findings.append(f"search.json: the trials of {fold.name} are not those of the journal")
     without = f"; {bare} have no hash, as earlier versions wrote them" if bare else ""
     return f"{count} trials; each study chose its best{without}", findings
 

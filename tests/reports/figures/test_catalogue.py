@@ -47,6 +47,7 @@ def test_the_figures_that_were_promised_are_there():
         "Figure_Train_Distribution_Original",
         "Figure_Train_Distribution_Resampled",
         "Figure_Training_Loss",
+        "Figure_Search_History",
         "Figure_Validation_Confusion_Matrix",
         "Figure_Test_Confusion_Matrix",
         "Figure_Validation_ROC_PR",
@@ -154,7 +155,7 @@ def test_numbers_above_the_curves_are_those_of_the_results(four):
 def test_captions_are_numbered_and_say_n_and_what_the_interval_is(binary):
     found = pictures(binary.numbers)
     numbered = [picture.caption.split(".")[0] for picture in found.values()]
-    assert numbered == [*(f"Figure {i}" for i in range(1, 10)), "Overview"]
+    assert numbered == [*(f"Figure {i}" for i in range(1, 11)), "Overview"]
     for picture in found.values():
         assert "n = 110 patients, 275 images" in picture.description
         assert "[SYNTHETIC DATA]" in picture.caption
