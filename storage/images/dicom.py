@@ -91,7 +91,7 @@ def _parse(path: Path, data: bytes) -> Any:
     if DEFLATED in data[:2048]:
         _require_bounded(path, data)
     try:
-        return pydicom.dcmread(BytesIO(data))
+        dataset = pydicom.dcmread(BytesIO(data))
     except InvalidDicomError:
         dataset = pydicom.dcmread(BytesIO(data), force=True)
         if "Rows" not in dataset or "PixelData" not in dataset:

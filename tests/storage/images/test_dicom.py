@@ -228,6 +228,16 @@ def test_a_file_without_preamble_is_read(tmp_path: Path, implicit: bool) -> None
     np.testing.assert_array_equal(grey_of(bare), grey_of(whole))
 
 
+def test_a_file_that_does_not_name_its_syntax_is_read(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    whole, bare = _dicom(tmp_path / "a.dcm", RAMP), tmp_path / "b.dcm"
+    dataset = pydicom.dcmread(whole)
+    del dataset.file_meta.TransferSyntaxUID
+    dataset.save_as(bare, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    assert "TransferSyntaxUID" not in pydicom.dcmread(bare).file_meta
+    np.testing.assert_array_equal(grey_of(bare), grey_of(whole))
+
+
 COLOUR = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
 
 
