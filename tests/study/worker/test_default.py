@@ -71,7 +71,7 @@ def files(folder: RunFolder, study: str) -> dict[str, bytes]:
 
 def planted(monkeypatch: pytest.MonkeyPatch, **values: object) -> None:
     for name, value in values.items():
-        monkeypatch.setitem(spaces.DEFAULTS["multimodal"], name, value)
+        monkeypatch.setitem(spaces.MULTIMODAL_DEFAULT, name, value)
 
 
 # -- trial 0 -----------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_the_first_trial_of_every_study_has_the_defaults_parameters(
         for number in range(config.trials):
             run(context, name, number)
         first, second = Session(context).study(name).get_trials()
-        expected = {**first.params, **spaces.DEFAULTS[task], "batch_size": 32}  # fixed by the run
+        expected = {**first.params, **spaces.defaults_of(task), "batch_size": 32}  # fixed by the run
         assert first.params == {name: expected[name] for name in first.params}
         assert first.state == TrialState.COMPLETE
         assert second.params != first.params
