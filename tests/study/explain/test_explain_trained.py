@@ -19,6 +19,7 @@ from outerfold.reports.explain.page import TABLE
 from outerfold.storage.cache.files import write_json
 from outerfold.storage.records import LeakError
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.manifest import write_manifest
 from outerfold.study.cli.main import main
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.explain.explain import case_with_heat_map, represent_by_fold
@@ -115,6 +116,7 @@ def test_a_model_whose_tails_are_the_pretrained_ones_is_refused(
     pretrained = {f"tails.{k}.{name}": value for k in range(2) for name, value in own.items()}
     assert pretrained.keys() < state.keys()
     torch.save({**state, **pretrained}, path)
+    write_manifest(path.parent, {})
     assert "predictions.csv holds" in refused(capsys, copy)
 
 
@@ -124,6 +126,8 @@ def test_a_score_without_its_views_or_with_other_views_is_refused(
     path = copy / "outer-2" / "preprocessing.json"
     kept = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**kept, "augmentation": "0" * 64})
+    write_manifest(path.parent, {})
     assert "installed here make these views in another way" in refused(capsys, copy)
     write_json(path, {**kept, "tta": 0})
+    write_manifest(path.parent, {})
     assert "predictions.csv holds" in refused(capsys, copy)

@@ -88,7 +88,11 @@ def test_the_first_trial_of_every_study_has_the_defaults_parameters(
         for number in range(config.trials):
             run(context, name, number)
         first, second = Session(context).study(name).get_trials()
-        expected = {**first.params, **spaces.defaults_of(task), "batch_size": 32}  # fixed by the run
+        expected = {
+            **first.params,
+            **spaces.defaults_of(task),
+            "batch_size": 32,
+        }  # fixed by the run
         assert first.params == {name: expected[name] for name in first.params}
         assert first.state == TrialState.COMPLETE
         assert second.params != first.params
