@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 
 from outerfold.storage.errors import DataError, first_line
 
@@ -46,7 +51,8 @@ def retry(call: Callable[[], T], seconds: float = DATABASE_SECONDS) -> T:
             return call()
         except (SQLAlchemyError, StorageInternalError) as error:
             cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-            if not isinstance(cause, (OperationalError, InterfaceError)):
+            # A dropped connection may show first when the transaction on it is taken up again.
+            if not isinstance(cause, (OperationalError, InterfaceError, PendingRollbackError)):
                 raise
             reason = first_line(cause)
             if time.monotonic() > until:

@@ -17,6 +17,7 @@ from outerfold.pipelines.saved.ensemble import ship_ensemble
 from outerfold.storage.errors import first_line
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
+from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.config.record import ENSEMBLE
 from outerfold.study.driver.progress import StudyProgress
@@ -231,7 +232,8 @@ class _JobLoop:
         self._discard_recordings(study)
 
     def _discard_recordings(self, study: str) -> None:
-        discard_recordings(RunFolder(self.context.run), study, self.studies[study])
+        folder = RunFolder(self.context.run)
+        retry(lambda: discard_recordings(folder, study, self.studies[study]))
 
     def _report_outcome(self, outcome: Outcome) -> None:
         self.schedule.done(outcome.study, _ended_trial(outcome))

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from outerfold.storage.records import Search, TrialRow
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.search import write_search
+from outerfold.storage.trials.database import retry
 
 FEWEST_COMPLETE = 10
 """Complete trials below which no importance is computed. PED-ANOVA compares the best tenth of them
@@ -30,7 +31,11 @@ def record_searches(folder: RunFolder, studies: Mapping[str, optuna.Study]) -> N
 
 def describe_search(study: optuna.Study) -> Search:
     """Ended trials of a study, and the importance of its parameters."""
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    ended = [
+        trial
+        for trial in retry(lambda: study.get_trials(deepcopy=False))
+        if trial.state.is_finished()
+    ]
     rows = tuple(
         TrialRow(
             trial.number,
