@@ -17,6 +17,7 @@ import numpy as np
 from outerfold.storage.records import FloatArray
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.trial import FrozenTrial
 
 SMOOTHING = 3
@@ -88,6 +89,12 @@ def choose_trial(candidates: Sequence[Candidate], *, maximise: bool) -> Candidat
     """
     sign = 1 if maximise else -1
     return max(candidates, key=lambda one: (sign * one.value, -one.number), default=None)
+
+
+def best_candidate(study: Study) -> Candidate | None:
+    """Trial that the end of a study would choose if it came now; None without a complete trial."""
+    maximise = study.direction.name == "MAXIMIZE"
+    return choose_trial(read_candidates(study.get_trials(deepcopy=False)), maximise=maximise)
 
 
 def read_candidates(trials: Iterable[FrozenTrial]) -> list[Candidate]:

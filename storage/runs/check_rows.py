@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def _check_table(rows: Predictions, folds: dict[str, str], data: Dataset, path: 
     ids = rows.ids.tolist()
     _check_ids(set(ids), set(folds), path)
     if len(ids) != len(set(ids)):
-        twice = [name for at, name in enumerate(ids) if name in ids[:at]]
+        twice = [name for name, count in Counter(ids).items() if count > 1]
         _refuse(path, f"lists {first_three(twice)} twice")
     wrong = [
         name for name, fold in zip(ids, rows.fold.tolist(), strict=True) if folds[name] != fold

@@ -23,11 +23,10 @@ from outerfold.study.config.record import ENSEMBLE
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.local import Engine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
-from outerfold.study.schedule.patience import EndedTrial, build_limit, read_history
+from outerfold.study.schedule.patience import EndedTrial, build_limit, count_trials, read_history
 from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.faults import Fault, classify
-from outerfold.study.worker.finish import count_trials
 from outerfold.study.worker.jobs import AGAIN, Job, Outcome, record_lost
 from outerfold.study.worker.recordings import discard_recordings
 from outerfold.study.worker.search_record import record_searches
@@ -134,8 +133,8 @@ def build_schedule(
 
 def _show_studies(studies: Mapping[str, optuna.Study], progress: StudyProgress) -> None:
     for name, study in studies.items():
-        counts = count_trials(study)
-        progress.add(name, counts, read_candidates(study.get_trials(deepcopy=False)))
+        trials = study.get_trials(deepcopy=False)
+        progress.add(name, count_trials(trials), read_candidates(trials))
 
 
 class _JobLoop:

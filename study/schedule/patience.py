@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import optuna
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 
 from outerfold.objectives.choice import Candidate, choose_trial
 from outerfold.study.config.record import StudyConfig
@@ -86,12 +87,23 @@ def count_stale(history: Sequence[EndedTrial], *, maximise: bool) -> int:
     return sum(trial.state != "failed" for trial in history[best.number + 1 :])
 
 
+def state_word(trial: FrozenTrial) -> str:
+    """State of a trial in lower case; of an ended one ``complete``, ``pruned`` or ``failed``."""
+    return trial.state.name.lower().replace("fail", "failed")
+
+
+def count_trials(trials: Iterable[FrozenTrial]) -> dict[str, int]:
+    """Numbers of trials that are ``complete``, ``pruned`` and ``failed``."""
+    states = [state_word(trial) for trial in trials]
+    return {name: states.count(name) for name in ("complete", "pruned", "failed")}
+
+
 def read_history(study: optuna.Study) -> list[EndedTrial]:
     """Ended trials of a study, in order of their number."""
     trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     return [
         EndedTrial(
-            t.state.name.lower().replace("fail", "failed"),
+            state_word(t),
             t.value if t.state.name == "COMPLETE" else None,
         )
         for t in trials

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from zipfile import BadZipFile, ZipFile
 
 import optuna
 
-from outerfold.objectives.choice import choose_trial, read_candidates
+from outerfold.objectives.choice import best_candidate
 from outerfold.pipelines.fitted.calibration import decide
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.render.docx import document
@@ -29,13 +30,14 @@ from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.write import table_blocks
 from outerfold.storage.errors import DataError
-from outerfold.storage.records import FINAL, FoldResult, OuterFold, Predictions, Run
+from outerfold.storage.records import FINAL, Dataset, FoldResult, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
 from outerfold.storage.runs.search import read_search
 from outerfold.storage.trials.journal import check_trials, open_trials
 from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.schedule.patience import count_trials
 from outerfold.study.verify.check import Check, carry_out
 from outerfold.study.verify.recompute import TOLERANCE, compare_points, uncounted
 from outerfold.study.worker.search_record import describe_search
@@ -64,12 +66,37 @@ def verify_run(folder: RunFolder) -> list[Check]:
 
 def check_kept(folder: RunFolder) -> list[Check]:
     """Checks of what a run keeps besides its report."""
+    kept = _Kept(folder)
     return [
-        carry_out("files", lambda: _check_files(folder)),
-        carry_out("splits", lambda: _check_splits(folder)),
-        carry_out("rows", lambda: _check_studies(folder)),
-        carry_out("trials", lambda: _check_trials(folder)),
+        carry_out("files", lambda: _check_files(kept)),
+        carry_out("splits", lambda: _check_splits(kept)),
+        carry_out("rows", lambda: _check_studies(kept)),
+        carry_out("trials", lambda: _check_trials(kept)),
     ]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Rows, splits and results of a run, each read once for all checks."""
+
+    folder: RunFolder
+
+    @cached_property
+    def data(self) -> Dataset:
+        return self.folder.read_dataset()
+
+    @cached_property
+    def folds(self) -> tuple[OuterFold, ...]:
+        return self.folder.read_splits(self.data)
+
+    @cached_property
+    def results(self) -> list[tuple[OuterFold, FoldResult]]:
+        """Finished studies with their folds."""
+        return [
+            (fold, read_checked_result(self.folder, fold, self.data))
+            for fold in self.folds
+            if is_finished(self.folder, fold.name)
+        ]
 
 
 def _report_checks(folder: RunFolder) -> list[Check]:
@@ -107,8 +134,10 @@ def _read_numbers(folder: RunFolder) -> dict[str, Any]:
     return numbers
 
 
-def _check_files(folder: RunFolder) -> tuple[str, Iterable[str]]:
-    studies = _finished(folder)
+def _check_files(kept: _Kept) -> tuple[str, Iterable[str]]:
+    folder = kept.folder
+    names = dict.fromkeys((*(fold.name for fold in kept.folds), FINAL))
+    studies = [name for name in names if is_finished(folder, name)]
     with_manifest = [name for name in studies if (folder.study(name) / MANIFEST).exists()]
     findings = []
     for name in with_manifest:
@@ -121,15 +150,9 @@ def _check_files(folder: RunFolder) -> tuple[str, Iterable[str]]:
     return f"{len(with_manifest)} studies are as their manifests say{without}", findings
 
 
-def _finished(folder: RunFolder) -> list[str]:
-    names = [*(fold.name for fold in folder.read_splits(folder.read_dataset())), FINAL]
-    return [name for name in dict.fromkeys(names) if is_finished(folder, name)]
-
-
-def _check_splits(folder: RunFolder) -> tuple[str, Iterable[str]]:
+def _check_splits(kept: _Kept) -> tuple[str, Iterable[str]]:
     """Reading refuses a patient on two sides; here, each image is tested once a repeat."""
-    data = folder.read_dataset()
-    outer = [fold for fold in folder.read_splits(data) if fold.name != FINAL]
+    data, outer = kept.data, [fold for fold in kept.folds if fold.name != FINAL]
     findings = []
     for number in sorted({fold.repeat for fold in outer}):
         tested = [name for fold in outer if fold.repeat == number for name in fold.test]
@@ -142,12 +165,9 @@ def _check_splits(folder: RunFolder) -> tuple[str, Iterable[str]]:
     return told, findings
 
 
-def _check_studies(folder: RunFolder) -> tuple[str, Iterable[str]]:
-    data, count, findings = folder.read_dataset(), 0, []
-    for fold in folder.read_splits(data):
-        if not is_finished(folder, fold.name):
-            continue
-        result = read_checked_result(folder, fold, data)
+def _check_studies(kept: _Kept) -> tuple[str, Iterable[str]]:
+    count, findings = 0, list[str]()
+    for fold, result in kept.results:
         count += len(fold.test)
         findings += list(_check_decisions(result))
         findings += list(_check_counts(result, fold))
@@ -178,23 +198,20 @@ def _check_counts(result: FoldResult, fold: OuterFold) -> Iterator[str]:
             yield f"{result.name}: {name} is {getattr(result, name)}, the splits have {count}"
 
 
-def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
+def _check_trials(kept: _Kept) -> tuple[str, Iterable[str]]:
+    folder = kept.folder
     if not folder.journal.exists():
         return "the trials are in a database, which was not read", ()
     bare = check_trials(folder)
-    data = folder.read_dataset()
     storage = open_trials(folder)
     known = optuna.get_all_study_names(storage=storage)
     findings: list[str] = []
     recorded = read_search(folder)
     count = 0
-    for fold in folder.read_splits(data):
-        if not is_finished(folder, fold.name):
-            continue
+    for fold, result in kept.results:
         if fold.name not in known:
             findings.append(f"{fold.name}: {folder.journal} has none of its trials")
             continue
-        result = read_checked_result(folder, fold, data)
         study = optuna.load_study(study_name=fold.name, storage=storage)
         trials = study.get_trials(deepcopy=False)
         count += len(trials)
@@ -208,12 +225,10 @@ def _check_trials(folder: RunFolder) -> tuple[str, Iterable[str]]:
 def _compare_trials(
     result: FoldResult, study: optuna.Study, trials: list[optuna.trial.FrozenTrial]
 ) -> Iterator[str]:
-    states = [trial.state.name.lower().replace("fail", "failed") for trial in trials]
-    counts = {name: states.count(name) for name in ("complete", "pruned", "failed")}
+    counts = count_trials(trials)
     if result.trials and dict(result.trials) != counts:
         yield f"{result.name}: {dict(result.trials)} trials are kept, the journal has {counts}"
-    maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    chosen = choose_trial(read_candidates(trials), maximise=maximise)
+    chosen = best_candidate(study)
     if chosen is None:
         yield f"{result.name}: the journal has no complete trial"
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import optuna
 from filelock import FileLock, Timeout
@@ -18,6 +19,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import open_journal, open_trials, study_name
 from outerfold.study.config.record import StudyConfig
+from outerfold.study.schedule.patience import count_trials
 
 RECENT = 20
 """Number of the latest trials of a run from which the time that is left is expected."""
@@ -62,7 +64,6 @@ class RunState:
 
     Attributes:
         name: name of its folder.
-        metric: metric of its search.
         running: whether a command of this machine works on it.
         studies: its studies, outer folds first.
         latest: time at which the latest trial ended; None before the first.
@@ -70,7 +71,6 @@ class RunState:
     """
 
     name: str
-    metric: str
     running: bool
     studies: tuple[StudyState, ...]
     latest: datetime | None
@@ -101,7 +101,7 @@ def read_state(folder: RunFolder, url: str | None = None) -> RunState:
         DataError: the folder is no run, or its trials cannot be read.
     """
     config = StudyConfig.from_toml(folder.read_config())
-    names = [fold.name for fold in folder.read_splits(folder.read_dataset())]
+    names = _study_names(folder)
     trials = _read_trials(folder, names, url)
     maximise = METRICS[config.metric].direction == "maximize"
     ends = sorted(
@@ -111,12 +111,17 @@ def read_state(folder: RunFolder, url: str | None = None) -> RunState:
     span = (recent[-1] - recent[0]).total_seconds() if recent else 0.0
     return RunState(
         folder.name,
-        config.metric,
         _is_locked(folder),
         tuple(_study_state(folder, config, name, trials[name], maximise) for name in names),
         ends[-1] if ends else None,
         span / (len(recent) - 1) if len(recent) > 1 else None,
     )
+
+
+@lru_cache(maxsize=8)
+def _study_names(folder: RunFolder) -> tuple[str, ...]:
+    """Names of the run's studies, which never change, so one look reads the splits for all."""
+    return tuple(fold.name for fold in folder.read_splits(folder.read_dataset()))
 
 
 def _study_state(
@@ -126,17 +131,14 @@ def _study_state(
     trials: Sequence[FrozenTrial],
     maximise: bool,
 ) -> StudyState:
-    states = [trial.state.name for trial in trials]
     best = choose_trial(read_candidates(trials), maximise=maximise)
     return StudyState(
         name,
-        states.count("COMPLETE"),
-        states.count("PRUNED"),
-        states.count("FAIL"),
-        config.trials,
-        sum(trial.last_step or 0 for trial in trials),
-        None if best is None else best.value,
-        is_finished(folder, name),
+        **count_trials(trials),
+        planned=config.trials,
+        epochs=sum(trial.last_step or 0 for trial in trials),
+        best=None if best is None else best.value,
+        finished=is_finished(folder, name),
     )
 
 

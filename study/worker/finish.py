@@ -12,7 +12,7 @@ import optuna
 import torch
 from optuna.trial import FixedTrial, TrialState
 
-from outerfold.objectives.choice import choose_trial, read_candidates
+from outerfold.objectives.choice import best_candidate
 from outerfold.pipelines._base import TrainingDiverged
 from outerfold.pipelines.augmentation.views import augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
@@ -31,7 +31,7 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.tasks import TASKS
 from outerfold.storage.trials.ownership import refuse_former_driver
-from outerfold.study.schedule.patience import build_limit, read_history
+from outerfold.study.schedule.patience import build_limit, count_trials, read_history
 from outerfold.study.worker.recordings import load_recording
 from outerfold.study.worker.session import Session
 from outerfold.study.worker.trial_model import TrialModel, make_model
@@ -65,7 +65,8 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     notes = (*chosen.notes, *_note_trials_in_parts(study), *_note_failures(study))
     chosen = replace(chosen, notes=notes)
     cut = not build_limit(session.config, study).reached(read_history(study))
-    result = _make_result(session, session.folds[name], best, chosen, test, count_trials(study))
+    counts = count_trials(study.get_trials(deepcopy=False))
+    result = _make_result(session, session.folds[name], best, chosen, test, counts)
     default = _end_default(session, study, best, name, device)
     result = replace(result, variation=variation, cut_by_time=cut, default=default)
     _write_study(session, result, chosen)
@@ -141,8 +142,7 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
         StudyFailed: no trial was completed.
     """
     trials = study.get_trials(deepcopy=False)
-    maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    chosen = choose_trial(read_candidates(trials), maximise=maximise)
+    chosen = best_candidate(study)
     if chosen is not None:
         return next(trial for trial in trials if trial.number == chosen.number)
     causes = [trial.user_attrs[FAILURE] for trial in trials if FAILURE in trial.user_attrs]
@@ -150,13 +150,6 @@ def best_trial(study: optuna.Study, name: str) -> optuna.trial.FrozenTrial:
     raise StudyFailed(
         f"{name}: none of {len(trials)} trials was completed; the first cause: {first}"
     )
-
-
-def count_trials(study: optuna.Study) -> dict[str, int]:
-    """Numbers of trials that are ``complete``, ``pruned`` and ``failed``."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
-    ends = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-    return {name: states.count(state) for name, state in ends.items()}
 
 
 def _gather_facts(session: Session, encoder: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.storage.records import Ids
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.ownership import refuse_former_driver
+from outerfold.study.schedule.patience import state_word
 from outerfold.study.worker.faults import Fault, classify
 from outerfold.study.worker.finish import BY_MACHINE, FAILURE, StudyFailed, finish
 from outerfold.study.worker.recordings import discard_recordings, keep_recording
@@ -132,7 +133,7 @@ def _run_trial(session: Session, job: Job, number: int) -> Outcome:
     if recording is not None and frozen.state == TrialState.COMPLETE:
         refuse_former_driver(session.folder, session.context.driver)
         keep_recording(session.folder, job.study, study, frozen, recording)
-    state = frozen.state.name.lower().replace("fail", "failed")
+    state = state_word(frozen)
     score = frozen.value if frozen.state == TrialState.COMPLETE else None
     return Outcome(
         job.study, number, state, 0.0, score, frozen.last_step or 0, reason, trace, frozen

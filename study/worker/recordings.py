@@ -12,7 +12,7 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial
 
-from outerfold.objectives.choice import choose_trial, read_candidates
+from outerfold.objectives.choice import best_candidate
 from outerfold.objectives.replay import Recorded, Recording
 from outerfold.storage.records import EpochRow
 from outerfold.storage.runs.folder import RunFolder
@@ -89,9 +89,7 @@ def discard_recordings(folder: RunFolder, name: str, study: optuna.Study) -> Non
 
 def _needed(study: optuna.Study) -> set[int]:
     """Numbers of the trials whose models the end of the study would make if it came now."""
-    candidates = read_candidates(study.get_trials(deepcopy=False))
-    maximise = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    best = choose_trial(candidates, maximise=maximise)
+    best = best_candidate(study)
     return {DEFAULT_TRIAL} if best is None else {DEFAULT_TRIAL, best.number}
 
 

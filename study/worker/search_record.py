@@ -13,6 +13,7 @@ from outerfold.storage.records import Search, TrialRow
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.search import write_search
 from outerfold.storage.trials.database import retry
+from outerfold.study.schedule.patience import state_word
 
 FEWEST_COMPLETE = 10
 """Complete trials below which no importance is computed. PED-ANOVA compares the best tenth of them
@@ -39,7 +40,7 @@ def describe_search(study: optuna.Study) -> Search:
     rows = tuple(
         TrialRow(
             trial.number,
-            trial.state.name.lower().replace("fail", "failed"),
+            state_word(trial),
             trial.value if trial.state == TrialState.COMPLETE else None,
             trial.last_step or 0,
             dict(trial.params),

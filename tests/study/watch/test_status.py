@@ -88,7 +88,7 @@ def test_a_finished_run_ends_the_watch(
     from outerfold.study.watch import status
 
     done = StudyState("outer-0", 3, 0, 0, 3, 9, 0.8, finished=True)
-    looks = iter([read_state(half), RunState("run", "roc_auc", False, (done,), None, None)])
+    looks = iter([read_state(half), RunState("run", False, (done,), None, None)])
     monkeypatch.setattr(status, "read_state", lambda *_: next(looks))
     monkeypatch.setattr(verbs, "FOLLOW_SECONDS", 0.0)
     assert main(["status", str(half.path), "--follow"]) == 0
@@ -100,7 +100,7 @@ def test_a_finished_run_ends_the_watch(
 def test_the_line_of_a_running_run_says_the_pace() -> None:
     begun = StudyState("outer-0", 1, 2, 0, 10, 30, 0.7, finished=False)
     now = datetime(2026, 1, 1, 12)
-    state = RunState("run", "roc_auc", True, (begun,), now - timedelta(seconds=30), 20.0)
+    state = RunState("run", True, (begun,), now - timedelta(seconds=30), 20.0)
     assert describe(state, now) == (
         "run: 3 of at most 10 trials, 0 of 1 studies; the last trial ended 30 s ago; "
         "about 2 min of search left"
