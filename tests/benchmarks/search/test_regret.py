@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
+from benchmarks.search import regret
 from benchmarks.search.pruners import CONFIG
 from benchmarks.search.regret import (
     FOLDS,
@@ -47,6 +48,12 @@ def arrays() -> Arrays:
     }
 
 
+@pytest.fixture
+def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two orders in place of twenty, for what does not depend on their number."""
+    monkeypatch.setattr(regret, "ORDERS", 2)
+
+
 def test_a_replay_counts_epochs_to_the_end_of_a_curve_and_scores_at_the_best_epoch(
     arrays: Arrays,
 ) -> None:
@@ -63,6 +70,7 @@ def test_curves_are_cut_where_a_shorter_training_ends(arrays: Arrays) -> None:
     assert short.score.max() < 0.6, "the late one has not come up"
 
 
+@pytest.mark.usefixtures("few_orders")
 def test_regret_is_the_score_without_pruning_minus_that_with_it(arrays: Arrays) -> None:
     rows, table = compared(arrays, EPOCHS)
     assert rows["none"] == Row(1.0, 0.0, 0.0)
@@ -130,6 +138,7 @@ def test_both_readings_of_the_limit_on_epochs_are_told_where_they_differ() -> No
     assert f"alone, it would be {OTHER}: a +0.0020, bound +0.0070, 25.00%" in text
 
 
+@pytest.mark.usefixtures("few_orders")
 def test_the_page_says_how_it_was_made(arrays: Arrays) -> None:
     text = page({"bus-bra": arrays, "breast-usg": arrays}, CONFIG)
     assert "There are 10 outer folds of bus-bra and 10 outer folds of breast-usg" in text

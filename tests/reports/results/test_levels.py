@@ -26,6 +26,7 @@ from outerfold.reports.write import write_report
 from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
 from tests.reports.run_factory import BINARY, FOUR, make_run, without_defaults
+from tests.reports.small_pictures import draw_small
 
 PATIENT = units_of("patient", {})
 RULES = [("mean", 2), ("max", 2), ("noisy-or", 2), ("mean", 4), ("max", 4)]
@@ -227,7 +228,8 @@ def one_image_each(run):
     )
 
 
-def test_one_image_a_patient_leaves_a_sentence_in_place_of_the_table(tmp_path):
+def test_one_image_a_patient_leaves_a_sentence_in_place_of_the_table(tmp_path, monkeypatch):
+    draw_small(monkeypatch)
     run = one_image_each(without_defaults(make_run(BINARY)))
     write_report(run, tmp_path)
     assert ONE_IMAGE in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -246,7 +248,8 @@ def test_breasts_are_combined_apart_and_the_patient_stays_the_unit_of_the_interv
     assert any("ROC-AUC by breast 0." in block.text for block in headline(numbers))
 
 
-def test_a_report_at_another_level_leaves_no_file_of_the_one_before(tmp_path):
+def test_a_report_at_another_level_leaves_no_file_of_the_one_before(tmp_path, monkeypatch):
+    draw_small(monkeypatch)
     run = make_run(BINARY)
     names = np.unique(np.concatenate([s.test.ids for s in run.outer])).tolist()
     run = replace(run, sides=dict.fromkeys(names, "left"))

@@ -24,6 +24,7 @@ from outerfold.study.verify.verify_run import verify_run
 from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
+from tests.reports.small_pictures import draw_small
 
 STUDIES = ("outer-0", "outer-1", "final")
 
@@ -43,7 +44,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_json(folder.path / "provenance.json", {"timing": {"wall_seconds": 3.5}, "provenance": {}})
     run = read_kept_run(folder)
     folder.write_card(model_card(run))
-    write_report(run, folder.report)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_small(patch)
+        write_report(run, folder.report)
     return folder.path
 
 
