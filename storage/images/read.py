@@ -63,6 +63,18 @@ def read_image(path: Path | str, content: str = "") -> ByteArray:
     return _repeat_grey(_decode(path, data).pixels)
 
 
+def require_readable(path: Path) -> None:
+    """Refuse a file that is no image, by its name or by its content, before any work is done.
+
+    Raises:
+        DataError: the file is no image file, or cannot be read.
+    """
+    if not path.is_file() or not is_image(path):
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
+    read_image(path)
+
+
 def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
     """Pixels (side, side) of an image file as grey, 0..255; the aspect ratio is not kept.
 

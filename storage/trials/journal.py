@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,26 @@ def study_name(folder: RunFolder, study: str, url: str | None = None) -> str:
     storage must not change a result.
     """
     return study if url is None else f"{folder.name}/{study}"
+
+
+def load_studies(
+    storage: BaseStorage, folder: RunFolder, names: Iterable[str], url: str | None = None
+) -> dict[str, optuna.Study]:
+    """Studies of a run that the storage has, by their short names.
+
+    Args:
+        storage: the opened storage.
+        folder: the run directory.
+        names: short names of the run's studies; those that have not begun are left out.
+        url: URL of the database that ``storage`` is; None for the run's journal.
+    """
+    known = set(optuna.get_all_study_names(storage=storage))
+    full = {name: study_name(folder, name, url) for name in names}
+    return {
+        name: optuna.load_study(study_name=stored, storage=storage)
+        for name, stored in full.items()
+        if stored in known
+    }
 
 
 def _study_names(storage: BaseStorage, folder: RunFolder, url: str | None) -> list[str]:

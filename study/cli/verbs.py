@@ -28,7 +28,7 @@ from outerfold.storage.cache.inventory import Store
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import availability, find_or_download
 from outerfold.storage.images.pixels import limit_pixels
-from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image, read_image
+from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -164,10 +164,7 @@ def predict(options: argparse.Namespace) -> int:
     limit_pixels(options.max_pixels)
     shipped = read_shipped_model(RunFolder(options.run))
     for path in options.images:
-        if not path.is_file() or not is_image(path):
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
-        read_image(path)
+        require_readable(path)
     features = new_features(shipped, options.images, options.columns)
     missing = [c.name for c in shipped.columns if c.name not in options.columns]
     if missing:

@@ -18,7 +18,7 @@ from outerfold.reports.results.entries import TUNED, interval_of
 from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import results
 from outerfold.storage.errors import DataError, first_three
-from outerfold.storage.images.read import IMAGE_SUFFIXES, read_image
+from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers._base import find_column
 from outerfold.storage.records import Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -243,10 +243,7 @@ def _image_paths(frame: pd.DataFrame) -> list[Path]:
         raise DataError("the frame has no rows; give one row for each image")
     paths = [Path(str(name)).expanduser() for name in frame[column]]
     for path in paths:
-        if not path.is_file() or path.suffix.lower() not in IMAGE_SUFFIXES:
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
-        read_image(path)
+        require_readable(path)
     return paths
 
 

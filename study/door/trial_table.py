@@ -7,7 +7,8 @@ import pandas as pd
 
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.trials.journal import check_trials, open_trials, study_name
+from outerfold.storage.trials.journal import check_trials, load_studies, open_trials
+from outerfold.study.schedule.patience import state_word
 
 
 def read_trials(folder: RunFolder, url: str | None) -> pd.DataFrame:
@@ -26,16 +27,15 @@ def read_trials(folder: RunFolder, url: str | None) -> pd.DataFrame:
             "outerfold.load(RUN, storage=URL)"
         )
     check_trials(folder, url)
-    storage = open_trials(folder, url)
-    known = optuna.get_all_study_names(storage=storage)
-    rows = []
-    for fold in folder.read_splits(folder.read_dataset()):
-        name = study_name(folder, fold.name, url)
-        if name not in known:
-            continue
-        study = optuna.load_study(study_name=name, storage=storage)
-        rows += [_row(fold.name, trial) for trial in study.get_trials(deepcopy=False)]
-    return pd.DataFrame(rows)
+    names = [fold.name for fold in folder.read_splits(folder.read_dataset())]
+    studies = load_studies(open_trials(folder, url), folder, names, url)
+    return pd.DataFrame(
+        [
+            _row(name, trial)
+            for name, study in studies.items()
+            for trial in study.get_trials(deepcopy=False)
+        ]
+    )
 
 
 def _row(study: str, trial: optuna.trial.FrozenTrial) -> dict[str, object]:
@@ -43,7 +43,7 @@ def _row(study: str, trial: optuna.trial.FrozenTrial) -> dict[str, object]:
     return {
         "study": study,
         "number": trial.number,
-        "state": trial.state.name.lower(),
+        "state": state_word(trial),
         "inner_score": None if trial.values is None else trial.value,
         "seconds": None if took is None else took.total_seconds(),
         **{f"param_{name}": value for name, value in trial.params.items()},

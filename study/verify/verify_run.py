@@ -35,7 +35,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
 from outerfold.storage.runs.search import read_search
-from outerfold.storage.trials.journal import check_trials, open_trials
+from outerfold.storage.trials.journal import check_trials, load_studies, open_trials
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.schedule.patience import count_trials
 from outerfold.study.verify.check import Check, carry_out
@@ -203,16 +203,15 @@ def _check_trials(kept: _Kept) -> tuple[str, Iterable[str]]:
     if not folder.journal.exists():
         return "the trials are in a database, which was not read", ()
     bare = check_trials(folder)
-    storage = open_trials(folder)
-    known = optuna.get_all_study_names(storage=storage)
+    studies = load_studies(open_trials(folder), folder, [fold.name for fold in kept.folds])
     findings: list[str] = []
     recorded = read_search(folder)
     count = 0
     for fold, result in kept.results:
-        if fold.name not in known:
+        if fold.name not in studies:
             findings.append(f"{fold.name}: {folder.journal} has none of its trials")
             continue
-        study = optuna.load_study(study_name=fold.name, storage=storage)
+        study = studies[fold.name]
         trials = study.get_trials(deepcopy=False)
         count += len(trials)
         findings += list(_compare_trials(result, study, trials))

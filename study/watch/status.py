@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
@@ -17,7 +16,7 @@ from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.objectives.metrics import METRICS
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
-from outerfold.storage.trials.journal import open_journal, open_trials, study_name
+from outerfold.storage.trials.journal import load_studies, open_journal, open_trials
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.schedule.patience import count_trials
 
@@ -151,16 +150,9 @@ def _read_trials(
     # Each look reads the journal anew: a storage that is kept would hold the records of a journal
     # that a resumption has replaced.
     storage: BaseStorage = open_journal(folder.journal) if url is None else open_trials(folder, url)
-    known = set(optuna.get_all_study_names(storage=storage))
-    found = {}
-    for name in names:
-        full = study_name(folder, name, url)
-        trials = (
-            optuna.load_study(study_name=full, storage=storage).get_trials(deepcopy=False)
-            if full in known
-            else []
-        )
-        found[name] = [trial for trial in trials if trial.state.is_finished()]
+    found: dict[str, list[FrozenTrial]] = {name: [] for name in names}
+    for name, study in load_studies(storage, folder, names, url).items():
+        found[name] = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     return found
 
 
