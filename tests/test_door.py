@@ -33,6 +33,8 @@ TINY = [
     "ensemble",
     "--encoder",
     "bundled:efficientnet_lite0",
+    "--encoder-backend",
+    "torch",
     "--quiet",
     "--workers",
     "1",
@@ -103,44 +105,6 @@ def test_a_checkout_carries_a_study_to_its_report(tree: Path, data: Path, users:
     assert numbers["overall"]["roc_auc"]["by_fold"]
 
 
-@pytest.mark.slow
-def test_a_notebook_runs_a_study_from_a_checkout(tree: Path, data: Path, users: Path) -> None:
-    """A kernel's main module is no file; the user's own ``storage`` stays the user's."""
-    from jupyter_client.manager import KernelManager
-
-    kernel = KernelManager(kernel_name="python3")
-    assert kernel.kernel_spec is not None
-    kernel.kernel_spec.argv = [
-        sys.executable,
-        "-S",
-        "-m",
-        "ipykernel_launcher",
-        "-f",
-        "{connection_file}",
-    ]
-    kernel.start_kernel(cwd=str(users), env=uninstalled(OUTERFOLD_CACHE=str(users)))
-    client = kernel.client()
-    client.start_channels()
-    said: list[str] = []
-    try:
-        client.wait_for_ready(timeout=SECONDS)
-        code = HERE.format(tree=str(tree)) + (
-            "import storage\n"
-            "from outerfold.study.cli.main import main\n"
-            f"code = main({[*TINY, '--data', str(data), '--run', 'run']!r})\n"
-            "print('ended with', code, storage.OWN)\n"
-        )
-        reply = client.execute_interactive(
-            code, timeout=300, output_hook=lambda message: said.append(str(message["content"]))
-        )
-    finally:
-        client.stop_channels()
-        kernel.shutdown_kernel(now=True)
-    assert reply["content"]["status"] == "ok", said
-    assert "ended with 0 the user wrote this" in "".join(said)
-    assert (users / "run" / "report" / "results.json").exists()
-
-
 SPAWNED = """
 import multiprocessing
 from outerfold.study.engines.local import device_names
@@ -166,6 +130,38 @@ def test_worker_processes_of_a_users_script_find_the_package(
     script.write_text(HERE.format(tree=str(tree)) + code)
     done = python(str(script), cwd=users, cache=users)
     assert done.stdout == "['cuda:0', 'cuda:1'] the user wrote this\n", done.stderr
+
+
+def test_a_notebook_starts_workers_from_a_checkout(tree: Path, users: Path) -> None:
+    """A kernel's main module is no file; docs/quickstart.ipynb runs a whole study in one."""
+    from jupyter_client.manager import KernelManager
+
+    kernel = KernelManager(kernel_name="python3")
+    assert kernel.kernel_spec is not None
+    kernel.kernel_spec.argv = [
+        sys.executable,
+        "-S",
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
+    kernel.start_kernel(cwd=str(users), env=uninstalled(OUTERFOLD_CACHE=str(users)))
+    client = kernel.client()
+    client.start_channels()
+    said: list[str] = []
+    try:
+        client.wait_for_ready(timeout=SECONDS)
+        reply = client.execute_interactive(
+            HERE.format(tree=str(tree)) + LOKY,
+            timeout=SECONDS,
+            output_hook=lambda message: said.append(str(message["content"])),
+        )
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    assert reply["content"]["status"] == "ok", said
+    assert "['cuda:0', 'cuda:1'] the user wrote this" in "".join(said)
 
 
 def test_a_dask_worker_finds_the_package_by_its_preload(tree: Path, users: Path) -> None:

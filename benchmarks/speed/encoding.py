@@ -52,7 +52,8 @@ class Row:
         backend: backend of this tree.
         before, now: images a second of each pair, in the older tree and in this one.
         cpu_before, cpu: CPU seconds an image of each pair, in the older tree and in this one.
-        parts: CPU seconds an image of all parts alone.
+        parts: CPU seconds an image of all parts alone, measured before and after this tree's
+            `embed` of each pair, since the clock of a machine that others share is not steady.
     """
 
     encoder: str
@@ -62,7 +63,7 @@ class Row:
     now: tuple[float, ...]
     cpu_before: tuple[float, ...]
     cpu: tuple[float, ...]
-    parts: float
+    parts: tuple[float, ...]
 
     @property
     def ratios(self) -> list[float]:
@@ -72,7 +73,7 @@ class Row:
     @property
     def overhead(self) -> float:
         """CPU seconds of `embed` over the sum of its parts alone; the median of the pairs."""
-        return median(self.cpu) / self.parts
+        return median(self.cpu) / median(self.parts)
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:
@@ -144,11 +145,16 @@ def measure(
         "kept": str(folder / "kept"),
         "what": "embed",
     }
-    parts = ask(ROOT, {**request, "what": "parts", "images": list(paths)}, folder)
-    each = [
-        (slope(before, request, paths, folder), slope(ROOT, request, paths, folder))
-        for _ in range(pairs)
-    ]
+
+    def parts_alone() -> float:
+        return sum_of_parts(ask(ROOT, {**request, "what": "parts", "images": list(paths)}, folder))
+
+    each, parts = [], []
+    for _ in range(pairs):
+        old = slope(before, request, paths, folder)
+        parts.append(parts_alone())
+        each.append((old, slope(ROOT, request, paths, folder)))
+        parts.append(parts_alone())
     row = Row(
         encoder,
         style,
@@ -157,9 +163,9 @@ def measure(
         tuple(1 / new["wall"] for _, new in each),
         tuple(old["cpu"] for old, _ in each),
         tuple(new["cpu"] for _, new in each),
-        sum_of_parts(parts),
+        tuple(parts),
     )
-    print(f"{cells(row)} parts {json.dumps(parts)}", flush=True)
+    print(cells(row), flush=True)
     return row
 
 
@@ -175,7 +181,7 @@ def cells(row: Row) -> list[str]:
         f"{ENCODERS[row.encoder]:g}",
         f"{1000 * median(row.cpu_before):.1f}",
         f"{1000 * median(row.cpu):.1f}",
-        f"{1000 * row.parts:.1f}",
+        f"{1000 * median(row.parts):.1f}",
         f"{row.overhead:.2f}",
     ]
 

@@ -26,14 +26,19 @@ PART_IMAGES = 48
 
 
 def module(*names: str) -> ModuleType:
-    """The first module of these names that this checkout has, without the package's name first."""
+    """The first module of these names that this checkout has.
+
+    A checkout without the package's folder holds bare folders: the package's name would then find
+    the checkout that is installed.
+    """
+    prefix = "outerfold." if (Path(sys.path[0]) / "outerfold").is_dir() else ""
     for name in names:
-        for full in (f"outerfold.{name}", name):
-            try:
-                return import_module(full)
-            except ModuleNotFoundError as error:
-                if error.name is None or not full.startswith(error.name):
-                    raise
+        full = prefix + name
+        try:
+            return import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name is None or not full.startswith(error.name):
+                raise
     raise ModuleNotFoundError(f"none of {names}")
 
 

@@ -18,7 +18,7 @@ ROW = encoding.Row(
     (40.0, 42.0, 36.0),
     (0.2, 0.22, 0.21),
     (0.042, 0.044, 0.043),
-    0.04,
+    (0.039, 0.04, 0.041),
 )
 
 
@@ -26,7 +26,7 @@ def test_a_ratio_is_that_of_a_pair_and_the_page_names_who_missed_a_target() -> N
     assert ROW.ratios == [4.0, 3.5, 4.5]
     assert ROW.overhead == pytest.approx(1.075)
     slow = encoding.Row(
-        "timm:efficientnet_b0", "torchvision", "torch", (10.0,), (24.0,), (4.0,), (1.0,), 1
+        "timm:efficientnet_b0", "torchvision", "torch", (10.0,), (24.0,), (4.0,), (1.0,), (1.0,)
     )
     told = {"files": 3000, "pairs": 3, "cores": 2, "before": "5960655"}
     text = encoding.page([ROW, slow], **told)

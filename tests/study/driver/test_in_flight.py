@@ -215,8 +215,8 @@ def test_a_plan_that_kills_workers_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_local_worker_that_dies_is_replaced_and_its_trial_run_again(tmp_path: Path) -> None:
-    prepared, context = begun(tmp_path / "run")
-    expected = drive(*begun(tmp_path / "other" / "run"), Unruly(1, 0, losses=0))
+    prepared, context = begun(tmp_path / "run", trials=2)
+    expected = drive(*begun(tmp_path / "other" / "run", trials=2), Unruly(1, 0, losses=0))
     engine = LocalEngine(["cpu"])
     killed = engine._pool.submit(_die)
     with pytest.raises(Exception, match="terminated"):

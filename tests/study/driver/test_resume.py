@@ -35,6 +35,8 @@ OPTIONS = [
     "2",
     "--encoder",
     "bundled:efficientnet_lite0",
+    "--encoder-backend",
+    "torch",
 ]
 
 
@@ -75,26 +77,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo(tmp_path_factory.mktemp("data") / "demo", task="multimodal", patients=24)
 
 
-@pytest.mark.slow
-def test_workers_and_kills_change_no_result(tmp_path: Path, data: Path) -> None:
-    cache = tmp_path / "cache"
-    whole = start(data, tmp_path / "one" / "run", cache, workers=1)
-    assert whole.wait(timeout=400) == 0, whole.stdout.read().decode() if whole.stdout else ""
-    killed = tmp_path / "two" / "run"
-    for trials in (1, 7):
-        process = start(data, killed, cache, workers=2)
-        wait_for_trials(killed, trials, process)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = start(data, killed, cache, workers=2)
-    assert last.wait(timeout=400) == 0, last.stdout.read().decode() if last.stdout else ""
-    assert results(killed) == results(tmp_path / "one" / "run")
-    for table in ("predictions.csv", "predictions_validation.csv"):
-        one, two = (folder / "report" / table for folder in (tmp_path / "one" / "run", killed))
-        assert one.read_text() == two.read_text()
-
-
 @pytest.fixture
 def _heard() -> Iterator[None]:
     """A shell's background jobs ignore Ctrl-C, and hand that down to what they start."""
@@ -105,15 +87,30 @@ def _heard() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_heard")
-def test_ctrl_c_stops_within_seconds_and_says_how_to_go_on(tmp_path: Path, data: Path) -> None:
-    run = tmp_path / "run"
-    process = start(data, run, tmp_path / "cache", workers=1)
-    wait_for_trials(run, 1, process)
+def test_workers_ctrl_c_and_a_kill_change_no_result(tmp_path: Path, data: Path) -> None:
+    """Ctrl-C ends within seconds and says how to go on; a kill says nothing."""
+    cache = tmp_path / "cache"
+    whole = start(data, tmp_path / "one" / "run", cache, workers=1)
+    assert whole.wait(timeout=400) == 0, whole.stdout.read().decode() if whole.stdout else ""
+    stopped = tmp_path / "two" / "run"
+    process = start(data, stopped, cache, workers=2)
+    wait_for_trials(stopped, 1, process)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"To continue: python run_study.py --task multimodal" in out
-    assert not (run / "report").exists()
+    assert not (stopped / "report").exists()
+    process = start(data, stopped, cache, workers=2)
+    wait_for_trials(stopped, 5, process)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    last = start(data, stopped, cache, workers=2)
+    assert last.wait(timeout=400) == 0, last.stdout.read().decode() if last.stdout else ""
+    assert results(stopped) == results(tmp_path / "one" / "run")
+    for table in ("predictions.csv", "predictions_validation.csv"):
+        one, two = (folder / "report" / table for folder in (tmp_path / "one" / "run", stopped))
+        assert one.read_text() == two.read_text()
 
 
 def test_an_interrupted_trial_leaves_no_trace_in_the_search(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def test_the_command_gives_the_same_report_by_a_cluster_and_a_database(
         str(tmp_path / "study.toml"),
         "--encoder",
         "bundled:efficientnet_lite0",
+        "--encoder-backend",
+        "torch",
         "--trials",
         "2",
         "--in-flight",
