@@ -22,6 +22,9 @@ from outerfold.reports.sections.summary import summary
 from outerfold.reports.sections.tables import overall_table, per_class_table
 from outerfold.reports.wording import Json
 
+NOT_SHOWN = ("search_space", "command", "weights")
+"""Provenance that stays in ``results.json``: the page is mailed, and paths may hold names."""
+
 
 def page(numbers: Json, images: dict[str, bytes]) -> str:
     """HTML of the report.
@@ -67,6 +70,11 @@ def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
     yield blocks_html(Paragraph(text) for text in methods_paragraphs(numbers))
     yield blocks_html(Paragraph(text) for text in reference_lines(numbers))
     yield block_html(Heading("Provenance"))
-    made = {key: value for key, value in numbers["provenance"].items() if key != "search_space"}
+    made = {k: v for k, v in numbers["provenance"].items() if k not in NOT_SHOWN}
+    encoders = {
+        name: {key: value for key, value in card.items() if key not in NOT_SHOWN}
+        for name, card in made.get("encoders", {}).items()
+    }
+    made = {**made, "encoders": encoders} if encoders else made
     yield definitions_html({**made, "timing": numbers["timing"]})
     yield '<p class="note">Every number on this page is in the file results.json beside it.</p>'

@@ -47,6 +47,17 @@ def write_report(run: Run, out: Path) -> list[Path]:
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
             (out / name).unlink(missing_ok=True)  # left by an earlier report at other levels
     inside = (out / INSIDE).exists()
+    return write_contents(evidence, out, inside=inside)
+
+
+def write_contents(evidence: Evidence, out: Path, *, inside: bool) -> list[Path]:
+    """Write the files of a report from its evidence; see ``write_report``.
+
+    Args:
+        evidence: numbers and tables.
+        out: folder of the report.
+        inside: whether the page of ``outerfold explain`` lies there too.
+    """
     return [write_bytes(out / name, contents) for name, contents in _contents(evidence, inside)]
 
 

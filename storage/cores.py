@@ -1,13 +1,14 @@
-"""Number of CPU cores that this process may use."""
+"""CPU cores and memory that this process may use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-
-import joblib
+from pathlib import Path
 
 SLURM_VARIABLE = "SLURM_CPUS_PER_TASK"
+MEMORY, GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+"""What Linux says of the memory of the machine, and of that of a container."""
 
 
 def count_cores(environment: Mapping[str, str] = os.environ) -> int:
@@ -24,6 +25,31 @@ def count_cores(environment: Mapping[str, str] = os.environ) -> int:
         >>> count_cores({"SLURM_CPUS_PER_TASK": "1"})
         1
     """
+    import joblib  # slow to load, and not needed to read a data set
+
     found = max(1, int(joblib.cpu_count()))
     granted = environment.get(SLURM_VARIABLE, "")
     return min(found, int(granted)) if granted.isdigit() and int(granted) else found
+
+
+def count_free_memory(memory: Path = MEMORY, group: Path = GROUP) -> int:
+    """Bytes of memory that new work can use, in a container no more than it has left.
+
+    Where the system does not say, as on macOS, it is half of the machine's memory.
+
+    Args:
+        memory: file like ``/proc/meminfo``.
+        group: folder like ``/sys/fs/cgroup``.
+    """
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        lines = memory.read_text(encoding="utf-8").splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        free = int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if most == "max" else max(0, min(free, int(most) - int(used)))
+    except (OSError, ValueError):
+        return free

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 
 import timm
@@ -163,7 +162,7 @@ def _find_weights(name: str, model: str) -> Path:
         if isinstance(cached, str):
             return Path(cached)
     tried = ("not given", f"{repo} is not in the Hugging Face cache")
-    failure = _offline_reason() or sources.find_failure(ENDPOINT)
+    failure = sources.find_failure(ENDPOINT)
     if failure:
         raise sources.no_weights_error(name, (*tried, f"{ENDPOINT}: {failure}"))
     reasons = []
@@ -173,11 +172,6 @@ def _find_weights(name: str, model: str) -> Path:
         except (HfHubHTTPError, OSError) as error:
             reasons.append(f"{file}: {str(error).splitlines()[0][:120]}")
     raise sources.no_weights_error(name, (*tried, f"{repo}: {'; '.join(reasons)}"))
-
-
-def _offline_reason() -> str:
-    on = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
-    return "HF_HUB_OFFLINE is set" if on else ""
 
 
 def _as_three(values: tuple[float, ...]) -> tuple[float, float, float]:

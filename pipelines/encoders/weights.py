@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from outerfold.storage.network import offline_reason
 from outerfold.storage.records import DataError
 
 NETWORK_SECONDS = 5.0
@@ -131,7 +132,12 @@ def _load_file(path: Path) -> object:
 
 
 def find_failure(url: str, seconds: float = NETWORK_SECONDS) -> str:
-    """Return why ``url`` does not answer within ``seconds``; empty when it answers."""
+    """Return why ``url`` does not answer within ``seconds``; empty when it answers.
+
+    Offline, it is not asked.
+    """
+    if offline_reason():
+        return offline_reason()
     answer = ["no answer"]
 
     def ask() -> None:

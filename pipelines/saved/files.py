@@ -6,18 +6,24 @@ its members.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from outerfold.pipelines._base import Fitted, Pipeline
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.rows.tabular import NetworkColumns
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.files import read_hashed, write_hashed, write_json
+from outerfold.storage.errors import DataError, first_line, shorten
 from outerfold.storage.runs.folder import RunFolder
 
+WIDEST, MOST_NETWORKS, MOST_VIEWS = 65_536, 1_000, 1_000
+"""Largest width of an image representation, number of networks and of augmented views of a model
+that are read; those of the options are smaller."""
 SCHEMAS = (1, 2)
 """Versions of the format of ``preprocessing.json`` that are read. In version 2 each network of a
 model has its own encoder of clinical columns; a model without that is written as version 1."""
@@ -31,12 +37,12 @@ encoders, it is the card of the first, and its key ``others`` has the cards of t
 def write_encoder_cards(folder: RunFolder, cards: Sequence[Mapping[str, Any]]) -> None:
     """Write the cards (``encoder_card``) of all encoders of a run to ``encoder.json``."""
     first, *others = cards
-    write_json(folder.path / ENCODER_FILE, {**first, **({"others": others} if others else {})})
+    write_hashed(folder.path / ENCODER_FILE, {**first, **({"others": others} if others else {})})
 
 
 def read_encoder_card(folder: RunFolder, name: str) -> dict[str, Any]:
     """Read the card of one encoder of a run; an empty ``name`` means the first encoder."""
-    first = read_json(folder.path / ENCODER_FILE)
+    first = read_hashed(folder.path / ENCODER_FILE)
     cards = [{**first}, *first.get("others", [])]
     cards[0].pop("others", None)
     return next(card for card in cards if name in ("", card["name"]))
@@ -76,6 +82,63 @@ def write_preprocessing(
             "threshold": decision.threshold,
         },
     )
+
+
+@contextmanager
+def understanding_model(path: Path) -> Iterator[None]:
+    """Turn any error of a model that can be read, but not understood, into a sentence.
+
+    Args:
+        path: folder of the study.
+
+    Raises:
+        DataError: the files are not those of a model.
+    """
+    try:
+        yield
+    except (
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        EOFError,
+        UnpicklingError,
+    ) as error:
+        raise DataError(
+            f"{path}: the model does not fit {PREPROCESSING} ({first_line(error)}); run the study "
+            "again with this version"
+        ) from None
+
+
+def require_sizes(path: Path, kept: Mapping[str, Any]) -> None:
+    """Check the sizes of a model that another may have written, before memory is taken for them.
+
+    Args:
+        path: folder of the study, which holds its weights.
+        kept: contents of ``preprocessing.json``, or the part of one member.
+
+    Raises:
+        DataError: a size is no whole number, is impossible, or is more than the weights hold.
+    """
+    networks = kept.get("networks", 1)
+    sizes = (
+        ("image_width", kept["image_width"], WIDEST),
+        ("networks", networks, MOST_NETWORKS),
+        ("tta", kept["tta"], MOST_VIEWS),
+    )
+    for name, found, most in sizes:
+        if type(found) is not int or not 0 <= found <= most:
+            raise DataError(
+                f"{path / PREPROCESSING}: {name} must be a whole number up to {most}, found "
+                f"{shorten(str(found))}; do not trust this run folder"
+            )
+    if networks * kept["image_width"] > (path / "model.pt").stat().st_size:
+        raise DataError(
+            f"{path / PREPROCESSING}: {networks} networks of width {kept['image_width']} are more "
+            "than model.pt holds; do not trust this run folder"
+        )
 
 
 def schema_of(columns: NetworkColumns) -> int:

@@ -24,7 +24,7 @@ from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TrunkSource
 from outerfold.pipelines.rows.tabular import FittedColumn, NetworkColumns, TabularColumns
 from outerfold.pipelines.rows.training_rows import ImageSource
-from outerfold.pipelines.saved.files import PREPROCESSING
+from outerfold.pipelines.saved.files import PREPROCESSING, require_sizes, understanding_model
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.images.framing import Framing
 from outerfold.storage.records import (
@@ -183,15 +183,10 @@ def read_model(folder: RunFolder, study: str) -> StudyModel:
         DataError: the model is missing, or another version wrote it.
     """
     path, kept = folder.study(study), read_preprocessing(folder, study)
-    state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
-    try:
+    with understanding_model(path):
+        require_sizes(path, kept)
+        state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
         return build_model(kept, state)
-    except (RuntimeError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: the model does not fit {PREPROCESSING} ({reason}); run the study again with "
-            "this version"
-        ) from None
 
 
 def _read_column(kept: dict[str, Any]) -> FittedColumn:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,12 @@ from outerfold.pipelines.encoders.divide import Blocks
 from outerfold.pipelines.fitted.calibration import decide
 from outerfold.pipelines.images.activations import Division, image_source
 from outerfold.pipelines.rows.training_rows import ImageSource, Sources, SourcesByEncoder, source_of
-from outerfold.pipelines.saved.files import PREPROCESSING, SCHEMAS
+from outerfold.pipelines.saved.files import (
+    PREPROCESSING,
+    SCHEMAS,
+    require_sizes,
+    understanding_model,
+)
 from outerfold.pipelines.saved.model import Origin, StudyModel, build_model
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.readers.columns import encode_value
@@ -146,11 +152,18 @@ def read_shipped_model(folder: RunFolder) -> ShippedModel:
         )
     verify_files(path, PREPROCESSING, "model.pt")
     kept = read_json(path / PREPROCESSING)
+    with understanding_model(path):
+        return _read_members(path, kept)
+
+
+def _read_members(path: Path, kept: dict[str, Any]) -> ShippedModel:
     if kept["schema"] not in SCHEMAS:
         raise DataError(
             f"{path}: this version reads models of schema {SCHEMAS[0]} to {SCHEMAS[-1]}, and this "
             f"model has schema {kept['schema']}; use the version of outerfold that made it"
         )
+    for each in kept.get("members", [{}]):
+        require_sizes(path, {**kept, **each})
     state = torch.load(path / "model.pt", map_location="cpu", weights_only=True)
     members = (
         tuple(build_model({**kept, **each}, state[each["name"]]) for each in kept["members"])

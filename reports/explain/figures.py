@@ -65,7 +65,8 @@ def case_figure(inside: Inside, label: int, count: int) -> Figure:
                 _add_axes(fig, left + shift, bottom, side) for shift in (0, side + _WITHIN)
             )
             _draw_case(image, heat, one)
-            _write_lines(image, one, inside.run.classes, 2 * side + _WITHIN, side)
+            number = inside.number_of(one.case)
+            _write_lines(image, one, number, inside.run.classes, 2 * side + _WITHIN, side)
     _colour_bar(fig, height, _scale_label(inside.cases_of(label)))
     return fig
 
@@ -87,22 +88,22 @@ def _draw_case(image: Axes, heat: Axes, one: Shown) -> None:
 
 
 def _write_lines(
-    axes: Axes, one: Shown, classes: tuple[str, ...], room: float, side: float
+    axes: Axes, one: Shown, number: int, classes: tuple[str, ...], room: float, side: float
 ) -> None:
     lines = (
-        shorten_text(one.case.id, room, end=True),
+        f"case {number}",
         shorten_decision(decision_text(one.case, classes), room),
         shorten_text(f"{one.case.fold} · {heat_map_text(one)}", room),
     )
-    for number, line in enumerate(lines):
+    for place, line in enumerate(lines):
         axes.text(
             0,
-            -(0.04 + number * 0.115) / side,
+            -(0.04 + place * 0.115) / side,
             line,
             transform=axes.transAxes,
             va="top",
             fontsize=_SIZE,
-            color=QUIET if number != 1 else INK,
+            color=QUIET if place != 1 else INK,
         )
 
 
@@ -114,12 +115,12 @@ def shorten_decision(text: str, room: float) -> str:
     )
 
 
-def shorten_text(text: str, room: float, *, end: bool = False) -> str:
-    """Text cut to ``room`` inches, with an ellipsis; ``end`` keeps its end, not its beginning."""
+def shorten_text(text: str, room: float) -> str:
+    """Text cut to ``room`` inches, with an ellipsis."""
     if text_width(text, _SIZE) <= room:
         return text
     cuts = range(1, len(text))
-    shorter = (f"…{text[cut:]}" if end else f"{text[:-cut]}…" for cut in cuts)
+    shorter = (f"{text[:-cut]}…" for cut in cuts)
     return next((one for one in shorter if text_width(one, _SIZE) <= room), "…")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from outerfold.reports.results.results import to_json_types
 from outerfold.reports.sections.comparison import PAIRED
 from outerfold.reports.wording import Json, metric_name, plural, signed_difference, value
 from outerfold.storage.records import Predictions
+from outerfold.storage.words.csv_tables import csv_text
 
 IMAGE, COLUMNS = "image", "columns"
 
@@ -140,16 +139,14 @@ CSV_HEADER = (
 
 def contribution_csv(found: Json, *, synthetic: bool) -> str:
     """CSV text with one row per alteration; its columns are those of ``CSV_HEADER``."""
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(CSV_HEADER)
+    table: list[list[object]] = []
     for one in found["losses"]:
         left, loss = one["without"], one["loss"]
         without = [left[key] for key in ("estimate", "low", "high")]
         lost = [loss[key] for key in ("estimate", "low", "high", "level", "method")]
         rows = found["patients"], found["images"], loss_words(loss), str(synthetic).lower()
-        table.writerow([one["what"], one["how"], one["permutations"], *without, *lost, *rows])
-    return text.getvalue()
+        table.append([one["what"], one["how"], one["permutations"], *without, *lost, *rows])
+    return csv_text(CSV_HEADER, table)
 
 
 def loss_words(loss: Json) -> str:

@@ -91,6 +91,15 @@ class Inside:
     networks: int
     several_repeats: bool = False
 
+    def number_of(self, case: Case) -> int:
+        """Running number of a case."""
+        return [one.case for one in self.shown].index(case) + 1
+
+    def person_of(self, case: Case) -> str:
+        """Running number of a case's patient."""
+        people = list(dict.fromkeys(one.case.patient for one in self.shown))
+        return f"patient {people.index(case.patient) + 1}"
+
     def cases_of(self, label: int) -> list[Shown]:
         """Cases of one class."""
         return [shown for shown in self.shown if shown.case.label == label]
@@ -187,7 +196,7 @@ def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
 
 
 def case_table(inside: Inside, numbers: Json) -> Table:
-    """Table of all cases with their full ids.
+    """Table of all cases under running numbers, whose names are in ``inside.json``.
 
     It has a column on the heat maps only if they need a remark each.
     """
@@ -197,8 +206,8 @@ def case_table(inside: Inside, numbers: Json) -> Table:
         (
             classes[one.case.label],
             one.case.kind,
-            one.case.id,
-            one.case.patient,
+            str(inside.number_of(one.case)),
+            inside.person_of(one.case),
             one.case.fold,
             decision_text(one.case, classes).removeprefix(PREDICTED),
             *(() if alike else (heat_map_text(one),)),
@@ -209,13 +218,14 @@ def case_table(inside: Inside, numbers: Json) -> Table:
     return Table(
         f"The cases{marks}",
         (
-            *("Class", "Kind", "Image", "Patient", "Fold", "Predicted"),
+            *("Class", "Kind", "Case", "Patient", "Fold", "Predicted"),
             *(() if alike else ("Heat map",)),
         ),
         rows,
         (
             "Fold: the outer fold whose model tested and explains the image. Each probability is "
-            "calibrated and is for one image; it has no interval.",
+            "calibrated and is for one image; it has no interval. Cases and patients have running "
+            "numbers; inside.json has their names.",
         ),
     )
 
@@ -265,6 +275,7 @@ def inside_numbers(inside: Inside, numbers: Json) -> Json:
 def _case_entry(inside: Inside, one: Shown) -> dict[str, Any]:
     classes, case = inside.run.classes, one.case
     return {
+        "case": inside.number_of(case),
         "class": classes[case.label],
         "kind": case.kind,
         "id": case.id,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.blocks import Paragraph, Table
@@ -23,6 +21,7 @@ from outerfold.reports.wording import (
     signed_difference,
 )
 from outerfold.storage.records import DataError, Predictions, Run
+from outerfold.storage.words.csv_tables import csv_text
 
 NO_CLEAR_DIFFERENCE = "no clear difference"
 PAIRED = (
@@ -146,17 +145,14 @@ def comparisons_csv(found: Sequence[Comparison]) -> str:
 
     Columns: ``a,b,metric,estimate_a,estimate_b,difference,low,high,words``.
     """
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        ["a", "b", "metric", "estimate_a", "estimate_b", "difference", "low", "high", "words"]
-    )
+    header = "a", "b", "metric", "estimate_a", "estimate_b", "difference", "low", "high", "words"
+    table: list[list[object]] = []
     for one in found:
         for metric, each in one.entries.items():
             change = each["difference"]
             figures = (each["a"], each["b"], change["estimate"], change["low"], change["high"])
-            table.writerow([one.a, one.b, metric, *figures, comparison_words(one, metric)])
-    return text.getvalue()
+            table.append([one.a, one.b, metric, *figures, comparison_words(one, metric)])
+    return csv_text(header, table)
 
 
 def _repeats_recall(metric: str, classes: int) -> bool:

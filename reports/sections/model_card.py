@@ -146,7 +146,7 @@ def _provenance(numbers: Json) -> list[Block]:
     return [
         Heading("Provenance"),
         Paragraph(
-            f"Command: {source.get('command') or 'not recorded'}. "
+            f"Command: {'in provenance.json' if source.get('command') else 'not recorded'}. "
             f"Code: {source.get('git') or 'not under version control'}. "
             f"Versions: {versions or 'not recorded'}."
         ),

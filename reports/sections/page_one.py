@@ -52,7 +52,22 @@ def headline(numbers: Json) -> Iterator[Block]:
 
 def caution_lines(numbers: Json) -> tuple[str, ...]:
     """Sentences on what is odd of this run; none for a healthy one."""
-    return (*odd_fold_lines(numbers), *_uninformed_lines(numbers))
+    return (*_extended_lines(numbers), *odd_fold_lines(numbers), *_uninformed_lines(numbers))
+
+
+def _extended_lines(numbers: Json) -> tuple[str, ...]:
+    """Sentence on a search that went on after its results were seen."""
+    found = numbers["protocol"].get("extended")
+    if not found:
+        return ()
+    steps = ", then ".join(
+        str(count) for count in (*found["trials"], numbers["protocol"]["trials"])
+    )
+    return (
+        f"The search was extended {plural(int(found['times']), 'time')} after test results were "
+        f"seen (trials of each study: {steps}). Whoever stops when a result pleases gets results "
+        "that are too good.",
+    )
 
 
 def question_line(numbers: Json) -> str:

@@ -36,6 +36,7 @@ from outerfold.reports.wording import (
     tta_sentence,
 )
 from outerfold.storage.records import SUSPECTED_PAIRS
+from outerfold.storage.words.hidden_names import without_names
 
 
 def summary(numbers: Json) -> list[Block]:
@@ -82,7 +83,7 @@ def data_section(numbers: Json) -> Iterator[Block]:
     )
     for title, key in (("Assumptions", "assumptions"), ("Audit", "audit")):
         if data.get(key):
-            lines = (str(line).rstrip(".") for line in data[key])
+            lines = (without_names(str(line)).rstrip(".") for line in data[key])
             yield Paragraph(f"{title}: {'; '.join(lines)}.")
     yield data_table(numbers)
     columns = table_one(numbers)

@@ -12,9 +12,14 @@ import numpy as np
 
 from outerfold.storage.audit.cropped_copies import find_overlaps
 from outerfold.storage.audit.leaking_columns import column_errors, column_warnings
-from outerfold.storage.audit.near_duplicates import Signatures, compute_signatures, find_pairs
+from outerfold.storage.audit.near_duplicates import (
+    Pair,
+    Signatures,
+    compute_signatures,
+    find_pairs,
+)
 from outerfold.storage.errors import first_three
-from outerfold.storage.images.read import content_hash
+from outerfold.storage.images.read import content_hash, find_identities
 from outerfold.storage.records import SUSPECTED_PAIRS, DataError, Dataset, Float32, IntArray
 
 CRUSHED_SHARE, WHOLE = 0.01, 3
@@ -65,6 +70,7 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
         *_lookalike_warnings(data, signatures, copies),
         *_class_warnings(data, outer_folds, inner_folds),
         *column_warnings(data),
+        *_identity_warnings(data),
     )
     return Audit(errors, warnings)
 
@@ -72,6 +78,13 @@ def audit_dataset(data: Dataset, *, outer_folds: int, inner_folds: int) -> Audit
 def find_unreadable(data: Dataset) -> dict[int, str]:
     """Return why images cannot be decoded, by row; an audit that follows decodes none anew."""
     return _signatures(*_state(data)).failures
+
+
+def find_suspects(data: Dataset) -> list[tuple[int, int]]:
+    """Rows of two near-identical images of different groups; no image is decoded anew."""
+    signatures = _signatures(*_state(data))
+    pairs = _pairs_across(data, signatures, _group_identical_files(data, signatures))
+    return [(pair.first, pair.second) for pair in pairs]
 
 
 def _state(data: Dataset) -> tuple[tuple[str, ...], tuple[tuple[int, int] | None, ...]]:
@@ -94,22 +107,45 @@ def _signatures(images: tuple[str, ...], _state: object) -> Signatures:
     return compute_signatures(images)
 
 
-def audit_embeddings(data: Dataset, embeddings: Float32) -> tuple[str, ...]:
+def audit_embeddings(
+    data: Dataset, embeddings: Float32, tested: Sequence[frozenset[str]] = ()
+) -> tuple[str, ...]:
     """Warnings about images that show part of an image of another patient.
 
     Args:
         data: n rows with image paths.
         embeddings: (n, dim) frozen embedding of each image.
+        tested: groups that each outer fold tests, by which pairs that cross folds are named.
     """
     images = data.features.images.tolist()
-    found = find_overlaps(embeddings, images, data.patients)
+    found = find_overlaps(embeddings, images, data.groups)
     if not found:
         return ()
-    named = first_three(f"{data.ids[pair.first]} ~ {data.ids[pair.second]}" for pair in found)
+    named = first_three(_name_pair(data, pair.first, pair.second) for pair in found)
     return (
         f"{SUSPECTED_PAIRS} that share a picture, as cropped copies do: {named}; "
+        f"{_crossing(data, [(pair.first, pair.second) for pair in found], tested)}"
         "look at them, and give them one patient_id if they show one patient",
     )
+
+
+def _name_pair(data: Dataset, first: int, second: int) -> str:
+    return f"{data.ids[first]} ~ {data.ids[second]}"
+
+
+def _crossing(
+    data: Dataset, pairs: Sequence[tuple[int, int]], tested: Sequence[frozenset[str]]
+) -> str:
+    """Phrase on the pairs of which an outer fold tests one image and trains on the other."""
+    if not tested:
+        return ""
+    groups = data.groups
+    apart = [
+        _name_pair(data, a, b)
+        for a, b in pairs
+        if any((groups[a] in fold) != (groups[b] in fold) for fold in tested)
+    ]
+    return f"{first_three(apart)} cross outer folds; " if apart else "none crosses an outer fold; "
 
 
 def _group_identical_files(data: Dataset, signatures: Signatures) -> tuple[tuple[int, ...], ...]:
@@ -146,6 +182,20 @@ def _image_errors(data: Dataset, signatures: Signatures) -> Iterator[str]:
         yield (
             f"images must show something: {first_three(str(i) for i in data.ids[flat])} have only "
             "one grey level; replace or remove them"
+        )
+
+
+def _identity_warnings(data: Dataset) -> Iterator[str]:
+    """One sentence on DICOM files that tell who is shown, by their tags or in the picture."""
+    found = [find_identities(path) for path in data.features.images.tolist()]
+    counts = Counter(tag for tags in found for tag in tags)
+    if counts:
+        held = ", ".join(f"{tag} in {count}" for tag, count in sorted(counts.items()))
+        rows = [str(data.ids[row]) for row, tags in enumerate(found) if tags]
+        yield (
+            f"DICOM files name patients or have text burned into the picture ({held}): "
+            f"{first_three(rows)}; these tags are not read, but pictures of explain show what is "
+            "burned in; remove both before the files or pictures are shared"
         )
 
 
@@ -189,16 +239,23 @@ def _copy_warnings(data: Dataset, copies: Sequence[Sequence[int]]) -> Iterator[s
         )
 
 
+def _pairs_across(
+    data: Dataset, signatures: Signatures, copies: Sequence[Sequence[int]]
+) -> list[Pair]:
+    """Near-identical images of different groups; identical files are errors of their own."""
+    identical = {frozenset((a, b)) for group in copies for a in group for b in group if a != b}
+    return [
+        pair
+        for pair in find_pairs(signatures)
+        if data.groups[pair.first] != data.groups[pair.second]
+        and frozenset((pair.first, pair.second)) not in identical
+    ]
+
+
 def _lookalike_warnings(
     data: Dataset, signatures: Signatures, copies: Sequence[Sequence[int]]
 ) -> Iterator[str]:
-    identical = {frozenset((a, b)) for group in copies for a in group for b in group if a != b}
-    across = [
-        pair
-        for pair in find_pairs(signatures)
-        if data.patients[pair.first] != data.patients[pair.second]
-        and frozenset((pair.first, pair.second)) not in identical
-    ]
+    across = _pairs_across(data, signatures, copies)
     if across:
         named = first_three(
             f"{data.ids[p.first]} ~ {data.ids[p.second]}{' (mirrored)' if p.mirrored else ''}"

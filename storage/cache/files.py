@@ -19,6 +19,8 @@ from outerfold.storage.records import DataError
 HASH = "sha256"
 """Entry of a kept file with the SHA-256 of the others."""
 NO_HASH = "0" * 64
+SHARED_VARIABLE = "OUTERFOLD_CACHE_SHARED"
+"""Environment variable that hands ``--cache-shared`` to all processes that write the cache."""
 _DRAFT = re.compile(r"\..+\.[a-z0-9_]{8}")
 """Name of a draft: that of its file between a dot and eight letters of ``tempfile``."""
 
@@ -42,6 +44,26 @@ def write_bytes(path: Path, contents: bytes) -> Path:
     finally:
         draft.unlink(missing_ok=True)
     return path
+
+
+def make_cache_folder(folder: Path) -> Path:
+    """Make a folder of the cache and return it; only its owner may look into it.
+
+    With ``share_cache`` it is as open as the user's umask lets it be. Folders that are there keep
+    their permissions.
+    """
+    if folder.exists():
+        return folder
+    mode = 0o777 if os.environ.get(SHARED_VARIABLE) else 0o700
+    for one in (*reversed(folder.parents), folder):
+        if not one.exists():
+            one.mkdir(mode, exist_ok=True)
+    return folder
+
+
+def share_cache() -> None:
+    """Let this process and those that it starts make folders of the cache that others can read."""
+    os.environ[SHARED_VARIABLE] = "1"
 
 
 def sync_folder(folder: Path) -> None:

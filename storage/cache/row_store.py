@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 
-from outerfold.storage.cache.files import write_bytes, write_text
+from outerfold.storage.cache.files import make_cache_folder, write_bytes, write_text
 from outerfold.storage.records import DataError, IntArray
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class RowCache:
         home = folder / digest(about)[:24]
         kept, text = home / "about.json", json.dumps(about, indent=1, sort_keys=True) + "\n"
         if not kept.exists() or kept.read_bytes() != text.encode():
-            home.mkdir(parents=True, exist_ok=True)
+            make_cache_folder(home)
             write_text(kept, text)
         with suppress(OSError):  # another user's cache can be read, too
             os.utime(home / "about.json")  # the time of the last use
@@ -196,6 +196,42 @@ class RowCache:
                 f"({error.strerror}); let its owner give the command, or use another cache"
             ) from None
         return self.refreshed()
+
+    def erase(self, names: Sequence[str]) -> int:
+        """Overwrite the named rows with zeros and give them names that nothing asks for.
+
+        Returns:
+            Number of rows that were erased; names that the store lacks are passed over.
+        """
+        with FileLock(self.folder / "rows.lock"):
+            store = self.refreshed()
+            at = store.positions(names)
+            gone = np.unique(at[at >= 0]).tolist()
+            if not gone:
+                return 0
+            with (self.folder / "rows.bin").open("r+b") as file:
+                for position in gone:
+                    file.seek(position * self.row_bytes)
+                    file.write(bytes(self.row_bytes))
+                file.flush()
+                os.fsync(file.fileno())
+            store._rename(set(gone))
+        return len(gone)
+
+    def _rename(self, gone: set[int]) -> None:
+        """Give rows at these positions new names, and their commits new checksums."""
+        parts, first, commits = [], 0, list(self._commits())
+        for number, commit in enumerate(commits):
+            own = [at - first for at in gone if first <= at < first + len(commit)]
+            names, checksum = bytearray(commit.names), commit.checksum
+            for at in own:
+                names[at * NAME_BYTES : (at + 1) * NAME_BYTES] = os.urandom(NAME_BYTES)
+            if own:
+                checksum = self._checksum(commits, number)
+            packed = bytes(names)
+            parts.append(HEADER.pack(MAGIC, len(commit), checksum, zlib.crc32(packed)) + packed)
+            first += len(commit)
+        write_bytes(self.folder / "rows.index", b"".join(parts))
 
     def count_damaged(self) -> int:
         """Number of rows that were written with others whose bytes are not those written."""

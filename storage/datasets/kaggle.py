@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from outerfold.storage.images.read import is_image
+from outerfold.storage.network import VARIABLE, offline_reason
 from outerfold.storage.readers.mini_ddsm import find_sheets
 from outerfold.storage.readers.targets import Task
 from outerfold.storage.records import DataError
@@ -155,8 +156,10 @@ def _cache_path(handle: str) -> Path:
 def _connection_failure() -> str | None:
     """Reason why Kaggle does not answer; None if it answers.
 
-    If the environment names a proxy, the proxy is asked instead of Kaggle.
+    If the environment names a proxy, the proxy is asked instead of Kaggle. Offline, nothing is.
     """
+    if os.environ.get(VARIABLE):
+        return offline_reason()
     proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
     parts = urlsplit(proxy) if proxy else None
     host = (parts.hostname or HOST[0], parts.port or 443) if parts else HOST

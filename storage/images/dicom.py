@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from outerfold.storage.images.decoding import DEEP, decoding_turn
 from outerfold.storage.images.pixels import (
     DECODE_ERRORS,
     FEW_LEVELS,
@@ -28,6 +29,22 @@ DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplemente
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 """UID of the only syntax in which all elements are compressed, those of the size among them."""
+
+IDENTITIES, BURNED_IN = ("PatientName", "PatientBirthDate"), "BurnedInAnnotation"
+ANONYMOUS = frozenset(
+    [
+        "",
+        "anonymous",
+        "anonymized",
+        "anonymised",
+        "anon",
+        "removed",
+        "none",
+        "unknown",
+        "deidentified",
+    ]
+)
+"""Names, in lower case, of nobody."""
 
 BYTES_A_PIXEL = 8
 """Bytes of a deflated file at most, for each pixel that an image may have."""
@@ -59,12 +76,44 @@ def read_dicom(path: Path, data: bytes) -> Decoded:
         ) from error
     try:
         dataset = _parse(path, data)
-        _require_one_frame(path, dataset)
-        return _display_pixels(dataset)
+        with decoding_turn(_require_one_frame(path, dataset), DEEP):
+            return _display_pixels(dataset)
     except DataError:
         raise
     except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError, BytesLengthException) as error:
         raise DataError(f"{path}: {_told(str(error))}") from error
+
+
+def find_identities(path: Path) -> tuple[str, ...]:
+    """Names of the tags by which a DICOM file tells who is shown, or says that its picture does.
+
+    Empty or anonymised values, and a name that repeats the patient's id, are none. A file that
+    cannot be read has none.
+    """
+    try:
+        import pydicom
+        from pydicom.errors import InvalidDicomError
+    except ImportError:
+        return ()
+    try:
+        with path.open("rb") as file:
+            if DEFLATED in file.read(2048):  # its tags would be decompressed with its pixels
+                return ()
+        found = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=[*IDENTITIES, BURNED_IN, "PatientID"]
+        )
+        given = {name: str(found.get(name) or "").strip() for name in IDENTITIES}
+        own = str(found.get("PatientID") or "").strip()
+        burned = str(found.get(BURNED_IN) or "").strip().upper() == "YES"
+    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError):
+        return ()
+    named = [name for name in IDENTITIES if not _is_anonymous(given[name], own)]
+    return (*named, *([BURNED_IN] if burned else []))
+
+
+def _is_anonymous(value: str, own: str) -> bool:
+    plain = value.replace("^", " ").strip().lower()
+    return plain in ANONYMOUS or value == own or not plain.strip("x0-. *")
 
 
 def _told(error: str) -> str:
@@ -115,14 +164,17 @@ def _require_bounded(path: Path, data: bytes) -> None:
         rest = engine.unconsumed_tail
 
 
-def _require_one_frame(path: Path, dataset: Any) -> None:
+def _require_one_frame(path: Path, dataset: Any) -> int:
+    """Number of pixels of the one frame; several frames or too many pixels are refused."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise DataError(
             f"{path}: holds {frames} frames, but a file must hold one image; "
             "export the slices or a synthetic 2D view first"
         )
-    require_size(path, int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0))
+    pixels = int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0)
+    require_size(path, pixels)
+    return pixels
 
 
 def _display_pixels(dataset: Any) -> Decoded:

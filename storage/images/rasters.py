@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from outerfold.storage.errors import first_line
+from outerfold.storage.images.decoding import DEEP, SHALLOW, decoding_turn
 from outerfold.storage.images.pixels import (
     DECODE_ERRORS,
     Decoded,
@@ -24,8 +30,16 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "PPM", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 """Pillow's decoders that are used. Others are never tried: the one of PostScript runs a program."""
 
+TIFF = (b"II*\0", b"MM\0*")
+"""First bytes of a TIFF."""
+
 BITS, PHOTOMETRIC, SAMPLE_FORMAT, SUBFILE = 258, 262, 339, 254
 """Tags of a TIFF file (TIFF 6.0, sections 3, 8 and 19)."""
+
+FEW_BYTES = 64
+"""Bytes that an encoder may leave before the end marker; libjpeg passes over them."""
+_CORRUPT = re.compile(r"Corrupt JPEG data: (?:(\d+) extraneous bytes before marker 0xd9)?")
+_OPENING = threading.Lock()
 
 
 def decode_raster(path: Path, data: bytes, *, draft: int = 0) -> Decoded:
@@ -41,24 +55,49 @@ def decode_raster(path: Path, data: bytes, *, draft: int = 0) -> Decoded:
     """
     from PIL import Image, UnidentifiedImageError
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit here is a refusal with the way on, not a warning
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            require_size(path, image.width * image.height)
+        with _open(data) as image, _turn_of(path, image):
             _require_one_image(path, image)
             if image.format in {"JPEG", "MPO"}:
                 _require_end(data)
                 if draft:
+                    _require_undamaged(data)
                     image.draft("L", (draft, draft))
             return _to_eight_bits(image, data)
     except DataError:
         raise
-    except DECODE_ERRORS as error:
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+        if isinstance(error, UnidentifiedImageError) and data[:4] in TIFF:
+            return _decode_deep_tiff(path, data)
         unknown = isinstance(error, UnidentifiedImageError)  # its text names an object of ours
         raise DataError(
             f"{path}: cannot be decoded as an image "
             f"({'its format is not known' if unknown else error}); replace or remove the file"
         ) from error
+
+
+def _open(data: bytes) -> PilImage:
+    """An image whose header was read; the limit of pixels is ours, not Pillow's warning.
+
+    Pillow's own limit is a setting of the process, which other code of the process relies on.
+    """
+    from PIL import Image
+
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _turn_of(path: Path, image: PilImage) -> Iterator[None]:
+    pixels = image.width * image.height
+    require_size(path, pixels)
+    deep = image.mode == "F" or image.mode.startswith("I") or _is_deep_colour(image)
+    with decoding_turn(pixels, DEEP if deep else SHALLOW):
+        yield
 
 
 def _require_one_image(path: Path, image: PilImage) -> None:
@@ -99,6 +138,29 @@ def _require_end(data: bytes) -> None:
     # Within a scan 0xFF is always followed by 0 or a restart marker, so this is no pixel.
     if data.find(b"\xff\xd9", at) < 0:
         raise ValueError("the JPEG has no end: part of the file is missing or zero")
+
+
+def _require_undamaged(data: bytes) -> None:
+    """Refuse a JPEG with damage inside its scan, as a lost sector of zeros makes it.
+
+    Pillow and viewers show a grey area in its place without an error. libjpeg only warns, and
+    simplejpeg tells its warnings. Black areas are none: a scan that is sound is read to its end.
+
+    Raises:
+        ValueError: libjpeg calls the data corrupt.
+    """
+    import simplejpeg
+
+    end = data.rfind(b"\xff\xd9")
+    scan = data[:end].rstrip(b"\x00") + data[end:]  # some encoders pad a scan, which harms nothing
+    try:
+        simplejpeg.decode_jpeg(
+            scan, colorspace="GRAY", strict=True, min_height=1, min_width=1, min_factor=8
+        )
+    except ValueError as warning:
+        found = _CORRUPT.match(str(warning))
+        if found and (found[1] is None or int(found[1]) >= FEW_BYTES):
+            raise ValueError(f"part of the JPEG is damaged: {warning}") from None
 
 
 def _to_eight_bits(image: PilImage, data: bytes) -> Decoded:
@@ -170,6 +232,42 @@ def _decode_deep_colour(image: PilImage, data: bytes) -> Decoded:
     values = values[..., 2::-1] if values.ndim == 3 else values  # (h, w, 3), blue comes first
     shown = window(values)
     return Decoded(_turn(shown, image), is_crushed(shown, values))
+
+
+def _decode_deep_tiff(path: Path, data: bytes) -> Decoded:
+    """Grey values of a TIFF of a depth that Pillow does not read, such as 12 bits or float64.
+
+    Raises:
+        DataError: OpenCV cannot decode it either, or it holds several or too many pixels.
+    """
+    import cv2
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        tags = ImageFileDirectory_v2(data[:8])
+        file = BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        pixels = int(tags[256]) * int(tags[257])
+        require_size(path, pixels)
+        if tags.next:
+            raise ValueError("it holds several pages")
+        with decoding_turn(pixels, DEEP):
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            values = None if found is None else np.asarray(found)
+            if values is None or values.ndim != 2:
+                raise ValueError("no reader knows values of this kind")
+            shown = window(values)
+    except DataError:
+        raise
+    except (*DECODE_ERRORS, KeyError, TypeError, cv2.error) as error:
+        raise DataError(
+            f"{path}: cannot be decoded as an image ({first_line(error)}); replace or remove the "
+            "file"
+        ) from error
+    if tags.get(PHOTOMETRIC) == 0:
+        shown = np.where(np.isfinite(values), 255 - shown, 0).astype(np.uint8)
+    return Decoded(shown, is_crushed(shown, values))
 
 
 def _turn(pixels: ByteArray, image: PilImage) -> ByteArray:

@@ -72,7 +72,7 @@ def require_readable(path: Path) -> None:
     if not path.is_file() or not is_image(path):
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")
-    read_image(path)
+    examine_image(path, 64)
 
 
 def read_thumbnail(path: Path | str, side: int = 64) -> ByteArray:
@@ -108,6 +108,16 @@ def _decode(path: Path, data: bytes, *, draft: int = 0) -> Decoded:
 
         return read_dicom(path, data)
     return decode_raster(path, data, draft=draft)
+
+
+def find_identities(path: Path | str) -> tuple[str, ...]:
+    """Names of the DICOM tags of a file that tell who is shown; empty for other files."""
+    path = Path(path)
+    if not _is_dicom(path):
+        return ()
+    from outerfold.storage.images import dicom
+
+    return dicom.find_identities(path)
 
 
 def content_hash(path: Path | str) -> str:

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from outerfold.storage.audit.suspected_patients import (
+    find_joined,
+    join_groups,
+    long_chain_question,
+)
 from outerfold.storage.errors import Question, first_three, require_answers
 from outerfold.storage.images.read import content_hash
 from outerfold.storage.readers._base import (
@@ -23,12 +28,12 @@ from outerfold.storage.readers._base import (
 from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
 from outerfold.storage.readers.labels import read_labels
 from outerfold.storage.readers.mini_ddsm import list_sheet_rows
-from outerfold.storage.readers.patients import drop_nameless, find_patients
+from outerfold.storage.readers.patients import Patients, drop_nameless, find_patients
 from outerfold.storage.readers.sides import find_sides
 from outerfold.storage.readers.targets import class_order, target, wanted_classes
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 from outerfold.storage.registry import load_part
-from outerfold.storage.set_aside import require_few
+from outerfold.storage.set_aside import SetAside, require_few
 from outerfold.storage.tasks import TASKS
 from outerfold.storage.words.texts import clean
 
@@ -168,8 +173,11 @@ def _build_dataset(
     listing = listing.keep(rows)
     questions: list[Question] = []
     labels, names, merged = _target(listing, wanted, task, positive, questions)
-    _require_few(listing, options, questions)
+    few = _ask_few(listing, listing.set_aside, options)
+    questions += few
     people = find_patients(listing, options, questions)
+    if questions:
+        questions = _with_images(listing, people, options, questions, few)
     require_answers(questions)
     table = _parse_columns(listing, task, columns)
     features = Features(
@@ -213,16 +221,62 @@ def _target(
         return listing.labels, names, ()
 
 
-def _require_few(listing: Listing, options: ReadOptions, questions: list[Question]) -> None:
+def _ask_few(
+    listing: Listing, out: Sequence[SetAside], options: ReadOptions, unreadable: int = 0
+) -> list[Question]:
+    """Question on too many rows that cannot be used, if there is one.
+
+    Args:
+        listing: rows that can be used, or whose images alone cannot.
+        out: rows that cannot be used.
+        options: answers to what the source does not say.
+        unreadable: number of rows of ``out`` that ``listing`` holds as well; they stand at its end.
+
+    Raises:
+        DataError: there are such rows, and ``strict`` refuses each.
+    """
+    before = out[: len(out) - unreadable]
     try:
         require_few(
-            listing.set_aside,
-            Counter([*listing.labels, *(row.label for row in listing.set_aside if row.label)]),
+            out,
+            Counter([*listing.labels, *(row.label for row in before if row.label)]),
             allowed=options.set_aside,
             strict=options.strict,
         )
     except Question as question:
-        questions.append(question)
+        return [question]
+    return []
+
+
+def _with_images(
+    listing: Listing,
+    people: Patients,
+    options: ReadOptions,
+    questions: list[Question],
+    few: list[Question],
+) -> list[Question]:
+    """All questions of a message that is sent anyway, with those that the pictures raise.
+
+    A user who answers them all is not asked again.
+    """
+    from outerfold.storage.audit.near_duplicates import compute_signatures, find_pairs
+
+    signatures = compute_signatures([str(path) for path in listing.images])
+    broken = [
+        SetAside(
+            listing.ids[row], why.removeprefix(f"{listing.images[row]}: "), listing.labels[row]
+        )
+        for row, why in sorted(signatures.failures.items())
+    ]
+    found = [one for one in questions if one not in few]
+    found += _ask_few(listing, (*listing.set_aside, *broken), options, len(broken))
+    if people.known and not options.distinct_patients:
+        names, groups = np.array(people.names), np.array(people.groups)
+        pairs = [(pair.first, pair.second) for pair in find_pairs(signatures)]
+        joined = find_joined(names, groups, join_groups(groups, pairs))
+        chain = long_chain_question(joined)
+        found += [chain] if chain is not None else []
+    return found
 
 
 def _parse_columns(listing: Listing, task: str, columns: Sequence[str] | None) -> _Table:

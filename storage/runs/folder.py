@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import StringIO
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,9 @@ from outerfold.storage.records import (
     OuterFold,
     SetAside,
 )
+from outerfold.storage.words.csv_tables import csv_text
+
+_HASH_LINE = "# sha256 of the lines below: "
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,23 @@ class RunFolder:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the options that determine the results."""
-        write_bytes(self.path / "config.toml", tomli_w.dumps(config).encode())
+        text = tomli_w.dumps(config)
+        digest = sha256(text.encode()).hexdigest()
+        write_bytes(self.path / "config.toml", f"{_HASH_LINE}{digest}\n{text}".encode())
 
     def read_config(self) -> dict[str, Any]:
         """Options as they were written.
 
         Raises:
-            DataError: the folder holds no options, so it is no run directory, or they are damaged.
+            DataError: the folder holds no options, so it is no run directory, or they are damaged
+                or were changed.
         """
         path = self.path / "config.toml"
         try:
             with _understanding(path):
-                return tomllib.loads(path.read_text(encoding="utf-8"))
+                text = path.read_text(encoding="utf-8")
+                _require_own(path, text)
+                return tomllib.loads(text)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{self.path}: not a run directory (no config.toml); name one that "
@@ -87,11 +94,8 @@ class RunFolder:
         """Write ``set_aside.csv`` if rows take no part: each row, why, and its class."""
         if not data.set_aside:
             return
-        text = StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["id", "why", "class"])
-        table.writerows([row.id, row.why, row.label] for row in data.set_aside)
-        write_text(self.path / "set_aside.csv", text.getvalue())
+        rows = ([row.id, row.why, row.label] for row in data.set_aside)
+        write_text(self.path / "set_aside.csv", csv_text(["id", "why", "class"], rows))
 
     def write_dataset(self, data: Dataset, audit: Iterable[str]) -> None:
         """Write all rows, without the pixels of the images, and the warnings of the audit."""
@@ -118,6 +122,18 @@ class RunFolder:
                     for row in features.tabular.tolist()
                 ],
             },
+        )
+
+    def move_images(self, data: Dataset) -> None:
+        """Write where the same images lie now.
+
+        Args:
+            data: the same rows, read at the new place.
+        """
+        kept = read_hashed(self.path / "dataset.json")
+        at = data.features.positions(kept["ids"])
+        write_hashed(
+            self.path / "dataset.json", {**kept, "images": data.features.images[at].tolist()}
         )
 
     def read_dataset(self) -> Dataset:
@@ -194,6 +210,22 @@ class RunFolder:
     def write_card(self, text: str) -> None:
         """Write the model card beside the shipped model."""
         write_text(self.study(FINAL) / "MODEL_CARD.md", text)
+
+
+def _require_own(path: Path, text: str) -> None:
+    """Check options against the hash in their first line; those of an earlier version have none.
+
+    Raises:
+        DataError: they are not the ones that were written.
+    """
+    first, _, rest = text.partition("\n")
+    if not first.startswith(_HASH_LINE):
+        return
+    if sha256(rest.encode()).hexdigest() != first.removeprefix(_HASH_LINE).strip():
+        raise DataError(
+            f"{path}: is not the file that was written (its SHA-256 differs from the one in its "
+            "first line); restore the file from a copy, or give other options to another --run"
+        )
 
 
 def _refuse_path(name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from outerfold.storage.cache.files import (
     json_bytes,
+    read_hashed,
     read_json,
     write_bytes,
     write_json,
@@ -31,6 +31,7 @@ from outerfold.storage.records import (
     Run,
 )
 from outerfold.storage.runs.check_rows import check_rows
+from outerfold.storage.runs.extensions import read_extension
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import (
     MANIFEST,
@@ -40,6 +41,7 @@ from outerfold.storage.runs.manifest import (
     write_manifest,
 )
 from outerfold.storage.runs.search import read_search
+from outerfold.storage.words.csv_tables import csv_text, read_csv_rows
 
 _OWN_FILES = ("history", "validation", "test", "variation", "default")
 DEFAULT_FILE = "default.json"
@@ -113,6 +115,15 @@ def is_finished(folder: RunFolder, study: str) -> bool:
     return (folder.study(study) / "best.json").exists()
 
 
+def results_seen(folder: RunFolder) -> bool:
+    """Whether test results of a run exist: an outer fold is scored, or a flat search has ended."""
+    flat = folder.read_config().get("protocol") == "non-nested"
+    names = (
+        [FINAL] if flat else [path.parent.name for path in folder.path.glob("outer-*/best.json")]
+    )
+    return any(is_finished(folder, name) for name in names)
+
+
 def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldResult:
     """Result that ``write_result`` wrote for the study.
 
@@ -128,7 +139,7 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     kept["notes"] = tuple(kept["notes"])
     return FoldResult(
         **kept,
-        history=tuple(_parse_epoch(row) for row in _read_csv(path / "history.csv")),
+        history=tuple(_parse_epoch(row) for row in read_csv_rows(path / "history.csv")),
         validation=read_predictions(path / "validation.csv", classes),
         default=_read_default(path, classes),
         **tables,
@@ -218,7 +229,7 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
         synthetic=data.synthetic,
         complete=len(done) == len(studies) and (ensemble is not None) == averaged,
         dataset=_describe_dataset(data, folder),
-        protocol={name: config[name] for name in stated if name in config},
+        protocol={**{name: config[name] for name in stated if name in config}, **_extended(folder)},
         classes=data.classes,
         outer=outer,
         final=final,
@@ -229,6 +240,13 @@ def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
         data=data,
         search=read_search(folder),
     )
+
+
+def _extended(folder: RunFolder) -> dict[str, Any]:
+    found = read_extension(folder)
+    if found is None:
+        return {}
+    return {"extended": {"times": found.times, "trials": list(found.trials)}}
 
 
 def _describe_dataset(data: Dataset, folder: RunFolder) -> dict[str, Any]:
@@ -251,7 +269,7 @@ def _encoders(folder: RunFolder) -> dict[str, dict[str, Any]]:
     path = folder.path / "encoder.json"
     if not path.exists():
         return {}
-    first = read_json(path)
+    first = read_hashed(path)
     return {card.pop("name"): card for card in (first, *first.pop("others", []))}
 
 
@@ -290,27 +308,28 @@ def predictions_csv(rows: Predictions | None, classes: Sequence[str]) -> str:
     None gives the header alone. Probabilities have full precision, so that reading them back
     gives exactly the same numbers.
     """
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
     columns = [f"p_{name}" for name in classes]
     grouped = rows is not None and bool((rows.groups != rows.patients).any())
     last = ["predicted", *(["group"] if grouped else [])]
-    table.writerow(["id", "patient", "fold", "repeat", "label", *columns, *last])
-    if rows is not None:
-        for at in range(len(rows)):
-            table.writerow(
-                [
-                    rows.ids[at],
-                    rows.patients[at],
-                    rows.fold[at],
-                    int(rows.repeat[at]),
-                    classes[rows.labels[at]],
-                    *(repr(float(p)) for p in rows.probabilities[at]),
-                    classes[rows.predicted[at]],
-                    *([rows.groups[at]] if grouped else []),
-                ]
-            )
-    return text.getvalue()
+    header = ["id", "patient", "fold", "repeat", "label", *columns, *last]
+    if rows is None:
+        return csv_text(header, [])
+    return csv_text(
+        header,
+        (
+            [
+                rows.ids[at],
+                rows.patients[at],
+                rows.fold[at],
+                int(rows.repeat[at]),
+                classes[rows.labels[at]],
+                *(repr(float(p)) for p in rows.probabilities[at]),
+                classes[rows.predicted[at]],
+                *([rows.groups[at]] if grouped else []),
+            ]
+            for at in range(len(rows))
+        ),
+    )
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
@@ -321,7 +340,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     """
     index = {name: c for c, name in enumerate(classes)}
     try:
-        table = _read_csv(path)
+        table = read_csv_rows(path)
         return Predictions(
             ids=np.array([row["id"] for row in table], dtype=np.str_),
             patients=np.array([row["patient"] for row in table], dtype=np.str_),
@@ -342,18 +361,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         ) from None
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file as texts, because names may look like numbers or missing ("007", "NA")."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _history_csv(history: Sequence[EpochRow]) -> str:
-    text = StringIO()
-    table = csv.DictWriter(text, [f.name for f in fields(EpochRow)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in history)
-    return text.getvalue()
+    names = [field.name for field in fields(EpochRow)]
+    return csv_text(names, ([getattr(row, name) for name in names] for row in history))
 
 
 def _parse_epoch(row: dict[str, str]) -> EpochRow:

@@ -46,6 +46,11 @@ def claim_run(folder: RunFolder, storage: BaseStorage, url: str | None) -> str:
     return run
 
 
+def kept_storage(folder: RunFolder) -> str:
+    """Where the trials of a run are: ``trials.journal``, or a database's URL without password."""
+    return _read_owner(folder).get("storage", JOURNAL)
+
+
 def _read_owner(folder: RunFolder) -> dict[str, str]:
     if (folder.path / OWNER_FILE).exists():
         kept: dict[str, str] = read_json(folder.path / OWNER_FILE)

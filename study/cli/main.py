@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from outerfold.storage.errors import DataError, unknown_name
+from outerfold.storage.network import go_offline
 from outerfold.storage.tasks import TASKS
 from outerfold.study.cli.options import (
     add_data_options,
@@ -39,6 +40,7 @@ VERBS = (
     "status",
     "doctor",
     "verify",
+    "forget",
     "data",
     "cache",
 )
@@ -111,6 +113,8 @@ def _dispatch(argv: list[str]) -> int:
         from outerfold.study.cli.encoder_list import show_encoders
 
         return show_encoders(Console(highlight=False))
+    if getattr(options, "offline", None):
+        go_offline()
     action: Callable[[argparse.Namespace], int] = _find_action(verb)
     return action(options)
 
@@ -144,8 +148,10 @@ def _find_action(verb: str) -> Callable[[argparse.Namespace], int]:
         from outerfold.study.cli.run import run
 
         return run
-    from outerfold.study.cli import verbs
+    from outerfold.study.cli import private, verbs
 
+    if verb == "forget":
+        return private.forget
     action: Callable[[argparse.Namespace], int] = getattr(verbs, verb)
     return action
 
@@ -189,6 +195,7 @@ def _describe_verbs() -> dict[str, tuple[Callable[[Parser], None], str]]:
             _add_verify,
             "check a run's files and compute its numbers again, or check a table of predictions",
         ),
+        "forget": (_add_forget, "remove a patient from a run, its report and the cache"),
         "data": (_add_data, "write the demo, or download the task's public data set"),
         "cache": (_add_cache, "list what the cache holds, and remove what no run reads"),
     }
@@ -202,6 +209,17 @@ def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
     add_options(parser, {"level": "as in the run", "aggregate": "as in the run"})
+    parser.add_argument(
+        "--pseudonymise",
+        type=Path,
+        metavar="DIR",
+        help="write a copy to share into this folder, with running numbers for images and patients",
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="copy the pages of explain there too, which show images",
+    )
 
 
 def _add_compare(parser: Parser) -> None:
@@ -223,6 +241,7 @@ def _add_explain(parser: Parser) -> None:
         "N of each, 1 to 6 (3)",
     )
     parser.add_argument("--device", metavar="D", help="cpu, cuda:0, ... (a GPU if there is one)")
+    add_options(parser, {"offline": "off"})
 
 
 def _add_audit(parser: Parser) -> None:
@@ -242,7 +261,7 @@ def _add_predict(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    add_options(parser, {"max_pixels": "200 million"})
+    add_options(parser, {"max_pixels": "200 million", "offline": "off"})
     parser.epilog = "Give clinical columns by name, such as --age 61; others count as missing."
     parser.set_defaults(columns={})
 
@@ -277,6 +296,12 @@ def _add_verify(parser: Parser) -> None:
         metavar="RUN|CSV",
         help="a run directory, or a CSV file with the columns id, patient, fold, label, p_CLASS...",
     )
+    _add_plugin(parser)
+
+
+def _add_forget(parser: Parser) -> None:
+    parser.add_argument("patient", metavar="PATIENT", help="name of the patient in the run")
+    _add_run_argument(parser)
     _add_plugin(parser)
 
 

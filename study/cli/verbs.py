@@ -6,7 +6,6 @@ What loads torch, Optuna or the dashboard is imported by the verbs that use it.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,9 +29,11 @@ from outerfold.storage.datasets.kaggle import availability, find_or_download
 from outerfold.storage.images.pixels import limit_pixels
 from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import FINAL, DataError, Dataset, Run
+from outerfold.storage.records import FINAL, DataError, Dataset, FloatArray, IntArray, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished
+from outerfold.storage.words.csv_tables import csv_text
+from outerfold.study.cli.private import share
 from outerfold.study.config.answers import write_answers
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
@@ -41,7 +42,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_USAGE
 from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
-from outerfold.study.setup.readable import keep_readable
+from outerfold.study.setup.readable import settle_images
 from outerfold.study.splits import patients_by_class
 
 FOLLOW_SECONDS = 3.0
@@ -54,7 +55,14 @@ def report(options: argparse.Namespace) -> int:
     """Write a run's report again from the files of the run; return the exit code."""
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
+    if options.pictures and options.pseudonymise is None:
+        raise DataError("--pictures has no effect without --pseudonymise DIR; leave it out")
     run = _change_level(read_kept_run(folder), options)
+    if options.pseudonymise is not None:
+        with lock_run(folder.path):
+            page = share(run, folder, options.pseudonymise, pictures=options.pictures)
+        console.print(f"copy to share: {page}", soft_wrap=True)
+        return 0
     with lock_run(folder.path):
         if run.ships:
             folder.write_card(model_card(run))
@@ -150,7 +158,7 @@ def _read_audited(options: argparse.Namespace) -> Dataset:
         name=source.name,
         options=read_options(vars(options)),
     )
-    return keep_readable(data, vars(options), cache_folder())
+    return settle_images(data, vars(options), cache_folder())
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -177,11 +185,20 @@ def predict(options: argparse.Namespace) -> int:
         cache_folder(),
         lambda text: print(f"outerfold: {text}", file=sys.stderr),  # noqa: T201
     )
-    table = csv.writer(sys.stdout, lineterminator="\n")
-    table.writerow(["image", *(f"p_{name}" for name in shipped.classes), "predicted"])
-    for path, row, chosen in zip(options.images, probabilities, decided, strict=True):
-        table.writerow([path, *(f"{p:.6f}" for p in row), shipped.classes[chosen]])
+    sys.stdout.write(_prediction_text(options.images, probabilities, decided, shipped.classes))
     return 0
+
+
+def _prediction_text(
+    images: Sequence[Path], probabilities: FloatArray, decided: IntArray, classes: Sequence[str]
+) -> str:
+    """CSV text with one row for each of n images, from probabilities (n, classes)."""
+    header = ["image", *(f"p_{name}" for name in classes), "predicted"]
+    rows = (
+        [str(path), *(f"{p:.6f}" for p in row), classes[chosen]]
+        for path, row, chosen in zip(images, probabilities, decided, strict=True)
+    )
+    return csv_text(header, rows)
 
 
 def dashboard(options: argparse.Namespace) -> int:

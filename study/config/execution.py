@@ -28,12 +28,16 @@ class Execution:
         max_time: time of one call, such as 1h30m, after which the search ends; empty for no limit.
         run: directory of the run; None for one named after the task, data and options.
         max_pixels: pixels of an image at most; a file with more is refused before it is decoded.
+        cache_shared: whether folders of the cache are as open as the user's umask lets them be.
+        offline: whether to make no outbound call, for weights, data or usage statistics.
         workers: number of processes; 0 means one for each GPU, or one for each core if there is
             no GPU, or all workers of a cluster.
         workers_per_gpu: number of processes on each GPU; 0 means that ``workers`` decides.
         engine: ``local`` for processes of this machine, ``dask`` for a Dask cluster.
         engine_address: address of the Dask scheduler; empty for the local engine.
         storage: database URL for trials; empty for the journal file.
+        hung_after: time without a sign of life, such as 10m, after which a worker's job is given
+            to another.
         quiet: whether to show no live progress.
 
     Raises:
@@ -70,6 +74,25 @@ class Execution:
             group=DATA,
             least=1,
             most=MOST_PIXELS,
+        ),
+    )
+    cache_shared: bool = field(
+        default=False,
+        metadata=option(
+            about="make folders of the cache as open as the umask lets them be, not for the owner "
+            "alone",
+            group=EXECUTION,
+            usual="off",
+            said=False,
+        ),
+    )
+    offline: bool = field(
+        default=False,
+        metadata=option(
+            about="make no outbound call: weights and data must be on this machine",
+            group=EXECUTION,
+            usual="off",
+            said=False,
         ),
     )
     workers: int = field(
@@ -119,6 +142,15 @@ class Execution:
             metavar="URL",
         ),
     )
+    hung_after: str = field(
+        default="10m",
+        metadata=option(
+            about="time without any use of its processor after which a worker counts as hung, and "
+            "its job is given to another",
+            group=EXECUTION,
+            metavar="TIME",
+        ),
+    )
     quiet: bool = field(
         default=False,
         metadata=option(about="no live progress", group=EXECUTION, usual="off", said=False),
@@ -147,6 +179,7 @@ class Execution:
             )
         if self.max_time:
             parse_seconds(self.max_time, option="max-time")
+        parse_seconds(self.hung_after, option="hung-after")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from typing import Any
 
 from rich.panel import Panel
 
+from outerfold.storage.cache.files import share_cache
 from outerfold.storage.errors import DataError
 from outerfold.storage.images.pixels import limit_pixels
+from outerfold.storage.network import go_offline
 from outerfold.study.config.gather import (
     build_execution,
     build_shorthand,
@@ -52,7 +54,11 @@ def begin(given: Mapping[str, Any], call: Call) -> Begun:
     merged = gather_options(given)
     factors = build_shorthand(merged).ablate
     how = build_execution(merged)
+    if how.offline:
+        go_offline()
     limit_pixels(how.max_pixels)
+    if how.cache_shared:
+        share_cache()
     if how.max_time and factors:
         raise DataError(
             "--max-time would end the searches that --ablate compares after different numbers of "

@@ -21,12 +21,14 @@ from outerfold.storage.trials.database import retry
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.config.record import ENSEMBLE
 from outerfold.study.driver.progress import StudyProgress
+from outerfold.study.driver.silence import HUNG_SECONDS, Silence, describe_hung
 from outerfold.study.engines.local import Engine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.schedule.patience import EndedTrial, build_limit, count_trials, read_history
 from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.faults import Fault, classify
+from outerfold.study.worker.heartbeat import clear_beats
 from outerfold.study.worker.jobs import AGAIN, Job, Outcome, record_lost
 from outerfold.study.worker.recordings import discard_recordings
 from outerfold.study.worker.search_record import record_searches
@@ -48,11 +50,13 @@ def carry_out_run(
     start: Callable[[], Engine],
     progress: StudyProgress,
     deadline: Deadline | None = None,
+    hung_after: float = HUNG_SECONDS,
 ) -> dict[str, str]:
     """Run every study to its end; return the reasons of failed studies, by study name.
 
     If a worker dies, for example for lack of memory, its job is run again, then alone, and is
-    recorded as failed at last. What the machine did to a job is tried again, alone.
+    recorded as failed at last. A worker that hangs counts as dead. What the machine did to a job is
+    tried again, alone.
 
     Args:
         prepared: the run.
@@ -60,6 +64,7 @@ def carry_out_run(
         start: makes the engine.
         progress: live progress of the studies.
         deadline: time by which the run must be finished; None for no deadline.
+        hung_after: seconds without a sign of life after which a worker counts as hung.
 
     Raises:
         KeyboardInterrupt: the user stopped the run; workers are stopped, ended trials are kept.
@@ -67,17 +72,20 @@ def carry_out_run(
         OSError: the disk is full.
     """
     engine = start()
+    clear_beats(context.run)
     try:
         studies = open_studies(prepared, context)
         schedule = build_schedule(prepared, studies, deadline)
         for name, study in studies.items():
             discard_recordings(prepared.folder, name, study)
         _show_studies(studies, progress)
-        failures = _JobLoop(schedule, studies, context, engine, progress).run()
+        silence = Silence(context.run, hung_after)
+        failures = _JobLoop(schedule, studies, context, engine, progress, silence).run()
     except BaseException:
         engine.close(kill=True)
         raise
     engine.close(kill=False)
+    clear_beats(context.run)
     record_searches(prepared.folder, studies)
     if prepared.config.final == ENSEMBLE and not failures:
         ship_ensemble(prepared.folder, [fold.name for fold in prepared.studies])
@@ -99,10 +107,14 @@ def measure(
         None where the machine ended the measurement twice.
     """
     job = Job(context, study, None, engine.devices[0], measure=True)
+    silence = Silence(context.run)
     for _ in range(TRIES_ALONE):
         started = clock()
         try:
-            outcome = engine.submit(job).result()
+            running = {engine.submit(job): job}
+            while wait(running, timeout=LOOK_SECONDS).not_done:
+                silence.end_hung(engine, running)
+            (outcome,) = (future.result() for future in running)
         except Exception as error:
             if not isinstance(error, WorkerLost) and classify(error) is not Fault.MACHINE:
                 raise
@@ -147,9 +159,10 @@ class _JobLoop:
         context: WorkerContext,
         engine: Engine,
         progress: StudyProgress,
+        silence: Silence,
     ) -> None:
         self.schedule, self.studies, self.context = schedule, studies, context
-        self.engine, self.progress = engine, progress
+        self.engine, self.progress, self.silence = engine, progress, silence
         self.failures: dict[str, str] = {}
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[tuple[str, int | None]] = Counter()
@@ -163,6 +176,8 @@ class _JobLoop:
             self._submit_jobs()
             if not self._running:  # a cluster may have no worker for some time
                 time.sleep(LOOK_SECONDS)
+            for worker in self.silence.end_hung(self.engine, self._running):
+                self.progress.tell(escape(describe_hung(worker)))
             done, _ = wait(self._running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:
                 job = self._running.pop(future)

@@ -36,6 +36,7 @@ from outerfold.study.driver.driver import (
     measure,
     open_studies,
 )
+from outerfold.study.driver.extend import find_extended
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.driver.telling import counting, log_to, telling
 from outerfold.study.driver.train_on import resolve_train_on
@@ -55,7 +56,7 @@ from outerfold.study.setup.plan import (
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_provenance
-from outerfold.study.setup.readable import keep_readable
+from outerfold.study.setup.readable import settle_images
 from outerfold.study.setup.represent import (
     audit_run_embeddings,
     build_encoders,
@@ -103,7 +104,7 @@ def carry_out_command(
     with telling(call.console, "reading the data", quiet=how.quiet):
         data = read_source(source, config)
     with telling(call.console, f"checking {len(data):,} images", quiet=how.quiet):
-        data = keep_readable(data, vars(config), cache_folder())
+        data = settle_images(data, vars(config), cache_folder())
     levels = {"level": config.level, "aggregate": config.aggregate}
     refuse_without_effect(levels, data.classes, data.patients.tolist(), sides=len(data.sides) > 0)
     path = (how.run or default_run(config, data.name)).resolve()
@@ -117,11 +118,16 @@ def carry_out_command(
         call=call,
     )
     if not factors:
+        path = find_extended(path, config, lambda text: _say(call.console, text))
         return study(config, path), path
     from outerfold.study.driver.ablation import ablate  # it imports the plotting packages
 
     root = path if how.run else path.with_name(f"{path.name}-ablation")
     return ablate(factors, config, data, root, study, call.console), root
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(f"- {text}", soft_wrap=True, markup=False)
 
 
 def _carry_out_one(
@@ -234,6 +240,7 @@ def _run_studies(
                 workers.take,
                 progress,
                 deadline,
+                parse_seconds(how.hung_after, option="hung-after"),
             )
     finally:
         ended = time.monotonic()

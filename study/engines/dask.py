@@ -6,18 +6,18 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
-from distributed import Client
+from distributed import Client, get_worker
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from threadpoolctl import threadpool_limits
 
 from outerfold.storage.errors import DataError, first_line
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.study.engines.local import WorkerLost, quiet_optuna, translate_lost_worker
+from outerfold.study.engines.local import lose, quiet_optuna, translate_lost_worker
+from outerfold.study.worker.heartbeat import name_worker
 from outerfold.study.worker.jobs import Job, Outcome, run_job
 from outerfold.study.worker.remote_embeddings import with_local_embeddings
 
@@ -88,6 +88,17 @@ class DaskEngine:
         self._running = [*(f for f in self._running if not f.done()), future]
         return future
 
+    def end_hung(self, future: Future[Outcome], worker: str) -> bool:
+        """See ``Engine.end_hung``; a worker that has a nanny is started again by it."""
+        if not worker:
+            return False
+        lose(future, f"worker {worker} gave no sign of life")
+        try:
+            self._client.restart_workers([worker.split()[0]], timeout=CONNECT_SECONDS)
+        except (OSError, ValueError, TimeoutError, KeyError) as error:
+            self._say(f"worker {worker} cannot be restarted ({first_line(error)}); stop it")
+        return True
+
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``; workers finish their jobs, but the results are not used."""
         self._client.close(timeout=CONNECT_SECONDS)
@@ -146,8 +157,7 @@ class DaskEngine:
         )
         self._client.close(timeout=WORKERS_LOOK_SECONDS)
         for future in self._running:
-            with suppress(InvalidStateError):  # the client may have set a result meanwhile
-                future.set_exception(WorkerLost("the scheduler does not answer"))
+            lose(future, "the scheduler does not answer")
         self._running, self._tokens = [], ()
         until = time.monotonic() + AWAY_SECONDS
         while time.monotonic() < until:
@@ -187,4 +197,5 @@ def run_on_worker(job: Job) -> Outcome:
     torch.set_num_threads(1)
     quiet_optuna()
     with threadpool_limits(1):  # local workers are started with one thread too
-        return run_job(replace(job, context=with_local_embeddings(job.context)))
+        name = f"{get_worker().address} ({name_worker()})"
+        return run_job(replace(job, context=with_local_embeddings(job.context)), name)

@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 import joblib
 import optuna
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky.process_executor import (
+    BrokenProcessPool,
+    ShutdownExecutorError,
+)
 
 from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError, first_line
@@ -60,6 +63,17 @@ class Engine(Protocol):
     def submit(self, job: Job) -> Future[Outcome]:
         """Start a job, which uses one of ``devices``; its future may raise ``WorkerLost``."""
 
+    def end_hung(self, future: Future[Outcome], worker: str) -> bool:
+        """End a hung worker, whose job then raises ``WorkerLost``.
+
+        Args:
+            future: a future of ``submit``.
+            worker: name that the worker gave; empty if it has not begun the job.
+
+        Returns:
+            Whether the job was taken from it; False where it only waits for a worker.
+        """
+
     def close(self, *, kill: bool) -> None:
         """Release the workers: at once if ``kill``, else after their jobs."""
 
@@ -95,7 +109,17 @@ class LocalEngine:
             self._pool.shutdown(wait=True, kill_workers=True)
             self._pool = self._start()
             future = self._pool.submit(run_job, job)
-        return translate_lost_worker(future, BrokenProcessPool)
+        return translate_lost_worker(future, BrokenProcessPool, ShutdownExecutorError)
+
+    def end_hung(self, future: Future[Outcome], worker: str) -> bool:
+        """See ``Engine.end_hung``; all workers are stopped and started again.
+
+        It does not wait for their end, which a worker that waits for a disk may never reach.
+        """
+        lose(future, f"{worker or 'a worker'} gave no sign of life")
+        self._pool.shutdown(wait=False, kill_workers=True)
+        self._pool = self._start()
+        return True
 
     def close(self, *, kill: bool) -> None:
         """See ``Engine.close``; the workers have ended when it returns."""
@@ -153,6 +177,12 @@ class EngineStarter:
         """Close the engine that no caller has taken, if there is one."""
         if self._waiting is not None:
             self._waiting.close(kill=True)
+
+
+def lose(future: Future[Outcome], why: str) -> None:
+    """Let a future of ``translate_lost_worker`` raise ``WorkerLost``, unless it is done."""
+    with suppress(InvalidStateError):  # the worker may have answered meanwhile
+        future.set_exception(WorkerLost(why))
 
 
 def translate_lost_worker(future: Future[Outcome], *lost: type[BaseException]) -> Future[Outcome]:

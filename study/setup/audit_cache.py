@@ -10,8 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from outerfold.storage import names
-from outerfold.storage.audit import audit, cropped_copies, leaking_columns, near_duplicates
-from outerfold.storage.cache.files import read_kept, write_kept
+from outerfold.storage.audit import (
+    audit,
+    cropped_copies,
+    leaking_columns,
+    near_duplicates,
+    suspected_patients,
+)
+from outerfold.storage.cache.files import make_cache_folder, read_kept, write_kept
 from outerfold.storage.cache.row_store import digest
 from outerfold.storage.images import dicom, pixels, rasters, read
 
@@ -25,6 +31,7 @@ AUDITORS = (
     pixels,
     rasters,
     read,
+    suspected_patients,
 )
 """Modules whose source text is part of an audit's key in the cache."""
 
@@ -48,7 +55,7 @@ def cached_warnings(
     if kept is not None:
         return tuple(kept["warnings"])
     found = find()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(path.parent)
     write_kept(path, {"warnings": list(found)})
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from outerfold.storage.cache.files import make_cache_folder
 from outerfold.storage.datasets.demo import write_demo
 from outerfold.storage.datasets.kaggle import TASK_SETS, availability, download_dataset
 from outerfold.storage.readers._base import ReadOptions
@@ -82,5 +83,6 @@ def find_source(task: Task, given: str | None, *, cache: Path) -> Source:
 def _demo_source(task: Task, cache: Path, reason: str) -> Source:
     root = cache / f"demo-{task}"
     if not root.exists():
+        make_cache_folder(root.parent)
         write_demo(root, task=task)
     return Source(root, DEMO, f"{task}-demo", BANNER.format(reason=reason))

@@ -25,9 +25,10 @@ from outerfold.pipelines.rows.training_rows import ImageSource, Sources, Sources
 from outerfold.pipelines.saved.files import encoder_card, write_encoder_cards
 from outerfold.storage.audit.audit import audit_embeddings
 from outerfold.storage.audit.cropped_copies import MOST_IMAGES
+from outerfold.storage.cache.files import make_cache_folder
 from outerfold.storage.cache.inventory import record_stores
 from outerfold.storage.images.framing import Framing
-from outerfold.storage.records import Dataset, Features
+from outerfold.storage.records import Features
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, build_views, needs_tokens
 from outerfold.study.setup.audit_cache import cached_warnings
@@ -218,7 +219,7 @@ def check_disk_space(
     config = prepared.config
     if not config.trainable_blocks:
         return []
-    cache.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(cache)
     views = build_views(config, build_ranges(config, prepared.data))
     notes = [
         describe_disk_space(
@@ -258,13 +259,16 @@ def audit_run_embeddings(
             f"{len(prepared.data):,} images, and the search takes at most {MOST_IMAGES:,}",
         )
     elif cache and isinstance(first, Embeddings):
-        of = {"data": prepared.data.fingerprint, "embeddings": first.name}
-        found = cached_warnings(cache, lambda: _find_overlaps(prepared.data, first), **of)
+        tested = [sorted(study.test_patients) for study in prepared.studies]
+        of = {"data": prepared.data.fingerprint, "embeddings": first.name, "tested": tested}
+        found = cached_warnings(cache, lambda: _find_overlaps(prepared, first), **of)
     else:
-        found = _find_overlaps(prepared.data, first)
+        found = _find_overlaps(prepared, first)
     prepared.folder.add_embedding_audit(found)
     return found
 
 
-def _find_overlaps(data: Dataset, embeddings: ImageSource) -> tuple[str, ...]:
-    return audit_embeddings(data, embeddings.pooled(data.ids.tolist()))
+def _find_overlaps(prepared: PreparedRun, embeddings: ImageSource) -> tuple[str, ...]:
+    data = prepared.data
+    tested = [study.test_patients for study in prepared.studies if study.test]
+    return audit_embeddings(data, embeddings.pooled(data.ids.tolist()), tested)

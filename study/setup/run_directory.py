@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -16,9 +16,10 @@ from outerfold.storage.cache.files import sweep_drafts
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.forget import refuse_forgotten
 from outerfold.storage.runs.manifest import verify_files
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
-from outerfold.storage.runs.results import is_finished, read_checked_result
+from outerfold.storage.runs.results import is_finished, read_checked_result, results_seen
 from outerfold.storage.trials.journal import check_trials, discard_interrupted
 from outerfold.storage.trials.mending import remove_lock, repair_journal
 from outerfold.study.config.record import ENSEMBLE, StudyConfig
@@ -95,7 +96,9 @@ def begin_or_resume(
     """
     if folder.started():
         refuse_other_numerics(folder)
+        refuse_forgotten(folder)
         _refuse_changes(folder, config, data)
+        _follow(folder, config, data)
         return PreparedRun(folder, config, data, folder.read_splits(data))
     build_ranges(config, data)
     folds = {"outer_folds": config.outer_folds, "inner_folds": config.inner_folds}
@@ -210,7 +213,10 @@ def reopen_damaged(prepared: PreparedRun, say: Callable[[str], None]) -> None:
 
 
 def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:
-    changes = config.changes_from(StudyConfig.from_toml(folder.read_config()))
+    was = StudyConfig.from_toml(folder.read_config())
+    longer = config.trials > was.trials and not results_seen(folder)
+    same = replace(config, data=was.data, trials=was.trials if longer else config.trials)
+    changes = same.changes_from(was)
     if changes:
         raise DataError(
             f"--run {folder.path}: was started with other options ({'; '.join(changes)}); give "
@@ -222,6 +228,17 @@ def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> No
             f"--run {folder.path}: was started on other data ({_describe_changes(before, data)}); "
             "restore them, or give another --run"
         )
+
+
+def _follow(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:
+    """Write down what may change of a run: more trials, and another place of the same data."""
+    was = StudyConfig.from_toml(folder.read_config())
+    if config.data != was.data:
+        folder.move_images(data)
+    if config.trials > was.trials and is_finished(folder, FINAL):
+        (folder.study(FINAL) / "best.json").unlink()  # its search goes on as well
+    if (config.data, config.trials) != (was.data, was.trials):
+        folder.write_config(replace(was, data=config.data, trials=config.trials).to_toml())
 
 
 def _describe_changes(before: Dataset, now: Dataset) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -32,6 +32,7 @@ from outerfold.reports.write import table_blocks
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import FINAL, Dataset, FoldResult, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.forget import Forgotten, read_forgotten
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
 from outerfold.storage.runs.search import read_search
@@ -72,7 +73,14 @@ def check_kept(folder: RunFolder) -> list[Check]:
         carry_out("splits", lambda: _check_splits(kept)),
         carry_out("rows", lambda: _check_studies(kept)),
         carry_out("trials", lambda: _check_trials(kept)),
+        *_removed(folder),
     ]
+
+
+def _removed(folder: RunFolder) -> list[Check]:
+    """What was removed from the run; empty if nothing was."""
+    found = read_forgotten(folder)
+    return [Check("removed", "; ".join(one.describe() for one in found))] if found else []
 
 
 @dataclass(frozen=True)
@@ -167,10 +175,11 @@ def _check_splits(kept: _Kept) -> tuple[str, Iterable[str]]:
 
 def _check_studies(kept: _Kept) -> tuple[str, Iterable[str]]:
     count, findings = 0, list[str]()
+    gone = read_forgotten(kept.folder)
     for fold, result in kept.results:
         count += len(fold.test)
         findings += list(_check_decisions(result))
-        findings += list(_check_counts(result, fold))
+        findings += list(_check_counts(result, fold, gone))
     return f"{count} test rows are those of the splits, decided at the kept thresholds", findings
 
 
@@ -186,12 +195,15 @@ def _check_decisions(result: FoldResult) -> Iterator[str]:
             )
 
 
-def _check_counts(result: FoldResult, fold: OuterFold) -> Iterator[str]:
+def _check_counts(result: FoldResult, fold: OuterFold, gone: Sequence[Forgotten]) -> Iterator[str]:
+    """Counts of a result that are not those of its folds, with patients that were removed since."""
+    trained = [one.images for one in gone if fold.name in one.trained]
+    tested = [one.images for one in gone if fold.name in one.tested]
     counts = {
-        "train_images": len(fold.train),
-        "test_images": len(fold.test),
-        "train_patients": len(fold.train_patients),
-        "test_patients": len(fold.test_patients),
+        "train_images": len(fold.train) + sum(trained),
+        "test_images": len(fold.test) + sum(tested),
+        "train_patients": len(fold.train_patients) + len(trained),
+        "test_patients": len(fold.test_patients) + len(tested),
     }
     for name, count in counts.items():
         if getattr(result, name) != count:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.records import Predictions
+from outerfold.storage.words.csv_tables import read_cell
 from outerfold.study.verify.check import Check, carry_out
 from outerfold.study.verify.recompute import points_of
 
@@ -47,6 +48,8 @@ def read_table(path: Path) -> Predictions:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise DataError(f"{path}: cannot be read as CSV ({error})") from None
+    table = table.map(read_cell)
+    table.columns = table.columns.map(read_cell)
     classes = tuple(name[2:] for name in table.columns if name.startswith("p_"))
     _refuse_unfit(path, table, classes)
     values = table[[f"p_{name}" for name in classes]].apply(pd.to_numeric, errors="coerce")

@@ -19,6 +19,7 @@ from outerfold.storage.trials.ownership import refuse_former_driver
 from outerfold.study.schedule.patience import state_word
 from outerfold.study.worker.faults import Fault, classify
 from outerfold.study.worker.finish import BY_MACHINE, FAILURE, StudyFailed, finish
+from outerfold.study.worker.heartbeat import beat_file, heartbeat, name_worker
 from outerfold.study.worker.recordings import discard_recordings, keep_recording
 from outerfold.study.worker.session import Session, WorkerContext, open_session
 
@@ -96,15 +97,25 @@ def run_and_keep_job(job: Job) -> Outcome:
     return outcome
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job, worker: str = "") -> Outcome:
     """Run a job in this process; a trial is returned and not added to the storage.
 
-    So a worker that dies, or whose driver no longer waits for it, leaves no unfinished trial.
+    So a worker that dies, or whose driver no longer waits for it, leaves no unfinished trial. While
+    the job runs, it gives signs of life in the run directory.
+
+    Args:
+        job: the job.
+        worker: name of this worker; empty for that of the process.
 
     Raises:
         DataError: the run breaks a rule.
         OSError: the disk is full.
     """
+    with heartbeat(beat_file(job.context.run, job.study, job.number), worker or name_worker()):
+        return _run_alive(job)
+
+
+def _run_alive(job: Job) -> Outcome:
     session = open_session(job.context)  # opened once a process, so it is no part of the time
     started = time.perf_counter()
     if job.measure:

@@ -23,7 +23,7 @@ from outerfold.pipelines.encoders.backends.openvino_library import (
 from outerfold.pipelines.encoders.backends.probe import Verdict, compare, probe_images
 from outerfold.pipelines.encoders.frozen import Compute, FrozenEncoder, Values
 from outerfold.pipelines.encoders.weights import sha256_of
-from outerfold.storage.cache.files import read_kept, write_kept
+from outerfold.storage.cache.files import make_cache_folder, read_kept, write_kept
 from outerfold.storage.cache.row_store import digest
 from outerfold.storage.records import DataError
 
@@ -79,7 +79,7 @@ class OpenVinoBackend:
             return Verdict(False, None, "the package openvino is not installed")
         home = self._home(encoder)
         kept = home / f"cpu-{digest({'cpu': describe_cpu()})[:12]}.json"
-        home.mkdir(parents=True, exist_ok=True)
+        make_cache_folder(home)
         with FileLock(home / "lock"):
             found = read_kept(kept)
             if found is None or not _is_whole(home):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from outerfold.pipelines.explain.saliency import GRAD_CAM, POOLING, ROLL_OUT
 from outerfold.reports.explain.cases import Case, choose_cases
@@ -68,7 +67,8 @@ def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: P
     for case in choose_cases(
         joined_rows(make_run(FOUR)), {f"outer-{k}": None for k in range(5)}, 1
     ):  # type: ignore[arg-type]
-        assert case.id in text
+        assert case.id not in text, "the page is mailed, and ids may hold names"
+        assert case.id in (tmp_path / "inside.json").read_text(encoding="utf-8")
 
 
 def test_the_cases_tell_of_heat_only_where_there_is_something_to_tell() -> None:
@@ -121,11 +121,10 @@ def test_a_decision_loses_words_before_it_loses_numbers() -> None:
     assert shorten_decision(told, 0.8).endswith("…")
 
 
-@pytest.mark.parametrize("end", [True, False])
-def test_long_names_are_cut_to_the_room_there_is(end: bool) -> None:
+def test_long_names_are_cut_to_the_room_there_is() -> None:
     name = "Cancer/0123/C_0123_1.RIGHT_MLO_with_a_long_name.png"
-    short = shorten_text(name, 1.0, end=end)
+    short = shorten_text(name, 1.0)
     assert text_width(short, 6.0) <= 1.0
     kept = short.replace("…", "")
-    assert name.endswith(kept) if end else name.startswith(kept)
+    assert name.startswith(kept)
     assert shorten_text("short", 1.0) == "short"

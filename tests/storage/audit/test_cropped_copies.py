@@ -83,6 +83,15 @@ def test_a_copy_that_the_hash_does_not_find_is_a_warning(tmp_path: Path, manipul
     assert "['image-03 ~ image-39'] (1 in all)" in warning
 
 
+def test_pairs_that_cross_folds_are_named(tmp_path: Path) -> None:
+    data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
+    together = [frozenset({"p03", "p39"}), frozenset({"p05"})]
+    (warning,) = audit_embeddings(data, embeddings, together)
+    assert "(1 in all); none crosses an outer fold; look at them" in warning
+    (warning,) = audit_embeddings(data, embeddings, [frozenset({"p03"}), frozenset({"p39"})])
+    assert "['image-03 ~ image-39'] (1 in all) cross outer folds; look at them" in warning
+
+
 def test_strangers_of_one_organ_raise_no_alarm(tmp_path: Path) -> None:
     assert audit_embeddings(*cohort(tmp_path / "d", None)) == ()
 
@@ -91,7 +100,8 @@ def test_one_patients_images_may_overlap(tmp_path: Path) -> None:
     data, embeddings = cohort(tmp_path / "d", cropped(scan(3)))
     patients = data.patients.copy()
     patients[-1] = patients[3]
-    assert audit_embeddings(replace(data, patients=patients), embeddings) == ()
+    same = replace(data, patients=patients, groups=patients)
+    assert audit_embeddings(same, embeddings) == ()
 
 
 def test_a_copy_of_the_whole_is_left_to_the_first_audit(tmp_path: Path) -> None:

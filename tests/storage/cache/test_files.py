@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -10,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from outerfold.storage.cache.files import read_json, write_bytes, write_json, write_text
+from outerfold.storage.cache.files import (
+    SHARED_VARIABLE,
+    make_cache_folder,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from outerfold.storage.records import DataError
 from tests.places import ROOT
 
@@ -85,3 +93,19 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> No
         assert len(set(content)) == 1
         seen.add(content[:1])
     assert seen <= {b"a", b"b"}
+
+
+def test_folders_of_the_cache_are_their_owner_s_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SHARED_VARIABLE, raising=False)
+    made = make_cache_folder(tmp_path / "cache" / "pooled" / "abc")
+    for folder in (made, made.parent, made.parent.parent):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv(SHARED_VARIABLE, "1")
+    before = os.umask(0o027)
+    try:
+        assert make_cache_folder(tmp_path / "shared").stat().st_mode & 0o777 == 0o750
+    finally:
+        os.umask(before)
+    assert make_cache_folder(made) == made

@@ -255,3 +255,22 @@ def test_two_writers_take_turns(tmp_path: Path) -> None:
     store = open_store(tmp_path, 4096)
     assert (store.folder / "rows.bin").stat().st_size == 1000 * store.row_bytes
     assert len(store) == 1000
+
+
+def test_erased_rows_are_zero_on_disk_and_others_stay(tmp_path: Path) -> None:
+    store = RowCache.open(tmp_path, {"of": "erase"}, (4,), np.float32)
+    names = [digest({"row": n}) for n in range(6)]
+    rows = np.arange(1, 25, dtype=np.float32).reshape(6, 4)
+    with store.writing() as writer:
+        writer.append(names[:3], rows[:3])
+        writer.append(names[3:], rows[3:])
+    store = store.refreshed()
+    assert store.erase([names[1], names[5], digest({"row": 99})]) == 2
+    store = store.refreshed()
+    assert store.missing(names) == [names[1], names[5]]
+    kept = [names[n] for n in (0, 2, 3, 4)]
+    np.testing.assert_array_equal(store.mended(kept).read(kept), rows[[0, 2, 3, 4]])
+    on_disk = np.fromfile(store.folder / "rows.bin", np.float32).reshape(6, 4)
+    assert not on_disk[[1, 5]].any()
+    assert store.count_damaged() == 0
+    assert store.erase(names[1:2]) == 0

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from outerfold.storage.images.read import read_image, read_thumbnail
+from outerfold.storage.images.read import find_identities, read_image, read_thumbnail
 from outerfold.storage.records import DataError
 
 
@@ -338,3 +338,28 @@ def test_the_audit_s_thumbnail_sees_the_windowed_image(tmp_path: Path) -> None:
     path = _dicom(tmp_path / "a.dcm", RAMP, WindowCenter=1000, WindowWidth=200)
     thumbnail = read_thumbnail(path, 32)
     np.testing.assert_allclose(thumbnail.astype(int), grey_of(path), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ({}, ()),
+        ({"PatientName": "Muster^Eva"}, ("PatientName",)),
+        ({"PatientName": "ANONYMOUS", "PatientBirthDate": ""}, ()),
+        ({"PatientName": "D1-0002", "PatientID": "D1-0002"}, ()),
+        (
+            {"PatientBirthDate": "19500101", "BurnedInAnnotation": "YES"},
+            ("PatientBirthDate", "BurnedInAnnotation"),
+        ),
+        ({"BurnedInAnnotation": "NO"}, ()),
+    ],
+)
+def test_tags_that_tell_who_is_shown_are_found(
+    tmp_path: Path, tags: dict[str, str], found: tuple[str, ...]
+) -> None:
+    assert find_identities(_dicom(tmp_path / "a.dcm", RAMP, **tags)) == found
+
+
+def test_a_file_that_is_no_dicom_names_nobody(tmp_path: Path) -> None:
+    (tmp_path / "b.dcm").write_bytes(b"no dicom")
+    assert find_identities(tmp_path / "b.dcm") == ()

@@ -43,9 +43,11 @@ def full(truth: np.ndarray) -> np.ndarray:
         (TRUTH.astype("u4") * 2**24, UNSIGNED),
         ((TRUTH - 128).astype("i1"), SIGNED),
         ((TRUTH * 16 - 2000).astype("i2"), SIGNED),
+        (TRUTH.astype("i4") * 2**20 - 2**26, SIGNED),
         (TRUTH.astype("f4") / 255, FLOAT),
+        (TRUTH.astype("f8") * 1e-9, FLOAT),
     ],
-    ids=["uint16", "uint32", "int8", "int16", "float32"],
+    ids=["uint16", "uint32", "int8", "int16", "int32", "float32", "float64"],
 )
 def test_values_of_every_type_give_the_same_picture(
     tmp_path: Path, values: np.ndarray, sample_format: int
@@ -131,6 +133,44 @@ def test_a_jpeg_whose_rest_is_zero_is_refused(tmp_path: Path) -> None:
     for read in (read_image, lambda file: examine_image(file, 64)):
         with pytest.raises(DataError, match=r"a\.jpg: cannot be decoded .*missing or zero"):
             read(path)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_rows": 1}]
+)
+@pytest.mark.parametrize(("begin", "end"), [(0.3, 0.9), (0.5, 0.75), (0.5, 0.55)])
+def test_a_jpeg_with_zeros_inside_is_refused(
+    tmp_path: Path, how: dict[str, bool], begin: float, end: float
+) -> None:
+    path = tmp_path / "a.jpg"
+    black = np.zeros((400, 300), np.uint8)
+    black[:, :200] = picture(5, 400)[:, :200]
+    Image.fromarray(black).save(path, quality=90, **how)
+    examine_image(path, 64)
+    data = bytearray(path.read_bytes())
+    first, last = int(begin * len(data)), int(end * len(data))
+    data[first:last] = bytes(last - first)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"a\.jpg: cannot be decoded .*part of the JPEG is damaged"):
+        examine_image(path, 64)
+
+
+def test_a_jpeg_whose_scan_is_padded_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture(5, 200)).save(path)
+    before = examine_image(path, 64)[0]
+    data = path.read_bytes()
+    for padded in (data[:-2] + bytes(600) + data[-2:], data + bytes(999)):
+        path.write_bytes(padded)
+        np.testing.assert_array_equal(examine_image(path, 64)[0], before)
+
+
+def test_the_limit_of_pillow_stays_that_of_the_process(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    Image.fromarray(picture(5, 200)).save(tmp_path / "a.png")
+    read_image(tmp_path / "a.png")
+    assert before is not None
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_a_preview_in_a_jpeg_is_not_its_end(tmp_path: Path) -> None:

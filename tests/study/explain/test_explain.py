@@ -295,7 +295,9 @@ def test_an_unfinished_run_is_refused(copy: Path, capsys: pytest.CaptureFixture[
 def test_a_run_that_is_not_nested_is_refused(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = (copy / "config.toml").read_text(encoding="utf-8")
+    _, config = (
+        (copy / "config.toml").read_text(encoding="utf-8").split("\n", 1)
+    )  # without its hash
     flat = config.replace('protocol = "nested"', 'protocol = "non-nested"')
     flat = flat.replace("inner_folds = 3", "inner_folds = 4")
     (copy / "config.toml").write_text(flat, encoding="utf-8")

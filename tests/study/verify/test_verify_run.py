@@ -243,3 +243,84 @@ def test_an_edit_gives_exit_code_one_and_names_the_file(
     assert "DOES NOT HOLD files" in said
     assert "outer-0/predictions.csv: is not the file that was written" in said
     assert read_json(run / "report" / "results.json")["complete"]
+
+
+def all_text(folder: Path) -> str:
+    """Everything in a folder's files, with the contents of DOCX files."""
+    parts = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".docx":
+            with ZipFile(path) as file:
+                parts += [file.read(name).decode("utf-8", "replace") for name in file.namelist()]
+        elif path.is_file():
+            parts.append(path.read_bytes().decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def test_a_copy_to_share_holds_no_name_and_the_same_numbers(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    shutil.copytree(honest, run)
+    draw_small(monkeypatch)
+    assert main(["report", str(run), "--pseudonymise", str(copy)]) == 0
+    text = all_text(copy)
+    data = RunFolder(run).read_dataset()
+    assert not [name for name in (*data.ids, *set(data.patients)) if name in text]
+    assert str(tmp_path) not in text
+    kept, own = read_json(copy / "results.json"), read_json(run / "report" / "results.json")
+    assert kept["overall"] == own["overall"]
+    rows = (copy / "predictions.csv").read_text(encoding="utf-8")
+    assert "image-01,patient-" in rows
+    key = (run / "pseudonyms.csv").read_text(encoding="utf-8")
+    assert main(["report", str(run), "--pseudonymise", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "predictions.csv").read_text(encoding="utf-8") == rows
+    assert (run / "pseudonyms.csv").read_text(encoding="utf-8") == key
+
+
+def test_a_copy_to_share_is_refused_where_it_would_mix_or_has_no_pictures(
+    honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("")
+    for words, said in {
+        ("--pseudonymise", str(tmp_path)): "is not empty; name a new folder",
+        ("--pseudonymise", str(honest / "copy")): "lies within the run",
+        (
+            "--pseudonymise",
+            str(tmp_path / "new"),
+            "--pictures",
+        ): "holds no pictures; give outerfold",
+        ("--pictures",): "--pictures has no effect without --pseudonymise",
+    }.items():
+        assert main(["report", str(honest), *words]) == 2
+        assert said in capsys.readouterr().err
+    assert not (honest / "copy").exists()
+
+
+def test_a_forgotten_patient_leaves_rows_and_names_and_is_told_by_verify(
+    honest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(honest, run)
+    folder = RunFolder(run)
+    data = folder.read_dataset()
+    patient = str(data.patients[3])
+    (run / "run.log").write_text(f"looked at {data.ids[3]}\nthe rest\n", encoding="utf-8")
+    draw_small(monkeypatch)
+    monkeypatch.setenv("OUTERFOLD_CACHE", str(tmp_path / "cache"))
+    assert main(["forget", patient, str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "a patient with 2 images was removed" in said
+    assert patient not in all_text(run)
+    assert "the rest" in (run / "run.log").read_text(encoding="utf-8")
+    assert len(folder.read_dataset()) == len(data) - 2
+    assert broken(run) == {}
+    assert main(["verify", str(run)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "these studies trained on it: outer-" in said
+    assert "final" in said
+    assert main(["forget", patient, str(run)]) == 2
+    assert "has no patient" in capsys.readouterr().err

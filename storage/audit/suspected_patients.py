@@ -1,0 +1,67 @@
+"""Patients that may be one by their pictures: joined to groups that no split parts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from outerfold.storage.errors import Question
+from outerfold.storage.records import IntArray, StrArray
+
+MOST_IN_A_CHAIN = 5
+"""Patients that are joined without a question; longer chains are rather a fault of the search."""
+
+
+def join_groups(groups: StrArray, pairs: Sequence[tuple[int, int]]) -> StrArray:
+    """Groups (n,) in which the two rows of each pair are together.
+
+    A group has the first of the joined names in alphabetical order.
+
+    Args:
+        groups: (n,) name of the group of each row.
+        pairs: positions of two rows that may show one patient.
+    """
+    names, at = np.unique(groups, return_inverse=True)
+    leader = np.arange(len(names))
+    for first, second in pairs:
+        one, two = _leader(leader, int(at[first])), _leader(leader, int(at[second]))
+        leader[max(one, two)] = min(one, two)
+    return np.asarray(names[[_leader(leader, row) for row in at.tolist()]], dtype=np.str_)
+
+
+def find_joined(patients: StrArray, before: StrArray, after: StrArray) -> list[list[str]]:
+    """Names of the patients of each group that ``join_groups`` made of several.
+
+    Args:
+        patients: (n,) patients.
+        before: (n,) groups before.
+        after: (n,) groups after.
+    """
+    members: dict[str, set[str]] = defaultdict(set)
+    formers: dict[str, set[str]] = defaultdict(set)
+    for patient, former, now in zip(
+        patients.tolist(), before.tolist(), after.tolist(), strict=True
+    ):
+        members[now].add(patient)
+        formers[now].add(former)
+    return [sorted(members[name]) for name in sorted(members) if len(formers[name]) > 1]
+
+
+def long_chain_question(joined: Sequence[Sequence[str]]) -> Question | None:
+    """Question about the first group of too many patients; None where there is none."""
+    long = [names for names in joined if len(names) > MOST_IN_A_CHAIN]
+    if not long:
+        return None
+    return Question(
+        f"patients {list(long[0][:6])} ({len(long[0])} names) have near-identical images, each of "
+        "another; look at them: remove copies or correct the names, or add --distinct-patients if "
+        "they are different"
+    )
+
+
+def _leader(leader: IntArray, at: int) -> int:
+    while leader[at] != at:
+        at = int(leader[at])
+    return at
