@@ -274,6 +274,11 @@ def _add_dashboard(parser: Parser) -> None:
     _add_run_argument(parser)
     parser.add_argument("--port", type=int, default=8080, metavar="N")
     parser.add_argument("--storage", metavar="URL", help="the run's database, if it has one")
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="let its buttons change and delete studies, while no run works on the folder",
+    )
 
 
 def _add_status(parser: Parser) -> None:

@@ -25,11 +25,19 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     quiet_optuna()
     words = command_line()
-    typed = shlex.join(["python", *words])
+    typed = shlex.join([*_program(sys.argv[0]), *sys.argv[1:]])
     again = without_password(typed)
     if again != typed:
         again += "  (with the password in place of ***)"
     return begin(vars(options), Call(Console(highlight=False), words, again, started)).code
+
+
+def _program(path: str) -> list[str]:
+    """Words that start outerfold as it was started: by its own command, a module, or a script."""
+    name = Path(path).name
+    if name == "__main__.py":
+        return ["python", "-m", "outerfold"]
+    return ["python", path] if name.endswith(".py") else [path]
 
 
 def command_line() -> tuple[str, ...]:

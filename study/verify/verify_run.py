@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -327,13 +328,20 @@ def _check_tables(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[
     for name, rows in tables.items():
         path = folder.report / name
         if not path.exists():
-            findings.append(f"{path}: the file is missing; give: outerfold report {folder.path}")
+            findings.append(
+                f"{path}: the file is missing; give: outerfold report {_quoted(folder)}"
+            )
         elif path.read_text(encoding="utf-8") != predictions_csv(rows, classes):
             findings.append(
                 f"{path}: is not the table that the run's files give; "
-                f"give: outerfold report {folder.path}"
+                f"give: outerfold report {_quoted(folder)}"
             )
     return f"{len(tables)} tables hold the rows of the studies", findings
+
+
+def _quoted(folder: RunFolder) -> str:
+    """Path of a run as a word of a shell."""
+    return shlex.quote(str(folder.path))
 
 
 def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
@@ -365,7 +373,7 @@ def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterab
 def _other(path: Path, folder: RunFolder) -> str:
     return (
         f"{path}: is not what the numbers give, or another version wrote it; "
-        f"give: outerfold report {folder.path}"
+        f"give: outerfold report {_quoted(folder)}"
     )
 
 
