@@ -48,6 +48,7 @@ class Tail(nn.Module):
     and the map (n, token_dim, h, w).
 
     Attributes:
+        encoder: name of the encoder.
         since: position of its first block in the encoder; None for the whole encoder.
         shape: shape of one activation at the cut in the network's own layout.
         checkpointing: whether to drop the inner activations of blocks and to compute them again in
@@ -60,10 +61,11 @@ class Tail(nn.Module):
 
     def __init__(self, encoder: FrozenEncoder, since: int | None, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.encoder: str = encoder.name
         self.since: int | None = since
         self.shape: tuple[int, ...] = shape
         self.checkpointing: bool = False
-        parts = parts_of(deepcopy(encoder.trunk).cpu())
+        parts = parts_of(encoder.name, deepcopy(encoder.trunk).cpu())
         assert parts is not None
         if since is not None:
             parts.forget(since)
@@ -117,9 +119,11 @@ class Trunk(nn.Module):
     their mean (n, channels). The positions of a map are in the order of its rows.
     """
 
-    def __init__(self, whole: nn.Module, until: int) -> None:
+    parts: Parts
+
+    def __init__(self, parts: Parts, until: int) -> None:
         super().__init__()
-        self.whole, self.until = whole, until
+        self.parts, self.until = parts, until
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean (n, channels) and the activations (n, positions, channels)."""
@@ -129,11 +133,9 @@ class Trunk(nn.Module):
 
     def at_the_cut(self, x: Tensor) -> Tensor:
         """Compute the output of the trunk's last block in its own shape."""
-        parts = parts_of(self.whole)
-        assert parts is not None
-        x = parts.stem(x)
-        for block in parts.blocks()[: self.until]:
-            x = parts.block(block, x)
+        x = self.parts.stem(x)
+        for block in self.parts.blocks()[: self.until]:
+            x = self.parts.block(block, x)
         return x
 
 
@@ -190,15 +192,19 @@ def count_blocks(encoder: Encoder) -> int:
     """
     if not isinstance(encoder, FrozenEncoder):
         raise _cut_error(encoder.name, "it is not a single network")
-    parts = parts_of(encoder.trunk)
+    return len(_require_parts(encoder).blocks())
+
+
+def _require_parts(encoder: FrozenEncoder) -> Parts:
+    parts = parts_of(encoder.name, encoder.trunk)
     if parts is None:
         raise _cut_error(encoder.name, "its blocks are not known here")
-    return len(parts.blocks())
+    return parts
 
 
 def _make_trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tuple[int, ...]]:
     """Make the encoder up to a block; return it and the shape of one image's activation."""
-    trunk = Trunk(encoder.trunk, until).eval()
+    trunk = Trunk(_require_parts(encoder), until).eval()
     side = encoder.image_size
     with torch.inference_mode():
         black = torch.zeros(1, 3, side, side, device=encoder.device)

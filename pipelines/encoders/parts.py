@@ -1,4 +1,4 @@
-"""Parts of an encoder's network by family: its blocks, and the layers before and after them."""
+"""Parts of an encoder's network: its blocks, and the layers before and after them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from outerfold.pipelines.encoders.registry import family_of
+from outerfold.storage.registry import load_part
 
 STEPS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (("conv_stem", "bn1"), ("blocks",), ("conv_head", "bn2")),  # EfficientNet
@@ -24,7 +27,12 @@ class Parts(Protocol):
     """Network divided into its steps; it is an ``nn.Module`` too, so that copies include all of it.
 
     In all inputs and outputs the first axis is the image.
+
+    Attributes:
+        whole: the trunk that is divided.
     """
+
+    whole: nn.Module
 
     def stem(self, x: Tensor) -> Tensor:
         """Compute the input of the first block from normalised images (n, 3, s, s)."""
@@ -48,12 +56,31 @@ class Parts(Protocol):
         """Drop the stem and the blocks before number ``before``; they must not be called again."""
 
 
-def parts_of(trunk: nn.Module) -> Parts | None:
-    """Return the parts of an encoder's trunk; None where they are not known."""
-    visual, model = getattr(trunk, "visual", None), getattr(trunk, "model", None)
-    if visual is not None:
-        kind = ClipTransformer if hasattr(visual, "class_embedding") else ClipResNet
-        return kind(trunk)
+def parts_of(encoder: str, trunk: nn.Module) -> Parts | None:
+    """Return the parts of a trunk; None where they are not known.
+
+    Args:
+        encoder: name of the encoder, whose family says how.
+        trunk: its trunk.
+    """
+    family = family_of(encoder)
+    if family is None or family.blocks is None:
+        return None
+    found: Parts | None = load_part(family.blocks)(trunk)
+    return found
+
+
+def clip_parts(trunk: nn.Module) -> Parts | None:
+    """Return the parts of a trunk of ``clip_encoder``; None for another trunk."""
+    visual = getattr(trunk, "visual", None)
+    if visual is None:
+        return None
+    return (ClipTransformer if hasattr(visual, "class_embedding") else ClipResNet)(trunk)
+
+
+def timm_parts(trunk: nn.Module) -> Parts | None:
+    """Return the parts of a trunk whose ``model`` is timm's; None where its steps are not known."""
+    model = getattr(trunk, "model", None)
     for stem, blocks, after in STEPS:
         if model is not None and all(hasattr(model, name) for name in (*stem, *blocks, *after)):
             return Timm(trunk, stem, blocks, after)

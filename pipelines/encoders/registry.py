@@ -27,21 +27,41 @@ class Family:
         build: function, or its ``module:name``, from a model's name and ``weights`` (a file, or
             None) to its ``FrozenEncoder`` with pretrained weights.
         models: names of its models; empty if ``build`` itself refuses an unknown one.
+        blocks: function, or its ``module:name``, from a trunk to its ``Parts``, or to None where
+            its blocks are not known; None where no model of the family can be cut.
+        attention: function, or its ``module:name``, from a trunk to its ``Attention``, or to None
+            where it is no plain transformer; None where no model can be rolled out.
     """
 
     name: str
     build: str | Callable[..., Any]
     models: tuple[str, ...] = ()
+    blocks: str | Callable[..., Any] | None = None
+    attention: str | Callable[..., Any] | None = None
 
 
 _HOME = "outerfold.pipelines.encoders"
+_ROLL_OUT = "outerfold.pipelines.explain.rollout"
 FAMILIES: Registry[Family] = Registry(
     "encoder family",
     (
-        Family(name="clip", build=f"{_HOME}.clip_encoder:build"),
-        Family(name="timm", build=f"{_HOME}.timm_encoder:build"),
         Family(
-            name="bundled", build=f"{_HOME}.bundled:build_model", models=("efficientnet_lite0",)
+            name="clip",
+            build=f"{_HOME}.clip_encoder:build",
+            blocks=f"{_HOME}.parts:clip_parts",
+            attention=f"{_ROLL_OUT}:clip_attention",
+        ),
+        Family(
+            name="timm",
+            build=f"{_HOME}.timm_encoder:build",
+            blocks=f"{_HOME}.parts:timm_parts",
+            attention=f"{_ROLL_OUT}:timm_attention",
+        ),
+        Family(
+            name="bundled",
+            build=f"{_HOME}.bundled:build_model",
+            models=("efficientnet_lite0",),
+            blocks=f"{_HOME}.parts:timm_parts",
         ),
     ),
 )
@@ -74,6 +94,11 @@ def _build_frozen(name: str, weights: Path | None) -> FrozenEncoder:
         )
     built: FrozenEncoder = load_part(family.build)(model, weights=weights)
     return built
+
+
+def family_of(encoder: str) -> Family | None:
+    """Family of the encoder of this name; None where it belongs to none."""
+    return FAMILIES.get(encoder.partition(":")[0])
 
 
 def own_models() -> tuple[str, ...]:

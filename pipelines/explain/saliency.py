@@ -63,7 +63,7 @@ class Heat:
 
 def method_of(encoder: FrozenEncoder, *, tokens: bool) -> str:
     """Return the method for this encoder and for heads that read tokens or pooled vectors."""
-    if rolls_out(encoder.trunk):
+    if rolls_out(encoder):
         return ROLL_OUT
     return POOLING if tokens else GRAD_CAM
 
@@ -179,7 +179,7 @@ class Untouched:
             return tail_shares(self.trunk, self.tails, self.x, self.taken, weights)
         assert self.trunk is not None
         mean = None if weights is None else weights.mean(dim=0)
-        return patch_shares(self.trunk.trunk, self.x, mean)
+        return patch_shares(self.trunk, self.x, mean)
 
 
 class _LogOdds:

@@ -77,10 +77,10 @@ def test_roll_out_sums_to_1_and_differs_from_an_even_share(
     which: str, tokens: bool, request: pytest.FixtureRequest
 ) -> None:
     encoder: FrozenEncoder = request.getfixturevalue(which)
-    assert rolls_out(encoder.trunk)
+    assert rolls_out(encoder)
     x = encoder.normalised(square(encoder.image_size)[None].repeat(2, axis=0))
     weights = torch.full((2, 16), 1 / 16) if tokens else None
-    shares = patch_shares(encoder.trunk, x, weights)
+    shares = patch_shares(encoder, x, weights)
     torch.testing.assert_close(shares.sum(dim=(1, 2)), torch.ones(2))
     assert float(shares.min()) > 0
     assert float(shares.std()) > 0
@@ -100,7 +100,7 @@ def test_asking_for_attention_changes_no_representation(
     for encoder in (vit, clip):
         image = square(encoder.image_size)[None]
         before = encoder.encode(image).pooled
-        patch_shares(encoder.trunk, encoder.normalised(image), None)
+        patch_shares(encoder, encoder.normalised(image), None)
         np.testing.assert_array_equal(encoder.encode(image).pooled, before)
 
 
@@ -136,7 +136,7 @@ def test_a_transformer_with_another_pooling_is_refused(vit: FrozenEncoder) -> No
         model.global_pool = "max"  # type: ignore[union-attr,assignment]
         x = vit.normalised(square(224)[None])
         with pytest.raises(DataError, match="class token or a mean of patches only"):
-            patch_shares(vit.trunk, x, None)
+            patch_shares(vit, x, None)
     finally:
         model.global_pool = before  # type: ignore[union-attr,assignment]
 
@@ -152,7 +152,7 @@ def test_patches_without_plain_attention_are_refused(
 
 def test_clip_is_a_transformer_and_lite0_is_not(clip: FrozenEncoder, lite0: FrozenEncoder) -> None:
     assert isinstance(clip.trunk, VisionTrunk)
-    assert not rolls_out(lite0.trunk)
+    assert not rolls_out(lite0)
 
 
 def test_an_absent_package_is_one_sentence(
