@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from outerfold.reports.intervals.overall import overall as overall
     from outerfold.reports.intervals.overall import paired_difference as paired_difference
     from outerfold.reports.intervals.overall import per_class as per_class
+    from outerfold.reports.schema import read_results as read_results
     from outerfold.storage.datasets.demo import write_demo as write_demo
     from outerfold.storage.errors import DataError as DataError
     from outerfold.storage.errors import LeakError as LeakError
@@ -30,6 +31,7 @@ _HOMES = {
     "run": "outerfold.study.door.start",
     "load": "outerfold.study.door.result",
     "RunResult": "outerfold.study.door.result",
+    "read_results": "outerfold.reports.schema",
     "write_demo": "outerfold.storage.datasets.demo",
     "DataError": "outerfold.storage.errors",
     "LeakError": "outerfold.storage.errors",

@@ -11,7 +11,7 @@ import numpy as np
 
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
-from outerfold.reports.wording import Json
+from outerfold.reports.schema import DatasetEntry, Results
 from outerfold.reports.write import write_contents
 from outerfold.storage.cache.files import write_text
 from outerfold.storage.records import DataError, Dataset, Predictions, Run, StrArray
@@ -139,17 +139,15 @@ def _renamed(evidence: Evidence, names: Pseudonyms) -> Evidence:
     )
 
 
-def _without_identities(numbers: Json) -> Json:
-    data, made = numbers["dataset"], numbers["provenance"]
-    texts = {
-        key: [without_names(str(line)) for line in data[key]]
-        for key in ("assumptions", "audit")
-        if key in data
-    }
+def _without_identities(numbers: Results) -> Results:
+    made, data = numbers["provenance"], DatasetEntry(**numbers["dataset"])
+    data["name"] = "data"
+    data["assumptions"] = [without_names(line) for line in data.get("assumptions") or ()]
+    data["audit"] = [without_names(line) for line in data.get("audit") or ()]
     cards = {name: {**card, "weights": ""} for name, card in made.get("encoders", {}).items()}
     return {
         **numbers,
-        "dataset": {**data, **texts, "name": "data"},
+        "dataset": data,
         "provenance": {**made, "run": "a run", "command": LEFT_OUT, "encoders": cards},
     }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from outerfold.reports.blocks import Heading, Paragraph
-from outerfold.reports.figures.catalogue import pictures
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture
+from outerfold.reports.figures.catalogue import FIRST, pictures
 from outerfold.reports.paper.methods import methods_paragraphs, reference_lines
 from outerfold.reports.render.html import (
     INSIDE_PLACE,
@@ -17,16 +17,16 @@ from outerfold.reports.render.html import (
     figure_html,
     html_page,
 )
+from outerfold.reports.schema import Results
 from outerfold.reports.sections.level_tables import level_class_table
 from outerfold.reports.sections.summary import summary
 from outerfold.reports.sections.tables import overall_table, per_class_table
-from outerfold.reports.wording import Json
 
 NOT_SHOWN = ("search_space", "command", "weights")
 """Provenance that stays in ``results.json``: the page is mailed, and paths may hold names."""
 
 
-def page(numbers: Json, images: dict[str, bytes]) -> str:
+def page(numbers: Results, images: dict[str, bytes]) -> str:
     """HTML of the report.
 
     Args:
@@ -37,11 +37,26 @@ def page(numbers: Json, images: dict[str, bytes]) -> str:
     body = "\n".join(
         [
             f"<header><h1>{name}</h1>{_nav()}</header>",
-            blocks_html(summary(numbers)),
+            *_opening(numbers, images),
             *_sections(numbers, images),
         ]
     )
     return html_page(name, body, numbers)
+
+
+def with_first_figure(blocks: list[Block], numbers: Results) -> list[Block]:
+    """The blocks with the figure of the first page before their first heading."""
+    at = next(place for place, one in enumerate(blocks) if isinstance(one, Heading))
+    return [*blocks[:at], pictures(numbers)[FIRST], *blocks[at:]]
+
+
+def _opening(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:
+    """The summary, with the figure of the first page."""
+    for block in with_first_figure(summary(numbers), numbers):
+        if isinstance(block, Picture) and block.name in images:
+            yield figure_html(block, images[block.name])
+        else:
+            yield block_html(block)
 
 
 def _nav() -> str:
@@ -50,11 +65,11 @@ def _nav() -> str:
     return f"<nav>{''.join(anchors)}{INSIDE_PLACE}</nav>"
 
 
-def _sections(numbers: Json, images: dict[str, bytes]) -> Iterable[str]:
+def _sections(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:
     yield block_html(Heading("Figures"))
     ordered = pictures(numbers)
     for name in ("comprehensive_results", *(n for n in ordered if n != "comprehensive_results")):
-        if name in images:
+        if name in images and name != FIRST:
             yield figure_html(ordered[name], images[name])
     yield block_html(Heading("Tables"))
     if numbers["overall"]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from outerfold.objectives.metrics import METRICS
+from outerfold.reports.schema import (
+    Bounds,
+    Choices,
+    CorrectedT,
+    FinalEntry,
+    Interval,
+    LevelledInterval,
+    Results,
+)
 
 Json = dict[str, Any]
-"""A part of ``results.json``."""
+"""JSON values that are about to be written; what is read has the types of ``schema.py``."""
 
 RowSet = Literal["dataset", "tested", "validation"]
 
@@ -70,7 +79,7 @@ OPTIMISTIC = (
 RESEARCH_ONLY = "A research result. Not a medical device; not for clinical use."
 
 
-def positive_sentence(numbers: Json) -> str:
+def positive_sentence(numbers: Results) -> str:
     """``The positive class is cancer. ``; empty for more than two classes."""
     names = list(numbers["dataset"]["classes"])
     return f"The positive class is {names[1]}. " if len(names) == 2 else ""
@@ -88,18 +97,20 @@ def metric_phrase(metric: str, classes: int) -> str:
     return metric.replace("_", " ") if known is None else known.phrase(classes)
 
 
-def number(value: float, digits: int = 2) -> str:
-    """Number with fixed decimals and a true minus sign; it is never a negative zero.
+def number(value: float | None, digits: int = 2) -> str:
+    """Number with fixed decimals and a true minus sign, never a negative zero; a dash for None.
 
     Example:
         >>> number(-0.041)
         '−0.04'
     """
+    if value is None:
+        return "–"
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.lstrip("-")
 
 
-def interval_text(entry: Json) -> str:
+def interval_text(entry: Interval | Bounds | CorrectedT) -> str:
     """Interval such as ``(0.68–0.94)``, or ``(no interval)`` if the entry has none."""
     if entry["low"] is None or entry["high"] is None:
         return "(no interval)"
@@ -107,14 +118,14 @@ def interval_text(entry: Json) -> str:
     return f"({low} to {high})" if entry["low"] < 0 else f"({low}–{high})"
 
 
-def value(entry: Json | None) -> str:
+def value(entry: Interval | None) -> str:
     """Estimate with interval such as ``0.86 (0.68–0.94)``; a dash if there is no estimate."""
     if entry is None or entry["estimate"] is None:
         return "–"
     return f"{number(entry['estimate'])} {interval_text(entry)}"
 
 
-def signed_difference(change: Json, level: str = "") -> str:
+def signed_difference(change: Interval, level: str = "") -> str:
     """Difference such as ``+0.031 (−0.010 to 0.072)``.
 
     Args:
@@ -128,12 +139,12 @@ def signed_difference(change: Json, level: str = "") -> str:
     return f"{size} ({level}{number(change['low'], 3)} to {number(change['high'], 3)})"
 
 
-def sentence_estimate(entry: Json) -> str:
+def sentence_estimate(entry: LevelledInterval) -> str:
     """Estimate for running text, such as ``0.86 (95 % CI over patients 0.68–0.94)``."""
     if entry["estimate"] is None:
-        return f"not estimated ({entry.get('reason') or 'no data'})"
+        return f"not estimated ({entry['reason'] or 'no data'})"
     if entry["low"] is None:
-        return f"{number(entry['estimate'])} (no interval: {entry.get('reason')})"
+        return f"{number(entry['estimate'])} (no interval: {entry['reason']})"
     inside = interval_text(entry).strip("()")
     level = f"{100 * float(entry['level']):.0f}"
     return f"{number(entry['estimate'])} ({level} % CI over patients {inside})"
@@ -149,7 +160,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
-def sample_size(numbers: Json, rows: RowSet = "dataset") -> str:
+def sample_size(numbers: Results, rows: RowSet = "dataset") -> str:
     """Sample size such as ``110 patients, 272 images``.
 
     Args:
@@ -159,14 +170,14 @@ def sample_size(numbers: Json, rows: RowSet = "dataset") -> str:
     return f"{plural(data['patients'], 'patient')}, {plural(data['images'], 'image')}"
 
 
-def finished_folds(numbers: Json) -> str:
+def finished_folds(numbers: Results) -> str:
     """Finished of planned outer folds, such as ``3 of 5 outer folds``."""
     protocol = numbers["protocol"]
     planned = int(protocol["outer_folds"]) * int(protocol["repeats"])
     return f"{len(numbers['outer'])} of {planned} outer folds"
 
 
-def cut_by_time(numbers: Json) -> str:
+def cut_by_time(numbers: Results) -> str:
     """Name the searches that a time limit ended, with their trials; empty if it ended none."""
     ends = [
         f"{study} after {sum(numbers['trials'][study].values())}"
@@ -186,12 +197,12 @@ def is_biased(protocol: Mapping[str, object]) -> bool:
     return protocol.get("protocol") == "non-nested"
 
 
-def coverage_sentence(numbers: Json) -> str:
+def coverage_sentence(numbers: Results) -> str:
     """Sentence on what the intervals cover and what they do not cover."""
     return NO_COVERAGE if is_biased(numbers["protocol"]) else COVERAGE
 
 
-def stamps(numbers: Json) -> tuple[str, ...]:
+def stamps(numbers: Results) -> tuple[str, ...]:
     """Stamps to read before any number: bias, synthetic data, an unfinished run."""
     marks = []
     if is_biased(numbers["protocol"]):
@@ -203,7 +214,7 @@ def stamps(numbers: Json) -> tuple[str, ...]:
     return tuple(marks)
 
 
-def procedure_sentence(numbers: Json) -> str:
+def procedure_sentence(numbers: Results) -> str:
     """Sentence on what the estimate describes: the procedure, not the delivered model."""
     if is_biased(numbers["protocol"]):
         return BIAS
@@ -216,7 +227,7 @@ def procedure_sentence(numbers: Json) -> str:
     return (FOLDS_ESTIMATE if folds_average else REFITTED_ESTIMATE).format(share=share)
 
 
-def tta_sentence(numbers: Json) -> str:
+def tta_sentence(numbers: Results) -> str:
     """Sentence on test-time augmentation, with a leading space; empty if there is none."""
     count = int(numbers["protocol"].get("tta", 0))
     if not count:
@@ -227,10 +238,15 @@ def tta_sentence(numbers: Json) -> str:
     )
 
 
-def searched_studies(numbers: Json) -> list[tuple[str, Json]]:
+def searched_studies(numbers: Results) -> list[tuple[str, Choices]]:
     """Name and choices of every finished study; a delivered ensemble is not a study."""
     final = numbers["final"]
     return [
         *((fold["fold"], fold) for fold in numbers["outer"]),
-        *([("final", final)] if final and final["made"] != "ensemble" else []),
+        *([("final", _choices(final))] if final and final["made"] != "ensemble" else []),
     ]
+
+
+def _choices(final: FinalEntry) -> Choices:
+    """What the search of the delivered model chose; an ensemble has no such entry."""
+    return cast(Choices, final)

@@ -8,7 +8,11 @@ from itertools import count
 from pathlib import Path
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
-from outerfold.reports.figures.catalogue import FIGURES, pictures
+from outerfold.reports.chapters.decision_curve import NAME as DECISION_FILE
+from outerfold.reports.chapters.decision_curve import decision_csv, decision_table
+from outerfold.reports.chapters.errors import NAME as ERROR_FILE
+from outerfold.reports.chapters.errors import error_csv
+from outerfold.reports.figures.catalogue import FIGURES, FIRST, figures_of, pictures
 from outerfold.reports.figures.style import render
 from outerfold.reports.paper.methods import (
     bibliography,
@@ -20,15 +24,17 @@ from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.picture import draw_page
-from outerfold.reports.report_page import page
+from outerfold.reports.report_page import page, with_first_figure
+from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
+from outerfold.reports.schema import Results
 from outerfold.reports.sections.fold_table import fold_table
 from outerfold.reports.sections.level_tables import level_class_table, level_table
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
-from outerfold.reports.wording import Json, stamps
+from outerfold.reports.wording import stamps
 from outerfold.storage.cache.files import write_bytes
 from outerfold.storage.records import Run
 from outerfold.storage.runs.results import predictions_csv
@@ -46,6 +52,11 @@ def write_report(run: Run, out: Path) -> list[Path]:
     for level in (level for level in UNIT_LEVELS if level not in evidence.levels):
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
             (out / name).unlink(missing_ok=True)  # left by an earlier report at other levels
+    for plate in set(FIGURES.values()) - set(figures_of(evidence.numbers)):
+        for name in (plate.file, f"{plate.name}.docx"):
+            (out / name).unlink(missing_ok=True)
+    if len(run.classes) != 2:
+        (out / DECISION_FILE).unlink(missing_ok=True)
     inside = (out / INSIDE).exists()
     return write_contents(evidence, out, inside=inside)
 
@@ -70,8 +81,10 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
         yield f"predictions_{level}.csv", predictions_csv(rows, classes).encode()
     yield "methods.txt", methods_text(numbers).encode()
     yield "references.bib", bibliography(numbers).encode()
+    for name, text in answer_tables(evidence).items():
+        yield name, text.encode()
     images = {}
-    for plate in FIGURES.values():
+    for plate in figures_of(numbers):
         images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
         yield plate.file, images[plate.name]
     yield from _figure_documents(numbers, images)
@@ -81,7 +94,15 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     yield "report.html", (with_inside(report) if inside else report).encode()
 
 
-def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def answer_tables(evidence: Evidence) -> dict[str, str]:
+    """Text of the CSV files of the answers by name: of the decision curve and of the errors."""
+    numbers = evidence.numbers
+    leading = evidence.levels.get(leading_level(numbers["protocol"]), evidence.test)
+    curve = {} if decision_table(numbers) is None else {DECISION_FILE: decision_csv(numbers)}
+    return {**curve, ERROR_FILE: error_csv(leading)}
+
+
+def _figure_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for name, picture in pictures(numbers).items():
         if name.startswith("Figure_"):
             yield (
@@ -95,7 +116,7 @@ def _figure_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple
             )
 
 
-def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
+def _table_documents(numbers: Results) -> Iterator[tuple[str, bytes]]:
     for name, blocks in table_blocks(numbers):
         yield (
             f"{name}.docx",
@@ -104,7 +125,7 @@ def _table_documents(numbers: Json) -> Iterator[tuple[str, bytes]]:
         yield f"{name}.jpg", draw_page(blocks)
 
 
-def table_blocks(numbers: Json) -> Iterator[tuple[str, list[Block]]]:
+def table_blocks(numbers: Results) -> Iterator[tuple[str, list[Block]]]:
     """Name and blocks of each document that holds one table.
 
     Args:
@@ -120,7 +141,7 @@ def _caption(blocks: list[Block]) -> str:
     return next(one.caption for one in blocks if isinstance(one, Table)).split(". ", 1)[1]
 
 
-def _tables(numbers: Json) -> Iterator[tuple[str, Table]]:
+def _tables(numbers: Results) -> Iterator[tuple[str, Table]]:
     sides: tuple[Side, Side] = ("validation", "test")
     for side in sides:
         yield f"Table_{side.title()}_Overall_Metrics", overall_table(numbers, side)
@@ -138,26 +159,27 @@ def _table_name(level: str) -> str:
     return f"Table_Test_{level.title()}_Metrics"
 
 
-def _summary_documents(numbers: Json, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
     date, stamp = _date(numbers), "  ·  ".join(stamps(numbers))
-    short = document([*blocks, glance], title=heading, images=images, date=date, stamp=stamp)
+    opened = with_first_figure(blocks, numbers)
+    short = document([*opened, glance], title=heading, images=images, date=date, stamp=stamp)
     yield "Summary_Experiment.docx", short
     yield "Summary_Experiment.jpg", draw_page(blocks, heading)
-    whole = _number_tables([*blocks, *_appendix(numbers)])
+    whole = _number_tables([*opened, *_appendix(numbers)])
     yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
 
 
-def _date(numbers: Json) -> str:
+def _date(numbers: Results) -> str:
     """When the run ended, in ISO format; empty where an earlier version made the run."""
     return str(numbers["provenance"].get("ended", ""))
 
 
-def _appendix(numbers: Json) -> Iterator[Block]:
+def _appendix(numbers: Results) -> Iterator[Block]:
     """Figures, the tables that the summary lacks, and the methods."""
     yield Heading("Figures")
-    yield from pictures(numbers).values()
+    yield from (one for name, one in pictures(numbers).items() if name != FIRST)
     yield Heading("Tables")
     if numbers["overall"]:
         yield per_class_table(numbers, "test")

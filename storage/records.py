@@ -129,6 +129,9 @@ class Dataset:
             group. No split puts a group's rows on both of its sides. They are the patients where
             none is given.
         set_aside: rows of the source that are left out because they cannot be used.
+        facts: (n,) texts of columns of the source by name, for reports alone: no training side has
+            them.
+        originals: (n,) class of each row in the source, where classes were merged; else (0,).
 
     Raises:
         DataError: the shapes do not fit, or a label is no index into ``classes``.
@@ -146,6 +149,8 @@ class Dataset:
     sides: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
     groups: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
     set_aside: tuple[SetAside, ...] = ()
+    facts: Mapping[str, StrArray] = field(default_factory=dict)
+    originals: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -160,6 +165,9 @@ class Dataset:
             )
         if self.sides.shape not in ((n,), (0,)):
             raise DataError(f"{n} rows need {n} sides or none, found {self.sides.shape}")
+        for what, texts in (*self.facts.items(), ("originals", self.originals)):
+            if texts.shape != (n,) and (what != "originals" or len(texts)):
+                raise DataError(f"{n} rows need {n} texts of {what}, found {texts.shape}")
         if n and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise DataError(
                 f"labels must index the {len(self.classes)} classes {list(self.classes)}, "
@@ -190,6 +198,8 @@ class Dataset:
             self.sides[at] if len(self.sides) else self.sides,
             self.groups[at],
             self.set_aside,
+            {name: texts[at] for name, texts in self.facts.items()},
+            self.originals[at] if len(self.originals) else self.originals,
         )
 
 
@@ -262,12 +272,13 @@ class OuterFold:
         """Training rows of this fold, all that a search may see; only this method makes them.
 
         The paths of the image files are left empty: a path may name the class, and the paths
-        would take half the memory.
+        would take half the memory. The columns for reports alone, a reader's for example, and the
+        classes before they were merged are left out.
 
         Raises:
             LeakError: a patient of the training rows is also in the test fold.
         """
-        side = data.select(self.train)
+        side = replace(data, facts={}, originals=np.zeros(0, dtype=np.str_)).select(self.train)
         no_paths = np.full(len(side), "", dtype=np.str_)
         side = replace(side, features=replace(side.features, images=no_paths))
         shared = sorted(set(side.groups.tolist()) & self.test_patients)

@@ -14,6 +14,7 @@ from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.explain.cases import Case
 from outerfold.reports.explain.importance import contribution_table
 from outerfold.reports.results.results import to_json_types
+from outerfold.reports.schema import Results
 from outerfold.reports.wording import (
     RESEARCH_ONLY,
     Json,
@@ -114,7 +115,7 @@ def figure_name(inside: Inside, label: int) -> str:
     return f"Figure_Inside_{plain_name}" + (f"_{label + 1}" if twice else "")
 
 
-def case_picture(inside: Inside, numbers: Json, label: int) -> Picture:
+def case_picture(inside: Inside, numbers: Results, label: int) -> Picture:
     """Caption and description of one class's figure."""
     shown, classes = inside.cases_of(label), inside.run.classes
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
@@ -140,7 +141,7 @@ def case_picture(inside: Inside, numbers: Json, label: int) -> Picture:
     )
 
 
-def opening_blocks(inside: Inside, numbers: Json) -> list[Block]:
+def opening_blocks(inside: Inside, numbers: Results) -> list[Block]:
     """Blocks to read before any picture: stamps, how to read the maps, methods."""
     used = dict.fromkeys(one.method for one in inside.shown)
     first = " The first of several repeats is shown." if inside.several_repeats else ""
@@ -181,7 +182,7 @@ def averaging_sentences(inside: Inside) -> str:
 _STAMPS = {"SYNTHETIC DATA": "No image or number here is about people."}
 
 
-def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
+def contribution_blocks(inside: Inside, numbers: Results) -> list[Block]:
     """Table of the contribution, or a sentence on why there is none."""
     heading = Heading("Contribution of the image and the columns")
     if inside.contribution is None:
@@ -195,7 +196,7 @@ def contribution_blocks(inside: Inside, numbers: Json) -> list[Block]:
     return [heading, contribution_table(inside.contribution, stamps(numbers))]
 
 
-def case_table(inside: Inside, numbers: Json) -> Table:
+def case_table(inside: Inside, numbers: Results) -> Table:
     """Table of all cases under running numbers, whose names are in ``inside.json``.
 
     It has a column on the heat maps only if they need a remark each.
@@ -253,7 +254,7 @@ def heat_map_text(one: Shown) -> str:
     return one.method if float(one.heat.max()) > 0 else f"{one.method}: no evidence for it"
 
 
-def inside_numbers(inside: Inside, numbers: Json) -> Json:
+def inside_numbers(inside: Inside, numbers: Results) -> Json:
     """Contents of ``inside.json`` (schema 1)."""
     found: Json = to_json_types(
         {

@@ -28,6 +28,7 @@ from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, html
 from outerfold.reports.render.picture import draw_page
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
+from outerfold.reports.schema import Results
 from outerfold.reports.wording import Json, stamps
 from outerfold.storage.cache.files import write_bytes
 
@@ -78,7 +79,7 @@ def _draw_cases(inside: Inside, label: int, cases: int, evidence: Evidence) -> F
     return case_figure(inside, label, cases)
 
 
-def _table_files(found: Json, numbers: Json) -> Iterator[tuple[str, bytes]]:
+def _table_files(found: Json, numbers: Results) -> Iterator[tuple[str, bytes]]:
     table = contribution_table(found, stamps(numbers))
     blocks: list[Block] = [
         Table(f"Table 1. {table.caption}", table.header, table.rows, table.notes)
@@ -88,7 +89,7 @@ def _table_files(found: Json, numbers: Json) -> Iterator[tuple[str, bytes]]:
     yield f"{TABLE}.jpg", draw_page(blocks)
 
 
-def _page(inside: Inside, numbers: Json, figures: list[tuple[Picture, bytes]]) -> str:
+def _page(inside: Inside, numbers: Results, figures: list[tuple[Picture, bytes]]) -> str:
     name = escape(f"{inside.run.name}: looking inside")
     body = "\n".join(
         [

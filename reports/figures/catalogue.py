@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -13,6 +14,7 @@ from outerfold.reports.figures.counts import (
     train_distribution_resampled,
 )
 from outerfold.reports.figures.overview import comprehensive
+from outerfold.reports.figures.performance import performance, subgroup_forest
 from outerfold.reports.figures.scores import (
     test_confusion,
     test_curves,
@@ -22,10 +24,10 @@ from outerfold.reports.figures.scores import (
 from outerfold.reports.figures.search import search_history
 from outerfold.reports.figures.style import Draw
 from outerfold.reports.figures.training import training_loss
+from outerfold.reports.schema import Results
 from outerfold.reports.wording import (
     COVERAGE,
     OPTIMISTIC,
-    Json,
     RowSet,
     coverage_sentence,
     finished_folds,
@@ -36,6 +38,8 @@ from outerfold.storage.errors import DataError
 from outerfold.storage.registry import Registry
 
 OVERVIEW = "comprehensive_results"
+FIRST = "Figure_Performance"
+"""Figure of the first page."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class FigureSpec:
         closing: fixed sentences on its intervals and on the rows behind its numbers.
         kind: file type, ``jpg`` or ``png``.
         rows: the rows whose patients and images the caption counts.
+        when: whether a report with these numbers has the figure.
     """
 
     name: str
@@ -59,6 +64,7 @@ class FigureSpec:
     closing: str = ""
     kind: str = "jpg"
     rows: RowSet = "dataset"
+    when: Callable[[Results], bool] = lambda numbers: True
 
     def __post_init__(self) -> None:
         if self.name != OVERVIEW and not self.name.startswith("Figure_"):
@@ -98,6 +104,24 @@ _VALIDATION_COUNTS = (
 )
 
 _FIGURES = (
+    FigureSpec(
+        FIRST,
+        performance,
+        "Performance, calibration, folds and decision curve.",
+        "At the level of the headline. (a) ROC: the line is the mean over folds of the sensitivity "
+        "at equal 1 − specificity, so the area under it is the printed AUC; with two classes the "
+        "dot is the decisions that were made, with the intervals of sensitivity and specificity. "
+        "(b) Share of positives by probability, smoothed over the nearest 75 % of rows (loess), of "
+        "all folds together; the dotted diagonal is ideal, and the bars show how often each "
+        "probability occurs. With several classes it is the share of right answers by the "
+        "largest probability. (c) Each fold's own model over its own patients, and all folds. "
+        "(d) Two classes: net benefit of the model, and of treating everyone or no one; several: "
+        "recall. Shaded: pointwise 95 % bands; in (a) and (b) patients were drawn again with the "
+        "models as they are, which is too narrow for other models, and how often the bands of (a), "
+        "(b) and (d) hold the true curve was not counted.",
+        f"{_INTERVAL} {COVERAGE}",
+        rows="tested",
+    ),
     FigureSpec(
         "Figure_Class_Distribution_All",
         class_distribution_all,
@@ -183,6 +207,16 @@ _FIGURES = (
         "test row is involved.",
     ),
     FigureSpec(
+        "Figure_Subgroups",
+        subgroup_forest,
+        "ROC-AUC of subgroups (exploratory).",
+        "Each point is the share of the subgroup's (positive, negative) pairs within one fold that "
+        "are in the right order, over all folds, with its 95 % confidence interval over patients. "
+        "No subgroup was the aim of the study, and nothing is corrected for their number.",
+        rows="tested",
+        when=lambda numbers: bool(numbers["questions"] and numbers["questions"]["subgroups"]),
+    ),
+    FigureSpec(
         OVERVIEW,
         comprehensive,
         "The run at a glance.",
@@ -203,8 +237,13 @@ FIGURES: Registry[FigureSpec] = Registry("figure", _FIGURES)
 """All figures by name, in the order of their numbers."""
 
 
-def pictures(numbers: Json) -> dict[str, Picture]:
-    """Numbered caption and description of each figure, by figure name."""
+def figures_of(numbers: Results) -> tuple[FigureSpec, ...]:
+    """Figures of a report with these numbers, in the order of their numbers."""
+    return tuple(plate for plate in FIGURES.values() if plate.when(numbers))
+
+
+def pictures(numbers: Results) -> dict[str, Picture]:
+    """Numbered caption and description of each figure of the report, by figure name."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return {
         plate.name: Picture(
@@ -212,16 +251,17 @@ def pictures(numbers: Json) -> dict[str, Picture]:
             f"{label}. {plate.title}{marks}",
             " ".join(part for part in _description(plate, numbers) if part),
         )
-        for plate, label in zip(FIGURES.values(), _labels(), strict=True)
+        for plate, label in _labelled(figures_of(numbers))
     }
 
 
-def _labels() -> list[str]:
-    """Labels in captions; the overview repeats other figures and has no number."""
+def _labelled(plates: tuple[FigureSpec, ...]) -> Iterator[tuple[FigureSpec, str]]:
+    """Each figure with its label; the overview repeats other figures and has no number."""
     numbers = count(1)
-    return ["Overview" if name == OVERVIEW else f"Figure {next(numbers)}" for name in FIGURES]
+    for plate in plates:
+        yield plate, "Overview" if plate.name == OVERVIEW else f"Figure {next(numbers)}"
 
 
-def _description(plate: FigureSpec, numbers: Json) -> tuple[str, str, str]:
+def _description(plate: FigureSpec, numbers: Results) -> tuple[str, str, str]:
     size = f"n = {sample_size(numbers, plate.rows)}; {finished_folds(numbers)}."
     return plate.reading.strip(), size, plate.closing.replace(COVERAGE, coverage_sentence(numbers))

@@ -18,7 +18,8 @@ from outerfold.reports.figures.style import (
 )
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_HATCHES, INK
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import Json, searched_studies
+from outerfold.reports.schema import Counts, Params
+from outerfold.reports.wording import searched_studies
 
 
 def class_distribution_all(evidence: Evidence) -> Figure:
@@ -56,10 +57,13 @@ def class_distribution_train(evidence: Evidence) -> Figure:
     if not outer:
         return placeholder_figure(evidence)
     fig = blank_figure(2.5)
-    keys = ("original_by_class", "train_patients_by_class")
-    for index, (axes, key) in enumerate(zip(axes_grid(fig, 1, 2), keys, strict=True)):
-        names = list(outer[0][key])
-        values = [[fold[key][name] for fold in outer] for name in names]
+    counted = (
+        [fold["original_by_class"] for fold in outer],
+        [fold["train_patients_by_class"] for fold in outer],
+    )
+    for index, (axes, folds) in enumerate(zip(axes_grid(fig, 1, 2), counted, strict=True)):
+        names = list(folds[0])
+        values = [[fold[name] for fold in folds] for name in names]
         _draw_class_bars(axes, names, values)
         for at, counts in enumerate(values):
             low, high = min(counts), max(counts)
@@ -76,12 +80,12 @@ def class_distribution_train(evidence: Evidence) -> Figure:
 
 def train_distribution_original(evidence: Evidence) -> Figure:
     """Draw the training images of each class in every study, before resampling."""
-    return _study_bars(evidence, "original_by_class", "Training images before resampling")
+    return _study_bars(evidence, "Training images before resampling")
 
 
 def train_distribution_resampled(evidence: Evidence) -> Figure:
     """Draw the images of each class in one epoch of the model, with the name of the sampler."""
-    return _study_bars(evidence, "resampled_by_class", "Training images in one epoch")
+    return _study_bars(evidence, "Training images in one epoch", resampled=True)
 
 
 def _draw_class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> None:
@@ -104,36 +108,37 @@ def _draw_class_bars(axes: Axes, names: list[str], values: list[list[int]]) -> N
     axes.grid(axis="y")
 
 
-def _study_bars(evidence: Evidence, key: str, title: str) -> Figure:
+def _study_bars(evidence: Evidence, title: str, *, resampled: bool = False) -> Figure:
     sides = searched_studies(evidence.numbers)
     if not sides:
         return placeholder_figure(evidence)
     fig = blank_figure(0.75 + 0.3 * len(sides))
     axes = axes_grid(fig, 1, 1)[0]
-    widest = max(sum(side[k].values()) for _, side in sides for k in _KEYS)
-    for row, (_, side) in enumerate(sides):
-        _draw_stack(axes, row, side[key], widest)
+    before = [side["original_by_class"] for _, side in sides]
+    after = [side["resampled_by_class"] for _, side in sides]
+    widest = max(sum(counts.values()) for counts in (*before, *after))
+    shown = after if resampled else before
+    for row, counts in enumerate(shown):
+        _draw_stack(axes, row, counts, widest)
     samplers = [sampler_of(side["params"]) for _, side in sides]
-    named = key == "resampled_by_class"
-    names = [f"{n} ({s})" if named and s else n for (n, _), s in zip(sides, samplers, strict=True)]
+    names = [
+        f"{n} ({s})" if resampled and s else n for (n, _), s in zip(sides, samplers, strict=True)
+    ]
     axes.set_yticks(range(len(sides)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, widest * 1.01)  # the same scale in both figures, so they can be compared
     axes.set_xlabel("Images")
     set_panel_title(axes, title)
-    _add_class_legend(axes, list(sides[0][1][key]))
+    _add_class_legend(axes, list(shown[0]))
     return fig
 
 
-def sampler_of(params: Json) -> str:
+def sampler_of(params: Params) -> str:
     """Sampler of a configuration, with attention its ``token_sampler``; empty if unknown."""
     return str(params.get("token_sampler", params.get("sampler", "")))
 
 
-_KEYS = ("original_by_class", "resampled_by_class")
-
-
-def _draw_stack(axes: Axes, row: int, counts: Json, widest: int) -> None:
+def _draw_stack(axes: Axes, row: int, counts: Counts, widest: int) -> None:
     left = 0
     for at, count in enumerate(counts.values()):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]

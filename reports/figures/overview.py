@@ -109,9 +109,10 @@ def _draw_optimism(axes: Axes, evidence: Evidence) -> None:
     numbers = evidence.numbers
     metric = numbers["protocol"]["metric"]
     for fold in numbers["outer"]:
-        ends = [fold["inner_score"], fold["metrics"].get(metric)]
-        if None in ends:
+        outer = fold["metrics"].get(metric)
+        if outer is None:
             continue
+        ends = [fold["inner_score"], outer]
         axes.plot([0, 1], ends, color=QUIET, lw=0.8)
         axes.plot([0], ends[:1], "o", color=VALIDATION, ms=4)
         axes.plot([1], ends[1:], "o", color=TEST, ms=4)

@@ -19,7 +19,8 @@ from outerfold.reports.figures.style import (
 )
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.wording import Json, interval_text, number, value
+from outerfold.reports.schema import Scored
+from outerfold.reports.wording import interval_text, number, value
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 Curve = Callable[[IntArray, FloatArray], FloatArray]
@@ -53,7 +54,7 @@ def shown_classes(classes: tuple[str, ...]) -> list[int]:
     return [1] if len(classes) == 2 else list(range(len(classes)))
 
 
-def draw_confusion(axes: Axes, evidence: Evidence, numbers: Json, *, small: bool = False) -> None:
+def draw_confusion(axes: Axes, evidence: Evidence, numbers: Scored, *, small: bool = False) -> None:
     """Draw a confusion matrix: row-normalised colours, counts, recall with its interval."""
     import seaborn  # takes seconds and loads pyplot with its globals, so only for drawing
 
@@ -88,7 +89,7 @@ DARK_CELL = 0.65
 """Share of a row above which its blue is so dark that white is read better than black."""
 
 
-def _cell_text(numbers: Json, name: str, row: FloatArray, column: int, right: bool) -> str:
+def _cell_text(numbers: Scored, name: str, row: FloatArray, column: int, right: bool) -> str:
     """Text of a cell: ``22 of 114``; on the diagonal, recall and its interval come first."""
     count = f"{row[column]:,.0f} of {row.sum():,.0f}"
     if not right:
@@ -151,7 +152,7 @@ def _threshold_counts(member: IntArray, probability: FloatArray) -> tuple[FloatA
     return np.insert(hits, 0, 0.0), np.insert(last + 1 - hits, 0, 0.0)
 
 
-def _confusion_figure(evidence: Evidence, numbers: Json) -> Figure:
+def _confusion_figure(evidence: Evidence, numbers: Scored) -> Figure:
     if not numbers["overall"]:
         return placeholder_figure(evidence)
     two = len(evidence.run.classes) == 2
@@ -164,7 +165,7 @@ def _confusion_figure(evidence: Evidence, numbers: Json) -> Figure:
     return fig
 
 
-def _curve_figure(evidence: Evidence, rows: Predictions | None, numbers: Json) -> Figure:
+def _curve_figure(evidence: Evidence, rows: Predictions | None, numbers: Scored) -> Figure:
     if rows is None:
         return placeholder_figure(evidence)
     shown = shown_classes(rows.classes)

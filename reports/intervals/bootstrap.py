@@ -40,7 +40,7 @@ def patient_bootstrap(
     rows = code_rows(predictions)
     whole = overall_leave_outs(rows)
     draws: dict[str, list[FloatArray]] = {name: [] for name in whole}
-    for weights in _draw_weights(rows.patients, resamples, len(predictions), seed):
+    for weights in draw_weights(rows.patients, resamples, len(predictions), seed):
         for name, values in _resample_metrics(rows, whole, weights).items():
             draws[name].append(values)
     tails = [50 * (1 - level), 50 * (1 + level)]
@@ -72,13 +72,13 @@ def without_bias(rows: CodedRows, how: Sums, estimate: float, *, resamples: int 
     own = table.sums(rows, key, rows.patients * rows.repeats).reshape(rows.patients, -1)
     own = own[np.lexsort(np.round(own, 12).T)]
     total = 0.0
-    for weights in _draw_weights(rows.patients, resamples, rows.patients, seed=0):
+    for weights in draw_weights(rows.patients, resamples, rows.patients, seed=0):
         drawn = (weights @ own).reshape(len(weights), rows.repeats, -1)
         total += float(table.value(how, how.value, drawn).mean(-1).sum())
     return 2 * estimate - total / resamples
 
 
-def _draw_weights(patients: int, resamples: int, width: int, seed: int) -> Iterator[FloatArray]:
+def draw_weights(patients: int, resamples: int, width: int, seed: int) -> Iterator[FloatArray]:
     """Yield, chunk by chunk, how often each patient is drawn (chunk, patients).
 
     Args:

@@ -8,7 +8,7 @@ O(n + patients x folds). ``Whole`` metrics alone are computed again without each
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -31,14 +31,19 @@ RankMetric = Callable[[BoolArray, FloatArray, IntArray, int], tuple[float, Float
 def overall_leave_outs(rows: CodedRows) -> dict[str, LeaveOut]:
     """Overall metrics by name, without those that are not shown for this number of classes."""
     shown = [metric for metric in METRICS.values() if metric.shown(len(rows.classes))]
+    return metric_leave_outs(rows, shown)
+
+
+def metric_leave_outs(rows: CodedRows, metrics: Sequence[Metric]) -> dict[str, LeaveOut]:
+    """These metrics by name, each as its record says."""
     pooled = sum_leave_outs(
-        rows, {m.name: (m.how, m.how.value) for m in shown if isinstance(m.how, Sums)}
+        rows, {m.name: (m.how, m.how.value) for m in metrics if isinstance(m.how, Sums)}
     )
     return {
         metric.name: pooled[metric.name]
         if metric.name in pooled
         else _leave_out_rows(rows, metric, shown_classes(rows))
-        for metric in shown
+        for metric in metrics
     }
 
 

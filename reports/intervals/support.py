@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from outerfold.objectives.measures.metric import ClassColumn, Ranks, Scale
+from outerfold.objectives.measures.metric import ClassColumn, Metric, Ranks, Scale
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.coded_rows import CodedRows
 from outerfold.reports.intervals.leave_out_record import LeaveOut
@@ -38,7 +38,11 @@ def overall_support(rows: CodedRows, name: str) -> Support:
     The rarest class limits every overall metric, accuracy included, because the model and the
     threshold were learnt from it.
     """
-    metric = METRICS[name]
+    return metric_support(rows, METRICS[name])
+
+
+def metric_support(rows: CodedRows, metric: Metric) -> Support:
+    """Support of any metric of all classes, see ``overall_support``."""
     counts = [_distinct(rows, rows.labels == c) for c in range(len(rows.classes))]
     rarest = min(reversed(range(len(counts))), key=lambda c: counts[c][0])
     fewest, every = counts[rarest][0], (rows.patients, int(rows.image.max()) + 1)

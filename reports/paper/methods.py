@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from outerfold.reports.paper.references import REFERENCES
+from outerfold.reports.schema import Results
 from outerfold.reports.wording import (
-    Json,
     is_biased,
     metric_phrase,
     plural,
@@ -35,26 +36,26 @@ TO_COMPLETE = (
 _CITED = re.compile(r"\[([a-z]+\d{4})\]")
 
 
-def methods_paragraphs(numbers: Json) -> list[str]:
+def methods_paragraphs(numbers: Results) -> list[str]:
     """Paragraphs of the methods section, with numbered references."""
     texts = [text for text in _paragraphs(numbers) if text]
     order = _order(texts)
     return [_CITED.sub(lambda found: f"[{order[found.group(1)]}]", text) for text in texts]
 
 
-def reference_lines(numbers: Json) -> list[str]:
+def reference_lines(numbers: Results) -> list[str]:
     """Numbered references in the order in which the methods section cites them."""
     order = _order(list(_paragraphs(numbers)))
     return [f"{number}. {REFERENCES[key].line}" for key, number in order.items()]
 
 
-def methods_text(numbers: Json) -> str:
+def methods_text(numbers: Results) -> str:
     """Contents of ``methods.txt``: the section and its references."""
     parts = ["Methods", *methods_paragraphs(numbers), "References", *reference_lines(numbers)]
     return "\n\n".join(parts) + "\n"
 
 
-def bibliography(numbers: Json) -> str:
+def bibliography(numbers: Results) -> str:
     """Contents of ``references.bib``: the works that this run's methods section cites."""
     order = _order(list(_paragraphs(numbers)))
     return "\n".join(REFERENCES[key].bibtex(key) for key in order)
@@ -65,7 +66,7 @@ def _order(texts: list[str]) -> dict[str, int]:
     return {key: number for number, key in enumerate(keys, start=1)}
 
 
-def _paragraphs(numbers: Json) -> Iterator[str]:
+def _paragraphs(numbers: Results) -> Iterator[str]:
     yield _data_words(numbers)
     yield _model_words(numbers)
     yield _split_words(numbers)
@@ -76,7 +77,7 @@ def _paragraphs(numbers: Json) -> Iterator[str]:
     yield TO_COMPLETE
 
 
-def _data_words(numbers: Json) -> str:
+def _data_words(numbers: Results) -> str:
     data = numbers["dataset"]
     classes = ", ".join(
         f"{name} ({plural(count, 'image')}, {plural(data['patients_by_class'][name], 'patient')})"
@@ -86,7 +87,7 @@ def _data_words(numbers: Json) -> str:
     return f"Data. {data['name']}: {sample_size(numbers)}; classes: {classes}.{made}"
 
 
-def _model_words(numbers: Json) -> str:
+def _model_words(numbers: Results) -> str:
     p = numbers["protocol"]
     blocks = p["trainable_blocks"]
     part = (
@@ -107,8 +108,8 @@ def _model_words(numbers: Json) -> str:
     return f"Model. The image encoder {p['encoder']} {part}.{trained}{mean}{tta}{_columns(numbers)}"
 
 
-def _columns(numbers: Json) -> str:
-    names = [column["name"] for column in numbers["dataset"].get("columns", [])]
+def _columns(numbers: Results) -> str:
+    names = [column["name"] for column in numbers["dataset"]["columns"]]
     if not names:
         return ""
     return (
@@ -117,7 +118,7 @@ def _columns(numbers: Json) -> str:
     )
 
 
-def _split_words(numbers: Json) -> str:
+def _split_words(numbers: Results) -> str:
     p = numbers["protocol"]
     if is_biased(p):
         return (
@@ -139,7 +140,7 @@ def _split_words(numbers: Json) -> str:
     )
 
 
-def _search_words(numbers: Json) -> str:
+def _search_words(numbers: Results) -> str:
     p = numbers["protocol"]
     metric = metric_phrase(str(p["metric"]), len(numbers["dataset"]["classes"]))
     pruner = PRUNERS.get(str(p.get("pruner")), "")
@@ -156,7 +157,7 @@ def _search_words(numbers: Json) -> str:
     return " ".join(filter(None, parts))
 
 
-def space_words(numbers: Json) -> str:
+def space_words(numbers: Results) -> str:
     """Sentence on the search space: each parameter with what could be drawn."""
     space = numbers["provenance"].get("search_space")
     if not space:
@@ -165,7 +166,7 @@ def space_words(numbers: Json) -> str:
     return f"Searched were: {said}."
 
 
-def _drawn(one: Json) -> str:
+def _drawn(one: Mapping[str, Any]) -> str:
     if "values" in one:
         return "from " + ", ".join(str(value).lower() for value in one["values"])
     scale = " (logarithmic)" if one["log"] else ""
@@ -173,7 +174,7 @@ def _drawn(one: Json) -> str:
     return f"from {one['low']:g} to {one['high']:g}{step}{scale}"
 
 
-def _decision_words(numbers: Json) -> str:
+def _decision_words(numbers: Results) -> str:
     p = numbers["protocol"]
     if len(numbers["dataset"]["classes"]) > 2:
         return (
@@ -188,7 +189,7 @@ def _decision_words(numbers: Json) -> str:
     )
 
 
-def _statistics_words(numbers: Json) -> str:
+def _statistics_words(numbers: Results) -> str:
     entries = numbers["overall"]
     level = f"{100 * entries['roc_auc']['level']:.0f}" if "roc_auc" in entries else "95"
     measured = any("measured variation" in entry["method"] for entry in entries.values())
@@ -206,12 +207,12 @@ def _statistics_words(numbers: Json) -> str:
     )
 
 
-def _aggregate(numbers: Json) -> str:
+def _aggregate(numbers: Results) -> str:
     words = {"mean": "the mean probability", "max": "the largest probability"}
     return words.get(str(numbers["protocol"].get("aggregate", "mean")), "noisy-or")
 
 
-def _software_words(numbers: Json) -> str:
+def _software_words(numbers: Results) -> str:
     made = numbers["provenance"]
     versions = ", ".join(
         f"{name} {found}" for name, found in made.get("versions", {}).items() if found != "absent"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
-from outerfold.reports.wording import Json, number
+from outerfold.reports.schema import Results, SearchEntry
+from outerfold.reports.wording import number
 
 SHOWN = 5
 """Number of parameters whose importance is printed."""
 FEW = "fewer than 10 complete trials, too few to say which parameters mattered"
 
 
-def search_section(numbers: Json) -> Iterator[Block]:
+def search_section(numbers: Results) -> Iterator[Block]:
     """Section on the searches; empty where their trials were not recorded."""
     searches = numbers["search"]
     if not searches:
@@ -23,7 +24,7 @@ def search_section(numbers: Json) -> Iterator[Block]:
     yield Paragraph(_importance_words(searches))
 
 
-def _found_words(searches: Json) -> str:
+def _found_words(searches: Mapping[str, SearchEntry]) -> str:
     """Sentences on how far the searches came from their start."""
     found = [one for one in searches.values() if one["chosen"] is not None]
     first = sum(one["chosen"] == 0 for one in found)
@@ -42,14 +43,14 @@ def _found_words(searches: Json) -> str:
     return text + "."
 
 
-def _search_table(searches: Json) -> Table:
+def _search_table(searches: Mapping[str, SearchEntry]) -> Table:
     rows = tuple(
         (
             name,
             f"{one['trials']}",
             f"{one['complete']}",
             f"{one['epochs']:,}",
-            "-" if one["chosen"] is None else f"{one['chosen']}",
+            "–" if one["chosen"] is None else f"{one['chosen']}",
             number(one["best"], 3),
             number(one["first"], 3),
         )
@@ -60,7 +61,7 @@ def _search_table(searches: Json) -> Table:
     return Table("Searches", header, rows, notes)
 
 
-def _importance_words(searches: Json) -> str:
+def _importance_words(searches: Mapping[str, SearchEntry]) -> str:
     told = []
     for name, one in searches.items():
         if one["importance"]:

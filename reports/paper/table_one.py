@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from outerfold.reports.blocks import Table
-from outerfold.reports.wording import Json, number, stamps
+from outerfold.reports.schema import ColumnEntry, Results
+from outerfold.reports.wording import number, stamps
 
 NOTES = (
     "One row a patient: the mean over a patient's images of a number, the most frequent one of "
@@ -16,9 +18,9 @@ NOTES = (
 DIFFERENCE = "Std. difference: difference of the means in units of the pooled standard deviation."
 
 
-def table_one(numbers: Json) -> Table | None:
+def table_one(numbers: Results) -> Table | None:
     """Table of the columns by class; None where the run has no columns."""
-    columns = numbers["dataset"].get("columns", [])
+    columns = numbers["dataset"]["columns"]
     if not columns:
         return None
     classes = list(numbers["dataset"]["classes"])
@@ -35,7 +37,9 @@ def table_one(numbers: Json) -> Table | None:
     return Table(f"Clinical columns by class{marks}", header, tuple(rows), notes)
 
 
-def _rows(column: Json, classes: list[str], two: bool, numbers: Json) -> Iterator[tuple[str, ...]]:
+def _rows(
+    column: ColumnEntry, classes: list[str], two: bool, numbers: Results
+) -> Iterator[tuple[str, ...]]:
     found, values = column["difference"], column["values"]
     difference = ("–" if found is None else number(found),) if two else ()
     blank = ("",) if two else ()
@@ -58,7 +62,7 @@ def _rows(column: Json, classes: list[str], two: bool, numbers: Json) -> Iterato
     yield (f"{column['name']}, missing, n (%)", *missing, *blank)
 
 
-def _mean(found: Json) -> str:
+def _mean(found: Mapping[str, Any]) -> str:
     if found["mean"] is None:
         return "–"
     return f"{number(found['mean'])}" + ("" if found["sd"] is None else f" ({number(found['sd'])})")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.render.palette import DPI, WIDTH
-from outerfold.reports.wording import Json, stamps
+from outerfold.reports.schema import Results
+from outerfold.reports.wording import stamps
 
 _SCREEN = 1500  # pixels: sharp at 750 CSS pixels on a doubled display
 
@@ -65,7 +67,7 @@ def with_inside(report: str) -> str:
     return report.replace(INSIDE_PLACE, f'<a href="{INSIDE}">Looking inside</a>')
 
 
-def html_page(name: str, body: str, numbers: Json) -> str:
+def html_page(name: str, body: str, numbers: Results) -> str:
     """Whole HTML page with its stamps.
 
     Args:
@@ -142,7 +144,7 @@ def _css_width(image: bytes) -> float:
         return 750 * opened.width / (WIDTH * DPI)
 
 
-def definitions_html(things: Json) -> str:
+def definitions_html(things: Mapping[str, Any]) -> str:
     """HTML list of names, each with its value."""
     lines = (
         f"<dt>{escape(key)}</dt><dd>{_definition(value)}</dd>" for key, value in things.items()

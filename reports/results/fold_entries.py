@@ -8,8 +8,8 @@ from dataclasses import asdict
 import numpy as np
 
 from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.reports.analyses.calibration_slope import Slope, calibration_slope
 from outerfold.reports.intervals.overall import fixed_models
-from outerfold.reports.results.calibration_slope import Slope, calibration_slope
 from outerfold.reports.results.entries import entry
 from outerfold.reports.results.levels import LevelRows
 from outerfold.reports.results.predictions import images_per_class, patients_per_class

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from outerfold.reports.wording import Json
+from outerfold.reports.schema import Results
 from outerfold.storage.records import Predictions, Run
 
 
@@ -23,7 +23,7 @@ class Evidence:
     """
 
     run: Run
-    numbers: Json
+    numbers: Results
     test: Predictions | None
     validation: Predictions | None
     levels: Mapping[str, Predictions] = field(default_factory=dict)

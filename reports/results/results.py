@@ -1,4 +1,4 @@
-"""Contents of ``results.json`` (schema 1), the source of every printed number."""
+"""Contents of ``results.json``, the source of every printed number."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from outerfold.reports.results.predictions import (
     unique_rows,
     validation_rows,
 )
+from outerfold.reports.results.questions import question_entries
 from outerfold.reports.results.worth import default_entry, search_entries, worth_entry
+from outerfold.reports.schema import SCHEMA, Results
 from outerfold.reports.wording import OPTIMISTIC, Json
 from outerfold.storage.records import FoldResult, Predictions, Run
-
-SCHEMA = 1
 
 
 def gather_evidence(run: Run) -> Evidence:
@@ -49,13 +49,13 @@ def gather_evidence(run: Run) -> Evidence:
     return Evidence(run, numbers, test, validation, by_level)
 
 
-def results(run: Run) -> Json:
+def results(run: Run) -> Results:
     """Contents of ``results.json`` in plain JSON types; ``None`` for a missing number."""
     return gather_evidence(run).numbers
 
 
-def results_text(numbers: Json) -> str:
-    """Text of ``results.json``.
+def results_text(numbers: Mapping[str, Any]) -> str:
+    """Text of ``results.json``, or of another table of JSON values.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -69,9 +69,9 @@ def _compute_numbers(
     test: Predictions | None,
     validation: Predictions | None,
     levels: Mapping[str, LevelRows],
-) -> Json:
+) -> Results:
     inner, of = inner_models(run), interval_of(run.protocol)
-    numbers: Json = to_json_types(
+    numbers: Results = to_json_types(
         {
             "schema": SCHEMA,
             "task": run.task,
@@ -93,6 +93,7 @@ def _compute_numbers(
             },
             "outer": [_outer_entry(study) for study in run.outer],
             "folds": folds_entry(run, test, levels),
+            "questions": question_entries(run, test, levels),
             "optimism": optimism_entry(run),
             "worth": worth_entry(run),
             "search": search_entries(run),

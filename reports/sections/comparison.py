@@ -11,8 +11,8 @@ from outerfold.reports.intervals.jackknife import Of
 from outerfold.reports.results.entries import interval_of, paired_entries
 from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import to_json_types
+from outerfold.reports.schema import Entry, PairedEntry
 from outerfold.reports.wording import (
-    Json,
     is_biased,
     metric_name,
     metric_phrase,
@@ -50,7 +50,7 @@ class Comparison:
     classes: int
     patients: int
     images: int
-    entries: dict[str, Json]
+    entries: dict[str, PairedEntry]
     warnings: tuple[str, ...]
 
 
@@ -72,7 +72,7 @@ def compare_runs(run_a: Run, run_b: Run, names: tuple[str, str] | None = None) -
     found = to_json_types(paired_entries({"a": rows_a, "b": rows_b}, inner, of))
     classes = len(run_a.classes)
     wanted = [name for name in METRICS if name in found and not _repeats_recall(name, classes)]
-    entries: dict[str, Json] = {name: found[name] for name in wanted}
+    entries: dict[str, PairedEntry] = {name: found[name] for name in wanted}
     return Comparison(
         a,
         b,
@@ -96,11 +96,12 @@ def comparison_words(found: Comparison, metric: str) -> str:
     return f"{found.a if better else found.b} is better"
 
 
-def clearly_better(change: Json, metric: str) -> bool | None:
+def clearly_better(change: Entry, metric: str) -> bool | None:
     """Whether the first of two is better by the interval of the difference; None if unclear."""
-    if change["low"] <= 0 <= change["high"]:
+    low, high = change["low"], change["high"]
+    if low is None or high is None or low <= 0 <= high:
         return None
-    return bool((change["estimate"] > 0) == (METRICS[metric].direction == "maximize"))
+    return bool((low > 0) == (METRICS[metric].direction == "maximize"))
 
 
 def comparison_sentence(found: Comparison) -> str:
@@ -119,7 +120,7 @@ def comparison_table(found: Comparison) -> Table:
     rows = [
         (
             metric_name(metric, found.classes),
-            *(number(each[side]) if each[side] is not None else "–" for side in "ab"),
+            *(number(one) if one is not None else "–" for one in (each["a"], each["b"])),
             signed_difference(each["difference"]),
             comparison_words(found, metric),
         )

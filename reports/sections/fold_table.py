@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Table
 from outerfold.reports.results.level_entries import leading_level
+from outerfold.reports.schema import FinalEntry, FoldEntry, Interval, Results
 from outerfold.reports.sections.tables import Footnotes, test_caption
-from outerfold.reports.wording import Json, metric_name, number, value
+from outerfold.reports.wording import metric_name, number, value
 
 OWN = (
     "Each interval is of that fold's one model, over the fold's own patients, with the model "
@@ -22,7 +23,7 @@ _SLOPE = (
 )
 
 
-def fold_table(numbers: Json) -> Table:
+def fold_table(numbers: Results) -> Table:
     """Table of each outer fold at the level of the headline, and of the delivered model."""
     level, folds = leading_folds(numbers)
     two = len(numbers["dataset"]["classes"]) == 2
@@ -43,14 +44,14 @@ def fold_table(numbers: Json) -> Table:
     return Table(test_caption(f"Outer folds by {level}", numbers), header, tuple(rows), lines)
 
 
-def leading_folds(numbers: Json) -> tuple[str, list[Json]]:
+def leading_folds(numbers: Results) -> tuple[str, list[FoldEntry]]:
     """Level of the headline, and the entries of the folds at it; empty before one has finished."""
     level: str = leading_level(numbers["protocol"])
     level = level if level in numbers["folds"] else "image"
     return level, numbers["folds"].get(level, [])
 
 
-def odd_fold_lines(numbers: Json) -> Iterator[str]:
+def odd_fold_lines(numbers: Results) -> Iterator[str]:
     """A sentence on each outer fold that is odd, at the level of the headline."""
     level, folds = leading_folds(numbers)
     for fold in folds:
@@ -58,7 +59,7 @@ def odd_fold_lines(numbers: Json) -> Iterator[str]:
             yield f"Odd fold, by {level}: {fold['fold']} {' and '.join(fold['odd'])}."
 
 
-def _shown(numbers: Json, two: bool) -> tuple[str, ...]:
+def _shown(numbers: Results, two: bool) -> tuple[str, ...]:
     """Metrics of the table: the searched one first."""
     listed = _TWO if two else _SEVERAL
     searched = str(numbers["protocol"]["metric"])
@@ -68,8 +69,10 @@ def _shown(numbers: Json, two: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *kept)))
 
 
-def _fold_row(fold: Json, metrics: tuple[str, ...], two: bool, notes: Footnotes) -> tuple[str, ...]:
-    def cell(entry: Json) -> str:
+def _fold_row(
+    fold: FoldEntry, metrics: tuple[str, ...], two: bool, notes: Footnotes
+) -> tuple[str, ...]:
+    def cell(entry: Interval) -> str:
         return _two_lines(value(entry)) + notes.mark(entry["reason"] or "")
 
     name = f"{fold['fold']}{notes.mark(_odd_note(fold))}"
@@ -77,18 +80,18 @@ def _fold_row(fold: Json, metrics: tuple[str, ...], two: bool, notes: Footnotes)
         name,
         " / ".join(f"{count:,}" for count in fold["patients_by_class"].values()),
         *(cell(fold["metrics"][metric]) for metric in metrics),
-        *((_number(fold["threshold"]),) if two else ()),
-        _number(fold["temperature"]),
+        *((number(fold["threshold"]),) if two else ()),
+        number(fold["temperature"]),
         *((cell(fold["slope"]),) if two else ()),
         str(fold["epochs"]),
     )
 
 
-def _odd_note(fold: Json) -> str:
+def _odd_note(fold: FoldEntry) -> str:
     return f"Odd: this fold {' and '.join(fold['odd'])}." if fold["odd"] else ""
 
 
-def _final_cells(numbers: Json, level: str, two: bool) -> tuple[str, ...]:
+def _final_cells(numbers: Results, level: str, two: bool) -> tuple[str, ...]:
     """Threshold, temperature, slope and epochs of the delivered model; dashes where it has none."""
     final = numbers["final"]
     if final is None:
@@ -102,21 +105,17 @@ def _final_cells(numbers: Json, level: str, two: bool) -> tuple[str, ...]:
         threshold, temperature = final.get("threshold"), final.get("temperature")
         epochs = final.get("epochs")
     return (
-        *((_number(threshold),) if two else ()),
-        _number(temperature),
+        *((number(threshold),) if two else ()),
+        number(temperature),
         *(("–",) if two else ()),
         "–" if epochs is None else str(epochs),
     )
 
 
-def _final_note(final: Json | None) -> tuple[str, ...]:
+def _final_note(final: FinalEntry | None) -> tuple[str, ...]:
     if final is None:
         return ("There is no delivered model yet.",)
     return ("Delivered: the delivered model, which no row of this run tests.",)
-
-
-def _number(found: float | None) -> str:
-    return "–" if found is None else number(found)
 
 
 def _two_lines(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from outerfold.objectives.metrics import class_metrics
 from outerfold.reports.blocks import Block, Paragraph, Table
 from outerfold.reports.results.level_entries import ONE_IMAGE, leading_level
+from outerfold.reports.schema import Overall, Results, Scored
 from outerfold.reports.sections.tables import (
     Footnotes,
     class_cell,
@@ -17,7 +18,6 @@ from outerfold.reports.sections.tables import (
     spread_notes,
 )
 from outerfold.reports.wording import (
-    Json,
     coverage_sentence,
     finished_folds,
     metric_name,
@@ -31,7 +31,7 @@ from outerfold.reports.wording import (
 SHORT = {"mean": "mean over images", "max": "largest over images", "noisy-or": "noisy-or of images"}
 
 
-def level_table(numbers: Json, level: str) -> Table:
+def level_table(numbers: Results, level: str) -> Table:
     """Table of overall metrics in which each patient or breast counts as one row."""
     found, notes = numbers["levels"][level], Footnotes()
     rows = metric_rows(found["overall"], len(numbers["dataset"]["classes"]), notes)
@@ -48,7 +48,7 @@ def level_table(numbers: Json, level: str) -> Table:
     )
 
 
-def level_class_table(numbers: Json, level: str) -> Table:
+def level_class_table(numbers: Results, level: str) -> Table:
     """Table of metrics per class in which each patient or breast counts as one row."""
     found, notes = numbers["levels"][level], Footnotes()
     rows = tuple(
@@ -70,7 +70,7 @@ def level_class_table(numbers: Json, level: str) -> Table:
     )
 
 
-def level_tables(numbers: Json) -> Iterator[Block]:
+def level_tables(numbers: Results) -> Iterator[Block]:
     """Overall table of each level, or a sentence on why there is none."""
     if not numbers["levels"]:
         yield Paragraph(f"By patient: {ONE_IMAGE}.")
@@ -78,13 +78,17 @@ def level_tables(numbers: Json) -> Iterator[Block]:
         yield level_table(numbers, level)
 
 
-def leading_entries(numbers: Json) -> Json:
+def leading_entries(numbers: Results) -> Overall:
     """Overall entries of the level in the report's headline."""
-    found: Json = numbers["levels"].get(leading_level(numbers["protocol"]), numbers)["overall"]
-    return found
+    return leading_scores(numbers)["overall"]
 
 
-def other_level_lines(numbers: Json) -> Iterator[str]:
+def leading_scores(numbers: Results) -> Scored:
+    """Metrics of the level in the report's headline."""
+    return numbers["levels"].get(leading_level(numbers["protocol"]), numbers)
+
+
+def other_level_lines(numbers: Results) -> Iterator[str]:
     """Searched metric at each level outside the headline: ``By patient (...): ROC-AUC ...``."""
     metric, first = str(numbers["protocol"]["metric"]), leading_level(numbers["protocol"])
     name = metric_name(metric, len(numbers["dataset"]["classes"]))
@@ -96,7 +100,7 @@ def other_level_lines(numbers: Json) -> Iterator[str]:
             yield f"By {level} ({SHORT[found['aggregate']]}): {name} {figure}."
 
 
-def headline_value(numbers: Json) -> str:
+def headline_value(numbers: Results) -> str:
     """Searched metric in the headline, with its interval and the sample size.
 
     For example ``ROC-AUC by patient 0.86 (95 % CI over patients 0.68–0.94), 110 patients,
@@ -109,12 +113,12 @@ def headline_value(numbers: Json) -> str:
     return f"{name}{by} {estimate}, {sample_size(numbers, 'tested')}"
 
 
-def _caption(what: str, numbers: Json, level: str) -> str:
+def _caption(what: str, numbers: Results, level: str) -> str:
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return f"{what} by {level}: outer test rows{marks}"
 
 
-def _notes(numbers: Json, level: str) -> tuple[str, ...]:
+def _notes(numbers: Results, level: str) -> tuple[str, ...]:
     found = numbers["levels"][level]
     by_class = ", ".join(f"{n:,} {name}" for name, n in found["units_by_class"].items())
     n = plural(found["patients"], "patient")

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.results.results import results
-from outerfold.reports.sections.final_model import averaged_words, not_made, refitted_words
+from outerfold.reports.schema import FinalEntry, Results
+from outerfold.reports.sections.final_model import (
+    averaged_words,
+    made_model,
+    not_made,
+    refitted_words,
+)
 from outerfold.reports.sections.level_tables import level_tables
 from outerfold.reports.sections.page_one import headline
 from outerfold.reports.sections.summary import (
@@ -16,7 +22,7 @@ from outerfold.reports.sections.summary import (
     stamp_paragraphs,
 )
 from outerfold.reports.sections.tables import overall_table, parameters_table, per_class_table
-from outerfold.reports.wording import Json, number, procedure_sentence, stamps, tta_sentence
+from outerfold.reports.wording import number, procedure_sentence, stamps, tta_sentence
 from outerfold.storage.records import Run
 
 
@@ -32,7 +38,7 @@ def markdown(blocks: Iterable[Block]) -> str:
     return "\n".join(_block(block) for block in blocks).rstrip() + "\n"
 
 
-def _sections(numbers: Json) -> list[Block]:
+def _sections(numbers: Results) -> list[Block]:
     return [
         *stamp_paragraphs(numbers),
         *_model(numbers),
@@ -48,7 +54,7 @@ def _sections(numbers: Json) -> list[Block]:
     ]
 
 
-def _model(numbers: Json) -> list[Block]:
+def _model(numbers: Results) -> list[Block]:
     final, protocol = numbers["final"], numbers["protocol"]
     if final is None:
         return [Heading("Model"), Paragraph(not_made(numbers))]
@@ -70,16 +76,16 @@ def _model(numbers: Json) -> list[Block]:
     ]
 
 
-def _training_words(numbers: Json) -> str:
+def _training_words(numbers: Results) -> str:
     return (
         averaged_words(numbers)
-        if numbers["final"]["made"] == "ensemble"
+        if made_model(numbers)["made"] == "ensemble"
         else refitted_words(numbers)
     )
 
 
-def _calibration_words(numbers: Json) -> str:
-    final = numbers["final"]
+def _calibration_words(numbers: Results) -> str:
+    final = made_model(numbers)
     if final["made"] == "ensemble":
         return (
             "On the logit scale, the probabilities of each member are divided by its temperature"
@@ -92,17 +98,18 @@ def _calibration_words(numbers: Json) -> str:
     )
 
 
-def _encoder(numbers: Json) -> str:
+def _encoder(numbers: Results) -> str:
     """Encoders of the delivered model, or of an ensemble's members, with their weight hashes."""
-    final = numbers["final"]
-    models = numbers["outer"] if final["made"] == "ensemble" else [final]
+    final = made_model(numbers)
+    ensemble = final["made"] == "ensemble"
+    chosen = [one["params"] for one in numbers["outer"]] if ensemble else [final["params"]]
     all_of_them = numbers["protocol"]["encoder"]
-    names = dict.fromkeys(model["params"].get("encoder", all_of_them) for model in models)
+    names = dict.fromkeys(params.get("encoder", all_of_them) for params in chosen)
     each = "; ".join(_describe_encoder(name, numbers) for name in names)
     return f"{each}; each member uses the encoder that its search chose" if len(names) > 1 else each
 
 
-def _describe_encoder(name: str, numbers: Json) -> str:
+def _describe_encoder(name: str, numbers: Results) -> str:
     found = numbers["provenance"].get("encoders", {}).get(name)
     if not found or not found["weights_sha256"]:
         return f"Encoder {name}"
@@ -114,7 +121,7 @@ def _describe_encoder(name: str, numbers: Json) -> str:
     )
 
 
-def _shift(final: Json) -> str:
+def _shift(final: FinalEntry) -> str:
     return "" if final["threshold"] is None else f", then moved by {number(final['shift'], 3)}"
 
 
@@ -130,7 +137,7 @@ def _intended_use() -> list[Block]:
     ]
 
 
-def _tables(numbers: Json) -> list[Block]:
+def _tables(numbers: Results) -> list[Block]:
     if not numbers["overall"]:
         return []
     return [
@@ -140,7 +147,7 @@ def _tables(numbers: Json) -> list[Block]:
     ]
 
 
-def _provenance(numbers: Json) -> list[Block]:
+def _provenance(numbers: Results) -> list[Block]:
     source = numbers["provenance"]
     versions = ", ".join(f"{n} {version}" for n, version in source.get("versions", {}).items())
     return [

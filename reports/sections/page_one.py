@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Paragraph
 from outerfold.reports.results.level_entries import leading_level
+from outerfold.reports.schema import Entry, Overall, PerClass, Results
 from outerfold.reports.sections.fold_table import leading_folds, odd_fold_lines
 from outerfold.reports.sections.level_tables import (
     headline_value,
     leading_entries,
+    leading_scores,
     other_level_lines,
 )
 from outerfold.reports.sections.tables import fold_range
 from outerfold.reports.wording import (
-    Json,
     is_biased,
     metric_name,
     number,
@@ -33,7 +34,7 @@ RULES = {
 """Rules that choose a threshold, in words."""
 
 
-def headline(numbers: Json) -> Iterator[Block]:
+def headline(numbers: Results) -> Iterator[Block]:
     """The five lines, and the run's own cautions below them."""
     if leading_entries(numbers).get(str(numbers["protocol"]["metric"])) is None:
         yield Paragraph("No outer fold has finished; there is no performance to report yet.")
@@ -50,12 +51,12 @@ def headline(numbers: Json) -> Iterator[Block]:
         yield Paragraph(line, strong=True)
 
 
-def caution_lines(numbers: Json) -> tuple[str, ...]:
+def caution_lines(numbers: Results) -> tuple[str, ...]:
     """Sentences on what is odd of this run; none for a healthy one."""
     return (*_extended_lines(numbers), *odd_fold_lines(numbers), *_uninformed_lines(numbers))
 
 
-def _extended_lines(numbers: Json) -> tuple[str, ...]:
+def _extended_lines(numbers: Results) -> tuple[str, ...]:
     """Sentence on a search that went on after its results were seen."""
     found = numbers["protocol"].get("extended")
     if not found:
@@ -70,7 +71,7 @@ def _extended_lines(numbers: Json) -> tuple[str, ...]:
     )
 
 
-def question_line(numbers: Json) -> str:
+def question_line(numbers: Results) -> str:
     """What is told apart, and how many patients and images of each class were tested."""
     tested = numbers["tested"]
     names = list(numbers["dataset"]["classes"])
@@ -93,7 +94,7 @@ def question_line(numbers: Json) -> str:
     )
 
 
-def ranking_line(numbers: Json) -> str:
+def ranking_line(numbers: Results) -> str:
     """The searched metric with its interval and the range over folds, at every level."""
     metric = str(numbers["protocol"]["metric"])
     entries = leading_entries(numbers)
@@ -104,10 +105,10 @@ def ranking_line(numbers: Json) -> str:
     return " ".join(("Result:", *parts, *other_level_lines(numbers)))
 
 
-def decision_line(numbers: Json) -> str:
+def decision_line(numbers: Results) -> str:
     """Sensitivity, specificity and predictive values with counts, or the recall of each class."""
     level = _level(numbers)
-    found = numbers["levels"].get(level, numbers)
+    found = leading_scores(numbers)
     names, counts = list(numbers["dataset"]["classes"]), found["confusion"]
     if len(names) > 2:
         return _recall_line(names, counts, found["per_class"], level)
@@ -126,7 +127,7 @@ def decision_line(numbers: Json) -> str:
     )
 
 
-def certainty_line(numbers: Json) -> str:
+def certainty_line(numbers: Results) -> str:
     """Calibration over folds and whether a fold is odd."""
     entries, (_, folds) = leading_entries(numbers), leading_folds(numbers)
     parts = [f"expected calibration error {value(entries['ece'])}"]
@@ -145,20 +146,21 @@ def certainty_line(numbers: Json) -> str:
     return f"How sure: {'; '.join(parts)}; {said}."
 
 
-def open_line(numbers: Json) -> str:
+def open_line(numbers: Results) -> str:
     """What this run did not show."""
     parts = ["other hospitals, scanners or populations", "errors of the labels"]
     if is_biased(numbers["protocol"]):
         parts.insert(0, "performance on rows that chose nothing")
     else:
         parts.append("the delivered model itself, which no row tests")
-    parts += ["a comparison with readers", "benefit to patients"]
+    compared = numbers["questions"] is not None and numbers["questions"]["reader"] is not None
+    parts += [*(() if compared else ("a comparison with readers",)), "benefit to patients"]
     if not numbers["dataset"].get("patients_known", True):
         parts.append("that no patient is on both sides of a split")
     return f"Not shown: {', '.join(parts)}."
 
 
-def _level(numbers: Json) -> str:
+def _level(numbers: Results) -> str:
     level: str = leading_level(numbers["protocol"])
     return level if level in numbers["levels"] else "image"
 
@@ -167,7 +169,7 @@ def _share(count: int, total: int, noun: str) -> str:
     return f"{count:,} of {total:,} {noun} ({100 * count / max(total, 1):.0f} %)"
 
 
-def _mixed_words(numbers: Json) -> str:
+def _mixed_words(numbers: Results) -> str:
     """Sentence on patients with images of several classes; empty without such."""
     found = numbers["levels"].get("patient")
     if not found or not found["mixed"]:
@@ -176,19 +178,19 @@ def _mixed_words(numbers: Json) -> str:
     counted = f"as {last}" if len(numbers["dataset"]["classes"]) == 2 else "in the last of them"
     return (
         f" {found['mixed']:,} of {found['patients']:,} patients have images of several classes and "
-        f"count {counted} by patient, so results by image and by patient answer different "
-        "questions."
+        f"count {counted} by patient, while by image each of their images counts in its own "
+        "class, so results by image and by patient answer different questions."
     )
 
 
-def _range_words(entry: Json) -> str:
-    if entry.get("fold_range") is None:
+def _range_words(entry: Entry) -> str:
+    if entry["fold_range"] is None:
         return ""
     folds = sum(score is not None for score in entry["by_fold"])
     return f" Over {folds} folds: {fold_range(entry).replace(' (', ', SD ').rstrip(')')}."
 
 
-def _threshold_words(numbers: Json) -> str:
+def _threshold_words(numbers: Results) -> str:
     protocol, (_, folds) = numbers["protocol"], leading_folds(numbers)
     chosen = [fold["threshold"] for fold in folds if fold["threshold"] is not None]
     rule = RULES[str(protocol.get("threshold", "youden"))]
@@ -196,7 +198,7 @@ def _threshold_words(numbers: Json) -> str:
     return f"{words}; {number(min(chosen))} to {number(max(chosen))}" if chosen else words
 
 
-def _accuracy_words(entries: Json) -> str:
+def _accuracy_words(entries: Overall) -> str:
     found = entries["accuracy"]
     if found.get("no_information") is None:
         return ""
@@ -204,7 +206,7 @@ def _accuracy_words(entries: Json) -> str:
     return f" Accuracy {value(found)}, where always answering the commonest class has {constant}."
 
 
-def _recall_line(names: list[str], counts: list[list[int]], per_class: Json, level: str) -> str:
+def _recall_line(names: list[str], counts: list[list[int]], per_class: PerClass, level: str) -> str:
     said = ", ".join(
         f"{name} {value(per_class[name]['recall'])} [{row[at]:,} of {sum(row):,}]"
         for at, (name, row) in enumerate(zip(names, counts, strict=True))
@@ -218,19 +220,20 @@ def _recall_line(names: list[str], counts: list[list[int]], per_class: Json, lev
     )
 
 
-def _repeat_words(numbers: Json) -> str:
+def _repeat_words(numbers: Results) -> str:
     repeats = int(numbers["protocol"]["repeats"])
     return f" Counts are over {repeats} repeats." if repeats > 1 else ""
 
 
-def _uninformed_lines(numbers: Json) -> Iterator[str]:
+def _uninformed_lines(numbers: Results) -> Iterator[str]:
     """A sentence where the Brier score is worse than that of the constant training prevalence."""
     entry = leading_entries(numbers).get("brier")
-    if entry is None or entry["estimate"] is None or entry.get("no_information") is None:
+    constant = None if entry is None else entry.get("no_information")
+    if entry is None or entry["estimate"] is None or constant is None:
         return
-    if entry["estimate"] > entry["no_information"]:
-        own, constant = (number(entry[key], 3) for key in ("estimate", "no_information"))
+    if entry["estimate"] > constant:
+        own, other = number(entry["estimate"], 3), number(constant, 3)
         yield (
-            f"The Brier score, {own}, is worse than {constant}, that of stating the training "
+            f"The Brier score, {own}, is worse than {other}, that of stating the training "
             "prevalence for everyone: the probabilities do not inform."
         )

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.chapters.calibration import calibration_section
+from outerfold.reports.chapters.decision_curve import decision_section
+from outerfold.reports.chapters.errors import error_section
+from outerfold.reports.chapters.performance import performance_section
+from outerfold.reports.chapters.subgroups import subgroup_section
 from outerfold.reports.paper.search import search_section
 from outerfold.reports.paper.table_one import table_one
+from outerfold.reports.schema import DatasetEntry, Optimism, Results
 from outerfold.reports.sections.final_model import final_section
 from outerfold.reports.sections.fold_table import fold_table
 from outerfold.reports.sections.level_tables import level_tables
@@ -21,7 +28,6 @@ from outerfold.reports.sections.worth import worth_section
 from outerfold.reports.wording import (
     BIAS,
     RESEARCH_ONLY,
-    Json,
     coverage_sentence,
     cut_by_time,
     finished_folds,
@@ -39,7 +45,7 @@ from outerfold.storage.records import SUSPECTED_PAIRS
 from outerfold.storage.words.hidden_names import without_names
 
 
-def summary(numbers: Json) -> list[Block]:
+def summary(numbers: Results) -> list[Block]:
     """Blocks of all sections in reading order, for the DOCX, the picture and the page."""
     return [
         *stamp_paragraphs(numbers),
@@ -55,7 +61,7 @@ def summary(numbers: Json) -> list[Block]:
     ]
 
 
-def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
+def stamp_paragraphs(numbers: Results) -> Iterator[Block]:
     """Warnings that the reader must see first."""
     if is_biased(numbers["protocol"]):
         yield Paragraph(f"BIASED. {BIAS}", strong=True)
@@ -72,7 +78,7 @@ def stamp_paragraphs(numbers: Json) -> Iterator[Block]:
         yield Paragraph(text, strong=True)
 
 
-def data_section(numbers: Json) -> Iterator[Block]:
+def data_section(numbers: Results) -> Iterator[Block]:
     """Section on the data: sizes, assumptions, findings of the audit."""
     data = numbers["dataset"]
     yield Heading("Data")
@@ -81,9 +87,9 @@ def data_section(numbers: Json) -> Iterator[Block]:
         f"Fingerprint {str(data['fingerprint'])[:12]}. {positive_sentence(numbers)}"
         f"{_isolation_sentence(data)}"
     )
-    for title, key in (("Assumptions", "assumptions"), ("Audit", "audit")):
-        if data.get(key):
-            lines = (without_names(str(line)).rstrip(".") for line in data[key])
+    for title, texts in (("Assumptions", data.get("assumptions")), ("Audit", data.get("audit"))):
+        if texts:
+            lines = (without_names(str(line)).rstrip(".") for line in texts)
             yield Paragraph(f"{title}: {'; '.join(lines)}.")
     yield data_table(numbers)
     columns = table_one(numbers)
@@ -91,7 +97,7 @@ def data_section(numbers: Json) -> Iterator[Block]:
         yield columns
 
 
-def protocol_section(numbers: Json) -> Iterator[Block]:
+def protocol_section(numbers: Results) -> Iterator[Block]:
     """Section on the protocol: how rows were split and what was searched."""
     p = numbers["protocol"]
     yield Heading("Protocol")
@@ -107,7 +113,7 @@ def protocol_section(numbers: Json) -> Iterator[Block]:
         yield Paragraph(line)
 
 
-def _nested_words(numbers: Json) -> str:
+def _nested_words(numbers: Results) -> str:
     p = numbers["protocol"]
     repeats = "" if p["repeats"] == 1 else f", repeated {p['repeats']} times"
     return (
@@ -119,14 +125,14 @@ def _nested_words(numbers: Json) -> str:
     )
 
 
-def _made_words(protocol: Json) -> str:
+def _made_words(protocol: Mapping[str, Any]) -> str:
     """How the model of an outer fold was made of the chosen configuration."""
     if protocol.get("final") == "folds":
         return "the mean of its inner folds' networks was calibrated on their out-of-fold rows"
     return "the chosen configuration was refitted on all training rows of the outer fold"
 
 
-def _non_nested_words(numbers: Json) -> str:
+def _non_nested_words(numbers: Results) -> str:
     p = numbers["protocol"]
     return (
         f"Patient-grouped, stratified cross-validation that is not nested: one search of "
@@ -137,7 +143,7 @@ def _non_nested_words(numbers: Json) -> str:
     )
 
 
-def _parallel_note(numbers: Json) -> str:
+def _parallel_note(numbers: Results) -> str:
     """Sentence on parallel trials; empty if trials ran one after the other."""
     count = int(numbers["protocol"].get("in_flight", 1))
     if count == 1:
@@ -148,7 +154,7 @@ def _parallel_note(numbers: Json) -> str:
     )
 
 
-def _patience_note(numbers: Json) -> str:
+def _patience_note(numbers: Results) -> str:
     """Sentence on early stopping of a search; empty if only the number of trials ends it."""
     count = int(numbers["protocol"].get("patience", 0))
     if not count:
@@ -159,23 +165,28 @@ def _patience_note(numbers: Json) -> str:
     )
 
 
-def result_section(numbers: Json) -> Iterator[Block]:
+def result_section(numbers: Results) -> Iterator[Block]:
     """Section on the results: test metrics with their intervals."""
     yield Heading("Results on the outer test rows")
     if numbers["overall"]:
         yield overall_table(numbers, "test")
         yield from level_tables(numbers)
         yield fold_table(numbers)
+        yield from performance_section(numbers)
+        yield from calibration_section(numbers)
+        yield from decision_section(numbers)
+        yield from subgroup_section(numbers)
+        yield from error_section(numbers)
     else:
         yield Paragraph("No outer fold has finished.")
 
 
-def optimism_section(numbers: Json) -> Iterator[Block]:
+def optimism_section(numbers: Results) -> Iterator[Block]:
     """Section on the optimism: by how much the search's own score was too good."""
     entry = numbers["optimism"]
     yield Heading("Optimism of the search")
     if entry["estimate"] is None:
-        yield Paragraph(f"Not estimated: {entry.get('reason') or 'no outer fold has finished'}.")
+        yield Paragraph(f"Not estimated: {entry['reason'] or 'no outer fold has finished'}.")
         return
     if _hardly_searched(numbers):
         yield Paragraph(_hardly_searched(numbers))
@@ -191,7 +202,7 @@ def optimism_section(numbers: Json) -> Iterator[Block]:
     )
 
 
-def _hardly_searched(numbers: Json) -> str:
+def _hardly_searched(numbers: Results) -> str:
     """Sentence on a search that chose the default configuration in most folds; else empty."""
     known = [fold["default"] for fold in numbers["outer"] if fold["default"] is not None]
     chosen = sum(default["chosen"] for default in known)
@@ -204,7 +215,7 @@ def _hardly_searched(numbers: Json) -> str:
     )
 
 
-def _averaging_note(numbers: Json) -> str:
+def _averaging_note(numbers: Results) -> str:
     networks = int(numbers["protocol"]["networks"])
     if networks == 1:
         return ""
@@ -215,7 +226,7 @@ def _averaging_note(numbers: Json) -> str:
     )
 
 
-def limit_section(numbers: Json) -> Iterator[Block]:
+def limit_section(numbers: Results) -> Iterator[Block]:
     """Section on the limits: what the intervals do not cover."""
     yield Heading("Limits")
     isolation = (
@@ -233,10 +244,10 @@ def limit_section(numbers: Json) -> Iterator[Block]:
     yield Paragraph(RESEARCH_ONLY)
 
 
-def optimism_value(entry: Json) -> str:
+def optimism_value(entry: Optimism) -> str:
     """Optimism such as ``0.04, 95 % CI 0.01 to 0.07``, or the reason for no interval."""
     if entry["low"] is None:
-        return f"{number(entry['estimate'])}, no interval: {entry.get('reason')}"
+        return f"{number(entry['estimate'])}, no interval: {entry['reason']}"
     level = f"{100 * float(entry['level']):.0f}"
     return (
         f"{number(entry['estimate'])}, {level} % CI {number(entry['low'])} to "
@@ -244,17 +255,17 @@ def optimism_value(entry: Json) -> str:
     )
 
 
-def title(numbers: Json) -> str:
+def title(numbers: Results) -> str:
     """Title of the document with its stamps."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return f"Summary of experiment {numbers['provenance']['run']} ({numbers['task']}){marks}"
 
 
-def _searched_metric(numbers: Json) -> str:
+def _searched_metric(numbers: Results) -> str:
     return metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
 
 
-def _isolation_sentence(data: Json) -> str:
+def _isolation_sentence(data: DatasetEntry) -> str:
     if data.get("patients_known", True):
         if any(SUSPECTED_PAIRS in str(line) for line in data.get("audit") or ()):
             return (
@@ -269,14 +280,14 @@ def _isolation_sentence(data: Json) -> str:
     )
 
 
-def _trained_part(protocol: Json) -> str:
+def _trained_part(protocol: Mapping[str, Any]) -> str:
     count = protocol["trainable_blocks"]
     if count == "all":
         return "trained as a whole"
     return f"{plural(int(count), 'trainable block')}" if count else "frozen"
 
 
-def _study_notes(numbers: Json) -> Iterator[str]:
+def _study_notes(numbers: Results) -> Iterator[str]:
     for name, study in searched_studies(numbers):
         if study["notes"]:
             yield f"{name}: " + " ".join(study["notes"])

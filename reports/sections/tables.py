@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from outerfold.objectives.measures.metric import Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.blocks import Table
+from outerfold.reports.schema import Entry, Overall, OverallEntry, Results, Scored
 from outerfold.reports.wording import (
     OF_BOTH,
     OF_CONSTANT,
     OF_PROCEDURE,
     OPTIMISTIC,
-    Json,
     RowSet,
     coverage_sentence,
     finished_folds,
@@ -66,7 +67,7 @@ class Footnotes:
         return tuple(f"{mark} {remark}" for remark, mark in self._marks.items())
 
 
-def overall_table(numbers: Json, side: Side) -> Table:
+def overall_table(numbers: Results, side: Side) -> Table:
     """Table of overall metrics with intervals, and the fold spread in a column of its own."""
     entries, classes = _side_numbers(numbers, side)["overall"], len(numbers["dataset"]["classes"])
     notes = Footnotes()
@@ -85,7 +86,7 @@ def overall_table(numbers: Json, side: Side) -> Table:
     )
 
 
-def metric_header(entries: Json) -> tuple[str, ...]:
+def metric_header(entries: Overall) -> tuple[str, ...]:
     """Header of ``metric_rows``."""
     level = percent(entries)
     way = (f"{WAY} ({level} % CI)",) if _two_intervals(entries) else ()
@@ -94,7 +95,7 @@ def metric_header(entries: Json) -> tuple[str, ...]:
     return ("Metric", f"Estimate ({level} % CI)", *none, *way, "Folds: range (SD)", *corrected)
 
 
-def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
+def metric_rows(entries: Overall, classes: int, notes: Footnotes) -> tuple[tuple[str, ...], ...]:
     """Rows of the overall metrics: name, estimate with interval, range over folds, corrected t.
 
     Before the range come the value without information, and the interval of models made in this
@@ -116,7 +117,7 @@ def metric_rows(entries: Json, classes: int, notes: Footnotes) -> tuple[tuple[st
     )
 
 
-def interval_notes(numbers: Json, entries: Json) -> tuple[str, ...]:
+def interval_notes(numbers: Results, entries: Overall) -> tuple[str, ...]:
     """Sentence on what the intervals are of; none where no interval is of anything."""
     kinds = {entry["of"] for entry in entries.values()}
     if is_biased(numbers["protocol"]) or not kinds:
@@ -126,7 +127,7 @@ def interval_notes(numbers: Json, entries: Json) -> tuple[str, ...]:
     return (OF_BOTH if _two_intervals(entries) else OF_CONSTANT,)
 
 
-def per_class_table(numbers: Json, side: Side) -> Table:
+def per_class_table(numbers: Results, side: Side) -> Table:
     """Table of metrics of each class against the rest, intervals below the estimates."""
     per_class, notes = _side_numbers(numbers, side)["per_class"], Footnotes()
     data = numbers["tested" if side == "test" else "validation"]
@@ -148,7 +149,7 @@ def per_class_table(numbers: Json, side: Side) -> Table:
     )
 
 
-def parameters_table(numbers: Json) -> Table:
+def parameters_table(numbers: Results) -> Table:
     """Table of the values that each search chose, with one column per study."""
     studies = searched_studies(numbers)
     names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
@@ -157,8 +158,11 @@ def parameters_table(numbers: Json) -> Table:
         for name in names
     ]
     two = len(numbers["dataset"]["classes"]) == 2
-    for key in ("epochs", "temperature", *(["shift"] if two else []), "threshold"):
-        rows.append((key, *(_setting(study[key]) for _, study in studies)))
+    rows.append(("epochs", *(_setting(study["epochs"]) for _, study in studies)))
+    rows.append(("temperature", *(_setting(study["temperature"]) for _, study in studies)))
+    if two:
+        rows.append(("shift", *(_setting(study["shift"]) for _, study in studies)))
+    rows.append(("threshold", *(_setting(study["threshold"]) for _, study in studies)))
     return Table(
         "Chosen by each search",
         ("Parameter", *(name for name, _ in studies)),
@@ -172,7 +176,7 @@ def parameters_table(numbers: Json) -> Table:
     )
 
 
-def edge_notes(numbers: Json) -> tuple[str, ...]:
+def edge_notes(numbers: Results) -> tuple[str, ...]:
     """Sentences on chosen values at an edge of their range, which may lie beyond it."""
     space = numbers["provenance"].get("search_space", {})
     most = numbers["protocol"].get("epochs")
@@ -190,7 +194,7 @@ def edge_notes(numbers: Json) -> tuple[str, ...]:
     )
 
 
-def _edge(drawn: Json, chosen: object) -> float | None:
+def _edge(drawn: Mapping[str, Any], chosen: object) -> float | None:
     """End of a range that a chosen number is at, within 1 % of the range; else None."""
     if "low" not in drawn or not isinstance(chosen, int | float) or drawn["low"] >= drawn["high"]:
         return None
@@ -202,7 +206,7 @@ def _edge(drawn: Json, chosen: object) -> float | None:
     return None
 
 
-def data_table(numbers: Json) -> Table:
+def data_table(numbers: Results) -> Table:
     """Table of patients and images of each class."""
     data = numbers["dataset"]
     rows = [
@@ -216,7 +220,7 @@ def data_table(numbers: Json) -> Table:
     return Table("Patients and images", ("Class", "Patients", "Images"), tuple(rows), extra)
 
 
-def trials_table(numbers: Json) -> Table:
+def trials_table(numbers: Results) -> Table:
     """Table of each study's trials: how many were completed, pruned or failed."""
     kinds = ("complete", "pruned", "failed")
     rows = [
@@ -226,22 +230,22 @@ def trials_table(numbers: Json) -> Table:
     return Table("Trials", ("Study", *kinds), tuple(rows))
 
 
-def _side_numbers(numbers: Json, side: Side) -> Json:
-    return numbers if side == "test" else dict(numbers["validation"])
+def _side_numbers(numbers: Results, side: Side) -> Scored:
+    return numbers if side == "test" else numbers["validation"]
 
 
-def test_caption(what: str, numbers: Json) -> str:
+def test_caption(what: str, numbers: Results) -> str:
     """Caption of a table of outer test rows, with the run's stamps."""
     return _caption(what, numbers, "test")
 
 
-def _caption(what: str, numbers: Json, side: Side) -> str:
+def _caption(what: str, numbers: Results, side: Side) -> str:
     rows = "outer test rows" if side == "test" else "inner out-of-fold rows, optimistic"
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
     return f"{what}: {rows}{marks}"
 
 
-def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
+def _notes(numbers: Results, side: Side) -> tuple[str, ...]:
     rows: RowSet = "tested" if side == "test" else "validation"
     patients = numbers[rows]["patients_by_class"]
     by_class = ", ".join(f"{count:,} {name}" for name, count in patients.items())
@@ -249,7 +253,7 @@ def _notes(numbers: Json, side: Side) -> tuple[str, ...]:
     return (OPTIMISTIC, *lines) if side == "validation" else (*lines, coverage_sentence(numbers))
 
 
-def spread_notes(entries: Json, folds: str = "outer folds") -> tuple[str, ...]:
+def spread_notes(entries: Overall, folds: str = "outer folds") -> tuple[str, ...]:
     """Sentences on the columns of the folds and of the corrected t."""
     spread = (
         f"Folds: smallest and largest score of the {folds}, and their standard deviation; not a "
@@ -269,64 +273,64 @@ def _is_biased(metric: str) -> bool:
     return isinstance(how, Sums) and how.biased
 
 
-def percent(entries: Json) -> str:
+def percent(entries: Mapping[str, Entry]) -> str:
     """Level of these entries' intervals in per cent, such as ``95``."""
     levels = [entry["level"] for entry in entries.values()]
     return f"{100 * levels[0]:.0f}" if levels else "95"
 
 
-def _remark(entry: Json) -> str:
+def _remark(entry: Entry) -> str:
     if entry["low"] is None:
         return str(entry["reason"] or "no interval")
     text = "; ".join((entry["method"], *entry["notes"]))
     return f"{text[0].upper()}{text[1:]}."
 
 
-def class_cell(entry: Json | None, notes: Footnotes) -> str:
+def class_cell(entry: Entry | None, notes: Footnotes) -> str:
     """Cell with the estimate and, on the next line, its interval."""
     if entry is None:
         return "–"
     return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
 
 
-def _two_intervals(entries: Json) -> bool:
+def _two_intervals(entries: Overall) -> bool:
     """Whether any entry has another interval for models made in this way than in its cell."""
     return any(
-        entry.get("procedure") is not None
-        and (entry["low"], entry["high"]) != (entry["procedure"]["low"], entry["procedure"]["high"])
+        (other := entry["procedure"]) is not None
+        and (entry["low"], entry["high"]) != (other["low"], other["high"])
         for entry in entries.values()
     )
 
 
-def _procedure(entry: Json) -> str:
+def _procedure(entry: Entry) -> str:
     if entry["procedure"] is None:
         return "–"
     return interval_text(entry["procedure"]).strip("()")
 
 
-def fold_range(entry: Json) -> str:
+def fold_range(entry: Entry) -> str:
     """Smallest to largest fold with the standard deviation, such as ``0.71–0.90 (0.07)``."""
-    if entry.get("fold_range") is None:
+    if entry["fold_range"] is None:
         return "–"
     low, high = entry["fold_range"]
     to = " to " if low < 0 else "–"
     return f"{number(low)}{to}{number(high)} ({number(entry['fold_spread'])})"
 
 
-def _has_no_information(entries: Json) -> bool:
+def _has_no_information(entries: Overall) -> bool:
     return any(entry.get("no_information") is not None for entry in entries.values())
 
 
-def _no_information(entry: Json) -> str:
+def _no_information(entry: OverallEntry) -> str:
     found = entry.get("no_information")
     return "–" if found is None else number(found)
 
 
-def _has_corrected(entries: Json) -> bool:
+def _has_corrected(entries: Overall) -> bool:
     return any(entry["corrected_t"]["low"] is not None for entry in entries.values())
 
 
-def _corrected(entry: Json) -> str:
+def _corrected(entry: OverallEntry) -> str:
     found = entry["corrected_t"]
     return "–" if found["low"] is None else interval_text(found).strip("()")
 

@@ -9,13 +9,13 @@ from rich.text import Text
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.results import results
+from outerfold.reports.schema import Entry, Results
 from outerfold.reports.sections.comparison import Comparison, comparison_sentence, comparison_table
 from outerfold.reports.sections.level_tables import leading_entries, other_level_lines
 from outerfold.reports.sections.page_one import caution_lines, certainty_line, decision_line
 from outerfold.reports.sections.summary import optimism_value
 from outerfold.reports.sections.worth import worth_sentence
 from outerfold.reports.wording import (
-    Json,
     cut_by_time,
     finished_folds,
     is_biased,
@@ -69,11 +69,11 @@ def comparison_lines(found: Comparison) -> list[RenderableType]:
     ]
 
 
-def _remark(entry: Json) -> str:
+def _remark(entry: Entry) -> str:
     return str(entry["reason"]) if entry["low"] is None else "; ".join(entry["notes"])
 
 
-def _caption(numbers: Json) -> str:
+def _caption(numbers: Results) -> str:
     lines = [
         f"n = {sample_size(numbers, 'tested')}; {finished_folds(numbers)}; "
         "confidence intervals over patients."
@@ -92,6 +92,6 @@ def _caption(numbers: Json) -> str:
     return "\n".join(filter(None, (*lines, cut_by_time(numbers))))
 
 
-def _searched_by(numbers: Json) -> str:
+def _searched_by(numbers: Results) -> str:
     """Level that the search scored (images), if the table shows another level."""
     return "" if leading_level(numbers["protocol"]) == "image" else ", by image,"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.blocks import Block, Heading, Paragraph
 from outerfold.reports.results.level_entries import leading_level
+from outerfold.reports.schema import Entry, Results
 from outerfold.reports.sections.comparison import NO_CLEAR_DIFFERENCE, clearly_better
-from outerfold.reports.wording import Json, metric_phrase, number
+from outerfold.reports.wording import metric_phrase, number
 
 VERDICTS = {
     True: "better than the default configuration",
@@ -24,7 +25,7 @@ WHAT_DEFAULT_MEANS = (
 )
 
 
-def worth_section(numbers: Json) -> Iterator[Block]:
+def worth_section(numbers: Results) -> Iterator[Block]:
     """Section on what the search was worth."""
     yield Heading("What the search was worth")
     yield Paragraph(worth_sentence(numbers))
@@ -34,7 +35,7 @@ def worth_section(numbers: Json) -> Iterator[Block]:
         yield Paragraph(f"{WHAT_DEFAULT_MEANS}{_chosen_words(numbers)} Its values: {values}.")
 
 
-def worth_sentence(numbers: Json) -> str:
+def worth_sentence(numbers: Results) -> str:
     """Sentence on the gain in the searched metric, such as ``The search gained 0.012 ROC-AUC``."""
     worth = numbers["worth"]
     if worth["reason"] is not None:
@@ -56,13 +57,13 @@ def worth_sentence(numbers: Json) -> str:
     return _gain_sentence(change, metric, name)
 
 
-def _gain_sentence(change: Json, metric: str, name: str) -> str:
+def _gain_sentence(change: Entry, metric: str, name: str) -> str:
     """Sentence on a difference, whose sign is changed for a metric that is minimised."""
     rises = METRICS[metric].direction == "maximize"
     sign = 1 if rises else -1
-    size = number(sign * change["estimate"], 3)
+    size = number(sign * (change["estimate"] or 0.0), 3)
     gained = f"gained {size} {name}" if rises else f"lowered the {name} by {size}"
-    if change["low"] is None:
+    if change["low"] is None or change["high"] is None:
         return (
             f"The search {gained} against the default configuration (no interval: "
             f"{change['reason']})."
@@ -73,8 +74,11 @@ def _gain_sentence(change: Json, metric: str, name: str) -> str:
     return f"The search {gained} ({level} % CI {number(low, 3)} to {number(high, 3)}): {verdict}."
 
 
-def _chosen_words(numbers: Json) -> str:
+def _chosen_words(numbers: Results) -> str:
     worth = numbers["worth"]
     folds = f"{len(worth['chosen'])} of {len(numbers['outer'])} outer folds"
-    final = {True: ", and for the delivered model", False: ", and not for the delivered model"}
+    final: dict[bool | None, str] = {
+        True: ", and for the delivered model",
+        False: ", and not for the delivered model",
+    }
     return f" The search chose it in {folds}{final.get(worth['final_chosen'], '')}."

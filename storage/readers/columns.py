@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from outerfold.storage.errors import first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import find_column
-from outerfold.storage.records import BoolArray, Column, DataError, FloatArray
+from outerfold.storage.records import BoolArray, Column, DataError, FloatArray, StrArray
+from outerfold.storage.words.headers import FILE_NAMES, LESION_NAMES, PATIENT_NAMES
 from outerfold.storage.words.texts import NONE, is_missing
 
 DEFAULT_COLUMNS = ("age", "density", "family_history")
@@ -216,3 +217,30 @@ def _refuse_thousands(name: str, present: Sequence[str]) -> None:
 def _model_name(found: str) -> str:
     """Model's name of a source column: a fixed name for a default column, else the source's."""
     return normalise(found) if normalise(found) in DEFAULT_COLUMNS else found
+
+
+MOST_TEXTS = 30
+"""Most values of a column of texts that a run keeps for reports; one with more is a description."""
+
+
+def find_facts(table: Mapping[str, Sequence[str]]) -> dict[str, StrArray]:
+    """Columns of a source that a run keeps for questions of a report, by name, as texts (n,).
+
+    Columns that name files, patients or lesions are left out, and so are columns of texts with more
+    than ``MOST_TEXTS`` values.
+    """
+    names = {normalise(name) for name in (*FILE_NAMES, *PATIENT_NAMES, *LESION_NAMES)}
+    return {
+        name: np.array(texts, dtype=np.str_)
+        for name, texts in table.items()
+        if normalise(name) not in names and _is_fact(name, texts)
+    }
+
+
+def _is_fact(name: str, texts: Sequence[str]) -> bool:
+    """Whether a column holds numbers, or few different texts."""
+    present = [text for text in texts if not is_missing(text)]
+    try:
+        return len(set(present)) <= MOST_TEXTS or describe_column(name, present).kind == "numeric"
+    except DataError:  # numbers with a few texts among them
+        return False

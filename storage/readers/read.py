@@ -25,7 +25,12 @@ from outerfold.storage.readers._base import (
     find_column,
     find_reader,
 )
-from outerfold.storage.readers.columns import DEFAULT_COLUMNS, choose_columns, parse_column
+from outerfold.storage.readers.columns import (
+    DEFAULT_COLUMNS,
+    choose_columns,
+    find_facts,
+    parse_column,
+)
 from outerfold.storage.readers.labels import read_labels
 from outerfold.storage.readers.mini_ddsm import list_sheet_rows
 from outerfold.storage.readers.patients import Patients, drop_nameless, find_patients
@@ -34,7 +39,7 @@ from outerfold.storage.readers.targets import class_order, target, wanted_classe
 from outerfold.storage.records import Column, DataError, Dataset, Features, FloatArray
 from outerfold.storage.registry import load_part
 from outerfold.storage.set_aside import SetAside, require_few
-from outerfold.storage.tasks import TASKS
+from outerfold.storage.tasks import TASKS, Task
 from outerfold.storage.words.texts import clean
 
 
@@ -79,7 +84,7 @@ def read_dataset(
     return _build_dataset(
         listing,
         _content_hashes(listing.images),
-        task=task,
+        task=TASKS.named(task),
         classes=classes,
         positive=positive,
         columns=columns,
@@ -102,7 +107,7 @@ def read_sheet_only(
     return _build_dataset(
         listing,
         list(listing.ids),
-        task=task,
+        task=TASKS.named(task),
         classes=(),
         positive=None,
         columns=columns,
@@ -160,7 +165,7 @@ def _build_dataset(
     listing: Listing,
     hashes: Sequence[str],
     *,
-    task: str,
+    task: Task,
     classes: Sequence[str],
     positive: str | None,
     columns: Sequence[str] | None,
@@ -203,6 +208,8 @@ def _build_dataset(
         sides=np.array(find_sides(listing.ids, listing.table, options.side_column), dtype=np.str_),
         groups=np.array(people.groups),
         set_aside=listing.set_aside,
+        facts=find_facts(listing.table),
+        originals=np.array(listing.labels if labels != listing.labels else (), dtype=np.str_),
     )
     return replace(data, fingerprint=fingerprint(data, [hashes[row] for row in rows]))
 
@@ -210,7 +217,7 @@ def _build_dataset(
 def _target(
     listing: Listing,
     names: tuple[str, ...],
-    task: str,
+    task: Task,
     positive: str | None,
     questions: list[Question],
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -279,10 +286,10 @@ def _with_images(
     return found
 
 
-def _parse_columns(listing: Listing, task: str, columns: Sequence[str] | None) -> _Table:
+def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) -> _Table:
     notes: tuple[str, ...] = ()
     asked: Sequence[str] = columns or ()
-    if columns is None and TASKS.named(task).columns:
+    if columns is None and task.columns:
         asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n])]
         absent = [n for n in DEFAULT_COLUMNS if n not in asked]
         notes = (

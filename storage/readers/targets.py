@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from outerfold.storage import tasks
 from outerfold.storage.errors import Question, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.records import DataError
-from outerfold.storage.tasks import TASKS
 from outerfold.storage.words.class_names import CLINICAL_ORDER, is_disease, positive_of_two
 from outerfold.storage.words.texts import spelling_key
 
@@ -55,7 +55,7 @@ def wanted_classes(names: tuple[str, ...], classes: Sequence[str]) -> tuple[str,
 def target(
     labels: tuple[str, ...],
     names: tuple[str, ...],
-    task: str,
+    task: tasks.Task,
     positive: str | None,
     column: str = "",
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -68,16 +68,16 @@ def target(
     Args:
         labels: n class names.
         names: class names, in order.
-        task: name of the task.
+        task: record of the task.
         positive: positive class; None takes the one that the names show.
         column: name of the column of labels; empty for class folders.
 
     Raises:
         DataError: it is not clear which class is positive, or ``positive`` has no effect.
     """
-    if not TASKS.named(task).positive:
-        return labels, *_order_two(names, positive, column, task)
-    hit = _find_positive(names, positive, column, task)
+    if not task.positive:
+        return labels, *_order_two(names, positive, column, task.name)
+    hit = _find_positive(names, positive, column, task.name)
     counts = Counter(label for label in labels if label != hit)
     lost = [name for name in counts if is_disease(name)] if is_disease(hit) else []
     if lost:

@@ -261,6 +261,8 @@ def _parse_dataset(kept: dict[str, Any]) -> Dataset:
         np.array(kept.get("sides", []), dtype=np.str_),
         np.array(kept.get("groups", []), dtype=np.str_),
         tuple(SetAside(*row) for row in kept.get("set_aside", [])),
+        {name: np.array(texts, dtype=np.str_) for name, texts in kept.get("facts", {}).items()},
+        np.array(kept.get("originals", []), dtype=np.str_),
     )
 
 
@@ -283,12 +285,16 @@ def _understanding(path: Path) -> Iterator[None]:
 
 
 def _optional_rows(data: Dataset) -> dict[str, Any]:
-    """Groups where they differ from patients, and rows that were set aside, if there are any."""
+    """Groups where they differ from patients, and what else only some data have."""
     found: dict[str, Any] = {}
     if (data.groups != data.patients).any():
         found["groups"] = data.groups.tolist()
     if data.set_aside:
         found["set_aside"] = [[row.id, row.why, row.label] for row in data.set_aside]
+    if data.facts:
+        found["facts"] = {name: texts.tolist() for name, texts in data.facts.items()}
+    if len(data.originals):
+        found["originals"] = data.originals.tolist()
     return found
 
 

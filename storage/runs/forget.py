@@ -24,7 +24,7 @@ from outerfold.storage.words.hidden_names import without_names
 TOMBSTONE = "forgotten.json"
 """File of a run that says what was removed from it, without a name."""
 REMOVED_LINE = "(a line about a patient was removed)"
-PER_ROW = ("ids", "images", "patients", "labels", "sides", "tabular", "groups")
+PER_ROW = ("ids", "images", "patients", "labels", "sides", "tabular", "groups", "originals")
 """Entries of ``dataset.json`` with one value for each row."""
 
 
@@ -204,6 +204,8 @@ def _clean_dataset(folder: RunFolder, ids: set[str], groups: dict[str, str]) -> 
     for name in PER_ROW:
         if kept.get(name):
             kept[name] = [kept[name][at] for at in rest]
+    if "facts" in kept:
+        kept["facts"] = {name: [texts[at] for at in rest] for name, texts in kept["facts"].items()}
     if "groups" in kept:
         kept["groups"] = [groups[name] for name in kept["ids"]]
     for name in ("audit", "audit_of_embeddings", "assumptions"):

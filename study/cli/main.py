@@ -23,8 +23,9 @@ from outerfold.study.cli.process import (
     sigterm_as_interrupt,
     write_any_name,
 )
+from outerfold.study.config.execution import ReportOptions
 from outerfold.study.config.gather import read_toml
-from outerfold.study.config.option import check_types
+from outerfold.study.config.option import check_types, options_of
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from outerfold.study.plugins import load_plugins
@@ -209,6 +210,7 @@ def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
     add_options(parser, {"level": "as in the run", "aggregate": "as in the run"})
+    add_options(parser, {one.name: "" for one in options_of(ReportOptions)}, [ReportOptions])
     parser.add_argument(
         "--pseudonymise",
         type=Path,

@@ -34,16 +34,20 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, usual: Mapping[str, str], **settings: object
+    parser: argparse.ArgumentParser,
+    usual: Mapping[str, str],
+    records: Iterable[type] = (StudyConfig, Execution),
+    **settings: object,
 ) -> None:
     """Add some options of a run to another verb.
 
     Args:
         parser: parser of the verb.
         usual: default of each option in words for the help, by name of the option.
+        records: records of the options.
         settings: further settings of argparse for each option.
     """
-    for one in list_options([StudyConfig, Execution]):
+    for one in list_options(records):
         if one.name in usual:
             _add_option(parser, one, help=one.help_text(usual[one.name]), **settings)
 

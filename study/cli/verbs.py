@@ -17,6 +17,7 @@ from rich.table import Table
 
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
+from outerfold.reports.results.questions import ASKED, refuse_questions
 from outerfold.reports.sections.comparison import compare_runs as paired
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.terminal import closing_table, comparison_lines
@@ -73,9 +74,11 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _change_level(run: Run, options: argparse.Namespace) -> Run:
-    """The run with the level and aggregation that the user typed, if any, in place of its own."""
-    typed = {"level": options.level, "aggregate": options.aggregate}
-    protocol = {**run.protocol, **{name: value for name, value in typed.items() if value}}
+    """The run with the level and aggregation that the user typed, if any, and the questions."""
+    typed = {name: getattr(options, name) for name in ("level", "aggregate", *ASKED)}
+    given = {name: value for name, value in typed.items() if value not in (None, "", ())}
+    protocol = {**run.protocol, **given}
+    refuse_questions(protocol, run.classes)
     rows = unique_rows(run)
     patients = [] if rows is None else rows.patients.tolist()
     refuse_without_effect(protocol, run.classes, patients, sides=bool(run.sides))

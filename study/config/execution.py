@@ -229,5 +229,66 @@ class Shorthand:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Questions that a report may answer besides; none changes another number.
+
+    Attributes:
+        prevalence: share of positives at which predictive values are stated; None for none.
+        ordered: whether several classes are in order, so that agreement weighs their distance.
+        subgroups: columns with their limits, such as ``age:50|70``.
+        reader_column: column of a reader's readings; empty for none.
+        reader_positive: reading from which the reader is positive.
+    """
+
+    prevalence: float | None = field(
+        default=None,
+        metadata=option(
+            about="prevalence at which predictive values are stated, such as 0.006",
+            group=PROTOCOL,
+            usual="none",
+            said=False,
+            metavar="X",
+        ),
+    )
+    ordered: bool = field(
+        default=False,
+        metadata=option(
+            about="several classes are in order: quadratic kappa", group=PROTOCOL, said=False
+        ),
+    )
+    subgroups: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            about="columns of subgroups, each with limits where it holds numbers: "
+            "age:50|70,density",
+            group=PROTOCOL,
+            usual="none",
+            said=False,
+        ),
+    )
+    reader_column: str = field(
+        default="",
+        metadata=option(
+            about="column of a reader's readings, with which the model is compared",
+            group=PROTOCOL,
+            usual="none",
+            said=False,
+            metavar="NAME",
+        ),
+    )
+    reader_positive: str = field(
+        default="",
+        metadata=option(
+            about="the number from which a reading is positive, or the positive readings: 4, "
+            "or suspicious|malignant",
+            group=PROTOCOL,
+            usual="none",
+            said=False,
+            metavar="V",
+        ),
+    )
+
+
 RECORDS: tuple[type, ...] = (StudyConfig, Shorthand, Execution)
 """Records of all options of a run."""

@@ -17,6 +17,7 @@ from outerfold.reports.intervals.overall import ConfidenceInterval, overall
 from outerfold.reports.results.entries import TUNED, interval_of
 from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import results
+from outerfold.reports.schema import Results
 from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers._base import find_column
@@ -73,7 +74,7 @@ class RunResult:
         )
 
     @cached_property
-    def numbers(self) -> Mapping[str, Any]:
+    def numbers(self) -> Results:
         """Contents of ``results.json``, computed from the run's files."""
         return results(self.run)
 
@@ -105,7 +106,7 @@ class RunResult:
         return pd.DataFrame(
             [
                 {
-                    **{name: entry[name] for name in _FOLD_COLUMNS},
+                    **{name: dict(entry)[name] for name in _FOLD_COLUMNS},
                     **{f"param_{name}": value for name, value in entry["params"].items()},
                     **entry["metrics"],
                 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
 
 from outerfold.objectives.measures.metric import Ranks
 from outerfold.objectives.metrics import METRICS, class_metrics
+from outerfold.reports.schema import Scored
 from outerfold.storage.records import FloatArray, IntArray, Predictions
 
 TOLERANCE = 1e-6
@@ -125,7 +125,7 @@ def points_of(rows: Predictions) -> dict[str, Points]:
     }
 
 
-def compare_points(rows: Predictions, section: Mapping[str, Any], where: str) -> Iterator[str]:
+def compare_points(rows: Predictions, section: Scored, where: str) -> Iterator[str]:
     """Differences between a section of ``results.json`` and scikit-learn, one phrase each.
 
     Args:

@@ -27,9 +27,11 @@ from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.report_page import page
 from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.questions import ASKED
 from outerfold.reports.results.results import gather_evidence
+from outerfold.reports.schema import SCHEMA, Results, Scored, read_results
 from outerfold.reports.sections.model_card import model_card
-from outerfold.reports.write import table_blocks
+from outerfold.reports.write import answer_tables, table_blocks
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import FINAL, Dataset, FoldResult, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -42,6 +44,7 @@ from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.schedule.patience import count_trials
 from outerfold.study.verify.check import Check, carry_out
 from outerfold.study.verify.recompute import TOLERANCE, compare_points, uncounted
+from outerfold.study.verify.recompute_answers import OWN, compare_answers
 from outerfold.study.worker.search_record import describe_search
 
 NOT_CHECKED = (
@@ -128,19 +131,15 @@ def _report_checks(folder: RunFolder) -> list[Check]:
 
 
 def _as_reported(folder: RunFolder, run: Run) -> Run:
-    """The run at the level and with the aggregation of its report."""
+    """The run at the level and with the aggregation and the questions of its report."""
     stated = _read_numbers(folder)["protocol"]
-    own = {name: stated[name] for name in ("level", "aggregate") if name in stated}
+    own = {name: stated[name] for name in ("level", "aggregate", *ASKED) if name in stated}
     return replace(run, protocol={**run.protocol, **own})
 
 
-def _read_numbers(folder: RunFolder) -> dict[str, Any]:
-    path = folder.report / "results.json"
-    try:
-        numbers: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from None
-    return numbers
+def _read_numbers(folder: RunFolder) -> Results:
+    """The numbers as they stand; each wrong value is named by the comparison."""
+    return read_results(folder.report / "results.json", checked=False)
 
 
 def _check_files(kept: _Kept) -> tuple[str, Iterable[str]]:
@@ -255,7 +254,12 @@ def _compare_trials(
 
 
 def _compare_numbers(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
-    kept = _read_numbers(folder)
+    path = folder.report / "results.json"
+    schema = _read_numbers(folder)["schema"]
+    if schema < SCHEMA:
+        again = f"an earlier version wrote it; give: outerfold report {_quoted(folder)}"
+        return "", [f"{path}: has schema {schema} in place of {SCHEMA}, as {again}"]
+    kept = json.loads(path.read_text(encoding="utf-8"))
     expected = json.loads(json.dumps(evidence.numbers))
     for numbers in (kept, expected):
         numbers.get("provenance", {}).pop("run", None)  # a folder may be renamed
@@ -302,16 +306,17 @@ def _count_numbers(value: Any) -> int:
 
 def _check_points(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
     numbers, findings = _read_numbers(folder), []
-    sections: dict[str, tuple[Predictions | None, dict[str, Any]]] = {
-        "overall": (evidence.test, numbers)
-    }
+    sections: dict[str, tuple[Predictions | None, Scored]] = {"overall": (evidence.test, numbers)}
     sections["validation"] = (evidence.validation, numbers["validation"])
     for level, combined in evidence.levels.items():
         sections[level] = (combined, numbers["levels"][level])
     for where, (rows, section) in sections.items():
         if rows is not None:
             findings += list(compare_points(rows, section, where))
-    own = ", ".join(uncounted())
+    if numbers["questions"] is not None and evidence.test is not None:
+        every = {"image": evidence.test, **evidence.levels}
+        findings += list(compare_answers(numbers["questions"], every))
+    own = ", ".join([*uncounted(), OWN])
     return (
         "estimates, folds and confusions are those of scikit-learn, to 1e-6; it has no "
         f"{own}, which the run's own code computed again"
@@ -325,18 +330,20 @@ def _check_tables(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[
         "predictions_validation.csv": evidence.validation,
         **{f"predictions_{level}.csv": rows for level, rows in evidence.levels.items()},
     }
-    for name, rows in tables.items():
+    texts = {name: predictions_csv(rows, classes) for name, rows in tables.items()}
+    texts |= answer_tables(evidence)
+    for name, text in texts.items():
         path = folder.report / name
         if not path.exists():
             findings.append(
                 f"{path}: the file is missing; give: outerfold report {_quoted(folder)}"
             )
-        elif path.read_text(encoding="utf-8") != predictions_csv(rows, classes):
+        elif path.read_text(encoding="utf-8") != text:
             findings.append(
                 f"{path}: is not the table that the run's files give; "
                 f"give: outerfold report {_quoted(folder)}"
             )
-    return f"{len(tables)} tables hold the rows of the studies", findings
+    return f"{len(texts)} tables hold the rows of the studies", findings
 
 
 def _quoted(folder: RunFolder) -> str:

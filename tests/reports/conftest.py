@@ -9,7 +9,7 @@ import pytest
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.write import write_report
-from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
+from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished, with_columns
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +30,19 @@ def partial() -> Evidence:
 @pytest.fixture(scope="session")
 def nothing() -> Evidence:
     return gather_evidence(unfinished(make_run(BINARY), folds=0))
+
+
+@pytest.fixture(scope="session")
+def asked() -> Evidence:
+    """A run of which a report was asked every question of two classes."""
+    questions = {
+        "prevalence": 0.01,
+        "subgroups": ["age:50|65", "site", "view"],
+        "reader_column": "BIRADS",
+        "reader_positive": "4",
+        "level": "patient",
+    }
+    return gather_evidence(with_columns(make_run(BINARY), **questions))
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from outerfold.reports.results.predictions import unique_rows
 from outerfold.storage.records import (
     WITHOUT,
+    Dataset,
     DefaultResult,
     EpochRow,
+    Features,
     FloatArray,
     FoldResult,
     IntArray,
@@ -88,6 +91,33 @@ def without_defaults(run: Run) -> Run:
     final = None if run.final is None else replace(run.final, default=None)
     outer = tuple(replace(study, default=None) for study in run.outer)
     return replace(run, outer=outer, final=final)
+
+
+def with_columns(run: Run, **asked: object) -> Run:
+    """The same run with columns of its source and merged classes, and what a report is asked."""
+    rows = unique_rows(run)
+    assert rows is not None
+    person = np.array([int(name[1:]) for name in rows.patients.tolist()])
+    image = np.array([int(name.split("-")[1]) for name in rows.ids.tolist()])
+    facts = {
+        "age": np.array([str(40 + who % 40) for who in person]),
+        "site": np.where(person % 11 == 0, "", np.where(person % 3 == 0, "north", "south")),
+        "view": np.where(image % 2 == 0, "CC", "MLO"),
+        "birads": np.where(
+            person % 13 == 0, "", (2 + 2 * rows.labels + (image % 4 == 0)).astype(str)
+        ),
+    }
+    names = np.array(["Normal", "Benign"])[person % 2]
+    data = Dataset(
+        Features(rows.ids, rows.ids, np.zeros((len(rows), 0))),
+        rows.labels,
+        rows.patients,
+        rows.classes,
+        "0",
+        facts=facts,
+        originals=np.where(rows.labels == 1, "Cancer", names),
+    )
+    return replace(run, data=data, protocol={**run.protocol, **asked})
 
 
 def unfinished(run: Run, folds: int = 3) -> Run:

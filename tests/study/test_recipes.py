@@ -102,6 +102,13 @@ def test_there_is_a_recipe_for_each_kind() -> None:
     ]
 
 
+def test_the_table_counts_the_lines_of_the_recipes() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| an? [\w ]+ \([\w ]+\) \|.*\| 1 \| (\d+) \|$", page, re.MULTILINE)
+    counted = [sum(bool(line.strip()) for line in text.splitlines()) for text in RECIPES.values()]
+    assert list(map(int, told)) == counted
+
+
 def test_the_metric_is_searched_and_is_in_the_tables_with_its_interval(run: Path) -> None:
     numbers = read_json(run / "report" / "results.json")
     assert numbers["protocol"]["metric"] == "log_loss"

@@ -20,7 +20,7 @@ from outerfold.reports.blocks import Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.picture import draw_page, right_edge, text_width, wrap_lines
-from outerfold.reports.report_page import page
+from outerfold.reports.report_page import page, with_first_figure
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import markdown, model_card
 from outerfold.reports.sections.summary import summary, title
@@ -31,6 +31,8 @@ from outerfold.reports.write import write_report
 from tests.places import ROOT
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
+SHOWN = [plate for plate in FIGURES.values() if plate.name != "Figure_Subgroups"]
+"""Figures of a report that was asked for no subgroups."""
 GOLDEN = ROOT / "tests" / "golden"
 TABLES = [
     f"Table_{side}_{kind}_Metrics"
@@ -64,7 +66,8 @@ def docx_text(path: Path) -> str:
 def test_every_promised_file_is_written(folder):
     names = {path.name for path in folder.iterdir()}
     expected = {"results.json", "predictions.csv", "report.html", "comprehensive_results.png"}
-    expected |= {f"{p.name}{end}" for p in list(FIGURES.values())[:-1] for end in (".jpg", ".docx")}
+    expected |= {"decision_curve.csv", "errors.csv"}
+    expected |= {f"{p.name}{end}" for p in SHOWN[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in (*TABLES, FOLDS) for end in (".jpg", ".docx")}
     expected |= {
         "Report.docx",
@@ -103,7 +106,7 @@ def test_tables_are_pictures_too(name, folder):
 def test_every_document_is_stamped_and_names_its_figure_or_table(folder):
     for path in folder.glob("*.docx"):
         assert "SYNTHETIC DATA" in docx_text(path), path.name
-    for index, plate in enumerate(list(FIGURES.values())[:-1], start=1):
+    for index, plate in enumerate(SHOWN[:-1], start=1):
         text = docx_text(folder / f"{plate.name}.docx")
         assert text.lstrip().startswith(f"Figure {index}.")
         assert "110 patients" in text
@@ -132,10 +135,10 @@ def test_a_table_has_three_rules_and_no_vertical_line(folder):
 
 def test_the_same_run_gives_the_same_bytes(folder, binary):
     again = gather_evidence(make_run(BINARY)).numbers
-    images = {plate.name: (folder / plate.file).read_bytes() for plate in FIGURES.values()}
+    images = {plate.name: (folder / plate.file).read_bytes() for plate in SHOWN}
     assert page(again, images).encode() == (folder / "report.html").read_bytes()
     glance = pictures(again)["comprehensive_results"]
-    shown = [*summary(again), glance]
+    shown = [*with_first_figure(summary(again), again), glance]
     made = document(shown, title=title(again), images=images, stamp="SYNTHETIC DATA")
     assert made == (folder / "Summary_Experiment.docx").read_bytes()
 
@@ -150,7 +153,8 @@ def test_a_run_without_a_finished_fold_still_gets_a_report(nothing, tmp_path):
 def test_the_page_needs_no_network_and_shows_every_figure(folder):
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(https?:)?//", html)
-    assert html.count("data:image/jpeg;base64,") == len(FIGURES)
+    assert html.count("data:image/jpeg;base64,") == len(SHOWN)
+    assert html.index('id="Figure_Performance"') < html.index("<h2")
     assert "SYNTHETIC DATA" in html
     assert "[1.000" not in html
 

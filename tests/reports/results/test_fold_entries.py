@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from outerfold.reports.analyses.calibration_slope import SEPARATED, calibration_slope
 from outerfold.reports.intervals.overall import fixed_models, overall
-from outerfold.reports.results.calibration_slope import SEPARATED, calibration_slope
 from outerfold.reports.results.fold_entries import odd_decisions, odd_slope
 from outerfold.reports.results.results import results
 from outerfold.storage.records import Predictions, Run

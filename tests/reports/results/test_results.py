@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.results.results import gather_evidence, results, results_text, to_json_types
+from outerfold.reports.schema import SCHEMA
 from outerfold.storage.runs.results import predictions_csv
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished, without_defaults
 
@@ -56,9 +57,9 @@ def entries(numbers):
 
 
 @pytest.mark.parametrize("name", ["binary", "four", "partial", "nothing"])
-def test_the_file_has_the_keys_of_schema_1_whatever_has_finished(name, request):
+def test_the_file_has_the_keys_of_its_schema_whatever_has_finished(name, request):
     numbers = request.getfixturevalue(name).numbers
-    assert numbers["schema"] == 1
+    assert numbers["schema"] == SCHEMA
     assert set(numbers) >= TOP
     assert all(set(fold) >= OUTER for fold in numbers["outer"])
     assert json.loads(results_text(numbers)) == numbers

@@ -28,6 +28,7 @@ from outerfold.study.driver.driver import carry_out_run, open_studies
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.engines.dask import DaskEngine
 from outerfold.study.engines.local import Engine, LocalEngine, quiet_optuna
+from outerfold.study.plugins import identities, load_plugins
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.jobs import Job, Outcome, run_and_keep_job
 from outerfold.study.worker.session import WorkerContext, open_session
@@ -123,6 +124,39 @@ def test_a_cluster_gives_the_results_of_this_machine(
 ) -> None:
     found = drive(*begun(tmp_path / "run"), lambda: DaskEngine(cluster.address))
     assert found == expected
+
+
+def test_workers_of_a_cluster_load_the_plugin_of_a_run_and_refuse_changed_contents(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "own.py", tmp_path / "other" / "own.py"
+    text = """
+import numpy as np
+from outerfold.objectives.measures.metric import Metric, Sums
+from outerfold.objectives.metrics import METRICS
+
+METRICS.add(
+    Metric(name="own", label="Own", direction="maximize", needs="decisions",
+           how=Sums(lambda labels, p, predicted: 0.5 * np.ones(len(labels))))
+)
+"""
+    path.write_text(text)
+    try:
+        load_plugins([str(path)])
+        config = replace(CONFIG, trials=1, epochs=1, metric="own", plugin=identities())
+        data, source = make_rows(patients=30, signal=0.3)
+        _, context = begin_run(tmp_path / "run", data, source, config)
+        engine = DaskEngine(cluster.address)
+        own = replace(context, plugins=(str(path),))
+        assert engine.submit(Job(own, "outer-0", 0, "cpu")).result(60).value == pytest.approx(0.5)
+        other.parent.mkdir()
+        other.write_text(text.replace("0.5", "0.75"))
+        changed = replace(context, plugins=(str(other),))
+        with pytest.raises(DataError, match=r"was made with the plugin own\.py sha256:"):
+            engine.submit(Job(changed, "outer-0", 0, "cpu")).result(60)
+        engine.close(kill=False)
+    finally:
+        load_plugins(())
 
 
 def test_workers_killed_in_mid_trial_lose_and_repeat_nothing(
