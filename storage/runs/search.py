@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.files import read_hashed, write_hashed
 from outerfold.storage.records import DataError, Search, TrialRow
 from outerfold.storage.runs.folder import RunFolder
 
@@ -15,19 +15,19 @@ FILE = "search.json"
 def write_search(folder: RunFolder, searches: Mapping[str, Search]) -> None:
     """Write the searches of a run by name of the study."""
     studies = {name: asdict(search) for name, search in searches.items()}
-    write_json(folder.path / FILE, {"studies": studies})
+    write_hashed(folder.path / FILE, {"studies": studies})
 
 
 def read_search(folder: RunFolder) -> dict[str, Search]:
     """Searches of a run by name of the study; empty where an earlier version made the run.
 
     Raises:
-        DataError: the file is no list of searches.
+        DataError: the file is no list of searches, or is not the one that was written.
     """
     path = folder.path / FILE
     if not path.exists():
         return {}
-    kept = read_json(path)
+    kept = read_hashed(path)
     try:
         return {
             name: Search(

@@ -283,7 +283,7 @@ def _claim_trials(
         prepared.folder, open_trials(prepared.folder, how.storage or None), how.storage or None
     )
     repair(prepared.folder, say, how.storage or None)
-    reopen_damaged(prepared, say)
+    reopen_damaged(prepared, say, how.storage or None)
     for kept in check_disk_space(prepared, encoders, cache=cache_folder(), device=workers.own):
         console.print(f"- {kept}", soft_wrap=True)
     return become_driver(prepared.folder)

@@ -10,20 +10,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
+from optuna import Study
 
 from outerfold.storage.audit.audit import audit_dataset
 from outerfold.storage.cache.files import sweep_drafts
 from outerfold.storage.readers.read import read_dataset
-from outerfold.storage.records import FINAL, DataError, Dataset, OuterFold
+from outerfold.storage.records import FINAL, DataError, Dataset, FoldResult, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import refuse_forgotten
 from outerfold.storage.runs.manifest import verify_files
 from outerfold.storage.runs.numerics import refuse_other_numerics, write_numerics
 from outerfold.storage.runs.results import is_finished, read_checked_result, results_seen
-from outerfold.storage.trials.journal import check_trials, discard_interrupted
+from outerfold.storage.trials.journal import (
+    check_trials,
+    discard_interrupted,
+    load_studies,
+    open_trials,
+)
 from outerfold.storage.trials.mending import remove_lock, repair_journal
 from outerfold.study.config.record import ENSEMBLE, StudyConfig
 from outerfold.study.config.search_space import build_ranges
+from outerfold.study.schedule.patience import count_trials
 from outerfold.study.setup.audit_cache import cached_warnings
 from outerfold.study.setup.data_source import Source, read_options
 from outerfold.study.splits import Splits, split, split_flat
@@ -189,14 +196,20 @@ def repair(folder: RunFolder, say: Callable[[str], None], url: str | None = None
         say(f"{study}: {count} interrupted trial(s) will be run again")
 
 
-def reopen_damaged(prepared: PreparedRun, say: Callable[[str], None]) -> None:
-    """Let each finished study whose files were changed since be ended again, from its trials.
+def reopen_damaged(
+    prepared: PreparedRun, say: Callable[[str], None], url: str | None = None
+) -> None:
+    """Let each finished study whose files or trials were changed be ended again, from its trials.
+
+    Trials that are missing are run again, with the same results.
 
     Args:
         prepared: the run.
         say: prints a sentence for the user.
+        url: URL of the database that holds the trials; None for the run's journal.
     """
     folder, names = prepared.folder, [fold.name for fold in prepared.studies]
+    studies = load_studies(open_trials(folder, url), folder, names, url)
     for name in dict.fromkeys((*names, FINAL)):
         path = folder.study(name)
         if not is_finished(folder, name):
@@ -205,11 +218,26 @@ def reopen_damaged(prepared: PreparedRun, say: Callable[[str], None]) -> None:
             verify_files(path)
             if name in names:
                 fold = prepared.studies[names.index(name)]
-                read_checked_result(folder, fold, prepared.data)
+                result = read_checked_result(folder, fold, prepared.data)
+                _require_trials(folder, result, studies.get(name))
         except DataError as error:
             say(f"{error}")
             say(f"{name} is ended again")
             (path / "best.json").unlink()
+
+
+def _require_trials(folder: RunFolder, result: FoldResult, study: Study | None) -> None:
+    """Check that a finished study has the trials from which it chose.
+
+    Raises:
+        DataError: it has others.
+    """
+    found = count_trials(study.get_trials(deepcopy=False)) if study is not None else {}
+    if result.trials and dict(result.trials) != found:
+        raise DataError(
+            f"{folder.path}: {result.name} chose from {sum(result.trials.values())} trials, and "
+            f"{sum(found.values())} are kept"
+        )
 
 
 def _refuse_changes(folder: RunFolder, config: StudyConfig, data: Dataset) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.records import DataError, Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import MANIFEST, MARK
-from outerfold.storage.runs.results import is_finished, write_result
+from outerfold.storage.runs.results import is_finished, read_result, write_result
+from outerfold.storage.trials.journal import open_trials
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.setup.run_directory import PreparedRun, reopen_damaged
 from tests.factories import make_config, make_rows, splits_of
@@ -40,6 +43,33 @@ def without_manifest(path: Path) -> None:
     (path / MANIFEST).unlink()
     best = {k: v for k, v in read_json(path / "best.json").items() if k != MARK}
     write_json(path / "best.json", best)
+
+
+def keep(folder: RunFolder, counts: dict[str, int]) -> None:
+    """Trials of these states, as the search of the study left them."""
+    states = {
+        "complete": TrialState.COMPLETE,
+        "pruned": TrialState.PRUNED,
+        "failed": TrialState.FAIL,
+    }
+    study = optuna.create_study(study_name="outer-0", storage=open_trials(folder))
+    for name, count in counts.items():
+        value = 0.5 if name == "complete" else None
+        for _ in range(count):
+            study.add_trial(optuna.trial.create_trial(state=states[name], value=value))
+
+
+def test_a_study_that_lost_trials_since_it_ended_is_ended_again(
+    scored: tuple[RunFolder, OuterFold, Dataset],
+) -> None:
+    folder, study, data = scored
+    counts = read_result(folder, study.name, data.classes).trials
+    keep(folder, {**counts, "complete": counts["complete"] - 1})
+    said: list[str] = []
+    reopen_damaged(PreparedRun(folder, make_config(), data, (study,)), said.append)
+    assert not is_finished(folder, study.name)
+    whole = sum(counts.values())
+    assert f"outer-0 chose from {whole} trials, and {whole - 1} are kept" in said[0]
 
 
 EDITS: dict[str, Callable[[list[str]], list[str]]] = {
@@ -111,6 +141,7 @@ def test_a_study_that_was_changed_is_ended_again_when_the_run_goes_on(
     folder, study, data = scored
     said: list[str] = []
     prepared = PreparedRun(folder, make_config(), data, (study,))
+    keep(folder, read_result(folder, study.name, data.classes).trials)
     reopen_damaged(prepared, said.append)
     assert not said
     assert is_finished(folder, study.name)
