@@ -40,7 +40,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     data = write_planted(root / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
-        assert main([*WORDS, "--data", str(data), "--run", str(root / "run")]) == 0
+        space = root / "study.toml"
+        space.write_text("[space.augmented_views]\nvalues = [0]\n", encoding="utf-8")
+        where = ["--config", str(space), "--data", str(data), "--run", str(root / "run")]
+        assert main([*WORDS, *where]) == 0
         assert main(["explain", str(root / "run"), "--cases", "2", "--device", "cpu"]) == 0
     return Made(root / "run", root / "cache")
 
