@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -39,6 +40,8 @@ from outerfold.storage.cache.files import write_bytes
 from outerfold.storage.records import Run
 from outerfold.storage.runs.results import predictions_csv
 
+SUBMISSION = "submission"
+"""Folder of the files that ``outerfold report`` adds to a report."""
 _KINDS = (".docx", ".jpg")
 
 
@@ -48,14 +51,19 @@ def write_report(run: Run, out: Path) -> list[Path]:
     The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is
     written last, so the files of a page that opens are complete.
     """
-    evidence = gather_evidence(run)
+    return write_evidence(gather_evidence(run), out)
+
+
+def write_evidence(evidence: Evidence, out: Path) -> list[Path]:
+    """Write all files of the report from its evidence; see ``write_report``."""
+    shutil.rmtree(out / SUBMISSION, ignore_errors=True)  # made from an earlier report
     for level in (level for level in UNIT_LEVELS if level not in evidence.levels):
         for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
             (out / name).unlink(missing_ok=True)  # left by an earlier report at other levels
     for plate in set(FIGURES.values()) - set(figures_of(evidence.numbers)):
         for name in (plate.file, f"{plate.name}.docx"):
             (out / name).unlink(missing_ok=True)
-    if len(run.classes) != 2:
+    if len(evidence.run.classes) != 2:
         (out / DECISION_FILE).unlink(missing_ok=True)
     inside = (out / INSIDE).exists()
     return write_contents(evidence, out, inside=inside)
@@ -111,7 +119,7 @@ def _figure_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tu
                     [picture],
                     images=images,
                     properties_title=picture.caption,
-                    date=_date(numbers),
+                    date=end_of_run(numbers),
                 ),
             )
 
@@ -120,7 +128,7 @@ def _table_documents(numbers: Results) -> Iterator[tuple[str, bytes]]:
     for name, blocks in table_blocks(numbers):
         yield (
             f"{name}.docx",
-            document(blocks, properties_title=_caption(blocks), date=_date(numbers)),
+            document(blocks, properties_title=_caption(blocks), date=end_of_run(numbers)),
         )
         yield f"{name}.jpg", draw_page(blocks)
 
@@ -162,7 +170,7 @@ def _table_name(level: str) -> str:
 def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
-    date, stamp = _date(numbers), "  ·  ".join(stamps(numbers))
+    date, stamp = end_of_run(numbers), "  ·  ".join(stamps(numbers))
     opened = with_first_figure(blocks, numbers)
     short = document([*opened, glance], title=heading, images=images, date=date, stamp=stamp)
     yield "Summary_Experiment.docx", short
@@ -171,7 +179,7 @@ def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[t
     yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
 
 
-def _date(numbers: Results) -> str:
+def end_of_run(numbers: Results) -> str:
     """When the run ended, in ISO format; empty where an earlier version made the run."""
     return str(numbers["provenance"].get("ended", ""))
 

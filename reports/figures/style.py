@@ -69,6 +69,17 @@ def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = 
         return encode(_stamp_figure(draw(evidence), evidence, rows), kind)
 
 
+def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict[str, bytes]:
+    """The figure as vector graphics: file contents by kind, ``svg`` and ``pdf``.
+
+    Args:
+        rows: the rows that the footer counts.
+    """
+    with rc_context({**_settings(), "svg.hashsalt": "outerfold"}):
+        figure = _stamp_figure(draw(evidence), evidence, rows)
+        return {kind: encode(figure, kind) for kind in ("svg", "pdf")}
+
+
 def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:
     """Draw the figure in the report's style, with stamps and a footer."""
     with rc_context(_settings()):

@@ -67,17 +67,18 @@ def _order(texts: list[str]) -> dict[str, int]:
 
 
 def _paragraphs(numbers: Results) -> Iterator[str]:
-    yield _data_words(numbers)
-    yield _model_words(numbers)
-    yield _split_words(numbers)
-    yield _search_words(numbers)
-    yield _decision_words(numbers)
-    yield _statistics_words(numbers)
-    yield _software_words(numbers)
+    yield data_words(numbers)
+    yield model_words(numbers)
+    yield split_words(numbers)
+    yield search_words(numbers)
+    yield decision_words(numbers)
+    yield statistics_words(numbers)
+    yield software_words(numbers)
     yield TO_COMPLETE
 
 
-def _data_words(numbers: Results) -> str:
+def data_words(numbers: Results) -> str:
+    """Sentence on the data set and its classes."""
     data = numbers["dataset"]
     classes = ", ".join(
         f"{name} ({plural(count, 'image')}, {plural(data['patients_by_class'][name], 'patient')})"
@@ -87,7 +88,8 @@ def _data_words(numbers: Results) -> str:
     return f"Data. {data['name']}: {sample_size(numbers)}; classes: {classes}.{made}"
 
 
-def _model_words(numbers: Results) -> str:
+def model_words(numbers: Results) -> str:
+    """Sentences on the encoder, what was trained of it and with what, and the columns."""
     p = numbers["protocol"]
     blocks = p["trainable_blocks"]
     part = (
@@ -105,10 +107,12 @@ def _model_words(numbers: Results) -> str:
     tta = f" Probabilities are means over each image and {views} augmented views." if views else ""
     known = numbers["task"] in ("multimodal", "dbt")
     trained = f" A classification head on it was trained with {optimiser}." if known else ""
-    return f"Model. The image encoder {p['encoder']} {part}.{trained}{mean}{tta}{_columns(numbers)}"
+    columns = column_words(numbers)
+    return f"Model. The image encoder {p['encoder']} {part}.{trained}{mean}{tta}{columns}"
 
 
-def _columns(numbers: Results) -> str:
+def column_words(numbers: Results) -> str:
+    """Sentences on the clinical columns, after a space; empty where there are none."""
     names = [column["name"] for column in numbers["dataset"]["columns"]]
     if not names:
         return ""
@@ -118,7 +122,8 @@ def _columns(numbers: Results) -> str:
     )
 
 
-def _split_words(numbers: Results) -> str:
+def split_words(numbers: Results) -> str:
+    """Sentences on folds and the model of an outer fold."""
     p = numbers["protocol"]
     if is_biased(p):
         return (
@@ -140,7 +145,8 @@ def _split_words(numbers: Results) -> str:
     )
 
 
-def _search_words(numbers: Results) -> str:
+def search_words(numbers: Results) -> str:
+    """Sentences on sampler, metric, pruner and search space."""
     p = numbers["protocol"]
     metric = metric_phrase(str(p["metric"]), len(numbers["dataset"]["classes"]))
     pruner = PRUNERS.get(str(p.get("pruner")), "")
@@ -174,7 +180,8 @@ def _drawn(one: Mapping[str, Any]) -> str:
     return f"from {one['low']:g} to {one['high']:g}{step}{scale}"
 
 
-def _decision_words(numbers: Results) -> str:
+def decision_words(numbers: Results) -> str:
+    """Sentence on calibration and threshold."""
     p = numbers["protocol"]
     if len(numbers["dataset"]["classes"]) > 2:
         return (
@@ -189,7 +196,8 @@ def _decision_words(numbers: Results) -> str:
     )
 
 
-def _statistics_words(numbers: Results) -> str:
+def statistics_words(numbers: Results) -> str:
+    """Sentences on estimates and intervals."""
     entries = numbers["overall"]
     level = f"{100 * entries['roc_auc']['level']:.0f}" if "roc_auc" in entries else "95"
     measured = any("measured variation" in entry["method"] for entry in entries.values())
@@ -212,7 +220,8 @@ def _aggregate(numbers: Results) -> str:
     return words.get(str(numbers["protocol"].get("aggregate", "mean")), "noisy-or")
 
 
-def _software_words(numbers: Results) -> str:
+def software_words(numbers: Results) -> str:
+    """Sentence on versions."""
     made = numbers["provenance"]
     versions = ", ".join(
         f"{name} {found}" for name, found in made.get("versions", {}).items() if found != "absent"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from datetime import datetime
 from io import BytesIO
@@ -21,11 +20,11 @@ from docx.text.paragraph import Paragraph as DocxParagraph
 from PIL import Image
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.render.archive import without_dates
 
 _BODY, _SMALL = 10, 8  # points
 _PAGE_WIDTH = 6.5  # inches between margins
 _PAGE_HEIGHT = 7.2  # inches left for a figure above its caption
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip entry can carry
 _NUMBERED = re.compile(r"(Figure|Table) (\d+)(\..*)", re.DOTALL)
 _ALARM = RGBColor(0xB3, 0x26, 0x1E)
 
@@ -63,7 +62,7 @@ def document(
                 _add_picture(sheet, block, (images or {})[block.name])
     target = BytesIO()
     sheet.save(target)
-    return _remove_dates(target.getvalue())
+    return without_dates(target.getvalue())
 
 
 def _new_document(title: str, called: str) -> Document:
@@ -237,15 +236,3 @@ def _repeat_header(made: DocxTable) -> None:
     made.rows[0]._tr.get_or_add_trPr().append(mark)
     for row in made.rows:
         row._tr.get_or_add_trPr().append(OxmlElement("w:cantSplit"))
-
-
-def _remove_dates(archive: bytes) -> bytes:
-    """Copy of a zip archive (a DOCX is one) without the times of its entries."""
-    target = BytesIO()
-    with zipfile.ZipFile(BytesIO(archive)) as old, zipfile.ZipFile(target, "w") as new:
-        for entry in old.infolist():
-            fresh = zipfile.ZipInfo(entry.filename, _EPOCH)
-            fresh.compress_type = zipfile.ZIP_DEFLATED
-            fresh.external_attr = entry.external_attr
-            new.writestr(fresh, old.read(entry.filename))
-    return target.getvalue()

@@ -70,5 +70,6 @@ def encode(fig: Figure, kind: str) -> bytes:
         options = {"quality": 95, "subsampling": 0}
         fig.savefig(target, format="jpg", dpi=DPI, pil_kwargs=options)
     else:
-        fig.savefig(target, format=kind, dpi=DPI, metadata={"Software": None})
+        undated = {"png": "Software", "svg": "Date", "pdf": "CreationDate"}[kind]
+        fig.savefig(target, format=kind, dpi=DPI, metadata={undated: None})
     return target.getvalue()

@@ -21,7 +21,8 @@ from outerfold.reports.results.questions import ASKED, refuse_questions
 from outerfold.reports.sections.comparison import compare_runs as paired
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.terminal import closing_table, comparison_lines
-from outerfold.reports.write import write_report
+from outerfold.reports.submission import write_whole_report
+from outerfold.reports.write import SUBMISSION
 from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.audit.audit import audit_dataset as find_faults
 from outerfold.storage.cache.inventory import Store
@@ -32,6 +33,7 @@ from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import FINAL, DataError, Dataset, FloatArray, IntArray, Run
 from outerfold.storage.runs.folder import RunFolder
+from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.words.csv_tables import csv_text
 from outerfold.study.cli.private import share
@@ -67,9 +69,10 @@ def report(options: argparse.Namespace) -> int:
     with lock_run(folder.path):
         if run.ships:
             folder.write_card(model_card(run))
-        write_report(run, folder.report)
+        write_whole_report(run, folder.report, read_paper(folder.path))
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
+    console.print(f"for a submission: {folder.report / SUBMISSION}", soft_wrap=True)
     return 0
 
 

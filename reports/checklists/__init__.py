@@ -1,0 +1,1 @@
+"""Reporting checklists, filled from a run as far as it knows the answers."""

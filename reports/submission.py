@@ -1,0 +1,69 @@
+"""Files that authors hand in with a paper: vector figures, tables as sheets, filled checklists.
+
+Only `outerfold report` writes them, since they take some seconds and the end of a run needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from outerfold.reports.blocks import Table
+from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
+from outerfold.reports.figures.catalogue import figures_of
+from outerfold.reports.figures.style import vectors
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.sheets import workbook
+from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.results.results import gather_evidence
+from outerfold.reports.schema import Results
+from outerfold.reports.write import SUBMISSION, end_of_run, table_blocks, write_evidence
+from outerfold.storage.cache.files import write_bytes
+from outerfold.storage.records import Run
+from outerfold.storage.words.csv_tables import csv_text
+
+
+def write_whole_report(run: Run, out: Path, paper: Mapping[str, str]) -> list[Path]:
+    """Write a report and the files for a submission; return their paths in order of writing.
+
+    Equal runs give equal bytes.
+
+    Args:
+        run: the run.
+        out: folder of the report.
+        paper: contents of ``paper.toml``.
+    """
+    evidence = gather_evidence(run)
+    written = write_evidence(evidence, out)
+    folder = out / SUBMISSION
+    folder.mkdir()
+    return [
+        *written,
+        *(write_bytes(folder / name, body) for name, body in _contents(evidence, paper)),
+    ]
+
+
+def _contents(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    numbers = evidence.numbers
+    yield from _tables(numbers)
+    for checklist in CHECKLISTS:
+        blocks = checklist_blocks(checklist, numbers, paper)
+        date = end_of_run(numbers)
+        yield f"{checklist.file}.docx", document(blocks, title=checklist.name, date=date)
+        yield f"{checklist.file}.csv", checklist_csv(checklist, numbers, paper).encode()
+    for spec in figures_of(numbers):
+        for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
+            yield f"{spec.name}.{kind}", body
+
+
+def _tables(numbers: Results) -> Iterator[tuple[str, bytes]]:
+    sheets: dict[str, Table] = {}
+    for name, blocks in table_blocks(numbers):
+        sheets[name] = next(block for block in blocks if isinstance(block, Table))
+        rows = [_one_line(row) for row in sheets[name].rows]
+        yield f"{name}.csv", csv_text(_one_line(sheets[name].header), rows).encode()
+    yield "Tables.xlsx", workbook(sheets, end_of_run(numbers))
+
+
+def _one_line(cells: tuple[str, ...]) -> list[str]:
+    return [cell.replace("\n", " ") for cell in cells]
