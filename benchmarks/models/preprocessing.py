@@ -63,7 +63,7 @@ def main() -> None:
     torch.set_num_threads(1)
     encoder = build(ENCODER)
     probed = []
-    for rows in (_breast_usg(options.data), _bus_bra(options.data, options.patients)):
+    for rows in (breast_usg(options.data), bus_bra(options.data, options.patients)):
         found = {way: features(rows[0][1], encoder, way) for way in WAYS}
         probed += [_probe(name, data, found) for name, data in rows]
     chosen = f" --patients {options.patients}" if options.patients else ""
@@ -163,12 +163,18 @@ def read_size(path: str) -> tuple[int, int]:
 
 
 def _probe(name: str, data: Dataset, found: Mapping[str, np.ndarray]) -> Probed:
+    folds = outer_folds(data)
+    return Probed(name, data, {way: out_of_fold(data, rows, folds) for way, rows in found.items()})
+
+
+def outer_folds(data: Dataset) -> list[OuterFold]:
+    """Patient-grouped folds with test rows."""
     studies = split(data, outer_folds=FOLDS, inner_folds=2, repeats=REPEATS, seed=0).studies
-    folds = [fold for fold in studies if fold.test]
-    return Probed(name, data, {way: _answer(data, rows, folds) for way, rows in found.items()})
+    return [fold for fold in studies if fold.test]
 
 
-def _answer(data: Dataset, rows: np.ndarray, folds: list[OuterFold]) -> Predictions:
+def out_of_fold(data: Dataset, rows: np.ndarray, folds: list[OuterFold]) -> Predictions:
+    """Predictions of a linear probe on features (n, dim), by folds that did not train on a row."""
     parts = []
     for fold in folds:
         fit, test = data.features.positions(fold.train), data.features.positions(fold.test)
@@ -189,7 +195,8 @@ def _answer(data: Dataset, rows: np.ndarray, folds: list[OuterFold]) -> Predicti
     )
 
 
-def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
+def bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
+    """BUS-BRA below ``folder``: by pathology, and by BI-RADS class."""
     data = _some(read_dataset(folder / "bus-bra", task="dbt"), patients)
     with (folder / "bus-bra" / "metadata.csv").open(encoding="utf-8") as file:
         malignant = {Path(row["file"]).name: row["pathology"] for row in csv.DictReader(file)}
@@ -204,7 +211,8 @@ def _bus_bra(folder: Path, patients: int = 0) -> list[tuple[str, Dataset]]:
     ]
 
 
-def _breast_usg(folder: Path) -> list[tuple[str, Dataset]]:
+def breast_usg(folder: Path) -> list[tuple[str, Dataset]]:
+    """BrEaST-Lesions-USG below ``folder``, by pathology."""
     return [
         (
             "BrEaST-Lesions-USG, malignant or not",

@@ -1,280 +1,130 @@
-"""Speed of encoding and search of the two tasks on a GPU at 224 px, and how busy the GPU is.
+"""What a GPU must show: equal values, rates of its parts, and whole studies, in ten minutes.
 
-    python -m benchmarks.speed.gpu                            # minutes to hours; one GPU
-    python -m benchmarks.speed.gpu --device cpu --images 60 --trials 1     # tests this file's code
+    python -m benchmarks.speed.gpu                                # all parts on one GPU, 10 minutes
+    python -m benchmarks.speed.gpu --only equal rates             # some of them
+    python -m benchmarks.speed.gpu --device cpu --only equal rates blocks      # tries their code
 
-Synthetic images, as many as in the public data sets (dbt 22,000, multimodal 7,800), are written as
-JPEG files of 224 px, so that decoding is part of the measured time. The encoders have RANDOM
-weights, saved to a file and read from there: speed does not depend on their values, and no other
-result of these runs has a meaning. Tables of a GPU are appended to ``benchmarks/RESULTS.md``; those
-of a CPU are only printed, since they only show that the code runs.
+The machine needs Python 3.12, torch 2.11, the packages of outerfold and no network. The parts come
+in the order of their weight; one that would not end within --minutes is left out and listed. Images
+are synthetic, and the encoders of the rates have RANDOM weights, saved to a file and read from
+there: speed does not depend on their values, and no other result of these runs has a meaning. The
+table of a GPU is appended to ``benchmarks/RESULTS.md``, or written to --out; that of a CPU is only
+printed, since it only shows that the code runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
-from PIL import Image
 
-from benchmarks.shared.places import RESULTS, ROOT
-from outerfold.pipelines.encoders._base import UNNAMED_BATCH as BATCH
-from outerfold.pipelines.encoders._base import Encoder
-from outerfold.pipelines.encoders.registry import build
-from outerfold.pipelines.images.embed import embed
-from outerfold.storage.readers.read import read_dataset
+from benchmarks.shared.places import RESULTS
+from benchmarks.shared.speed import card_rates as rates
+from benchmarks.shared.speed import card_studies as studies
+from benchmarks.shared.speed.card_rates import FULL, TINY, Row, Sizes
+from benchmarks.shared.speed.card_rows import DBT, MULTIMODAL
+from benchmarks.shared.speed.card_studies import Run
 
-SIDE, VIEWS, PER_PATIENT = 224, 3, 4
-"""Pixels of an image's side, views per image in a search (the image and two augmented ones), and
-images per patient (one if ``--images`` makes a study too small for its folds)."""
-WIDE = 256
-"""Images per batch for the encoder's best rate."""
-PATIENT = "(P[0-9]+)_"
-SMALL = ["--outer-folds", "2", "--inner-folds", "2", "--epochs", "2", "--networks", "1"]
-"""Options of a study on a CPU, which only tests this file's code."""
+SIDE_BY_SIDE = 4
+"""Workers that train blocks at once."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One task at its realistic size."""
+class Card:
+    """Device and sizes of the measurements.
 
-    task: str
-    images: int
-    encoder: str
-    classes: tuple[str, ...]
+    Attributes:
+        device: ``cuda`` or ``cpu``.
+        sizes: sizes of all loops.
+        work: empty folder.
+        run: carries out a study.
+        workers: processes that train blocks side by side.
+    """
 
-
-SUBJECTS = (
-    Subject("dbt", 22_000, "clip:ViT-B/32", ("Normal", "Actionable", "Benign", "Cancer")),
-    Subject("multimodal", 7_800, "timm:efficientnet_b0", ("Benign", "Cancer")),
-)
-
-
-@dataclass(frozen=True)
-class Watched:
-    """Use of a GPU: mean share of the time in which it was busy, and peak memory in GiB."""
-
-    busy: float | None
-    memory: float
+    device: str
+    sizes: Sizes
+    work: Path
+    run: Run
+    workers: int = SIDE_BY_SIDE
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One row of the table; rates are images (or views) per second."""
+class Part:
+    """Part of the measurements, with the minutes that it takes on an H100 with 16 cores."""
 
-    task: str
-    encoder: str
-    images: int
-    bare: float
-    bare_wide: float
-    decoded: float
-    augmented: float
-    encoding: Watched
-    trials_a_minute: float
-    workers: int
-    searching: Watched
+    minutes: float
+    measure: Callable[[Card], list[Row]]
 
 
-class Watch:
-    """Sampler of a GPU, five times per second while it is open; on a CPU, of memory alone."""
-
-    def __init__(self, device: str) -> None:
-        self.on_gpu = device != "cpu"
-
-    def __enter__(self) -> Watch:
-        which = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-        command = [
-            "nvidia-smi",
-            "-i",
-            which,
-            "--query-gpu=utilization.gpu,memory.used",
-            "--format=csv,noheader,nounits",
-            "-lms",
-            "200",
-        ]
-        if self.on_gpu:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        text = ""
-        if self.on_gpu:
-            self.process.terminate()
-            text = self.process.communicate()[0]
-        self.found = watched(text)
+def equal(card: Card) -> list[Row]:
+    """Equalities of trainings and encodings, and of a study that was killed."""
+    found = studies.equal_rows(card.device, card.sizes, card.work)
+    return found if card.device == "cpu" else [*found, studies.resumed_row(card.work, card.run)]
 
 
-def watched(text: str) -> Watched:
-    """Use of the GPU from lines ``busy %, MiB``; without lines, memory of the largest process."""
-    rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
-    if not rows:
-        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        return Watched(None, max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20)
-    numbers = np.array(rows, dtype=float)
-    return Watched(float(numbers[:, 0].mean() / 100), float(numbers[:, 1].max() / 1024))
+def measure_rates(card: Card) -> list[Row]:
+    """Rates of encoders, files, heads and blocks."""
+    subjects = (DBT, MULTIMODAL) if card.device != "cpu" else (MULTIMODAL,)
+    found: list[Row] = []
+    for subject in subjects:
+        found += rates.encoder_rows(subject, card.device, card.sizes, card.work)
+        found += rates.file_rows(subject, card.device, card.sizes, card.work)
+    found += rates.head_rows(MULTIMODAL, card.device, card.sizes)
+    return found + rates.tail_rows(MULTIMODAL, card.device, card.sizes, card.work)
 
 
-def write_images(root: Path, subject: Subject, images: int) -> Path:
-    """Write class folders of smooth random JPEGs and, for a task with columns, ``metadata.csv``."""
-    rng = np.random.default_rng(0)
-    each = PER_PATIENT if images >= 1000 else 1
-    patients = -(-images // each)
-    label = rng.permutation(np.arange(patients) % len(subject.classes))
-    names = [
-        f"{subject.classes[label[at // each]]}/P{at // each:05d}_{at}.jpg" for at in range(images)
-    ]
-    for name in subject.classes:
-        (root / name).mkdir(parents=True)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda at: _write(root / names[at], at), range(images)))
-    age = rng.normal(55, 10, patients).round()
-    lines = [f"{name},{age[at // each]:.0f}" for at, name in enumerate(names)]
-    if subject.task == "multimodal":
-        (root / "metadata.csv").write_text("\n".join(["file,age", *lines]) + "\n")
-    return root
+def blocks(card: Card) -> list[Row]:
+    """Blocks trained by workers side by side; the table of rates has one worker alone."""
+    return rates.tails_together(MULTIMODAL, card.device, card.sizes, card.work, card.workers)
 
 
-def random_weights(path: Path, encoder: str) -> Path:
-    """Write a file of random weights that this encoder can read, for measuring speed only."""
-    torch.manual_seed(0)
-    if encoder == "clip:ViT-B/32":
-        from clip.model import CLIP
-
-        # The text tower is as small as possible, since images do not pass through it.
-        state = CLIP(512, SIDE, 12, 768, 32, 4, 8, 64, 1, 1).state_dict()
-    else:
-        import timm
-
-        state = timm.create_model(encoder.partition(":")[2], pretrained=False).state_dict()
-    torch.save(state, path)
-    return path
+PARTS: Mapping[str, Part] = {
+    "equal": Part(2.0, equal),
+    "rates": Part(4.0, measure_rates),
+    "demo": Part(1.0, lambda card: studies.demo_rows(card.work, card.run)),
+    "blocks": Part(1.0, blocks),
+    "dbt": Part(2.0, lambda card: studies.dbt_rows(card.work, card.run, DBT.images)),
+}
 
 
-def bare_rate(encoder: Encoder, batch: int, seconds: float) -> float:
-    """Images per second of the encoder alone, on images in memory."""
-    side = encoder.image_size
-    images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
-    encoder.encode(images)
-    started, done = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        encoder.encode(images)  # returns arrays in CPU memory, so the device has then finished
-        done += batch
-    return done / (time.perf_counter() - started)
+def measure(card: Card, names: Sequence[str], minutes: float) -> tuple[list[Row], list[str]]:
+    """Measure parts in order while time is left; return rows, and the names of those left out.
 
-
-def timed(work: Callable[[], object]) -> float:
-    """Wall seconds of a call of ``work``."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def study(words: Sequence[str], run: Path, cache: Path, device: str) -> tuple[float, int]:
-    """Carry out a study; return its trials per minute (refits included) and its workers."""
-    environment = {**os.environ, "OUTERFOLD_CACHE": str(cache)}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    environment["CUDA_VISIBLE_DEVICES"] = "" if device == "cpu" else visible
-    command = [sys.executable, str(ROOT / "run_study.py"), *words, "--run", str(run), "--quiet"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    found = json.loads((run / "report" / "results.json").read_text())
-    trials = sum(sum(ends.values()) for ends in found["trials"].values())
-    minutes = found["timing"]["search_seconds"] / 60
-    return trials / minutes, len(found["provenance"]["devices"])
-
-
-def measure(subject: Subject, folder: Path, options: argparse.Namespace) -> Measured:
-    """Measure encoding and search of one task, in an empty folder."""
-    images, device = options.images or subject.images, options.device
-    data = write_images(folder / "data", subject, images)
-    weights = random_weights(folder / "random-weights.pt", subject.encoder)
-    rows = read_dataset(data, task=subject.task, patient_regex=PATIENT, columns=None)  # type: ignore[arg-type]
-    encoder = build(subject.encoder, weights=weights).to(device)
-    seconds = 5.0 if device != "cpu" else 0.2
-    bare, wide = (bare_rate(encoder, batch, seconds) for batch in (BATCH, options.wide))
-    with Watch(device) as encoding:
-        took = [
-            timed(
-                lambda views=views: embed(  # type: ignore[misc]
-                    rows.features,
-                    encoder,
-                    cache=folder / "cache",
-                    views=views,
-                    tokens=subject.task == "dbt",
-                    device=device,
-                )
-            )
-            for views in (1, VIEWS)
-        ]
-    words = [
-        "--task",
-        subject.task,
-        "--data",
-        str(data),
-        "--patient-regex",
-        PATIENT,
-        "--encoder",
-        subject.encoder,
-        "--weights",
-        str(weights),
-        "--trials",
-        str(options.trials),
-        *(SMALL if device == "cpu" else []),
-        *(["--workers-per-gpu", str(options.workers_per_gpu)] if device != "cpu" else []),
-    ]
-    with Watch(device) as searching:
-        trials, workers = study(words, folder / "run", folder / "cache", device)
-    return Measured(
-        subject.task,
-        subject.encoder,
-        images,
-        bare,
-        wide,
-        images / took[0],
-        images * (VIEWS - 1) / took[1],
-        encoding.found,
-        trials,
-        workers,
-        searching.found,
-    )
-
-
-def section(found: Sequence[Measured], device: str, today: date, wide: int = WIDE) -> str:
-    """Section of the page with one row per task; ``wide`` is the larger of two batch sizes."""
-    lines = [
-        f"### {device}, {today.isoformat()}",
-        "",
-        "Random weights and synthetic images: speeds only. `python -m benchmarks.speed.gpu`, torch "
-        f"{torch.__version__}; {SIDE} px, {VIEWS} views of each image.",
-        "",
-        f"| Task | Encoder | Images | Encoder alone, {BATCH} at once | {wide} at once | "
-        "Files decoded and encoded | Augmented views encoded | Share of encoder alone | "
-        "GPU busy, encoding | Trials/min, refits included | Workers | GPU busy, search | "
-        "Peak memory |",
-        "|" + " --- |" * 13,
-    ]
-    for row in found:
-        memory = max(row.encoding.memory, row.searching.memory)
-        lines.append(
-            f"| {row.task} | {row.encoder} | {row.images:,} | {row.bare:,.0f}/s | "
-            f"{row.bare_wide:,.0f}/s | {row.decoded:,.0f}/s | {row.augmented:,.0f}/s | "
-            f"{_share(row.augmented / row.bare_wide)} | {_share(row.encoding.busy)} | "
-            f"{row.trials_a_minute:.1f} | {row.workers} | {_share(row.searching.busy)} | "
-            f"{memory:.1f} GiB |"
+    Args:
+        card: device and sizes.
+        names: names of parts.
+        minutes: minutes for all of them.
+    """
+    started, rows, left_out = time.monotonic(), list[Row](), list[str]()
+    for name in names:
+        if (time.monotonic() - started) / 60 + PARTS[name].minutes > minutes:
+            left_out.append(name)
+            continue
+        found = PARTS[name].measure(card)
+        rows += found
+        print(
+            f"{name}, after {time.monotonic() - started:.0f} s\n{rates.table(found)}\n", flush=True
         )
-    return "\n".join(lines) + "\n"
+    return rows, left_out
+
+
+def section(rows: Sequence[Row], left_out: Sequence[str], device: str, today: date) -> str:
+    """Section of the page with the rows of all parts."""
+    missing = f"\n\nNot run for lack of time: {', '.join(left_out)}." if left_out else ""
+    return (
+        f"### {device}, {today.isoformat()}\n\n"
+        "Random weights and synthetic images: speeds and equalities only. "
+        f"`python -m benchmarks.speed.gpu`, torch {torch.__version__}.\n\n"
+        f"{rates.table(rows)}{missing}\n"
+    )
 
 
 def appended(text: str, new: str) -> str:
@@ -288,38 +138,35 @@ def appended(text: str, new: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--images", type=int, help="of each task, instead of 22,000 and 7,800")
-    parser.add_argument("--trials", type=int, default=10, help="of each of the six studies")
-    parser.add_argument("--task", choices=[s.task for s in SUBJECTS], help="only one of the tasks")
-    parser.add_argument("--workers-per-gpu", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--minutes", type=float, default=10.0, help="for all parts (default 10)")
+    parser.add_argument(
+        "--workers", type=int, default=SIDE_BY_SIDE, help="side by side, for blocks"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--out", type=Path, help="file for the table instead of RESULTS.md")
     options = parser.parse_args(argv)
-    options.wide = WIDE if options.device == "cuda" else BATCH
     if options.device == "cuda" and not torch.cuda.is_available():
         print("benchmarks.speed.gpu was not run: PyTorch found no CUDA device.", file=sys.stderr)
         return 2
-    found = []
-    for subject in SUBJECTS:
-        if options.task in (None, subject.task):
-            with TemporaryDirectory() as folder:
-                found.append(measure(subject, Path(folder), options))
+    with TemporaryDirectory() as folder:
+        card = Card(
+            options.device,
+            FULL if options.device == "cuda" else TINY,
+            Path(folder),
+            partial(studies.carry_out, device=options.device),
+            options.workers,
+        )
+        rows, left_out = measure(card, options.only, options.minutes)
+    text = section(rows, left_out, studies.card_name(options.device), date.today())
     if options.device == "cpu":
-        print("TEST ON A CPU AT A SMALL SIZE: these numbers are no result.\n")
-        print(section(found, "CPU", date.today(), options.wide))
-        return 0
-    table = section(found, torch.cuda.get_device_name(), date.today())
-    print(table)
-    RESULTS.write_text(appended(RESULTS.read_text(), table))
+        print("TRIED ON A CPU AT A SMALL SIZE: these numbers are no result.\n")
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+    elif options.device == "cuda":
+        RESULTS.write_text(appended(RESULTS.read_text(), text))
     return 0
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def _write(path: Path, seed: int) -> None:
-    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
-    Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ to a quarter of the image side, and the cache at a third of the size (40 KiB an 
 channels in float16).
 """
 
+FLOAT32 = "float32"
+"""Precision of an encoder unless its run settled another."""
+
+TRUNK_OF = " before block "
+"""Words between the encoder's name and the block in the name of a trunk."""
+
 UNNAMED_BATCH = 16
 """Number of images that an encoder without a named backend reads at once.
 
@@ -90,6 +96,10 @@ class Encoder(Protocol):
         """Name of the backend that computes the values; empty where no run has named one."""
 
     @property
+    def precision(self) -> str:
+        """Number format of the products, ``float32`` unless a backend on a GPU computes in half."""
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """``versions``, and the library of the backend."""
 
@@ -120,10 +130,13 @@ def device_kind(encoder: Encoder, device: str) -> str:
 def recipe(encoder: Encoder) -> dict[str, object]:
     """Return everything of an encoder on which its values depend, as part of a cache key.
 
-    An encoder without a named backend has the key that it had before backends had names.
+    An encoder without a named backend has the key that it had before backends had names, and one
+    in float32 the key that it had before there was another precision.
     """
+    half = encoder.precision != FLOAT32
     return {
         **({"backend": encoder.backend} if encoder.backend else {}),
+        **({"precision": encoder.precision} if half else {}),
         "encoder": encoder.name,
         "weights": encoder.weights_sha256,
         "image_size": encoder.image_size,

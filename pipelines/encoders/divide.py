@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders._base import TRUNK_OF, Encoder
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
 from outerfold.pipelines.encoders.parts import Parts, parts_of
 from outerfold.storage.records import DataError
@@ -211,7 +211,7 @@ def _make_trunk(encoder: FrozenEncoder, until: int) -> tuple[FrozenEncoder, tupl
         found, flat = trunk.at_the_cut(black), trunk(black)[1]
     first = replace(
         encoder,
-        name=f"{encoder.name} before block {until}",
+        name=f"{encoder.name}{TRUNK_OF}{until}",
         trunk=trunk,
         dim=flat.shape[2],
         token_dim=flat.shape[2],

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from outerfold.pipelines.encoders._base import TOKEN_GRID, UNNAMED_BATCH, Encoded, Encoder
+from outerfold.pipelines.encoders._base import (
+    FLOAT32,
+    TOKEN_GRID,
+    UNNAMED_BATCH,
+    Encoded,
+    Encoder,
+)
 from outerfold.storage.images.framing import PADDED, Framing
 
 Values = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -36,8 +42,17 @@ class Backend(Protocol):
     def version(self) -> str:
         """Library and version besides those of the encoder; empty if there is none."""
 
-    def batch(self, device: str) -> int:
-        """Number of images that are computed together on a kind of device, such as ``cpu``."""
+    @property
+    def precision(self) -> str:
+        """Number format of the products; see ``Encoder.precision``."""
+
+    def batch(self, encoder: str, device: str) -> int:
+        """Number of images that are computed together.
+
+        Args:
+            encoder: name of the encoder.
+            device: kind of device, such as ``cpu``.
+        """
 
     def prepare(self, encoder: FrozenEncoder) -> Compute:
         """Return the function that computes the values of this encoder."""
@@ -73,6 +88,11 @@ class FrozenEncoder:
         return self.computed_by.name if self.computed_by else ""
 
     @property
+    def precision(self) -> str:
+        """Number format of the products; see ``Encoder.precision``."""
+        return self.computed_by.precision if self.computed_by else FLOAT32
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Libraries that compute the values, with that of the backend."""
         own = self.computed_by.version if self.computed_by else ""
@@ -80,7 +100,7 @@ class FrozenEncoder:
 
     def batch(self, device: str) -> int:
         """Number of images that the backend computes together; see ``Encoder.batch``."""
-        return self.computed_by.batch(device) if self.computed_by else UNNAMED_BATCH
+        return self.computed_by.batch(self.name, device) if self.computed_by else UNNAMED_BATCH
 
     @cached_property
     def _compute(self) -> Compute:

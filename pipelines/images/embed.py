@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from outerfold.pipelines.augmentation.views import STYLES, Views, augmentation_key
-from outerfold.pipelines.encoders._base import UNNAMED_BATCH, Encoder, device_kind, recipe
+from outerfold.pipelines.encoders._base import (
+    UNNAMED_BATCH,
+    Encoded,
+    Encoder,
+    device_kind,
+    recipe,
+)
 from outerfold.pipelines.images.ahead import Ahead
 from outerfold.pipelines.images.decoded import (
     CHUNK,
@@ -24,6 +31,7 @@ from outerfold.pipelines.images.decoded import (
     open_squares,
     square_key,
 )
+from outerfold.pipelines.images.devices import encode_batches, encoding_devices
 from outerfold.pipelines.images.embeddings import Embeddings, EmbeddingTable, row_name, write_table
 from outerfold.storage.cache.row_store import RowCache, Writer
 from outerfold.storage.cores import count_cores
@@ -31,7 +39,8 @@ from outerfold.storage.images.read import content_hash
 from outerfold.storage.records import DataError, Features
 
 AT_ONCE = 64
-"""Number of images given at once to an encoder with a named backend, which divides them itself."""
+"""Number of images whose views are one task, and that are given at once to an encoder with a named
+backend, which divides them itself; more where its batches are larger."""
 
 __all__ = ["Embeddings", "count_missing", "embed", "embedded_squares"]
 
@@ -53,7 +62,7 @@ def embed(
     cache: Path,
     views: int | Mapping[str, int] | Views = 1,
     tokens: bool = True,
-    device: str = "cpu",
+    device: str | Sequence[str] = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Embeddings:
@@ -67,7 +76,8 @@ def embed(
             (1 where absent), made by the first of ``STYLES``; or ``Views``, which name the views
             and their style.
         tokens: whether to keep the spatial tokens too.
-        device: device of the encoder; values of different kinds of device are stored separately.
+        device: device of the encoder, with which all GPUs of its model share the work, or the
+            devices that share it; values of different kinds of device are stored separately.
         threads: number of the encoder's threads and of the workers that read images and make views,
             all cores when None; torch's number of threads is restored afterwards.
         progress: function called with (steps done, steps in all); a step is an image decoded or a
@@ -77,6 +87,7 @@ def embed(
         DataError: an image cannot be read, or an embedding is not finite.
         ValueError: a row with less than one view.
     """
+    devices = encoding_devices(encoder, device) if isinstance(device, str) else tuple(device)
     threads = threads or count_cores()
     style = views.style if isinstance(views, Views) else STYLES[0]
     wanted = _view_numbers(features, views)
@@ -84,12 +95,12 @@ def embed(
     contents = _hash_images(features, threads)
     augmentation = augmentation_key(style) if most > 1 else ""
     jobs = _list_jobs(contents, wanted, augmentation)
-    pooled, grid = _open_stores(cache, encoder, device)
+    pooled, grid = _open_stores(cache, encoder, devices[0])
     names = [job.name for job in jobs]
     stores = tuple(store.mended(names) for store in ((pooled, grid) if tokens else (pooled,)))
     if _missing_jobs(stores, jobs):
         paths = dict(zip(contents.values(), features.images.tolist(), strict=True))
-        work = _Work(encoder.to(device), stores, paths, cache, style, threads, progress)
+        work = _Work(encoder, devices, stores, paths, cache, style, threads, progress)
         with _torch_threads(threads):
             work.run(jobs)
     table = EmbeddingTable(
@@ -156,6 +167,7 @@ class _Work:
     """Work of one call on the missing rows: decode, augment, encode, append."""
 
     encoder: Encoder
+    devices: tuple[str, ...]
     stores: tuple[RowCache, ...]  # pooled, then tokens where they are kept
     paths: dict[str, str]  # image file by content
     cache: Path
@@ -199,17 +211,20 @@ class _Work:
         step: Callable[[int], None],
     ) -> None:
         """Encode and store jobs, in commits of ``CHUNK`` rows."""
-        size = AT_ONCE if self.encoder.backend else UNNAMED_BATCH
-        chunks = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-        batches = [chunk[at : at + size] for chunk in chunks for at in range(0, len(chunk), size)]
+        chunks = _divide(missing, CHUNK)
+        batches = [batch for chunk in chunks for batch in _divide(chunk, self._batch_size())]
         views = partial(make_views, folder=squares.folder, rows=len(squares), style=self.style)
-        wanted = ([(job.content, job.view) for job in batch] for batch in batches)
+        tasks = [_divide(batch, AT_ONCE) for batch in batches]
+        wanted = ([(job.content, job.view) for job in task] for each in tasks for task in each)
         count = sum(job.view > 0 for job in missing)  # the image itself takes no work
         made = ahead.map(views, wanted, images=count)
+        joined = (np.concatenate(list(islice(made, len(each)))) for each in tasks)
+        images = joined if self.encoder.backend else map(_padded, joined)
+        found = encode_batches(self.encoder, self.devices, images)
         names: list[str] = []
         parts: list[tuple[NDArray[np.float32], NDArray[np.float16]]] = []
-        for batch, images in zip(batches, made, strict=True):
-            parts.append(self._encode_batch(batch, images))
+        for batch, encoded in zip(batches, found, strict=True):
+            parts.append(self._take_rows(batch, encoded))
             names.extend(job.name for job in batch)
             step(len(batch))
             if len(names) >= CHUNK or batch is batches[-1]:
@@ -218,10 +233,16 @@ class _Work:
                 )
                 names, parts = [], []
 
-    def _encode_batch(
-        self, batch: Sequence[_Job], images: NDArray[np.uint8]
+    def _batch_size(self) -> int:
+        """Number of images that are encoded in one call."""
+        if not self.encoder.backend:
+            return UNNAMED_BATCH
+        return max(AT_ONCE, self.encoder.batch(device_kind(self.encoder, self.devices[0])))
+
+    def _take_rows(
+        self, batch: Sequence[_Job], encoded: Encoded
     ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-        encoded = self.encoder.encode(images if self.encoder.backend else _padded(images))
+        """Values of a batch's images, without those of padding."""
         pooled, tokens = encoded.pooled[: len(batch)], encoded.tokens[: len(batch)]
         sound = np.isfinite(pooled).all(axis=1) & np.isfinite(tokens).all(axis=(1, 2))
         if not sound.all():
@@ -240,6 +261,11 @@ def _store_rows(
         new = np.flatnonzero(writer.store.positions(names) < 0)
         if len(new):
             writer.append([names[i] for i in new.tolist()], values[new])
+
+
+def _divide(jobs: Sequence[_Job], size: int) -> list[Sequence[_Job]]:
+    """Jobs in parts of at most ``size``, in their order."""
+    return [jobs[at : at + size] for at in range(0, len(jobs), size)]
 
 
 def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,21 @@ class StandIn:
 
     def pooled(self, ids: Sequence[str], view: int = 0) -> NDArray[np.float32]:
         """Return random embeddings (n, dim)."""
-        rng = np.random.default_rng(view)
-        rows: NDArray[np.float32] = rng.standard_normal((DISTINCT, self.dim), dtype=np.float32)
-        return rows[np.arange(len(ids)) % DISTINCT]
+        return _draw_rows((self.dim,), view)[np.arange(len(ids)) % DISTINCT]
 
     def tokens(self, ids: Sequence[str], view: int = 0) -> NDArray[Any]:
         """Return random tokens (n, *grid), float16, or 8-bit images."""
-        rng = np.random.default_rng(view)
         if self.pixels:
             return np.zeros((len(ids), *self.grid), dtype=np.uint8)
-        rows = rng.standard_normal((DISTINCT, *self.grid), dtype=np.float32).astype(np.float16)
+        rows = _draw_rows(self.grid, view, np.float16)
         return rows[np.arange(len(ids)) % DISTINCT]
+
+
+@lru_cache(maxsize=16)
+def _draw_rows(shape: tuple[int, ...], view: int, dtype: type = np.float32) -> NDArray[Any]:
+    """Random rows (DISTINCT, *shape), kept, since a step that reads them takes less time."""
+    rng = np.random.default_rng(view)
+    return rng.standard_normal((DISTINCT, *shape), dtype=np.float32).astype(dtype, copy=False)
 
 
 def stand_in(division: Division, views: Views) -> StandIn | TrunkSource:

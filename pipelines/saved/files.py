@@ -14,7 +14,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from outerfold.pipelines._base import Fitted, Pipeline
-from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders._base import FLOAT32, Encoder
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.storage.cache.files import read_hashed, write_hashed, write_json
@@ -157,10 +157,11 @@ def encoder_card(encoder: Encoder, weights: str, difference: float | None = None
     Args:
         encoder: the image encoder.
         weights: path of the weights file that the user gave; empty for pretrained weights.
-        difference: largest difference between the encoder's backend and torch, in standard
-            deviations; None where torch is the backend.
+        difference: largest difference between the encoder's backend and torch in float32, in
+            standard deviations; None where that is the backend.
     """
     backend = {"backend": encoder.backend, "backend_difference": difference}
+    half = {"precision": encoder.precision}
     return {
         "name": encoder.name,
         "weights": str(Path(weights).resolve()) if weights else "",
@@ -172,4 +173,5 @@ def encoder_card(encoder: Encoder, weights: str, difference: float | None = None
         "std": list(encoder.std),
         "versions": list(encoder.libraries),
         **(backend if encoder.backend else {}),
+        **(half if encoder.precision != FLOAT32 else {}),
     }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from outerfold.pipelines.augmentation.on_the_fly import vary
-from outerfold.pipelines.augmentation.views import view_number
+from outerfold.pipelines.augmentation.views import scoring_views, view_number
 from outerfold.pipelines.encoders.divide import Tail
 from outerfold.pipelines.fitted.head import mean_probability
 from outerfold.pipelines.fitted.tail import compute_logits, score
@@ -20,6 +20,7 @@ from outerfold.pipelines.heads.networks import Standardise, Widths
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.heads.stacked import EPS
 from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.images.on_device import DeviceRows, Read, Rows
 from outerfold.pipelines.rows.training_rows import FoldRows, TrainingRows
 from outerfold.pipelines.training.heads import TINY, Recipe
 from outerfold.pipelines.training.micro_batches import (
@@ -29,7 +30,7 @@ from outerfold.pipelines.training.micro_batches import (
     release_gpu_memory,
 )
 from outerfold.pipelines.training.precision import Precision
-from outerfold.storage.records import FloatArray, IntArray
+from outerfold.storage.records import FloatArray
 from outerfold.storage.seeds import derive_seed
 
 BuildTail = Callable[[RandomStreams, Widths, Standardise], nn.Module]
@@ -52,12 +53,29 @@ class TailRecipe:
     strength: float
     checkpointing: bool
 
+    @property
+    def drawn_views(self) -> tuple[int, ...]:
+        """Numbers of the views as which a training row may be drawn, from 0, the image itself."""
+        nths = range(1, self.head.views + 1)
+        return (0, *(view_number(self.head.strength, nth) for nth in nths))
+
+    def view_numbers(self, tta: int) -> tuple[int, ...]:
+        """Numbers of all views that are drawn or scored, in ascending order."""
+        return tuple(sorted({*self.drawn_views, *scoring_views(tta)}))
+
 
 class TailBatch(NamedTuple):
-    """Rows of one step: their positions in the training side (n,) and their view numbers (n,)."""
+    """Rows of one step.
 
-    at: IntArray
-    views: IntArray
+    Attributes:
+        moment: position of the step.
+        rows: (n,) positions of the rows in the training side, on the device.
+        read: reads a part of their inputs.
+    """
+
+    moment: Moment
+    rows: Tensor
+    read: Read
 
 
 class TailFold:
@@ -71,9 +89,8 @@ class TailFold:
         build: function that builds the head.
         rows: the training side and its folds.
         which: position of the fold.
-        source: images or activations that the tail reads.
+        inputs: images or activations that the tail reads, on the device of the training.
         seed: seed of the trial.
-        device: device of the training.
     """
 
     def __init__(
@@ -82,18 +99,18 @@ class TailFold:
         build: BuildTail,
         rows: TrainingRows,
         which: int,
-        source: TailRows,
+        inputs: DeviceRows,
         *,
         seed: int,
-        device: torch.device,
     ) -> None:
-        self.recipe, self.rows, self.which, self.source = recipe, rows, which, source
-        self.device, self.fold = device, rows.folds[which]
+        self.recipe, self.rows, self.which, self.inputs = recipe, rows, which, inputs
+        self.device, self.fold = inputs.device, rows.folds[which]
+        device = self.device
         self.seed = derive_seed(seed, self.fold.fold.name, "changes")
         self.streams = RandomStreams([derive_seed(seed, self.fold.fold.name, "network")])
         self.widths = _make_widths(rows, self.fold)
         self.head = build(self.streams, self.widths, Standardise.of([self.fold])).to(device)
-        self.tail = _make_tail(source, recipe, device)
+        self.tail = _make_tail(inputs.source, recipe, device)
         self.precision = Precision.of(device)
         self.scaler = self.precision.scaler()
         self.optimiser = _make_optimiser(recipe, self.head, self.tail)
@@ -103,8 +120,8 @@ class TailFold:
         counts = self.resampled.seen(self.widths.classes)
         alpha = effective_number_alpha(counts, recipe.head.ens_beta)
         self.alpha = torch.tensor(alpha[None], dtype=torch.float32, device=device)
-        self.tabular = torch.tensor(self.fold.tabular)
-        self.ids = rows.train.ids
+        self.tabular = torch.tensor(self.fold.tabular, device=device)
+        self.labels = torch.tensor(self.fold.labels, device=device)
 
     def train(self, done: int, rate: float, micro: MicroBatches) -> float:
         """Train one epoch and return the mean loss of its rows.
@@ -117,11 +134,15 @@ class TailFold:
         head, tail = self.optimiser.param_groups
         head["lr"], tail["lr"] = rate, rate * self.recipe.tail_rate
         batches = self._draw_batches()
-        losses = [
-            self._train_batch(batch, Moment(done, self.which, step), micro)
-            for step, batch in enumerate(batches)
-        ]
-        return float(sum(losses) / sum(len(batch.at) for batch in batches))
+        order = torch.from_numpy(np.concatenate([at for at, _ in batches])).to(self.device)
+        each = torch.split(order, [len(at) for at, _ in batches])
+        # The sum stays on the device: to read it in each step would wait for the step's end.
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        reads = self.inputs.batches(batches)
+        for step, (rows, read) in enumerate(zip(each, reads, strict=True)):
+            batch = TailBatch(Moment(done, self.which, step), rows, read)
+            total += self._train_batch(batch, micro)
+        return float(total / len(order))
 
     def validate(self) -> tuple[float, FloatArray]:
         """Return the mean loss (NaN without val rows) and the probabilities (val rows, classes)."""
@@ -131,9 +152,9 @@ class TailFold:
         parts = score(
             [self.tail],
             self.head,
-            self.source,
-            self.ids[at].tolist(),
-            self.tabular[at][None],
+            self.inputs.scored,
+            self.rows.train.ids[at].tolist(),
+            self.tabular[at][None].cpu(),
             tokens=self.rows.tokens,
             device=self.device,
             tta=self.rows.tta,
@@ -142,35 +163,34 @@ class TailFold:
         probabilities = mean_probability(seen)
         # The loss is that of the scored probability: of the mean where there are several views.
         scored = seen[0] if len(seen) == 1 else probabilities.clamp_min(TINY).log().float()
-        labels = torch.from_numpy(self.fold.labels[at]).to(self.device)
+        labels = self.labels[at]
         with torch.inference_mode():
             loss = float(self._row_losses(scored, labels).double().mean())
         return loss, probabilities.cpu().numpy()
 
-    def _draw_batches(self) -> list[TailBatch]:
+    def _draw_batches(self) -> list[Rows]:
         chosen = self.resampled.order(shuffle=self.shuffle, draw=self.draw)
         at = self.fold.fit[self.resampled.rows][chosen]
         views = np.zeros(len(at), dtype=np.int64)
         recipe = self.recipe.head
         if recipe.views:
-            nths = range(1, recipe.views + 1)
-            numbers = np.array([0, *(view_number(recipe.strength, nth) for nth in nths)])
+            numbers = np.array(self.recipe.drawn_views)
             drawn = numbers[self.shuffle.integers(0, len(numbers), size=len(at))]
             varied = recipe.every_row | np.isin(self.fold.labels[at], self.fold.minority)
             views = np.where(varied, drawn, 0)
         # Parts are equal, since a last batch of one row would have no variance to normalise by.
         count = -(-len(at) // recipe.batch_size)  # rounded up
-        pairs = zip(np.array_split(at, count), np.array_split(views, count), strict=True)
-        return [TailBatch(*pair) for pair in pairs]
+        return list(zip(np.array_split(at, count), np.array_split(views, count), strict=True))
 
-    def _train_batch(self, batch: TailBatch, moment: Moment, micro: MicroBatches) -> float:
+    def _train_batch(self, batch: TailBatch, micro: MicroBatches) -> Tensor:
         """Update once from one batch, in parts if it does not fit; return the sum of its losses."""
+        moment, size = batch.moment, len(batch.rows)
         kept = [buffer.clone() for module in (self.head, self.tail) for buffer in module.buffers()]
         while True:
             try:
-                return self._train_parts(batch, moment, micro.parts(moment, len(batch.at)))
+                return self._train_parts(batch, micro.parts(moment, size))
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or not micro.halve(moment, len(batch.at)):
+                if not out_of_memory(error) or not micro.halve(moment, size):
                     raise
             # This runs outside the handler, whose traceback keeps the tensors that filled memory.
             self._undo_step(kept)
@@ -183,19 +203,21 @@ class TailFold:
             buffer.copy_(before)
         release_gpu_memory()
 
-    def _train_parts(self, batch: TailBatch, moment: Moment, parts: int) -> float:
+    def _train_parts(self, batch: TailBatch, parts: int) -> Tensor:
         """Update once from the summed gradients of a batch's parts; return its summed loss."""
         self.head.train()
         self.tail.train()
-        number = moment.epoch * 1_000_003 + moment.step
+        number = batch.moment.epoch * 1_000_003 + batch.moment.step
         self.streams.begin(number)
-        total = 0.0
-        for k, chosen in enumerate(np.array_split(np.arange(len(batch.at)), parts)):
-            part = TailBatch(batch.at[chosen], batch.views[chosen])
-            summed = self._sum_losses(part, derive_seed(self.seed, number, k))
-            total += float(summed.detach())
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for k, chosen in enumerate(np.array_split(np.arange(len(batch.rows)), parts)):
+            part = slice(int(chosen[0]), int(chosen[-1]) + 1)
+            summed = self._sum_losses(
+                batch.rows[part], batch.read(part), derive_seed(self.seed, number, k)
+            )
+            total += summed.detach()
             # Divided by the size of the whole batch, so that the parts add up to its gradient.
-            torch.autograd.backward(self.scaler.scale(summed / len(batch.at)))
+            torch.autograd.backward(self.scaler.scale(summed / len(batch.rows)))
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         if self.recipe.head.clip_norm is not None:
             self.scaler.unscale_(self.optimiser)
@@ -205,14 +227,11 @@ class TailFold:
         self.optimiser.zero_grad()
         return total
 
-    def _sum_losses(self, part: TailBatch, seed: int) -> Tensor:
-        """Summed loss of a part of a batch."""
-        images = self._read_activations(part).to(self.device, non_blocking=True)
-        if self.source.pixels:
+    def _sum_losses(self, rows: Tensor, images: Tensor, seed: int) -> Tensor:
+        """Summed loss of a part of a batch: positions of its rows (n,), and their inputs."""
+        if self.inputs.source.pixels:
             images = vary(images, strength=self.recipe.strength, seed=seed)
-        mask = torch.ones(1, len(part.at), 1, device=self.device)
-        labels = torch.from_numpy(self.fold.labels[part.at]).to(self.device)
-        columns = self.tabular[part.at][None].to(self.device)
+        mask = torch.ones(1, len(rows), 1, device=self.device)
         deterministic = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=True
         )
@@ -221,23 +240,12 @@ class TailFold:
                 [self.tail],
                 self.head,
                 images,
-                columns,
+                self.tabular[rows][None],
                 mask,
                 tokens=self.rows.tokens,
                 products=self.precision.products,
             )
-        return self._row_losses(logits[0], labels).sum()
-
-    def _read_activations(self, part: TailBatch) -> Tensor:
-        """Read from disk the activations (n, ...) of a batch's rows, each in its own view."""
-        read: list[tuple[IntArray, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]] = []
-        for view in np.unique(part.views).tolist():
-            where = np.flatnonzero(part.views == view)
-            read.append((where, self.source.activations(self.ids[part.at[where]].tolist(), view)))
-        images = np.empty((len(part.at), *read[0][1].shape[1:]), read[0][1].dtype)
-        for where, values in read:
-            images[where] = values
-        return torch.from_numpy(images)
+        return self._row_losses(logits[0], self.labels[rows]).sum()
 
     def _row_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss (n,) of each row from logits (n, classes)."""

@@ -13,6 +13,7 @@ from outerfold.pipelines.fitted.tail import FittedTail
 from outerfold.pipelines.heads.networks import Standardise
 from outerfold.pipelines.heads.random_streams import RandomStreams
 from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.images.on_device import device_rows
 from outerfold.pipelines.rows.resample import Resampled
 from outerfold.pipelines.rows.tabular import NetworkColumns
 from outerfold.pipelines.rows.training_rows import TrainingRows
@@ -54,9 +55,10 @@ class TailTraining:
     ) -> None:
         self.recipe, self.build, self.rows, self.source = recipe, build, rows, source
         self.budget, self.device, self.micro = budget, device, micro
+        self.inputs = device_rows(source, rows.train.ids.tolist(), torch.device(device))
+        self.inputs.want(recipe.view_numbers(rows.tta))
         self.folds = [
-            TailFold(recipe, build, rows, k, source, seed=seed, device=torch.device(device))
-            for k in range(len(rows.folds))
+            TailFold(recipe, build, rows, k, self.inputs, seed=seed) for k in range(len(rows.folds))
         ]
 
     def __iter__(self) -> Iterator[Epoch]:

@@ -209,10 +209,14 @@ def _prediction_text(
 
 def dashboard(options: argparse.Namespace) -> int:
     """Serve optuna-dashboard on this machine only, until Ctrl-C; return the exit code."""
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
     from outerfold.storage.trials.journal import check_trials, open_trials
+    from outerfold.study.engines.local import quiet_optuna
     from outerfold.study.watch.dashboard import open_dashboard
+    from outerfold.study.watch.mirror import open_mirror
+
+    quiet_optuna()
 
     folder = RunFolder(options.run)
     folder.read_config()
@@ -222,9 +226,14 @@ def dashboard(options: argparse.Namespace) -> int:
             f"{folder.journal}: there are no trials yet; start the run, or name its --storage"
         )
     changes = options.allow_changes
-    with lock_run(folder.path) if changes else nullcontext():
+    with ExitStack() as stack:
+        if changes:
+            stack.enter_context(lock_run(folder.path))
         check_trials(folder, url)
-        server = open_dashboard(open_trials(folder, url), options.port, allow_changes=changes)
+        if changes:
+            server = open_dashboard(open_trials(folder, url), options.port, allow_changes=True)
+        else:
+            server = open_mirror(folder, url, options.port, stack)
         print(f"http://127.0.0.1:{options.port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         server.serve_forever()
     return 0

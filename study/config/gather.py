@@ -131,7 +131,7 @@ def build_study_config(
     chosen.setdefault("encoder", DEMO_ENCODER if data == DEMO else TASKS[task].encoder)
     encoders = encoder_names(chosen["encoder"])
     chosen["encoder"] = ",".join(encoders)
-    for name in ("encoder_backend", "train_on"):
+    for name in ("encoder_backend", "encoder_precision", "train_on"):
         chosen.setdefault(name, AUTO)
     blocks = chosen.get("trainable_blocks", 0)
     if chosen.get("final", FOLDS) != FOLDS and not blocks:

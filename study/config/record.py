@@ -37,6 +37,7 @@ THOUSAND, MANY = 1_000, 1_000_000
 ALL, AUTO = "all", "auto"
 """Words that --trainable-blocks and --batch-size accept besides numbers, in this order."""
 ENCODER_BACKENDS = (AUTO, "openvino", "torch")
+ENCODER_PRECISIONS = (AUTO, "float32", "bfloat16", "float16")
 TRAIN_ON = (AUTO, "cpu", "cuda")
 TAIL_PRUNER = "paired"
 """Default pruner where blocks are trained."""
@@ -89,8 +90,9 @@ class StudyConfig:
     The run directory keeps them, and the run cannot be resumed with others. Fields are the
     command line's options with underscores; ``space`` holds the overridden ranges by name, and
     ``ablated`` the factor that an ablation holds at another value than the default configuration.
-    An empty ``encoder_backend`` or ``train_on`` is that of runs that began before the option had a
-    name. ``plugin`` holds the identities of plugins, not their places; see ``study/plugins.py``.
+    An empty ``encoder_backend``, ``encoder_precision`` or ``train_on`` is that of runs that began
+    before the option had a name. ``plugin`` holds the identities of plugins, not their places; see
+    ``study/plugins.py``.
 
     Raises:
         DataError: an option has a value that is not allowed, or has no effect beside the others.
@@ -329,6 +331,18 @@ class StudyConfig:
             usual="auto",
             note="see [encoders.md](encoders.md)",
             choices=ENCODER_BACKENDS,
+            stated=False,
+        ),
+    )
+    encoder_precision: str = field(
+        default="",
+        metadata=option(
+            about="number format of the frozen encoder; auto is half precision on a GPU for "
+            "encoders that were measured to lose nothing by it, else float32",
+            group=MODEL,
+            usual="auto",
+            note="see [encoders.md](encoders.md)",
+            choices=ENCODER_PRECISIONS,
             stated=False,
         ),
     )
@@ -601,7 +615,8 @@ class StudyConfig:
 
         An option that is not in ``FIRST_OPTIONS`` is included only if its value is not its
         default. So a new option does not change the names of older runs' folders, and these runs
-        are still found. ``encoder_backend`` is ``auto`` unless the user names one.
+        are still found. ``encoder_backend`` and its like are ``auto`` unless the user names
+        one.
         """
         kept, defaults = self.to_toml(), {f.name: f.default for f in fields(self)}
         later = sorted(

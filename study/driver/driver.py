@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -22,7 +23,7 @@ from outerfold.storage.trials.journal import keep_trial
 from outerfold.study.config.record import ENSEMBLE
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.driver.silence import HUNG_SECONDS, Silence, describe_hung
-from outerfold.study.engines.local import Engine, WorkerLost
+from outerfold.study.engines.local import Engine, SharingEngine, WorkerLost
 from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.schedule.patience import EndedTrial, build_limit, count_trials, read_history
 from outerfold.study.schedule.schedule import Schedule
@@ -92,10 +93,25 @@ def carry_out_run(
     return failures
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Measurement of an epoch.
+
+    Attributes:
+        epoch_seconds: duration of one epoch of a study's inner folds.
+        start_seconds: time until a worker begins to train.
+        fits: number of such workers for which a GPU has memory; 0 on a CPU.
+    """
+
+    epoch_seconds: float
+    start_seconds: float
+    fits: int = 0
+
+
 def measure(
     context: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
-) -> tuple[float, float] | None:
-    """Seconds of one epoch of a study's inner folds on one device, and seconds of a worker's start.
+) -> Measured | None:
+    """Measure one epoch of a study's inner folds on one device, and a worker's start.
 
     Args:
         context: locations of the run's files.
@@ -123,7 +139,32 @@ def measure(
             break
     else:
         return None
-    return outcome.seconds, clock() - started - outcome.epochs * outcome.seconds
+    start = clock() - started - outcome.epochs * outcome.seconds
+    return Measured(outcome.seconds, start, outcome.fits)
+
+
+def measure_together(context: WorkerContext, study: str, engine: Engine) -> float | None:
+    """Mean seconds of one epoch while all workers of an engine train at once.
+
+    The first epoch of each worker, which starts it, is not counted.
+
+    Returns:
+        None where the machine ended a measurement.
+    """
+    silence = Silence(context.run)
+    for _ in range(2):
+        jobs = [Job(context, study, None, device, measure=True) for device in engine.devices]
+        try:
+            running = {engine.submit(job): job for job in jobs}
+            while wait(running, timeout=LOOK_SECONDS).not_done:
+                silence.end_hung(engine, running)
+            seconds = [future.result().seconds for future in running]
+        except Exception as error:
+            if not isinstance(error, WorkerLost) and classify(error) is not Fault.MACHINE:
+                raise
+            _log.warning("%s: workers could not be measured together (%s)", study, error)
+            return None
+    return sum(seconds) / len(seconds)
 
 
 def open_studies(prepared: PreparedRun, context: WorkerContext) -> dict[str, optuna.Study]:
@@ -163,6 +204,7 @@ class _JobLoop:
     ) -> None:
         self.schedule, self.studies, self.context = schedule, studies, context
         self.engine, self.progress, self.silence = engine, progress, silence
+        self._sharing = engine if isinstance(engine, SharingEngine) else None
         self.failures: dict[str, str] = {}
         self._running: dict[Future[Outcome], Job] = {}
         self._lost: Counter[tuple[str, int | None]] = Counter()
@@ -193,10 +235,12 @@ class _JobLoop:
         if self._suspects or any(job.alone for job in self._running.values()):
             self._submit_alone()
             return
-        busy = Counter(job.device for job in self._running.values())
-        free = list((Counter(self.engine.devices) - busy).elements())
+        busy, tokens = Counter(job.device for job in self._running.values()), self.engine.devices
+        free = list((Counter(tokens) - busy).elements())
         while free and (task := _take_task(self.schedule, self.progress)) is not None:
-            job = Job(self.context, *task, device=free.pop(0))
+            device = free.pop(0)
+            sharing = count_sharing(tokens, device) if self._sharing else 1
+            job = Job(self.context, *task, device=device, sharing=sharing)
             self._running[self.engine.submit(job)] = job
 
     def _submit_alone(self) -> None:
@@ -226,9 +270,18 @@ class _JobLoop:
         if outcome.state != AGAIN:
             self._record_outcome(outcome)
             return
-        name = _job_name(job.number)
+        name, task = _job_name(job.number), (job.study, job.number)
+        if outcome.no_memory and job.sharing > 1 and self._sharing is not None:
+            self._sharing.share(job.device, job.sharing - 1)
+            self.progress.tell(
+                f"{job.device}: memory ran out with {job.sharing} workers side by side; "
+                f"{job.sharing - 1} go on"
+            )
+            _log.warning("%s %s: run again: %s", job.study, name, outcome.reason)
+            self.schedule.lost(*task)
+            return
         _log.warning("%s %s: run again, alone: %s", job.study, name, outcome.reason)
-        self._suspects.append((job.study, job.number))
+        self._suspects.append(task)
 
     def _record_outcome(self, outcome: Outcome) -> None:
         """Add a trial to the storage, then those that waited for it, in order of their number."""
@@ -255,6 +308,16 @@ class _JobLoop:
         if outcome.trial is not None and outcome.state == "failed":
             self.progress.tell(_describe_failure(outcome, outcome.trial))
         _log_outcome(outcome, self.failures)
+
+
+def count_sharing(devices: Sequence[str], device: str) -> int:
+    """Number of workers that use a GPU; 1 for a CPU, of which each worker has a core.
+
+    Example:
+        >>> count_sharing(["cuda:0", "cuda:1", "cuda:0"], "cuda:0")
+        2
+    """
+    return Counter(devices)[device] if device.startswith("cuda") else 1
 
 
 def _take_task(schedule: Schedule, progress: StudyProgress) -> tuple[str, int | None] | None:

@@ -31,22 +31,30 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of, describe_ranges
 from outerfold.study.driver.call import Call
 from outerfold.study.driver.driver import (
+    Measured,
     build_schedule,
     carry_out_run,
     measure,
     open_studies,
 )
 from outerfold.study.driver.extend import find_extended
+from outerfold.study.driver.gpu.offer_blocks import offer_blocks
+from outerfold.study.driver.gpu.side_by_side import place_beside
+from outerfold.study.driver.gpu.train_on import resolve_train_on
 from outerfold.study.driver.progress import StudyProgress
 from outerfold.study.driver.telling import counting, log_to, telling
-from outerfold.study.driver.train_on import resolve_train_on
 from outerfold.study.engines.local import EngineStarter
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 from outerfold.study.plugins import loaded_plugins
 from outerfold.study.schedule.deadline import Deadline
+from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.batch_size import resolve_batch_size
 from outerfold.study.setup.data_source import Source
-from outerfold.study.setup.encoder_backend import attach_backend, resolve_encoder_backend
+from outerfold.study.setup.encoder_backend import (
+    attach_backend,
+    resolve_encoder_backend,
+    resolve_encoder_precision,
+)
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.setup.plan import (
     REPORT_SECONDS,
@@ -204,7 +212,8 @@ def _settle(
         config, backend = resolve_encoder_backend(
             config, folder, encoders, cache=cache, device=device
         )
-    for text in filter(None, (where, size, backend)):
+        config, format_ = resolve_encoder_precision(config, folder, encoders, device=device)
+    for text in filter(None, (where, size, backend, format_)):
         console.print(f"- {escape(text)}", soft_wrap=True)
     return config, attach_backend(config, encoders, cache)
 
@@ -228,6 +237,7 @@ def _run_studies(
     begun = time.monotonic()
     try:
         cost = _print_plan(prepared, encoders, workers, how, driver, console)
+        devices = workers.devices  # the plan may have settled their number
         expected = cost.parts(config, len(devices)) if cost else {}
         begun = time.monotonic()
         context = _encode(prepared, encoders, workers, how, driver, console)
@@ -248,7 +258,8 @@ def _run_studies(
             prepared.folder,
             devices=devices,
             command=call.words,
-            backend=prepared.config.encoder_backend,
+            backend=config.encoder_backend,
+            precision=config.encoder_precision,
             space=describe_ranges(build_ranges(config, prepared.data)),
             timing={
                 "wall_seconds": ended - started,
@@ -344,23 +355,71 @@ def _print_plan(
     schedule = build_schedule(prepared, open_studies(prepared, context))
     if schedule.finished:
         return None
-    fold, share = prepared.studies[-1], mean_rows(prepared.studies)
     with telling(console, "measuring a few images and epochs for the plan", quiet=how.quiet):
         cache = cache_folder().absolute()
         encoding = expect_encoding(prepared, encoders, cache=cache, device=workers.own)
-        measured = measure(context, fold.name, workers.waiting(), time.monotonic)
-    epoch, start = measured or (0.0, 0.0)
-    cost = Cost(
+        measured, beside = _measure_epochs(prepared, context, workers)
+    if beside:
+        console.print(f"- {beside}", soft_wrap=True)
+    cost = _cost(prepared, schedule, measured or Measured(0.0, 0.0), encoding)
+    _tell_plan(prepared, cost, workers, console, measured=measured is not None)
+    if measured is not None and cost.trials == len(prepared.studies) * prepared.config.trials:
+        _offer_blocks(prepared, encoders, workers, how, cost, console)
+    return cost
+
+
+def _cost(
+    prepared: PreparedRun, schedule: Schedule, measured: Measured, encoding_seconds: float
+) -> Cost:
+    """Cost of the work that is left."""
+    return Cost(
         schedule.left,
         schedule.ends,
-        epoch,
-        start,
-        rows_share=share / len(fold.train),
+        measured.epoch_seconds,
+        measured.start_seconds,
+        rows_share=mean_rows(prepared.studies) / len(prepared.studies[-1].train),
         defaults=_count_defaults(prepared),
-        encoding_seconds=encoding,
+        encoding_seconds=encoding_seconds,
     )
-    _tell_plan(prepared, cost, workers, console, measured=measured is not None)
-    return cost
+
+
+def _measure_epochs(
+    prepared: PreparedRun, context: WorkerContext, workers: EngineStarter
+) -> tuple[Measured | None, str]:
+    """Measure an epoch of the last study, with the workers of a GPU side by side if they pay.
+
+    Returns:
+        The measurement, None where the machine ended it, and a phrase on the workers.
+    """
+    name = prepared.studies[-1].name
+    measured = measure(context, name, workers.waiting(), time.monotonic)
+    if measured is None or not prepared.config.trainable_blocks:
+        return measured, ""
+    return place_beside(context, name, workers, measured)
+
+
+def _offer_blocks(
+    prepared: PreparedRun,
+    encoders: Mapping[str, Encoder],
+    workers: EngineStarter,
+    how: Execution,
+    cost: Cost,
+    console: Console,
+) -> None:
+    """Say at the begin of a run on a GPU that trained blocks would cost little, if they do."""
+    if not workers.own.startswith("cuda"):
+        return
+    with telling(console, "measuring what trained blocks would cost", quiet=how.quiet):
+        offer = offer_blocks(
+            prepared.config,
+            prepared.data,
+            encoders,
+            cost,
+            device=workers.own,
+            workers=len(workers.devices),
+        )
+    if offer:
+        console.print(f"- {offer}", soft_wrap=True)
 
 
 def _tell_plan(

@@ -27,7 +27,14 @@ def make_starter(how: Execution, devices: list[str], say: Callable[[str], None])
     if devices[0].startswith("cpu"):
         return EngineStarter(_make_local_engine(devices), devices[0])
     cores = ["cpu"] * (how.workers or count_cores())
-    return EngineStarter(_make_local_engine(devices), devices[0], _make_local_engine(cores))
+    gpus = list(dict.fromkeys(devices))
+    free = not (how.workers or how.workers_per_gpu)
+    return EngineStarter(
+        _make_local_engine(devices),
+        devices[0],
+        _make_local_engine(cores),
+        (lambda count: _make_local_engine(gpus * count)()) if free else None,
+    )
 
 
 def _make_local_engine(devices: list[str]) -> Callable[[], Engine]:

@@ -14,7 +14,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import joblib
 import optuna
@@ -78,17 +79,54 @@ class Engine(Protocol):
         """Release the workers: at once if ``kill``, else after their jobs."""
 
 
+@runtime_checkable
+class SharingEngine(Protocol):
+    """What an engine has that can place fewer workers on a GPU."""
+
+    def share(self, device: str, most: int) -> None:
+        """Let at most ``most`` workers use a device, as soon as the running jobs have ended."""
+
+
 class LocalEngine:
-    """Engine with processes of this machine (joblib's loky), one for each of ``devices``."""
+    """Engine with processes of this machine (joblib's loky), one for each device token.
+
+    Args:
+        devices: device tokens.
+    """
 
     def __init__(self, devices: Sequence[str]) -> None:
         require_leak_size()
-        self.devices = tuple(devices)
+        self._devices = tuple(devices)
+        self._crowded = False  # more processes run than there are tokens
+        self._running: list[Future[Outcome]] = []
         self._pool = self._start()
+
+    @property
+    def devices(self) -> Sequence[str]:
+        """See ``Engine.devices``; none while running jobs must end before processes are fewer."""
+        return () if self._crowded and self._is_busy() else self._devices
+
+    def share(self, device: str, most: int) -> None:
+        """See ``SharingEngine.share``; all processes are started again, so that memory is free."""
+        kept, count = [], 0
+        for one in self._devices:
+            count += one == device
+            if one != device or count <= most:
+                kept.append(one)
+        self._crowded = self._crowded or len(kept) < len(self._devices)
+        self._devices = tuple(kept)
+
+    def _is_busy(self) -> bool:
+        self._running = [future for future in self._running if not future.done()]
+        return bool(self._running)
+
+    def _restart(self) -> None:
+        self._pool.shutdown(wait=True, kill_workers=True)
+        self._pool, self._crowded = self._start(), False
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            max_workers=len(self.devices),
+            max_workers=len(self._devices),
             timeout=None,
             env=ONE_THREAD,
             initializer=set_up_worker,
@@ -103,13 +141,16 @@ class LocalEngine:
         """See ``Engine.submit``; if a worker dies, all workers stop and are started again."""
         from outerfold.study.worker.jobs import run_job
 
+        if self._crowded and not self._is_busy():
+            self._restart()
         try:
             future: Future[Outcome] = self._pool.submit(run_job, job)
         except BrokenProcessPool:
-            self._pool.shutdown(wait=True, kill_workers=True)
-            self._pool = self._start()
+            self._restart()
             future = self._pool.submit(run_job, job)
-        return translate_lost_worker(future, BrokenProcessPool, ShutdownExecutorError)
+        translated = translate_lost_worker(future, BrokenProcessPool, ShutdownExecutorError)
+        self._running.append(translated)
+        return translated
 
     def end_hung(self, future: Future[Outcome], worker: str) -> bool:
         """See ``Engine.end_hung``; all workers are stopped and started again.
@@ -118,7 +159,7 @@ class LocalEngine:
         """
         lose(future, f"{worker or 'a worker'} gave no sign of life")
         self._pool.shutdown(wait=False, kill_workers=True)
-        self._pool = self._start()
+        self._pool, self._crowded = self._start(), False
         return True
 
     def close(self, *, kill: bool) -> None:
@@ -133,6 +174,8 @@ class EngineStarter:
         make: makes an engine.
         own: device of this process.
         make_on_cores: makes an engine on the CPU cores of a machine with GPUs; None elsewhere.
+        make_beside: makes an engine with a number of workers on each GPU; None where the number is
+            given, or there is no GPU.
 
     Attributes:
         make: makes an engine on the kind of device that is in use.
@@ -148,16 +191,25 @@ class EngineStarter:
         make: Callable[[], Engine],
         own: str,
         make_on_cores: Callable[[], Engine] | None = None,
+        make_beside: Callable[[int], Engine] | None = None,
     ) -> None:
         self.make, self.own = make, own
         self._usual, self.make_on_cores = make, make_on_cores
+        self.make_beside = make_beside
         self._waiting: Engine | None = make()
         self.devices = tuple(self._waiting.devices)
 
     def train_on(self, kind: str) -> None:
         """Make engines on this kind of device, ``cpu`` or ``cuda``, from now on."""
         on_cores = self.make_on_cores if kind == "cpu" else None
-        make = on_cores or self._usual
+        self._replace(on_cores or self._usual)
+
+    def place_beside(self, count: int) -> None:
+        """Make engines with this number of workers on each GPU from now on."""
+        assert self.make_beside is not None
+        self._replace(partial(self.make_beside, count) if count > 1 else self._usual)
+
+    def _replace(self, make: Callable[[], Engine]) -> None:
         if make is not self.make:
             self.close()
             self.make, self._waiting = make, make()

@@ -97,14 +97,14 @@ def open_finished_run(
 
 
 def _load_encoders(
-    cards: Mapping[str, Mapping[str, Any]], device: str, build: Callable[[Origin], Encoder]
+    cards: Mapping[str, Mapping[str, Any]], device: str, build: Callable[..., Encoder]
 ) -> dict[str, FrozenEncoder]:
     """Encoder of each outer model, by name of the outer fold; a shared one is loaded once.
 
     Args:
         cards: card of each model's encoder, by name of the outer fold.
         device: device of the encoders.
-        build: builds one of them.
+        build: builds one of them for a device.
 
     Raises:
         DataError: an encoder is not a single network.
@@ -113,7 +113,7 @@ def _load_encoders(
     for card in cards.values():
         if card["name"] in built:
             continue
-        encoder = build(Origin.of(card)).to(device)
+        encoder = build(Origin.of(card), device=device).to(device)
         if not isinstance(encoder, FrozenEncoder):
             raise DataError(
                 f"{card['name']}: is not one network, and explain supports no other encoder"

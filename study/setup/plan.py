@@ -173,8 +173,8 @@ def describe_plan(
         "cost": f"an epoch of {inner} folds together takes {cost.epoch_seconds:.2f} s; "
         f"pruner: {config.pruner}",
         "devices": device_counts,
-        "expected": f"{_format_duration(seconds)}, until about {end:%a %H:%M}: "
-        + ", ".join(f"{name} {_format_duration(part)}" for name, part in parts.items()),
+        "expected": f"{format_duration(seconds)}, until about {end:%a %H:%M}: "
+        + ", ".join(f"{name} {format_duration(part)}" for name, part in parts.items()),
     }
     table = Table(title="Plan", show_header=False, title_justify="left")
     for name, text in rows.items():
@@ -203,7 +203,8 @@ def _describe_networks(config: StudyConfig) -> str:
     return f"{what} (trainable blocks: {blocks}); {networks}"
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Duration for people, in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:

@@ -39,6 +39,7 @@ def write_provenance(
     command: Sequence[str],
     timing: Mapping[str, Any],
     backend: str = "",
+    precision: str = "",
     space: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``provenance.json`` into the run directory.
@@ -54,6 +55,7 @@ def write_provenance(
             run (``Cost.parts``); both may be absent.
         backend: backend of the encoders; empty for a run that began before backends had names,
             whose encoders torch computes.
+        precision: number format of the encoders; empty for float32.
         space: what the search could draw, by parameter.
     """
     path = folder.path / "provenance.json"
@@ -68,6 +70,7 @@ def write_provenance(
                 "command": without_password(" ".join(command)),
                 "devices": list(devices),
                 "encoder_backend": backend or "torch",
+                "encoder_precision": precision or "float32",
                 "search_space": dict(space or {}),
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             },

@@ -79,7 +79,7 @@ def represent(
         encoder_card(
             encoder,
             config.weights_of(encoder.name),
-            largest_difference(frozen_parts(encoder, config.trainable_blocks), cache),
+            largest_difference(frozen_parts(encoder, config.trainable_blocks), cache, device),
         )
         for encoder in used
     ]

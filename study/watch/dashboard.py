@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi
 
@@ -18,13 +19,22 @@ READING = ("GET", "HEAD", "OPTIONS")
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def open_dashboard(storage: BaseStorage, port: int, *, allow_changes: bool) -> WSGIServer:
+def open_dashboard(
+    storage: BaseStorage,
+    port: int,
+    *,
+    allow_changes: bool,
+    artifacts: ArtifactStore | None = None,
+    update: Callable[[], None] = lambda: None,
+) -> WSGIServer:
     """Server of the dashboard, which the caller lets run.
 
     Args:
         storage: the trials.
         port: port on this machine; 0 takes a free one.
         allow_changes: whether its buttons may rename, delete and annotate studies.
+        artifacts: pictures of the studies; None for none.
+        update: called before each request.
 
     Raises:
         DataError: the port is in use, or may not be used.
@@ -37,8 +47,14 @@ def open_dashboard(storage: BaseStorage, port: int, *, allow_changes: bool) -> W
         raise DataError(f"--port {port}: {reason}; name another, such as --port 8081") from None
     except OverflowError:
         raise DataError(f"--port {port}: must be from 1 to 65535") from None
-    app = guard(wsgi(storage), server.server_port, allow_changes=allow_changes)
-    server.set_app(app)
+    pages = wsgi(storage, artifact_store=artifacts)
+
+    def updated(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        update()
+        answer: Iterable[bytes] = pages(environ, respond)
+        return answer
+
+    server.set_app(guard(updated, server.server_port, allow_changes=allow_changes))
     return server
 
 

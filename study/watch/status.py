@@ -99,6 +99,13 @@ def read_state(folder: RunFolder, url: str | None = None) -> RunState:
     Raises:
         DataError: the folder is no run, or its trials cannot be read.
     """
+    return read_run(folder, url)[0]
+
+
+def read_run(
+    folder: RunFolder, url: str | None = None
+) -> tuple[RunState, dict[str, list[FrozenTrial]]]:
+    """State of a run at this moment, and its ended trials by study; see ``read_state``."""
     config = StudyConfig.from_toml(folder.read_config())
     names = _study_names(folder)
     trials = _read_trials(folder, names, url)
@@ -108,13 +115,14 @@ def read_state(folder: RunFolder, url: str | None = None) -> RunState:
     )
     recent = ends[-RECENT:]
     span = (recent[-1] - recent[0]).total_seconds() if recent else 0.0
-    return RunState(
+    state = RunState(
         folder.name,
         _is_locked(folder),
         tuple(_study_state(folder, config, name, trials[name], maximise) for name in names),
         ends[-1] if ends else None,
         span / (len(recent) - 1) if len(recent) > 1 else None,
     )
+    return state, trials
 
 
 @lru_cache(maxsize=8)

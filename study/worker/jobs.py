@@ -13,6 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines._base import Pipeline, TrainingDiverged
 from outerfold.pipelines.rows.training_rows import TrainingRows
+from outerfold.pipelines.training.micro_batches import (
+    count_beside,
+    out_of_memory,
+    whole_batches,
+)
 from outerfold.storage.records import Ids
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.ownership import refuse_former_driver
@@ -47,6 +52,7 @@ class Job:
         measure: whether to measure the time of a few epochs instead.
         alone: whether no other job runs, since the job was tried before; what the machine does to
             it now is recorded as a failure.
+        sharing: number of workers that use the job's GPU; 1 on a CPU.
     """
 
     context: WorkerContext
@@ -55,6 +61,7 @@ class Job:
     device: str
     measure: bool = False
     alone: bool = False
+    sharing: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,9 @@ class Outcome:
         reason: reason of a failure, in one line.
         trace: traceback of a failure, for the log.
         trial: the ended trial as Optuna keeps it; None if the job was no trial.
+        no_memory: whether the machine ended the job because memory ran out.
+        fits: for a measurement, the number of such workers for which the device has memory; 0 for
+            one that is no GPU.
     """
 
     study: str
@@ -83,6 +93,8 @@ class Outcome:
     reason: str = ""
     trace: str = ""
     trial: FrozenTrial | None = None
+    no_memory: bool = False
+    fits: int = 0
 
 
 def run_and_keep_job(job: Job) -> Outcome:
@@ -120,8 +132,13 @@ def _run_alive(job: Job) -> Outcome:
     started = time.perf_counter()
     if job.measure:
         seconds, trained = _measure_epochs(session, job.study, job.device)
-        return Outcome(job.study, None, "measured", seconds, epochs=trained)
-    outcome = _run_end(session, job) if job.number is None else _run_trial(session, job, job.number)
+        fits = count_beside(job.device)
+        return Outcome(job.study, None, "measured", seconds, epochs=trained, fits=fits)
+    with whole_batches(on=job.sharing > 1):
+        if job.number is None:
+            outcome = _run_end(session, job)
+        else:
+            outcome = _run_trial(session, job, job.number)
     return replace(outcome, seconds=time.perf_counter() - started)
 
 
@@ -166,7 +183,13 @@ def _is_recorded(error: Exception, job: Job) -> bool:
 
 def _again(job: Job, error: Exception) -> Outcome:
     return Outcome(
-        job.study, job.number, AGAIN, 0.0, reason=_describe(error), trace=traceback.format_exc()
+        job.study,
+        job.number,
+        AGAIN,
+        0.0,
+        reason=_describe(error),
+        trace=traceback.format_exc(),
+        no_memory=out_of_memory(error),
     )
 
 

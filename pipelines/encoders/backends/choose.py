@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from outerfold.pipelines.encoders._base import Encoder
+import numpy as np
+
+from outerfold.pipelines.encoders._base import FLOAT32, Encoder
 from outerfold.pipelines.encoders.backends.openvino_backend import OpenVinoBackend
-from outerfold.pipelines.encoders.backends.probe import Verdict
+from outerfold.pipelines.encoders.backends.probe import Verdict, compare, probe_images
 from outerfold.pipelines.encoders.backends.torch_backend import TorchBackend
 from outerfold.pipelines.encoders.frozen import Backend, FrozenEncoder
 from outerfold.storage.records import DataError
@@ -59,19 +61,33 @@ def check_openvino(encoder: Encoder, cache: Path) -> Verdict:
     return backend.verdict(replace(encoder, computed_by=backend))
 
 
-def largest_difference(encoders: Sequence[Encoder], cache: Path) -> float | None:
-    """Largest difference from torch, in standard deviations; None where torch is the backend.
+def largest_difference(
+    encoders: Sequence[Encoder], cache: Path, device: str = "cpu"
+) -> float | None:
+    """Largest difference from torch in float32, in standard deviations; None where that is used.
 
     Args:
         encoders: the networks of an encoder, with their backend.
         cache: folder that keeps converted encoders.
+        device: device on which half precision is compared.
     """
-    used = [encoder for encoder in encoders if encoder.backend == OPENVINO]
-    found = [check_openvino(encoder, cache).difference for encoder in used]
+    found = [check_openvino(one, cache).difference for one in encoders if one.backend == OPENVINO]
+    found += [_half_difference(one, device) for one in encoders if one.precision != FLOAT32]
     return max((share for share in found if share is not None), default=None)
 
 
-def with_backend(encoder: Encoder, name: str, cache: Path) -> Encoder:
+def _half_difference(encoder: Encoder, device: str) -> float | None:
+    assert isinstance(encoder, FrozenEncoder)
+    moved, images = encoder.to(device), probe_images(encoder.image_size)
+    assert isinstance(moved, FrozenEncoder)
+    full = replace(moved, computed_by=TorchBackend()).encode(images)
+    half = moved.encode(images)
+    return compare(
+        (full.pooled, full.tokens.astype(np.float32)), (half.pooled, half.tokens.astype(np.float32))
+    ).difference
+
+
+def with_backend(encoder: Encoder, name: str, cache: Path, precision: str = FLOAT32) -> Encoder:
     """Return the encoder with its backend.
 
     Args:
@@ -79,13 +95,16 @@ def with_backend(encoder: Encoder, name: str, cache: Path) -> Encoder:
         name: one of ``BACKENDS``; empty for the trunk as it is, in padded batches of 16, which is
             how runs without a named backend encode.
         cache: folder that keeps converted encoders.
+        precision: one of ``PRECISIONS``; torch alone has others than float32.
 
     Raises:
         DataError: the backend is absent, or does not compute this encoder.
     """
     if not name:
         return encoder
-    backend: Backend = TorchBackend() if name == TORCH else OpenVinoBackend(cache)
+    backend: Backend = (
+        TorchBackend(precision=precision) if name == TORCH else OpenVinoBackend(cache)
+    )
     if not isinstance(encoder, FrozenEncoder):
         raise DataError(f"--encoder-backend {name}: {encoder.name} is not a single network")
     made = replace(encoder, computed_by=backend)

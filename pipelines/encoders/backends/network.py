@@ -31,4 +31,6 @@ class PixelNetwork(nn.Module):
         pooled, spatial = self.trunk((scaled - self.mean) / self.std)
         if spatial.device.type == "mps":
             spatial = spatial.cpu()  # Metal has no adaptive pooling of 7 cells to 4
+        if spatial.dtype != torch.float32:  # half precision; cells are averaged in float32
+            spatial = spatial.float()
         return pooled.float(), spatial if spatial.ndim == 3 else to_grid(spatial)

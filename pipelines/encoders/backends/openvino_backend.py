@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from outerfold.pipelines.encoders._base import TOKEN_GRID
+from outerfold.pipelines.encoders._base import FLOAT32, TOKEN_GRID
 from outerfold.pipelines.encoders.backends.network import PixelNetwork
 from outerfold.pipelines.encoders.backends.openvino_library import (
     StreamedModel,
@@ -45,13 +45,14 @@ class OpenVinoBackend:
 
     cache: Path
     name: str = "openvino"
+    precision: str = FLOAT32
 
     @property
     def version(self) -> str:
         """The library and its version."""
         return f"openvino {installed_version()}"
 
-    def batch(self, device: str) -> int:
+    def batch(self, encoder: str, device: str) -> int:
         """Each image is computed alone."""
         return 1
 

@@ -48,6 +48,7 @@ class Bands:
     framing: Framing = STRETCHED
     pause: float = 0.0
     backend: str = ""
+    precision: str = "float32"
 
     @property
     def libraries(self) -> tuple[str, ...]:

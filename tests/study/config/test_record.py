@@ -454,6 +454,7 @@ def test_a_new_field_is_an_option_of_parser_help_file_and_checks(tmp_path: Path)
         encoder="clip:ViT-B/32",
         epochs=30,
         encoder_backend="auto",
+        encoder_precision="auto",
         train_on="auto",
         shades=4,
     )

@@ -7,6 +7,7 @@ import pytest
 
 from outerfold.pipelines.encoders.backends import openvino_backend
 from outerfold.pipelines.encoders.backends.openvino_library import installed_version
+from outerfold.pipelines.encoders.backends.precision import Measured
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.saved.files import encoder_card
 from outerfold.pipelines.saved.model import Origin
@@ -14,7 +15,11 @@ from outerfold.storage.cache.files import read_json
 from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.setup.encoder_backend import attach_backend, resolve_encoder_backend
+from outerfold.study.setup.encoder_backend import (
+    attach_backend,
+    resolve_encoder_backend,
+    resolve_encoder_precision,
+)
 from outerfold.study.setup.provenance import write_provenance
 
 NAME = "bundled:efficientnet_lite0"
@@ -94,10 +99,80 @@ def test_provenance_names_the_backend(tmp_path: Path, backend: str, said: str) -
         RunFolder(tmp_path), devices=["cpu"], command=[], timing=seconds, backend=backend
     )
     kept = read_json(tmp_path / "provenance.json")["provenance"]
-    assert kept["encoder_backend"] == said
+    assert (kept["encoder_backend"], kept["encoder_precision"]) == (said, "float32")
     assert kept["versions"]["openvino"] == (installed_version() or "absent")
 
 
 def test_a_model_of_an_earlier_version_is_read_as_it_was_made(tmp_path: Path) -> None:
     origin = Origin.of(encoder_card(build(NAME), ""))
     assert origin.build_encoder(tmp_path, say=print).backend == ""
+
+
+GPU_RUN = replace(AUTOMATIC, encoder_backend="torch", encoder_precision="auto")
+
+
+def settle(config: StudyConfig, folder: Path, device: str) -> tuple[StudyConfig, str]:
+    encoders = {NAME: build(NAME)}
+    sha = encoders[NAME].weights_sha256
+    measured = [Measured(NAME, sha, "float16", 0.0001, 0.0012)]
+    return resolve_encoder_precision(
+        config, RunFolder(folder), encoders, device=device, measured=measured
+    )
+
+
+def test_precision_is_settled_once_said_kept_and_refused_where_there_is_no_gpu(
+    tmp_path: Path,
+) -> None:
+    config, why = settle(GPU_RUN, tmp_path, "cuda:0")
+    assert config.encoder_precision == "float16"
+    assert why.startswith("encoder precision float16: a linear probe loses at most 0.001 of")
+    RunFolder(tmp_path).write_config(config.to_toml())
+    assert settle(GPU_RUN, tmp_path, "cuda:0") == (config, "")
+    with pytest.raises(DataError, match=r"--run .*: encodes in float16, which a GPU computes"):
+        settle(GPU_RUN, tmp_path, "cpu")
+
+
+def test_a_cpu_encodes_in_float32_and_says_nothing(tmp_path: Path) -> None:
+    config, why = settle(GPU_RUN, tmp_path, "cpu")
+    assert (config.encoder_precision, why) == ("float32", "")
+
+
+def test_a_run_that_began_before_precisions_had_names_stays_in_float32(tmp_path: Path) -> None:
+    former = replace(GPU_RUN, encoder_precision="")
+    table = {name: v for name, v in former.to_toml().items() if name != "encoder_precision"}
+    RunFolder(tmp_path).write_config(table)
+    assert settle(GPU_RUN, tmp_path, "cuda:0") == (former, "")
+    assert attach_backend(former, {NAME: build(NAME)}, tmp_path)[NAME].precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("changes", "device", "said"),
+    [
+        ({"encoder_precision": "bfloat16"}, "cuda:0", "bfloat16: it was not shown to keep"),
+        ({"encoder_precision": "float16"}, "cpu", "float16, which a GPU computes"),
+        (
+            {"encoder_precision": "float16", "encoder_backend": "openvino"},
+            "cuda:0",
+            "float16, and --encoder-backend openvino computes float32 alone",
+        ),
+    ],
+)
+def test_a_precision_that_cannot_be_or_was_not_measured_is_refused(
+    tmp_path: Path, changes: dict[str, str], device: str, said: str
+) -> None:
+    with pytest.raises(DataError, match=f"--encoder-precision {said}"):
+        settle(replace(GPU_RUN, **changes), tmp_path, device)  # type: ignore[arg-type]
+
+
+def test_a_model_is_read_in_float32_where_no_gpu_is_and_the_difference_is_said(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    settled = replace(GPU_RUN, encoder_precision="float16")
+    own = attach_backend(settled, {NAME: build(NAME)}, tmp_path)
+    origin = Origin.of(encoder_card(own[NAME], "", 0.02))
+    assert origin.build_encoder(tmp_path, device="cuda", say=said.append).precision == "float16"
+    assert said == []
+    assert origin.build_encoder(tmp_path, say=said.append).precision == "float32"
+    assert "computed in float16 on a GPU, and float32 computes them here" in said[0]
+    assert "the two differed by at most 0.02 of the values' standard deviation" in said[0]

@@ -14,7 +14,7 @@ from outerfold.pipelines.encoders.registry import build
 from outerfold.storage.records import DataError, Dataset
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.driver.train_on import Speed, resolve_train_on
+from outerfold.study.driver.gpu.train_on import Speed, resolve_train_on
 from outerfold.study.engines.local import EngineStarter
 from outerfold.study.setup.run_directory import make_splits, write_run_directory
 from outerfold.study.worker.jobs import Job, Outcome, run_job

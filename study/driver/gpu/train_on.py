@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.storage.errors import DataError
-from outerfold.storage.records import Dataset
+from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.config.record import AUTO, StudyConfig
 from outerfold.study.engines.local import Engine, EngineStarter
@@ -146,16 +147,11 @@ def time_both_kinds(
     Raises:
         DataError: the data cannot be split as the options say.
     """
-    with tempfile.TemporaryDirectory(prefix="outerfold-") as scratch:
-        settled = replace(config, train_on="", encoder_backend="")
-        splits = make_splits(settled, data)
-        prepared = write_run_directory(RunFolder(Path(scratch) / "run"), settled, data, splits)
-        context = WorkerContext(prepared.folder.path, stand_ins(prepared, encoders))
-        study = prepared.studies[-1].name
+    with scratch_run(config, data, encoders) as (context, fold):
 
         def seconds(engine: Engine, count: int) -> float:
             jobs = [
-                engine.submit(Job(context, study, None, device, measure=True))
+                engine.submit(Job(context, fold.name, None, device, measure=True))
                 for device in engine.devices[:count]
             ]
             return sum(job.result().seconds for job in jobs) / len(jobs)
@@ -164,3 +160,25 @@ def time_both_kinds(
         seconds(cores, len(cores.devices))  # the processes start one after another
         on_core = seconds(cores, len(cores.devices))
     return Speed(on_gpu, on_core, len(gpu.devices), len(cores.devices))
+
+
+@contextmanager
+def scratch_run(
+    config: StudyConfig, data: Dataset, encoders: Mapping[str, Encoder]
+) -> Iterator[tuple[WorkerContext, OuterFold]]:
+    """Run in a temporary folder, to time epochs of its last study on random numbers.
+
+    Args:
+        config: options of the run.
+        data: rows of the run.
+        encoders: encoders of the run by name.
+
+    Raises:
+        DataError: the data cannot be split as the options say.
+    """
+    with tempfile.TemporaryDirectory(prefix="outerfold-") as scratch:
+        settled = replace(config, train_on="", encoder_backend="", encoder_precision="")
+        splits = make_splits(settled, data)
+        prepared = write_run_directory(RunFolder(Path(scratch) / "run"), settled, data, splits)
+        context = WorkerContext(prepared.folder.path, stand_ins(prepared, encoders))
+        yield context, prepared.studies[-1]
