@@ -143,7 +143,7 @@ METRICS.add(
     path.write_text(text)
     try:
         load_plugins([str(path)])
-        config = replace(CONFIG, trials=1, epochs=1, metric="own", plugin=identities())
+        config = replace(CONFIG, epochs=1, patience_epochs=1, metric="own", plugin=identities())
         data, source = make_rows(patients=30, signal=0.3)
         _, context = begin_run(tmp_path / "run", data, source, config)
         engine = DaskEngine(cluster.address)
