@@ -216,7 +216,7 @@ def _subgroup_entry(text: str, run: Run, images: _Rows, leading: _Rows) -> Json:
 
 def _original_entries(run: Run, images: _Rows) -> list[Json]:
     """Entry of each class of the source; empty where no classes were merged."""
-    if run.data is None or not len(run.data.originals):
+    if run.data is None or len(set(run.data.originals.tolist())) <= len(run.classes):
         return []
     known = dict(zip(run.data.ids.tolist(), run.data.originals.tolist(), strict=True))
     names = np.array([known[key] for key in images.test.ids.tolist()], dtype=np.str_)
