@@ -211,8 +211,38 @@ def statistics_words(numbers: Results) -> str:
         f"Confidence intervals ({level} %) are from a jackknife over patients [efron1981], "
         f"{widened}; the corrected t interval [nadeau2003] is given for comparison. Calibration "
         f"slopes [vancalster2019] are of single folds. Results by patient combine a patient's "
-        f"images by {_aggregate(numbers)}."
+        f"images by {_aggregate(numbers)}.{_answer_words(numbers)}"
     )
+
+
+def _answer_words(numbers: Results) -> str:
+    """Sentences on what the report answers besides its metrics; empty where it answers nothing."""
+    questions = numbers["questions"]
+    if questions is None:
+        return ""
+    answers = questions["levels"]["image"]
+    said = [
+        "Calibration over folds is the slope of one logistic model with an intercept for each "
+        "fold, observed over expected positives, and the scaled Brier score [steyerberg2010]. Net "
+        "benefit is that of a decision curve [vickers2006]."
+        if answers["calibration"] is not None
+        else "",
+        "Predictive values at a stated prevalence follow from the likelihood ratios."
+        if answers["at_prevalence"] is not None
+        else "",
+        "Agreement in the order of the classes is kappa with quadratic weights [cohen1968]."
+        if answers["agreement"] is not None
+        else "",
+        "Subgroups are exploratory: their ROC-AUC is the share of pairs within a fold that are in "
+        "the right order, and differences have intervals and no test."
+        if questions["subgroups"]
+        else "",
+        f"A reader's readings (column {questions['reader']['column']}, positive at "
+        f"{questions['reader']['positive']}) are compared by paired differences."
+        if questions["reader"] is not None
+        else "",
+    ]
+    return "".join(f" {one}" for one in said if one)
 
 
 def _aggregate(numbers: Results) -> str:

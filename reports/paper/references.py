@@ -126,6 +126,33 @@ REFERENCES = {
         2003,
         "52:239-281",
     ),
+    "vickers2006": Reference(
+        "article",
+        "Vickers, Andrew J. and Elkin, Elena B.",
+        "Decision curve analysis: a novel method for evaluating prediction models",
+        "Medical Decision Making",
+        2006,
+        "26:565-574",
+    ),
+    "steyerberg2010": Reference(
+        "article",
+        "Steyerberg, Ewout W. and Vickers, Andrew J. and Cook, Nancy R. and Gerds, Thomas and "
+        "Gonen, Mithat and Obuchowski, Nancy and Pencina, Michael J. and Kattan, Michael W.",
+        "Assessing the performance of prediction models: a framework for traditional and novel "
+        "measures",
+        "Epidemiology",
+        2010,
+        "21:128-138",
+    ),
+    "cohen1968": Reference(
+        "article",
+        "Cohen, Jacob",
+        "Weighted kappa: nominal scale agreement with provision for scaled disagreement or partial "
+        "credit",
+        "Psychological Bulletin",
+        1968,
+        "70:213-220",
+    ),
     "vancalster2019": Reference(
         "article",
         "Van Calster, Ben and McLernon, David J. and van Smeden, Maarten and Wynants, Laure and "

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from outerfold.reports.blocks import Heading, Table
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import compose
+from outerfold.reports.paper.methods import methods_text
 from outerfold.reports.results.questions import question_entries, refuse_questions
 from outerfold.reports.sections.page_one import open_line
 from outerfold.reports.sections.summary import summary
@@ -111,6 +112,15 @@ def test_a_changed_answer_is_found(asked):
     found = " ".join(compare_answers(asked.numbers["questions"], moved))
     for name in ("lr_positive", "ppv", "O/E", "net benefit", "sensitivity_at_90", "Brier"):
         assert name in found
+
+
+def test_the_methods_say_what_was_answered_and_cite_it(asked, four):
+    text = methods_text(asked.numbers)
+    for said in ("decision curve [", "scaled Brier score [", "Subgroups are exploratory"):
+        assert said in text
+    assert "column BIRADS, positive at 4 or more" in text
+    assert "Vickers, Andrew" in text
+    assert "decision curve" not in methods_text(four.numbers)
 
 
 def test_the_forest_stays_on_its_page(asked):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
 
 from outerfold.reports.sections.model_card import model_card
@@ -35,6 +37,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     open_session.cache_clear()
     quiet_optuna()
     data, source = make_rows(patients=32, signal=0.5)
+    data = replace(data, facts={"site": np.array(["north", "south"])[np.arange(len(data)) % 2]})
     config = make_config(trials=2, outer_folds=2, inner_folds=2, networks=1, epochs=2)
     prepared, context = begin_run(tmp_path_factory.mktemp("verify") / "run", data, source, config)
     for name in STUDIES:
