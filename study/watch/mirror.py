@@ -24,7 +24,7 @@ from optuna_dashboard import save_note
 
 from outerfold.objectives.choice import choose_trial, read_candidates
 from outerfold.objectives.metrics import METRICS
-from outerfold.storage.records import FINAL
+from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import is_finished, read_result
 from outerfold.study.config.record import StudyConfig
@@ -32,8 +32,8 @@ from outerfold.study.watch.dashboard import open_dashboard
 from outerfold.study.watch.pictures import draw_confusion, draw_curve
 from outerfold.study.watch.status import RunState, StudyState, describe, read_run
 
-UPDATE_SECONDS = 2.0
-"""Seconds between two looks at the run."""
+UPDATE_SECONDS = 5.0
+"""Seconds between two looks at the run; each reads its journal anew."""
 CURVE, CONFUSION = "best trial, learning curve.png", "inner rows, confusion matrix.png"
 
 
@@ -69,10 +69,21 @@ class Mirror:
         self.update()
 
     def update(self) -> None:
-        """Bring the copy up to date, unless that was done just before."""
+        """Bring the copy up to date, unless that was done just before.
+
+        A run that cannot be read later on, such as one that is being mended, is shown as it was.
+
+        Raises:
+            DataError: the run cannot be read at the first look.
+        """
         if self._clock() < self._next:
             return
-        state, trials = read_run(self.folder, self.url)
+        try:
+            state, trials = read_run(self.folder, self.url)
+        except DataError:
+            if not self._studies:
+                raise
+            return
         for study in state.studies:
             own = self._study(study.name)
             for trial in trials[study.name][len(own.get_trials(deepcopy=False)) :]:

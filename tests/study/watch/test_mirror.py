@@ -97,9 +97,13 @@ def test_later_trials_and_a_better_best_appear(tmp_path: Path) -> None:
     step(context, 1)
     mirror.update()
     assert count(mirror) == 1
-    now[0] = 3.0
+    now[0] = 6.0
     mirror.update()
     assert count(mirror) == 2
+    now[0] = 12.0
+    (prepared.folder.path / "config.toml").rename(tmp_path / "away.toml")
+    mirror.update()
+    assert count(mirror) == 2, "a run that cannot be read is shown as it was"
 
 
 def step(context: WorkerContext, number: int) -> None:
