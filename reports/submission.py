@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from outerfold.reports.blocks import Table
+from outerfold.reports.chapters.tables import chapter_tables
 from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
 from outerfold.reports.figures.catalogue import figures_of
 from outerfold.reports.figures.style import vectors
@@ -60,6 +61,8 @@ def _tables(numbers: Results) -> Iterator[tuple[str, bytes]]:
     sheets: dict[str, Table] = {}
     for name, blocks in table_blocks(numbers):
         sheets[name] = next(block for block in blocks if isinstance(block, Table))
+    sheets.update(chapter_tables(numbers))
+    for name in sheets:
         rows = [_one_line(row) for row in sheets[name].rows]
         yield f"{name}.csv", csv_text(_one_line(sheets[name].header), rows).encode()
     yield "Tables.xlsx", workbook(sheets, end_of_run(numbers))

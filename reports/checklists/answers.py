@@ -6,6 +6,9 @@ where the run does not know, so that nothing is invented.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from outerfold.reports.chapters.common import leading_answers
 from outerfold.reports.paper.methods import (
     column_words,
     data_words,
@@ -30,6 +33,7 @@ from outerfold.reports.wording import (
     finished_folds,
     is_biased,
     plural,
+    value,
 )
 
 
@@ -216,7 +220,22 @@ def performance(numbers: Results) -> str:
     """Estimates with intervals."""
     if not numbers["overall"]:
         return ""
-    return f"{ranking_line(numbers)} {decision_line(numbers)} {certainty_line(numbers)}"
+    lines = (ranking_line(numbers), decision_line(numbers), certainty_line(numbers))
+    return " ".join((*lines, *_answers(numbers)))
+
+
+def _answers(numbers: Results) -> Iterator[str]:
+    """Calibration over folds, net benefit and subgroups, where the report has them."""
+    questions = numbers["questions"]
+    if questions is None:
+        return
+    _, found = leading_answers(numbers)
+    if found is not None and found["calibration"] is not None:
+        slope = value(found["calibration"]["slope"])
+        yield f"Calibration slope over all folds: {slope}; net benefit is in its own table."
+    for column in questions["subgroups"]:
+        each = ", ".join(f"{one['name']} {value(one['roc_auc'])}" for one in column["groups"])
+        yield f"ROC-AUC by {column['column']} (exploratory): {each}."
 
 
 def heterogeneity(numbers: Results) -> str:
@@ -296,7 +315,7 @@ def failures(numbers: Results) -> str:
         f"{name}: {sum(row) - row[at]:,} of {sum(row):,} images"
         for at, (name, row) in enumerate(zip(names, counts, strict=True))
     )
-    return f"Decided wrongly on test rows: {wrong}."
+    return f"Decided wrongly on test rows: {wrong}. The largest errors of each fold are listed."
 
 
 def metrics(numbers: Results) -> str:

@@ -146,7 +146,7 @@ TRIPOD_AI = Checklist(
         Item(
             "23a",
             "Performance with intervals, also of subgroups",
-            Known(answers.performance, RESULTS),
+            Known(answers.performance, (*RESULTS, "questions")),
         ),
         Item(
             "23b",

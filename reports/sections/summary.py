@@ -6,11 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from outerfold.reports.blocks import Block, Heading, Paragraph
-from outerfold.reports.chapters.calibration import calibration_section
-from outerfold.reports.chapters.decision_curve import decision_section
-from outerfold.reports.chapters.errors import error_section
-from outerfold.reports.chapters.performance import performance_section
-from outerfold.reports.chapters.subgroups import subgroup_section
+from outerfold.reports.chapters.tables import chapter_blocks
 from outerfold.reports.paper.search import search_section
 from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.schema import DatasetEntry, Optimism, Results
@@ -172,11 +168,7 @@ def result_section(numbers: Results) -> Iterator[Block]:
         yield overall_table(numbers, "test")
         yield from level_tables(numbers)
         yield fold_table(numbers)
-        yield from performance_section(numbers)
-        yield from calibration_section(numbers)
-        yield from decision_section(numbers)
-        yield from subgroup_section(numbers)
-        yield from error_section(numbers)
+        yield from chapter_blocks(numbers)
     else:
         yield Paragraph("No outer fold has finished.")
 

@@ -11,6 +11,7 @@ from openpyxl import load_workbook
 
 from outerfold.reports import submission
 from outerfold.reports.blocks import Table
+from outerfold.reports.chapters.tables import chapter_tables
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import vectors
 from outerfold.reports.render.sheets import workbook
@@ -54,6 +55,8 @@ def test_the_whole_report_has_every_table_and_checklist_and_a_later_report_keeps
     write_whole_report(binary.run, tmp_path, {"ethics": "Waived by the board."})
     folder = tmp_path / SUBMISSION
     tables = [name for name, _ in table_blocks(binary.numbers)]
+    tables += [name for name, _ in chapter_tables(binary.numbers)]
+    assert {"Table_Operating_Points", "Table_Net_Benefit"} < set(tables)
     found = {path.name for path in folder.iterdir()}
     assert {f"{name}.csv" for name in tables} <= found
     lists = [
