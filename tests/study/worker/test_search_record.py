@@ -85,6 +85,13 @@ def test_the_report_says_how_far_each_search_came() -> None:
     assert best["best"] == max(one.value or 0.0 for one in run.search["outer-0"].trials)
 
 
+def test_a_search_whose_first_trial_failed_has_a_dash_for_its_score() -> None:
+    numbers = gather_evidence(searched(describe_search(study(3)))).numbers
+    numbers["search"]["outer-0"]["first"] = None
+    table = next(block for block in search_section(numbers) if isinstance(block, Table))
+    assert table.rows[0][6] == "–"
+
+
 def test_the_figure_marks_trial_zero_and_the_best_so_far() -> None:
     run = searched(describe_search(study(8)))
     axes = compose(FIGURES["Figure_Search_History"].draw, gather_evidence(run)).axes[0]
