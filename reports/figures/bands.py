@@ -35,10 +35,13 @@ class Band:
     folds: FloatArray
 
 
-def roc_band(predictions: Predictions, index: int = 1, *, resamples: int = RESAMPLES) -> Band:
+def roc_band(
+    predictions: Predictions, index: int = 1, *, resamples: int = RESAMPLES
+) -> Band | None:
     """ROC curve of a class: mean over folds of the sensitivity at equal 1 - specificity.
 
-    The area under it is the mean over folds of the ROC-AUC, but for the grid.
+    The area under it is the mean over folds of the ROC-AUC, but for the grid. There is none where
+    no fold has both sides.
 
     Args:
         predictions: outer test rows.
@@ -47,6 +50,8 @@ def roc_band(predictions: Predictions, index: int = 1, *, resamples: int = RESAM
     """
     rows, x = code_rows(predictions), np.linspace(0, 1, 201)
     folds = [f for f in range(len(rows.fold_names)) if _is_mixed(rows, f, index)]
+    if not folds:
+        return None
     repeats = rows.fold_repeat[folds]
     curves = np.stack([_curve(rows, fold, index, x) for fold in folds])
     height = mean_over_folds(curves.T, repeats)

@@ -79,7 +79,8 @@ def _draw_band(axes: Axes, band: Band, colour: str, *, line: str = "-", label: s
 
 def _draw_roc(axes: Axes, rows: Predictions, numbers: Results, level: str) -> None:
     band, scores = roc_band(rows), _overall(numbers, level)
-    _draw_band(axes, band, TEST)
+    if band is not None:
+        _draw_band(axes, band, TEST)
     axes.plot([0, 1], [0, 1], color=QUIET, lw=0.8, ls=":")
     found, spared = scores["sensitivity"], scores["specificity"]
     if found["estimate"] is not None and spared["estimate"] is not None:
@@ -98,13 +99,16 @@ def _draw_class_rocs(axes: Axes, rows: Predictions, numbers: Results, level: str
     per_class = numbers["levels"].get(level, numbers)["per_class"]
     for at, name in enumerate(rows.classes):
         band = roc_band(rows, at, resamples=2)
+        if band is None:
+            continue
         auc = per_class[name]["roc_auc"]["estimate"]
         label = f"{name} {number(auc)}" if auc is not None else name
         style = CLASS_LINES[at % len(CLASS_LINES)]
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
         axes.plot(band.x, band.height, color=colour, lw=1.5, ls=style, label=label)
     axes.plot([0, 1], [0, 1], color=QUIET, lw=0.8, ls=":")
-    axes.legend(loc="lower right", handlelength=2.2)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", handlelength=2.2)
     _unit_square(axes, "1 − specificity", "Sensitivity")
     name = metric_name("roc_auc", len(rows.classes))
     line = f"one class against the rest, {name} {value(_overall(numbers, level)['roc_auc'])}"
@@ -174,7 +178,8 @@ def _draw_benefit(axes: Axes, rows: Predictions, numbers: Results, level: str) -
     axes.plot(fine, heights, color=TEST, lw=1.7, label="Model")
     axes.plot(fine, everyone, color=INK, lw=1.1, ls="--", label="Treat all")
     axes.axhline(0, color=QUIET, lw=1.1, ls=":", label="Treat none")
-    axes.set(xlim=(0, 1), ylim=(-0.25 * share, 1.12 * share), xlabel="Threshold probability")
+    top = max(share, 0.05)
+    axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.12 * top), xlabel="Threshold probability")
     axes.set_ylabel("Net benefit")
     axes.xaxis.set_major_locator(MultipleLocator(0.25))
     axes.yaxis.set_major_locator(MaxNLocator(5))

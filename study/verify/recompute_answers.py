@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -61,7 +62,8 @@ def _of_decisions(
     ratios, stated = answers["likelihood_ratios"], answers["at_prevalence"]
     if ratios is None:
         return
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ratios by zero, which are NaN
         each = [sk.class_likelihood_ratios(r.labels, r.predicted) for r in _repeats(rows)]
     for at, name in enumerate(("lr_positive", "lr_negative")):
         values = np.array([pair[at] for pair in each], dtype=np.float64)
@@ -72,6 +74,12 @@ def _of_decisions(
     positive, negative = (odds * _mean(np.array([pair[at] for pair in each])) for at in (0, 1))
     yield "ppv at the prevalence", stated["ppv"]["estimate"], positive / (1 + positive)
     yield "npv at the prevalence", stated["npv"]["estimate"], 1 / (1 + negative)
+
+
+def _scaled_error(rows: Predictions) -> float:
+    constant = float(np.var(rows.labels))
+    found = float(sk.brier_score_loss(rows.labels, rows.probabilities[:, 1], pos_label=1))
+    return 1 - found / constant if constant else float("nan")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -87,11 +95,8 @@ def _of_probabilities(
         parts = _repeats(rows)
         ratios = [float(r.labels.sum() / r.probabilities[:, 1].sum()) for r in parts]
         yield "O/E", calibration["observed_expected"]["estimate"], float(np.mean(ratios))
-        scaled = [
-            1 - sk.brier_score_loss(r.labels, r.probabilities[:, 1]) / float(np.var(r.labels))
-            for r in parts
-        ]
-        yield "scaled Brier score", calibration["scaled_brier"]["estimate"], float(np.mean(scaled))
+        scaled = np.array([_scaled_error(one) for one in parts])
+        yield "scaled Brier score", calibration["scaled_brier"]["estimate"], _mean(scaled)
     if fixed is not None:
         name = "sensitivity_at_90_specificity"
         for fold, kept in zip(

@@ -16,6 +16,8 @@ from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import compose
 from outerfold.reports.paper.methods import methods_text
 from outerfold.reports.results.questions import question_entries, refuse_questions
+from outerfold.reports.results.results import gather_evidence
+from outerfold.reports.schema import Results, misfits
 from outerfold.reports.sections.page_one import open_line
 from outerfold.reports.sections.summary import summary
 from outerfold.reports.write import answer_tables
@@ -171,6 +173,34 @@ def test_a_column_that_does_not_answer_is_refused(asked_for, message, asked):
     run = replace(asked.run, protocol={**bare, **asked_for})
     with pytest.raises(DataError, match=message):
         question_entries(run, asked.test, {})
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_rows_of_one_class_have_a_figure_and_reasons(label, binary):
+    outer = tuple(
+        replace(
+            s,
+            test=replace(s.test, labels=np.full(len(s.test), label)),
+            variation=None,
+            default=None,
+        )
+        for s in binary.run.outer
+    )
+    evidence = gather_evidence(replace(binary.run, outer=outer))
+    compose(FIGURES["Figure_Performance"].draw, evidence, rows="tested")
+    answers = evidence.numbers["questions"]["levels"]["image"]
+    assert answers["calibration"]["slope"]["reason"]
+    assert answers["likelihood_ratios"]["lr_positive"]["low"] is None
+    assert list(misfits(evidence.numbers, Results)) == []
+    assert (
+        list(
+            compare_answers(
+                evidence.numbers["questions"], {"image": evidence.test, **evidence.levels}
+            )
+        )
+        == []
+    )
+    assert summary(evidence.numbers)
 
 
 def test_a_run_without_kept_columns_says_so(binary):

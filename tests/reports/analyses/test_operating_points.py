@@ -108,6 +108,7 @@ def test_net_benefit_is_that_of_vickers_and_elkin():
 
 def test_the_area_under_the_drawn_curve_is_the_mean_of_the_folds_areas():
     band = roc_band(ROWS, resamples=50)
+    assert band is not None
     each = [
         roc_auc_score(ROWS.labels[at], ROWS.probabilities[at, 1])
         for at in (ROWS.fold == fold for fold in sorted(set(ROWS.fold.tolist())))
