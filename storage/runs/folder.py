@@ -83,12 +83,19 @@ class RunFolder:
             with _understanding(path):
                 text = path.read_text(encoding="utf-8")
                 _require_own(path, text)
-                return tomllib.loads(text)
+                found = tomllib.loads(text)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{self.path}: not a run directory (no config.toml); name one that "
                 "`outerfold run` made"
             ) from None
+        lacking = [name for name in ("task", "protocol") if name not in found]
+        if lacking:
+            raise DataError(
+                f"{path}: lacks the options {lacking}, as a damaged file does; restore the file "
+                "from a copy"
+            )
+        return found
 
     def write_set_aside(self, data: Dataset) -> None:
         """Write ``set_aside.csv`` if rows take no part: each row, why, and its class."""

@@ -239,3 +239,10 @@ def test_roc_auc_of_a_thousand_rows_is_quick():
     labels, p = rng.integers(0, 2, 1000), rng.random((1000, 2))
     best = min(timeit.repeat(lambda: score("roc_auc", labels, p), number=20, repeat=10)) / 20
     assert best < 3e-4
+
+
+def test_of_many_diverged_rows_the_first_three_are_named():
+    p = np.full((9, 2), 0.5)
+    p[[1, 4, 6, 8]] = np.inf
+    with pytest.raises(ValueError, match=r"4 of 9 rows .* first rows \[1, 4, 6\]: the model"):
+        score("brier", np.array([0, 1] * 4 + [0]), p)

@@ -14,12 +14,14 @@ from outerfold.storage.records import (
     Column,
     DataError,
     Dataset,
+    Ensemble,
     Features,
     Fold,
     LeakError,
     OuterFold,
 )
 from outerfold.storage.seeds import derive_seed
+from tests.reports.run_factory import make_run
 
 PATIENTS = ("p1", "p1", "p2", "p3", "p3", "p4")
 IDS = ("a", "b", "c", "d", "e", "f")
@@ -265,3 +267,11 @@ def test_derived_seeds_of_neighbours_share_nothing(seed: int, trial: int) -> Non
     one, next_one = derive_seed(seed, trial), derive_seed(seed, trial + 1)
     assert one != next_one
     assert abs(one - next_one) > 1000
+
+
+def test_a_run_ships_where_a_final_model_or_an_ensemble_was_made() -> None:
+    run = make_run()
+    none = replace(run, final=None, ensemble=None)
+    ensemble = replace(none, ensemble=Ensemble(("outer-0",), 0.5))
+    assert [one.ships for one in (run, none, ensemble)] == [True, False, True]
+    assert replace(run, ensemble=ensemble.ensemble).ships

@@ -15,7 +15,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from outerfold.storage.records import DataError, Dataset, Features, LeakError
 from outerfold.storage.seeds import derive_seed
 from outerfold.study import splits as module
-from outerfold.study.splits import Splits, group_folds, partition, patients_by_class, split
+from outerfold.study.splits import (
+    Splits,
+    group_folds,
+    partition,
+    patients_by_class,
+    split,
+    split_flat,
+)
 from tests.factories import make_rows
 
 FEW = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -373,3 +380,16 @@ def test_a_split_is_whole_or_refused_in_words_and_never_broken(
         return
     for fold in cut(data, outer=outer, inner=inner).outer:
         assert classes_of(data, fold.test) == set(range(len(sizes)))
+
+
+def test_a_flat_search_scores_by_the_outer_folds_of_a_nested_one() -> None:
+    data, _ = make_rows(patients=24)
+    flat, nested = split_flat(data, folds=3, seed=5), cut(data, seed=5)
+    assert flat.outer == ()
+    assert [study.name for study in flat.studies] == ["final"]
+    assert flat.final.repeat == 0
+    assert flat.final.test == ()
+    assert set(flat.final.train) == set(data.ids.tolist())
+    assert [fold.name for fold in flat.final.inner] == ["outer-0", "outer-1", "outer-2"]
+    assert [set(fold.val) for fold in flat.final.inner] == [set(f.test) for f in nested.outer]
+    assert flat.attempts == {"repeat-0": nested.attempts["repeat-0"]}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from outerfold.pipelines.fitted.calibration import Decision
+from outerfold.pipelines.fitted.calibration import Decision, middle_threshold
 from outerfold.storage.records import FloatArray, IntArray
 
 
@@ -293,3 +293,18 @@ def test_the_fit_equals_scikit_learns_logistic_regression_of_standardised_log_od
     model = LogisticRegression(C=1.0, tol=1e-10).fit(z, labels)
     found = Decision.fit(labels, p).calibrate(p)
     np.testing.assert_allclose(found, model.predict_proba(z), atol=1e-5)
+
+
+def test_the_middle_threshold_is_the_median_on_the_logit_scale() -> None:
+    assert middle_threshold([0.9, 0.1, 0.3]) == pytest.approx(0.3)
+    low, high = 0.2, 0.8 / (0.8 + 0.2 * 16)  # logits of -log 4 and -log 4
+    assert middle_threshold([0.2, 0.2]) == pytest.approx(low) == pytest.approx(high)
+    odds = (1 / 9 * 4) ** 0.5  # the middle of the logits of 0.1 and 0.8
+    assert middle_threshold([0.1, 0.8]) == pytest.approx(odds / (1 + odds))
+    assert middle_threshold([0.01, 0.1, 0.8, 0.999]) == pytest.approx(odds / (1 + odds))
+
+
+def test_the_middle_of_impossible_and_certain_thresholds_is_between_them() -> None:
+    assert middle_threshold([0.0, 1.0]) == pytest.approx(0.5, abs=1e-4)
+    assert 0 < middle_threshold([0.0, 0.0]) < 1e-6
+    assert 1 - 1e-6 < middle_threshold([1.0, 1.0]) < 1

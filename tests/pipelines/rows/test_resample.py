@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from outerfold.pipelines.rows.resample import NEIGHBOURS, Resampled, resample
+from outerfold.pipelines.rows.resample import NEIGHBOURS, Resampled, resample, resample_many
 from outerfold.pipelines.rows.samplers import SAMPLERS
 from outerfold.storage.records import IntArray
 
@@ -178,3 +178,23 @@ def test_a_class_absent_from_a_fold_or_alone_in_it_breaks_nothing(sampler: str) 
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown sampler 'adasyn'; known are \['none', 'over'"):
         resample("adasyn", *rows(5, 5), seed=1)
+
+
+@pytest.mark.parametrize("sampler", MAKING)
+def test_two_rows_of_a_class_are_enough_and_one_class_alone_is_repeated(sampler: str) -> None:
+    inputs, labels = rows(12, 2, apart=9.0)
+    for found in (
+        resample(sampler, inputs, labels, seed=1),
+        resample_many(sampler, lambda at: inputs[at], labels, seed=1),
+    ):
+        assert counts(found, 2) == [12, 12]
+        assert "repeated" not in found.note
+    for sizes in ((12, 1), (12,)):
+        inputs, labels = rows(*sizes)
+        for found in (
+            resample(sampler, inputs, labels, seed=1),
+            resample_many(sampler, lambda at, held=inputs: held[at], labels, seed=1),
+        ):
+            assert counts(found, len(sizes)) == [12] * len(sizes)
+            assert len(found.synthetic) == 0
+            assert "so rows were repeated instead" in found.note

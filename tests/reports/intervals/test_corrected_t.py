@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
+from outerfold.objectives.measures.metric import POSITIVE, REAL
 from outerfold.objectives.measures.ranks import roc_auc, weighted_ap, weighted_auc
 from outerfold.reports.intervals.overall import (
     corrected_t,
@@ -133,3 +134,37 @@ def test_a_paired_difference_of_other_rows_is_refused(what):
         paired_difference(a, take(a, np.arange(10)), tuned=True)
     with pytest.raises(DataError, match="needs the same classes"):
         paired_difference(a, replace(a, classes=("x", "y")), tuned=True)
+
+
+def test_optimism_of_repeats_has_fewer_degrees_of_freedom_and_says_so():
+    inner = [0.9, 0.92, 0.88, 0.95, 0.9, 0.91]
+    outer = [0.8, 0.85, 0.82, 0.84, 0.79, 0.86]
+    found = optimism(inner, outer, repeats=2)
+    gaps = np.subtract(inner, outer)
+    half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) * math.sqrt(1 / 6 + 1 / 2)
+    assert (found.low, found.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    assert len(found.notes) == 1
+    assert optimism(inner, outer).notes == ()
+
+
+def test_optimism_of_one_fold_or_of_equal_gaps_has_no_interval_and_says_why():
+    for inner, outer in (([0.9], [0.8]), ([0.5, 0.75], [0.25, 0.5])):
+        found = optimism(inner, outer)
+        assert (found.low, found.high) == (None, None)
+        assert found.reason
+        assert found.estimate == pytest.approx(inner[0] - outer[0])
+
+
+def test_two_folds_are_enough_for_a_corrected_t_and_one_is_not():
+    found = optimism([0.9, 0.95], [0.8, 0.7])
+    assert found.low is not None
+    assert found.low < found.estimate < found.high
+    assert "fewer than two folds" in optimism([0.9], [0.8]).reason
+
+
+def test_a_logarithm_needs_a_positive_mean_and_no_other_scale_does():
+    assert nadeau_bengio([0.2, 0.3, 0.25], test_share=0.5, scale=POSITIVE).low > 0
+    refused = nadeau_bengio([-0.2, 0.1, 0.05], test_share=0.5, scale=POSITIVE)
+    assert refused.low is None
+    assert refused.reason
+    assert nadeau_bengio([-0.2, 0.1, 0.05], test_share=0.5, scale=REAL).reason is None

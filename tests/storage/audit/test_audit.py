@@ -372,3 +372,16 @@ def test_few_images_that_lost_their_levels_are_a_warning(
     assert _found(found.warnings, "images must keep their grey levels", "cancer/P011_0.png")
     whole = _audit(_losing(tmp_path / "all", 10))
     assert _found(whole.errors, "images must keep their grey levels")
+
+
+def test_the_mirrored_hash_is_that_of_the_mirror_image_from_left_to_right(tmp_path: Path) -> None:
+    whole = picture(7, 64)
+    names = []
+    for name, pixels in (("a", whole), ("b", whole[:, ::-1]), ("c", whole[::-1])):
+        names.append(str(tmp_path / f"{name}.png"))
+        Image.fromarray(np.ascontiguousarray(pixels)).save(names[-1])
+    found = compute_signatures(names)
+    np.testing.assert_array_equal(found.mirrored[0], found.hashes[1])
+    np.testing.assert_array_equal(found.mirrored[1], found.hashes[0])
+    assert (found.mirrored[0] != found.hashes[2]).any()
+    assert found.spread[0] == int(whole.max()) - int(whole.min())

@@ -426,3 +426,26 @@ def test_history_comes_back_with_whole_epochs_and_missing_losses(folder: RunFold
     assert np.isnan(again[0].val_loss)
     assert [asdict(row) for row in again[1:]] == [asdict(row) for row in result.history[1:]]
     assert all(type(row.epoch) is int for row in again)
+
+
+@pytest.mark.parametrize("text", ["", "seed = 3\n", 'task = "dbt"\n'])
+def test_options_that_lack_the_task_or_the_protocol_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(
+        DataError, match=r"config.toml: lacks the options \['(task|protocol)'.*copy"
+    ):
+        RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize("damage", ["cut", "digit", "added"])
+def test_options_that_were_changed_are_refused(tmp_path: Path, damage: str) -> None:
+    folder, path = RunFolder(tmp_path), tmp_path / "config.toml"
+    folder.write_config({"task": "dbt", "protocol": "nested", "seed": 7})
+    assert folder.read_config() == {"task": "dbt", "protocol": "nested", "seed": 7}
+    text = path.read_text()
+    changed = {"cut": text[:-6], "digit": text.replace("= 7", "= 8"), "added": text + "a = 1\n"}
+    path.write_text(changed[damage])
+    with pytest.raises(DataError, match="is not the file that was written"):
+        folder.read_config()
+    path.write_text(text.split("\n", 1)[1])  # as a version wrote it that kept no hash
+    assert folder.read_config()["seed"] == 7

@@ -19,6 +19,8 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.journal import (
     discard_interrupted,
+    keep_trial,
+    load_studies,
     open_trials,
 )
 from outerfold.storage.trials.mending import remove_lock, repair_journal
@@ -300,3 +302,71 @@ def test_an_enqueued_trial_that_no_one_began_goes_too(folder: RunFolder) -> None
     study(folder).enqueue_trial({"height": 0.5})
     assert discard_interrupted(folder) == {"outer-0": 1}
     assert len(study(folder).trials) == 3
+
+
+# -- adding ----------------------------------------------------------------------------------
+
+
+def ended(number: int, height: float = 0.5, **changes: Any) -> FrozenTrial:
+    """A complete trial as a worker hands it over."""
+    made = optuna.trial.create_trial(
+        params={"height": height},
+        distributions={"height": optuna.distributions.FloatDistribution(0, 1)},
+        intermediate_values={1: height / 2, 2: height},
+        value=height,
+    )
+    made.number = number
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_a_trial_that_is_sent_twice_is_kept_once(folder: RunFolder) -> None:
+    of = study(folder)
+    for number in (0, 1, 1, 0):
+        keep_trial(of, ended(number, 0.1 * (number + 1)))
+    assert [trial.value for trial in of.get_trials()] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": TrialState.PRUNED},
+        {"params": {"height": 0.25}},
+        {"intermediate_values": {1: 0.25, 2: 0.75}},
+    ],
+)
+def test_another_trial_of_a_number_that_is_taken_is_refused(
+    folder: RunFolder, changes: dict[str, Any]
+) -> None:
+    of = study(folder)
+    keep_trial(of, ended(0))
+    keep_trial(of, ended(1, 0.75))
+    with pytest.raises(RuntimeError, match="trial 0 cannot follow the 2 trials"):
+        keep_trial(of, ended(0, **changes))
+    assert [trial.value for trial in of.get_trials()] == [0.5, 0.75]
+
+
+def test_a_trial_whose_forerunner_is_missing_is_refused(folder: RunFolder) -> None:
+    of = study(folder)
+    keep_trial(of, ended(0))
+    with pytest.raises(RuntimeError, match="trial 2 cannot follow the 1 trials that are kept"):
+        keep_trial(of, ended(2))
+    assert len(of.get_trials()) == 1
+
+
+def test_two_trials_of_the_same_parameters_are_both_kept(folder: RunFolder) -> None:
+    """Two failed draws may be alike; only what was sent twice is one trial."""
+    of = study(folder)
+    for number in (0, 1):
+        keep_trial(of, ended(number))
+    of.ask()
+    assert discard_interrupted(folder) == {"outer-0": 1}
+    assert [trial.value for trial in study(folder).get_trials()] == [0.5, 0.5]
+
+
+def test_studies_that_have_not_begun_are_left_out(folder: RunFolder) -> None:
+    study(folder, "outer-1")
+    found = load_studies(open_trials(folder), folder, ["outer-0", "outer-1", "final"])
+    assert list(found) == ["outer-1"]
+    assert found["outer-1"].study_name == "outer-1"

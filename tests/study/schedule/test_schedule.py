@@ -232,3 +232,21 @@ def test_no_trial_is_left_of_a_study_out_of_patience() -> None:
     schedule = fresh({"final": 4}, trials=10, patience=3, scripts=scripts)
     assert (schedule.left, schedule.ends) == (0, 1)
     assert schedule.take() == ("final", None)
+
+
+def test_lost_work_is_done_again_first_of_its_study_and_in_order() -> None:
+    schedule = fresh({"outer-0": 0}, trials=3)
+    assert schedule.take() == ("outer-0", 0)
+    schedule.lost("outer-0", 0)
+    assert schedule.take() == ("outer-0", 0)
+    for number in range(3):
+        schedule.done("outer-0", BETTER_EVERY_TIME[number])
+        if number < 2:
+            assert schedule.take() == ("outer-0", number + 1)
+    assert schedule.take() == ("outer-0", None)
+    assert schedule.take() is None
+    assert not schedule.finished
+    schedule.lost("outer-0", None)
+    assert schedule.take() == ("outer-0", None), "the end of a study is done again as well"
+    schedule.done("outer-0", None)
+    assert schedule.finished

@@ -1,0 +1,1 @@
+"""Campaign of faults: kills, damaged files and generated input, each survived or refused."""
