@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from outerfold.pipelines.encoders._base import Encoder
+from outerfold.pipelines.encoders._base import Encoder, device_kind
 from outerfold.pipelines.encoders.backends.choose import largest_difference
 from outerfold.pipelines.encoders.divide import divide, frozen_parts
 from outerfold.pipelines.encoders.registry import build
@@ -186,10 +186,11 @@ def expect_encoding(
 def _expect_encoding_by(division: Division, features: Features, how: dict[str, Any]) -> float:
     left = count_missing_views(features, division, **how)
     ids, done, seconds, warm = features.ids.tolist(), 0, 0.0, False
-    for start in range(0, len(ids), TIMED_AT_ONCE):
+    size = timed_at_once(division.encoder, how["device"])
+    for start in range(0, len(ids), size):
         if not left or done >= TIMED_VIEWS or seconds > TIMED_SECONDS:
             break
-        some = features.select(ids[start : start + TIMED_AT_ONCE])
+        some = features.select(ids[start : start + size])
         missing = count_missing_views(some, division, **how)
         if missing:
             began = time.perf_counter()
@@ -199,6 +200,15 @@ def _expect_encoding_by(division: Division, features: Features, how: dict[str, A
                 done, seconds = done + missing, seconds + time.perf_counter() - began
             warm = True
     return left * seconds / done if done else 0.0
+
+
+def timed_at_once(encoder: Encoder, device: str) -> int:
+    """Number of images that are encoded at a time to measure the rate: on a GPU a whole batch.
+
+    A batch of fewer images takes as long there.
+    """
+    kind = device_kind(encoder, device)
+    return TIMED_AT_ONCE if kind == "cpu" else max(TIMED_AT_ONCE, encoder.batch(kind))
 
 
 def build_division(config: StudyConfig, encoder: Encoder) -> Division:

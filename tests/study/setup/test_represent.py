@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from outerfold.pipelines.augmentation.views import STYLES, Views
+from outerfold.pipelines.encoders.backends.choose import with_backend
 from outerfold.pipelines.images.activations import count_missing_views
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.runs.folder import RunFolder
@@ -19,9 +20,11 @@ from outerfold.study.setup.represent import (
     build_encoders,
     embed_rows,
     expect_encoding,
+    timed_at_once,
 )
 from outerfold.study.setup.run_directory import PreparedRun
 from tests.factories import ArraySource, make_config
+from tests.pipelines.encoders.backends.test_backends import small
 from tests.storage.audit.test_cropped_copies import cohort, cropped, scan
 from tests.storage.images.image_factories import class_folders
 
@@ -80,3 +83,8 @@ def test_the_encoding_is_expected_from_the_rate_of_a_few_images_which_are_kept(
     assert left == 20 - 3 * 4
     embed_rows(prepared, encoders, progress=lambda done, total: None, **how)  # type: ignore[arg-type]
     assert expect_encoding(prepared, encoders, **how) == 0.0  # type: ignore[arg-type]
+
+
+def test_a_gpu_is_measured_with_whole_batches() -> None:
+    encoder = with_backend(small(), "torch", Path())
+    assert [timed_at_once(encoder, device) for device in ("cpu", "cuda:0")] == [8, 64]
