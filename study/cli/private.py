@@ -13,11 +13,12 @@ from rich.markup import escape
 from outerfold.reports.pseudonyms import KEY, write_pseudonymised
 from outerfold.reports.render.html import INSIDE
 from outerfold.reports.sections.model_card import model_card
-from outerfold.reports.write import write_report
+from outerfold.reports.submission import write_whole_report
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import forget_patient
+from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import NothingFinished
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
@@ -84,4 +85,4 @@ def _write_report_anew(folder: RunFolder) -> None:
         return
     if run.ships:
         folder.write_card(model_card(run))
-    write_report(run, folder.report)
+    write_whole_report(run, folder.report, read_paper(folder.path))
