@@ -9,8 +9,6 @@ from outerfold.reports.blocks import Block, Heading, Paragraph, Picture
 from outerfold.reports.figures.catalogue import FIRST, pictures
 from outerfold.reports.paper.methods import methods_paragraphs, reference_lines
 from outerfold.reports.render.html import (
-    INSIDE_PLACE,
-    anchor,
     block_html,
     blocks_html,
     definitions_html,
@@ -36,7 +34,7 @@ def page(numbers: Results, images: dict[str, bytes]) -> str:
     name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
     body = "\n".join(
         [
-            f"<header><h1>{name}</h1>{_nav()}</header>",
+            f"<header><h1>{name}</h1></header>",
             *_opening(numbers, images),
             *_sections(numbers, images),
         ]
@@ -57,12 +55,6 @@ def _opening(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:
             yield figure_html(block, images[block.name])
         else:
             yield block_html(block)
-
-
-def _nav() -> str:
-    links = ("Results on the outer test rows", "Figures", "Tables", "Methods", "Provenance")
-    anchors = (f'<a href="#{anchor(link)}">{escape(link)}</a>' for link in links)
-    return f"<nav>{''.join(anchors)}{INSIDE_PLACE}</nav>"
 
 
 def _sections(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:

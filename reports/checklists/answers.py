@@ -6,6 +6,7 @@ where the run does not know, so that nothing is invented.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from outerfold.reports.chapters.common import leading_answers
@@ -32,6 +33,7 @@ from outerfold.reports.wording import (
     coverage_sentence,
     finished_folds,
     is_biased,
+    metric_phrase,
     plural,
     value,
 )
@@ -48,6 +50,11 @@ def kind_of_study(numbers: Results) -> str:
     )
 
 
+def _plain(paragraph: str) -> str:
+    """A paragraph of the methods without its title and its citations."""
+    return re.sub(r" \[[a-z]+\d{4}\]", "", paragraph.partition(". ")[2])
+
+
 def headline(numbers: Results) -> str:
     """First lines of the report."""
     if not numbers["overall"]:
@@ -57,7 +64,7 @@ def headline(numbers: Results) -> str:
 
 def objectives(numbers: Results) -> str:
     """What was estimated."""
-    metric = str(numbers["protocol"]["metric"]).replace("_", " ")
+    metric = metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
     return (
         f"To choose a configuration by {metric} and to estimate, with intervals over patients, how "
         "a model that is made this way performs on patients that had no part in any choice."
@@ -67,9 +74,8 @@ def objectives(numbers: Results) -> str:
 def data(numbers: Results) -> str:
     """The data set, by name, numbers and fingerprint."""
     fingerprint = str(numbers["dataset"]["fingerprint"])[:12]
-    return (
-        f"{data_words(numbers)} Fingerprint of ids, labels, columns and image files: {fingerprint}."
-    )
+    told = _plain(data_words(numbers))
+    return f"{told} Fingerprint of ids, labels, columns and image files: {fingerprint}."
 
 
 def preparation(numbers: Results) -> str:
@@ -80,29 +86,25 @@ def preparation(numbers: Results) -> str:
         str(p.get("fit")), f"brought to a square by the rule {p.get('fit')}"
     )
     crop = {"none": "", "breast": ", after a crop to the breast"}.get(str(p.get("crop")), "")
-    said = f" Assumptions: {' '.join(_sentence(text) for text in assumed)}" if assumed else ""
+    said = f" Assumptions: {'; '.join(assumed)}." if assumed else ""
     return (
         f"Each image was {shape}{crop}. An audit looked for unreadable and repeated images, "
         f"copies under several patients and columns that give the label away.{said}"
     )
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
-
-
 def outcome(numbers: Results) -> str:
-    """The classes as the data name them."""
+    """The classes as the data name them; how they were assessed is for the author."""
     positive = list(numbers["dataset"]["classes"])
     told = f"The positive class is {positive[1]}. " if len(positive) == 2 else ""
-    return f"{told}Labels are those of the data set, one an image; there is no time horizon."
+    return f"{told}Labels are those of the data set, one an image."
 
 
 def predictors(numbers: Results) -> str:
     """The image, and the columns by name."""
     names = [column["name"] for column in numbers["dataset"].get("columns", [])]
     also = f", and the columns {', '.join(names)}" if names else "; no clinical column was used"
-    return f"The predictors are the image{also}. None was selected before the models were built."
+    return f"The predictors are the image{also}. The run left none of them out."
 
 
 def missing(numbers: Results) -> str:
@@ -149,15 +151,15 @@ def imbalance(numbers: Results) -> str:
         return ""
     return (
         f"Resampling of training rows was searched; the outer folds chose: {', '.join(chosen)}. "
-        f"Validation and test rows were never resampled. {decision_words(numbers)}"
+        f"Validation and test rows were never resampled. {_plain(decision_words(numbers))}"
     )
 
 
 def calculation(numbers: Results) -> str:
     """How a prediction is made."""
     return (
-        f"{model_words(numbers)} The delivered model and its preprocessing are in the run's folder "
-        "final/, and `outerfold predict` applies them to new images."
+        f"{_plain(model_words(numbers))} The delivered model and its preprocessing are in the "
+        "run's folder final/, and `outerfold predict` applies them to new images."
     )
 
 
@@ -177,7 +179,7 @@ def partitions(numbers: Results) -> str:
         if known
         else "Patients were not known, so that images of one patient may be on both sides."
     )
-    return f"{split_words(numbers)} {level}"
+    return f"{_plain(split_words(numbers))} {level}"
 
 
 def flow(numbers: Results) -> str:
@@ -201,9 +203,14 @@ def sizes(numbers: Results) -> str:
     train = [study["train_patients"] for study in numbers["outer"]]
     test = [study["test_patients"] for study in numbers["outer"]]
     return (
-        f"Each outer fold searched and trained on {min(train):,} to {max(train):,} patients and "
-        f"tested {min(test):,} to {max(test):,}; numbers by class are in the table by fold."
+        f"Each outer fold searched and trained on {_span(train)} patients and tested "
+        f"{_span(test)}; numbers by class are in the table by fold."
     )
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def specification(numbers: Results) -> str:
@@ -249,7 +256,7 @@ def heterogeneity(numbers: Results) -> str:
 
 def updating(numbers: Results) -> str:
     """Calibration is part of the model; nothing was changed after its test."""
-    return f"{decision_words(numbers)} No model was changed after its test."
+    return f"{_plain(decision_words(numbers))} No model was changed after its test."
 
 
 def limits(numbers: Results) -> str:
@@ -274,7 +281,7 @@ def prespecified(numbers: Results) -> str:
     if is_biased(numbers["protocol"]):
         return "The rows that gave the scores also chose the model; nothing was confirmed."
     return (
-        f"Threshold: {decision_words(numbers)} The configuration of the run (config.toml) was "
+        f"{_plain(decision_words(numbers))} The configuration of the run (config.toml) was "
         "fixed before any test row was scored."
     )
 
@@ -291,7 +298,7 @@ def ensembling(numbers: Results) -> str:
 
 def software(numbers: Results) -> str:
     """Version of the software and libraries."""
-    return software_words(numbers)
+    return _plain(software_words(numbers))
 
 
 def initialisation(numbers: Results) -> str:
@@ -320,12 +327,14 @@ def failures(numbers: Results) -> str:
 
 def metrics(numbers: Results) -> str:
     """Metrics and how their intervals are made."""
-    return statistics_words(numbers)
+    return _plain(statistics_words(numbers))
 
 
 def search(numbers: Results) -> str:
     """Model, search and validation."""
-    return " ".join((model_words(numbers), search_words(numbers), split_words(numbers)))
+    return " ".join(
+        (_plain(model_words(numbers)), _plain(search_words(numbers)), _plain(split_words(numbers)))
+    )
 
 
 def protocol(numbers: Results) -> str:

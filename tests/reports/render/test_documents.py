@@ -161,7 +161,18 @@ def test_the_page_needs_no_network_and_shows_every_figure(folder):
 
 def test_page_escapes_what_the_data_are_called(nothing):
     named = replace(nothing.run, name="<script>x</script>")
-    assert "<script>" not in page(gather_evidence(named).numbers, {})
+    assert "<script>x" not in page(gather_evidence(named).numbers, {})
+
+
+def test_the_contents_of_the_page_lead_to_every_heading_and_a_row_has_a_head(folder):
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    contents = html[html.index("<nav") : html.index("</nav>")]
+    headings = re.findall(r'<h2 id="([^"]+)"', html)
+    assert len(headings) > 8
+    assert re.findall(r'href="#([^"]+)"', contents) == headings
+    assert len(set(headings)) == len(headings)
+    assert html.count('<th scope="row">') == html.count("<tr>") - html.count("<thead>")
+    assert "prefers-color-scheme: dark" in html
 
 
 @pytest.mark.parametrize(
