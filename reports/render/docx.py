@@ -22,7 +22,12 @@ from PIL import Image
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.render.archive import without_dates
 
-_BODY, _SMALL = 10, 8  # points
+_BODY, _SMALL, _TINY = 10, 8, 6  # points
+_MARGINS = 0.16  # inches to the left and right of a cell's text, together
+_LETTER = 0.56  # mean width of a letter over its size
+_SHORT = 20  # letters: a cell of so many is better left in one line
+_LONG = 4000  # letters: a table with more does not fit on one page
+_WORD = re.compile(r"[^\s–/]+[–/]?")  # a line may be broken after these signs
 _PAGE_WIDTH = 6.5  # inches between margins
 _PAGE_HEIGHT = 7.2  # inches left for a figure above its caption
 _NUMBERED = re.compile(r"(Figure|Table) (\d+)(\..*)", re.DOTALL)
@@ -183,9 +188,17 @@ def _add_table(sheet: Document, table: Table) -> None:
     caption.paragraph_format.keep_with_next = True
     made = sheet.add_table(rows=1 + len(table.rows), cols=len(table.header))
     made.alignment = WD_TABLE_ALIGNMENT.LEFT
-    size = _SMALL if len(table.header) > 4 else 9
+    size, widths = fit_columns((table.header, *table.rows))
+    made.autofit = False
+    for column, width in zip(made.columns, widths, strict=True):
+        column.width = Inches(width)  # LibreOffice reads this one, Word that of the cells
+    whole = sum(len(cell) for row in table.rows for cell in row) <= _LONG
     for index, texts in enumerate((table.header, *table.rows)):
-        _fill_row(made, index, texts, size, joined=bool(table.notes))
+        last = index == len(table.rows)
+        joined = bool(table.notes) if last else whole or index == 0
+        _fill_row(made, index, texts, size, joined=joined)
+        for cell, width in zip(made.rows[index].cells, widths, strict=True):
+            cell.width = Inches(width)
     _add_rules(made)
     _repeat_header(made)
     for number, note in enumerate(table.notes):
@@ -197,14 +210,59 @@ def _add_table(sheet: Document, table: Table) -> None:
         _add_paragraph(sheet, "", size=4)
 
 
+def fit_columns(rows: Sequence[tuple[str, ...]]) -> tuple[int, list[float]]:
+    """Size of a table's letters, in points, and width of each column, in inches.
+
+    A short cell, such as an estimate with its interval, is not broken where all of them fit; a
+    word never is. The rest of the page goes to the columns by the number of letters they hold.
+
+    Args:
+        rows: cells of every row, the header first.
+    """
+    columns = list(zip(*rows, strict=True))
+    words, cells = ([_least(column, whole) for column in columns] for whole in (0, _SHORT))
+    first = _SMALL if len(columns) > 4 else 9
+    size, least = next(
+        (
+            (size, least)
+            for least, last in ((cells, first - 1), (words, _TINY))
+            for size in range(first, last - 1, -1)
+            if sum(least) <= _letters(size, len(columns))
+        ),
+        (_TINY, words),
+    )
+    spare = max(0.0, _letters(size, len(columns)) - sum(least))
+    held = [sum(map(len, column)) for column in columns]
+    chosen = [one + spare * some / sum(held) for one, some in zip(least, held, strict=True)]
+    room = _PAGE_WIDTH - _MARGINS * len(columns)
+    return size, [_MARGINS + room * one / sum(chosen) for one in chosen]
+
+
+def _least(column: tuple[str, ...], whole: int) -> int:
+    """Letters of the longest part of a column that is not broken.
+
+    Args:
+        whole: length up to which a cell below the header is one part.
+    """
+    head, *body = column
+    parts = [line for cell in body for line in cell.split("\n") if len(line) <= whole]
+    words = [word for cell in (head, *body) for word in _WORD.findall(cell)]
+    return 1 + max(map(len, (*parts, *words)), default=0)
+
+
+def _letters(size: int, columns: int) -> float:
+    """Number of letters of a size that a row of so many columns holds."""
+    return (_PAGE_WIDTH - _MARGINS * columns) * 72 / (_LETTER * size)
+
+
 def _fill_row(
     made: DocxTable, index: int, texts: tuple[str, ...], size: int, *, joined: bool
 ) -> None:
-    """Fill a row; it stays on the page of the next row, the last one on that of notes."""
+    """Fill a row; a joined one stays on the page of what follows it."""
     for cell, text in zip(made.rows[index].cells, texts, strict=True):
         paragraph = cell.paragraphs[0]
         paragraph.paragraph_format.space_after = Pt(1)
-        paragraph.paragraph_format.keep_with_next = joined or index < len(made.rows) - 1
+        paragraph.paragraph_format.keep_with_next = joined
         run = paragraph.add_run(text)
         run.font.size, run.bold = Pt(size), index == 0
 

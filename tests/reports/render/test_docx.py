@@ -13,7 +13,7 @@ from PIL import Image
 
 from outerfold.reports.blocks import Heading, Picture, Table
 from outerfold.reports.figures.catalogue import FIGURES
-from outerfold.reports.render.docx import document
+from outerfold.reports.render.docx import document, fit_columns
 
 
 def _image() -> bytes:
@@ -94,3 +94,13 @@ def test_the_whole_report_has_every_figure_and_numbered_tables(folder):
     text = "\n".join(p.text for p in sheet.paragraphs)
     for said in ("Question:", "Methods", "tree-structured Parzen", "References"):
         assert said in text
+
+
+def test_a_column_is_as_wide_as_its_longest_word_and_a_long_text_gets_the_rest():
+    rows = [("Item", "Sensitivity", "Answer"), ("1", "0.78 (0.47–0.93)", "a long answer " * 20)]
+    size, widths = fit_columns(rows)
+    assert sum(widths) == pytest.approx(6.5)
+    assert widths[2] > 3 * widths[0]
+    assert widths[1] * 72 / (0.56 * size) >= len("Sensitivity")
+    many = tuple(f"Column{number}" for number in range(12))
+    assert fit_columns([many, many])[0] < size

@@ -322,7 +322,7 @@ def test_a_synthetic_run_is_stamped_everywhere(
     write_hashed(copy / "dataset.json", {**kept, "synthetic": True})
     assert main(["explain", str(copy), "--cases", "1", "--device", "cpu"]) == 0
     page = (copy / "report" / "inside.html").read_text(encoding="utf-8")
-    assert 'SYNTHETIC DATA</aside>' in page
+    assert "SYNTHETIC DATA</aside>" in page
     assert page.count("[SYNTHETIC DATA]") >= 4  # two figures, two tables
     assert json.loads((copy / "report" / "inside.json").read_text())["synthetic_data"] is True
 
