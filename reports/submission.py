@@ -45,16 +45,25 @@ def write_whole_report(run: Run, out: Path, paper: Mapping[str, str]) -> list[Pa
 
 
 def _contents(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    numbers = evidence.numbers
+    yield from submission_texts(evidence.numbers, paper)
+    for spec in figures_of(evidence.numbers):
+        for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
+            yield f"{spec.name}.{kind}", body
+
+
+def submission_texts(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of each file of a submission that is no figure: tables and checklists.
+
+    Args:
+        numbers: contents of ``results.json``.
+        paper: contents of ``paper.toml``.
+    """
     yield from _tables(numbers)
     for checklist in CHECKLISTS:
         blocks = checklist_blocks(checklist, numbers, paper)
         date = end_of_run(numbers)
         yield f"{checklist.file}.docx", document(blocks, title=checklist.name, date=date)
         yield f"{checklist.file}.csv", checklist_csv(checklist, numbers, paper).encode()
-    for spec in figures_of(numbers):
-        for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
-            yield f"{spec.name}.{kind}", body
 
 
 def _tables(numbers: Results) -> Iterator[tuple[str, bytes]]:

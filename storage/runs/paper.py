@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -42,6 +43,9 @@ KEYS = {
 }
 """What each key of the file is for."""
 
+_NO_TEXT = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ufffd\U00010000-\U0010ffff]")
+"""A character that XML, and so a DOCX or SVG file, cannot hold, or that shows nothing."""
+
 
 def read_paper(folder: Path) -> dict[str, str]:
     """Read the author's words; empty where the folder has no such file.
@@ -50,7 +54,8 @@ def read_paper(folder: Path) -> dict[str, str]:
         folder: folder of a run.
 
     Raises:
-        DataError: the file is no TOML, has an unknown key, or a value that is not text.
+        DataError: the file is no TOML, has an unknown key, or a value that is not text, or a text
+            with control characters.
     """
     path = folder / FILE
     try:
@@ -66,4 +71,11 @@ def read_paper(folder: Path) -> dict[str, str]:
             raise DataError(f"{path}: {unknown_name('key', key, KEYS)}")
         if not isinstance(value, str):
             raise DataError(f"{path}: {key} must be text in quotation marks, found {value!r}")
+        odd = _NO_TEXT.search(value)
+        if odd:
+            raise DataError(
+                f"{path}: {key} holds the control character U+{ord(odd[0]):04X}, which no document "
+                "can show; take it away, or put a text with backslashes between single quotation "
+                "marks ('...'), where TOML reads a backslash as it stands"
+            )
     return {key: value.strip() for key, value in found.items() if value.strip()}

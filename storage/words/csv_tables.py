@@ -11,6 +11,9 @@ from pathlib import Path
 _FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠].", re.DOTALL)
 """Beginning of a text that a spreadsheet takes for a formula, or that ``plain_cell`` may have made.
 A sign alone, as in the classes + and -, is none."""
+_NUMBER = r"[-+−]?\d+(\.\d+)?"
+_WITH_INTERVAL = re.compile(rf"{_NUMBER} \({_NUMBER} to {_NUMBER}\)")
+"""A signed number and its interval, which no spreadsheet can read as a formula."""
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -33,8 +36,10 @@ def plain_cell(cell: object) -> object:
     Example:
         >>> [plain_cell(cell) for cell in ("@SUM(A1)", "-0.5", "+", "P-1")]
         ["'@SUM(A1)", '-0.5', '+', 'P-1']
+        >>> plain_cell("+0.035 (−0.330 to 0.400)")
+        '+0.035 (−0.330 to 0.400)'
     """
-    if not isinstance(cell, str) or not _FORMULA.match(cell):
+    if not isinstance(cell, str) or not _FORMULA.match(cell) or _WITH_INTERVAL.fullmatch(cell):
         return cell
     try:
         float(cell)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,12 +32,14 @@ from outerfold.reports.results.questions import ASKED
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import SCHEMA, Results, Scored, read_results
 from outerfold.reports.sections.model_card import model_card
-from outerfold.reports.write import answer_tables, table_blocks
+from outerfold.reports.submission import submission_texts
+from outerfold.reports.write import SUBMISSION, answer_tables, table_blocks
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import FINAL, Dataset, FoldResult, OuterFold, Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import Forgotten, read_forgotten
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
+from outerfold.storage.runs.paper import FILE, read_paper
 from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
 from outerfold.storage.runs.search import read_search
 from outerfold.storage.trials.journal import check_trials, load_studies, open_trials
@@ -48,7 +51,8 @@ from outerfold.study.verify.recompute_answers import OWN, compare_answers
 from outerfold.study.worker.search_record import describe_search
 
 NOT_CHECKED = (
-    "pictures (JPG and PNG) and DOCX files that show them; `outerfold report RUN` draws them again",
+    "pictures (JPG, PNG, SVG and PDF) and DOCX files that show them; `outerfold report RUN` draws "
+    "them again",
     "what needs training: probabilities from images, temperatures and thresholds from validation "
     "rows; the same command in another --run repeats them",
     "a forgery of all files at once, the journal included",
@@ -374,20 +378,38 @@ def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterab
         path, count = folder.report / f"{name}.docx", count + 1
         if not path.exists() or _body(path.read_bytes()) != _body(document(blocks)):
             findings.append(_other(path, folder))
-    return f"page, model card and {count} tables in DOCX print these numbers", findings
+    held = f"page, model card and {count} tables in DOCX print these numbers"
+    if not (folder.report / SUBMISSION).exists():
+        return held, findings
+    findings += _submission_findings(folder, numbers)
+    return f"{held}, and so do the tables and checklists of {SUBMISSION}/", findings
 
 
-def _other(path: Path, folder: RunFolder) -> str:
+def _submission_findings(folder: RunFolder, numbers: Results) -> Iterator[str]:
+    for name, body in submission_texts(numbers, read_paper(folder.path)):
+        path = folder.report / SUBMISSION / name
+        if not path.exists() or _parts(path.read_bytes()) != _parts(body):
+            changed = f", or {FILE} has changed" if name.startswith("Checklist_") else ""
+            yield _other(path, folder, changed)
+
+
+def _other(path: Path, folder: RunFolder, changed: str = "") -> str:
     return (
-        f"{path}: is not what the numbers give, or another version wrote it; "
-        f"give: outerfold report {_quoted(folder)}"
+        f"{path}: is not what the numbers give, or another version wrote it, or the folder of the "
+        f"run has a new name{changed}; give: outerfold report {_quoted(folder)}"
     )
 
 
 def _body(contents: bytes) -> bytes:
     """Text of a DOCX file; empty if it is none."""
+    parts = _parts(contents)
+    return parts.get("word/document.xml", b"") if isinstance(parts, dict) else b""
+
+
+def _parts(contents: bytes) -> dict[str, bytes] | bytes:
+    """Parts of a DOCX or XLSX file by name; the contents themselves of another file."""
     try:
-        with ZipFile(BytesIO(contents)) as parts:
-            return parts.read("word/document.xml")
-    except (BadZipFile, KeyError):
-        return b""
+        with ZipFile(BytesIO(contents)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except (BadZipFile, zlib.error):
+        return contents

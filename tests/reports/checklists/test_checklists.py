@@ -132,12 +132,18 @@ def test_the_document_says_how_far_it_is_filled_and_the_table_is_that_of_the_csv
 def test_the_authors_file_is_read_or_refused_by_its_key(tmp_path: Any) -> None:
     assert read_paper(tmp_path) == {}
     path = tmp_path / FILE
-    path.write_text('ethics = " Waived. "\nfunding = ""\n', encoding="utf-8-sig")
-    assert read_paper(tmp_path) == {"ethics": "Waived."}
+    words = """ethics = " Waived.\\t\U0001f600 "\ncode_sharing = 'C:\\forms'\nfunding = ""\n"""
+    path.write_text(words, encoding="utf-8-sig")
+    assert read_paper(tmp_path) == {
+        "ethics": "Waived.\t\U0001f600",
+        "code_sharing": r"C:\forms",
+    }
     for text, message in (
         ('ethic = "x"', "unknown key 'ethic'; did you mean 'ethics'"),
         ("dates = 2020", "dates must be text in quotation marks, found 2020"),
         ("dates = ", "cannot be read as TOML"),
+        ('code_sharing = "C:\\forms"', "code_sharing holds the control character U\\+000C"),
+        ('dates = "\\uFFFE"', "U\\+FFFE"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):

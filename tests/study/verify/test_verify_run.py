@@ -14,8 +14,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
+from outerfold.reports.schema import read_results
 from outerfold.reports.sections.model_card import model_card
-from outerfold.reports.write import write_report
+from outerfold.reports.submission import submission_texts
+from outerfold.reports.write import SUBMISSION, write_report
 from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import write_manifest
@@ -212,6 +214,25 @@ def test_an_edit_of_one_file_is_found(honest: Path, tmp_path: Path, name: str) -
     found = broken(run)
     assert found, name
     assert all(finding for findings in found.values() for finding in findings)
+
+
+def test_an_edit_of_a_file_for_a_submission_is_found(honest: Path, tmp_path: Path) -> None:
+    run = tmp_path / honest.name
+    shutil.copytree(honest, run)
+    folder = run / "report" / SUBMISSION
+    folder.mkdir()
+    for name, body in submission_texts(read_results(run / "report" / "results.json"), {}):
+        (folder / name).write_bytes(body)
+    assert broken(run) == {}
+    for name in ("Table_Test_Overall_Metrics.csv", "Tables.xlsx", "Checklist_STARD_AI.docx"):
+        before = (folder / name).read_bytes()
+        for damage in (b"", b"x" + before[1:], None):
+            (folder / name).unlink() if damage is None else (folder / name).write_bytes(damage)
+            (finding,) = broken(run)["documents"]
+            assert str(folder / name) in finding
+        (folder / name).write_bytes(before)
+    (run / "paper.toml").write_text('ethics = "Waived."')
+    assert all("or paper.toml has changed" in text for text in broken(run)["documents"])
 
 
 def test_files_that_are_no_longer_readable_are_findings_and_no_tracebacks(
