@@ -38,6 +38,8 @@ BITS, PHOTOMETRIC, SAMPLE_FORMAT, SUBFILE = 258, 262, 339, 254
 
 FEW_BYTES = 64
 """Bytes that an encoder may leave before the end marker; libjpeg passes over them."""
+OF_THE_SCAN = 8
+"""Zeros before the end marker that are kept, since they may be of the scan and not its padding."""
 _CORRUPT = re.compile(r"Corrupt JPEG data: (?:(\d+) extraneous bytes before marker 0xd9)?")
 _OPENING = threading.Lock()
 
@@ -152,7 +154,9 @@ def _require_undamaged(data: bytes) -> None:
     import simplejpeg
 
     end = data.rfind(b"\xff\xd9")
-    scan = data[:end].rstrip(b"\x00") + data[end:]  # some encoders pad a scan, which harms nothing
+    # Some encoders pad a scan with zeros, which harms nothing. The first of them may be of the
+    # scan: its last byte is 0 now and then, and 0 always follows a last 0xFF.
+    scan = data[: min(end, len(data[:end].rstrip(b"\x00")) + OF_THE_SCAN)] + data[end:]
     try:
         simplejpeg.decode_jpeg(
             scan, colorspace="GRAY", strict=True, min_height=1, min_width=1, min_factor=8

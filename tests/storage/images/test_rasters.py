@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from outerfold.storage.images.rasters import _require_undamaged
 from outerfold.storage.images.read import examine_image, read_image
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import picture
@@ -163,6 +164,20 @@ def test_a_jpeg_whose_scan_is_padded_is_read(tmp_path: Path) -> None:
     for padded in (data[:-2] + bytes(600) + data[-2:], data + bytes(999)):
         path.write_bytes(padded)
         np.testing.assert_array_equal(examine_image(path, 64)[0], before)
+
+
+def test_a_jpeg_whose_scan_ends_with_a_zero_is_read() -> None:
+    """About one JPEG of sixteen does, since 0 follows a last byte of 0xFF."""
+    ends, rng = set(), np.random.default_rng(1)
+    for _ in range(80):
+        target = BytesIO()
+        noise = np.clip(rng.normal(100, 30, (64, 48)), 0, 255).astype(np.uint8)
+        Image.fromarray(noise).save(target, "JPEG", quality=95)
+        data = target.getvalue()
+        ends.add(data[-3])
+        for file in (data, data[:-2] + bytes(600) + data[-2:], data + bytes(99)):
+            _require_undamaged(file)
+    assert 0 in ends
 
 
 def test_the_limit_of_pillow_stays_that_of_the_process(tmp_path: Path) -> None:
