@@ -29,7 +29,7 @@ test: $(INSTALLED) $(LINKS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	cd $(LINKS) && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The folders under their one name, for tools that look a package up in a single folder.
 $(LINKS): $(wildcard outerfold/*.py)

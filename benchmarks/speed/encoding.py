@@ -25,8 +25,8 @@ from PIL import Image
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import BENCHMARKS, ROOT
+from benchmarks.shared.speed.card_rows import random_weights
 from benchmarks.shared.worktree import worktree
-from benchmarks.speed.gpu import random_weights
 
 BEFORE = "5960655"
 """Last commit before encoding was made quicker."""

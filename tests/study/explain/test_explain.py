@@ -50,11 +50,11 @@ SPACE = {
 }
 
 
-def write_planted(root: Path) -> Path:
+def write_planted(root: Path, patients: int = PATIENTS) -> Path:
     """Grey noise, half of it with a bright square somewhere: cancer. Age says nothing."""
     rng = np.random.default_rng(0)
     lines = ["file,patient_id,age"]
-    for number in range(PATIENTS):
+    for number in range(patients):
         cancer = number % 2 == 1
         pixels = rng.integers(40, 120, (SIDE, SIDE), dtype=np.uint8)
         if cancer:

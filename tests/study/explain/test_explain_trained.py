@@ -37,7 +37,7 @@ WORDS = shlex.split(
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("trained")
-    data = write_planted(root / "data")
+    data = write_planted(root / "data", patients=18)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
         space = root / "study.toml"
