@@ -49,7 +49,8 @@ def _one_session_a_test() -> None:
 
 def start(data: Path, run: Path, cache: Path, workers: int) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OUTERFOLD_CACHE": str(cache)}
-    command = [sys.executable, str(ROOT / "run_study.py"), *OPTIONS, "--data", str(data)]
+    where = ["--data", str(data / "images"), "--config", str(data / "study.toml")]
+    command = [sys.executable, str(ROOT / "run_study.py"), *OPTIONS, *where]
     return subprocess.Popen(
         [*command, "--run", str(run), "--workers", str(workers)],
         env=environment,
@@ -75,7 +76,11 @@ def wait_for_trials(run: Path, count: int, process: subprocess.Popen[bytes]) -> 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo(tmp_path_factory.mktemp("data") / "demo", task="multimodal", patients=24)
+    """Images, and a search space with at most one augmented view."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "study.toml").write_text("[space.augmented_views]\nvalues = [0, 1]\n")
+    write_demo(folder / "images", task="multimodal", patients=24)
+    return folder
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from outerfold.study.cli.main import main
 from outerfold.study.config.search_space import build_ranges, build_views
 from outerfold.study.worker.session import Session, open_session
 from tests.factories import make_config, make_rows
+from tests.reports.small_pictures import draw_small
 from tests.storage.images.image_factories import class_folders
 from tests.study.driver.test_driver import OneProcess, begun, drive, read
 
@@ -105,6 +106,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     data = class_folders(root / "data", {"benign": 6, "cancer": 6})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
+        draw_small(patch)
         words = [
             "--task",
             "multimodal",

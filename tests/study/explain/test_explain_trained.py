@@ -24,12 +24,13 @@ from outerfold.study.cli.main import main
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.explain.explain import case_with_heat_map, represent_by_fold
 from outerfold.study.explain.finished_run import FinishedRun, open_finished_run
+from tests.reports.small_pictures import draw_small
 from tests.study.explain.test_explain import Made, case_of, refused, write_planted
 
 WORDS = shlex.split(
-    "--task multimodal --columns age --encoder bundled:efficientnet_lite0 --trainable-blocks 1 "
-    "--tta 1 --final ensemble --networks 2 --trials 1 --outer-folds 3 --inner-folds 2 --epochs 2 "
-    "--batch-size 8 --workers 1 --quiet"
+    "--task multimodal --columns age --encoder bundled:efficientnet_lite0 --encoder-backend torch "
+    "--trainable-blocks 1 --tta 1 --final ensemble --networks 2 --trials 1 --outer-folds 3 "
+    "--inner-folds 2 --epochs 2 --batch-size 8 --workers 1 --quiet"
 )
 
 
@@ -42,6 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         patch.setenv("OUTERFOLD_CACHE", str(root / "cache"))
         space = root / "study.toml"
         space.write_text("[space.augmented_views]\nvalues = [0]\n", encoding="utf-8")
+        draw_small(patch)
         where = ["--config", str(space), "--data", str(data), "--run", str(root / "run")]
         assert main([*WORDS, *where]) == 0
         assert main(["explain", str(root / "run"), "--cases", "2", "--device", "cpu"]) == 0
