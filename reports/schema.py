@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -18,7 +19,7 @@ from typing import (
     is_typeddict,
 )
 
-from outerfold.storage.errors import DataError, first_three
+from outerfold.storage.errors import DataError, as_path, first_three
 
 SCHEMA = 2
 """Version of the layout. It is raised where a part changes its meaning or its place; a part that is
@@ -463,7 +464,7 @@ _ADDED_TO_OVERALL: dict[str, Any] = {
 }
 
 
-def read_results(path: Path, *, checked: bool = True) -> Results:
+def read_results(path: str | PathLike[str], *, checked: bool = True) -> Results:
     """Contents of a ``results.json`` of this or an earlier version.
 
     What an earlier version did not write is empty or None.
@@ -475,6 +476,7 @@ def read_results(path: Path, *, checked: bool = True) -> Results:
     Raises:
         DataError: the file cannot be read, is of a later version, or holds something else.
     """
+    path = as_path(path, "the path of results.json")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
 
 LONGEST = 60
 """Most characters of a value that a message shows."""
@@ -88,3 +90,18 @@ def shorten(value: object) -> str:
     except ValueError:  # Python writes no whole number of more than 4,300 digits
         return "one of more than 4,300 digits"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def as_path(found: object, what: str) -> Path:
+    """Path that a caller gave as a text or a path.
+
+    Raises:
+        DataError: it is something else.
+
+    Example:
+        >>> as_path("runs/a", "run").name
+        'a'
+    """
+    if not isinstance(found, str | PathLike):
+        raise DataError(f"{what} must be a text or a path, found {shorten(found)}")
+    return Path(found)

@@ -18,7 +18,7 @@ from outerfold.reports.results.entries import TUNED, interval_of
 from outerfold.reports.results.predictions import inner_models, test_rows
 from outerfold.reports.results.results import results
 from outerfold.reports.schema import Results
-from outerfold.storage.errors import DataError, first_three
+from outerfold.storage.errors import DataError, as_path, first_three, shorten
 from outerfold.storage.images.read import require_readable
 from outerfold.storage.readers._base import find_column
 from outerfold.storage.records import Predictions, Run
@@ -165,6 +165,8 @@ class RunResult:
         """
         from outerfold.pipelines.saved.predictor import new_rows, read_shipped_model
 
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(f"predict_proba takes a pandas frame, found {shorten(frame)}")
         shipped = read_shipped_model(RunFolder(self.path))
         images = _image_paths(frame)
         names = [column.name for column in shipped.columns]
@@ -222,9 +224,9 @@ def load(
         DataError: the folder is no run directory, no outer fold is finished, or a plugin of the
             run is not loaded.
     """
+    path = as_path(run, "run").expanduser().resolve()
     if plugin is not None:
-        load_plugins(plugin)
-    path = Path(run).expanduser().resolve()
+        load_plugins([plugin] if isinstance(plugin, str) else plugin)
     return RunResult(path, read_kept_run(RunFolder(path)), storage or None)
 
 

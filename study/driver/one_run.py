@@ -156,35 +156,18 @@ def _carry_out_one(
             prepared = begin_or_resume(folder, config, data, cache_folder())
         logging_to.enter_context(log_to(folder.path / "run.log", alone=call.owns_process))
         _print_assumptions(console, prepared)
-        failures = _run_until_interrupted(prepared, encoders, workers, how, call)
-        if failures is None:
+        try:
+            failures = _run_studies(prepared, encoders, workers, how, call)
+            with telling(console, "writing the report", quiet=how.quiet):
+                run = _write_report(prepared)
+        except KeyboardInterrupt:
+            _print_resume_command(call, prepared.folder)
+            if not call.owns_process:
+                raise  # of a Python program
             return EXIT_INTERRUPTED
-        with telling(console, "writing the report", quiet=how.quiet):
-            run = _write_report(prepared)
         code = _show_results(prepared, run, console, failures)
     _raise_failures(failures, call)
     return code
-
-
-def _run_until_interrupted(
-    prepared: PreparedRun,
-    encoders: Mapping[str, Encoder],
-    workers: EngineStarter,
-    how: Execution,
-    call: Call,
-) -> dict[str, str] | None:
-    """Reasons of failed studies; None where Ctrl-C stopped a command.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C stopped a call of a Python program.
-    """
-    try:
-        return _run_studies(prepared, encoders, workers, how, call)
-    except KeyboardInterrupt:
-        _print_resume_command(call, prepared.folder)
-        if not call.owns_process:
-            raise
-        return None
 
 
 def _raise_failures(failures: Mapping[str, str], call: Call) -> None:

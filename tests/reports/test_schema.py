@@ -57,3 +57,13 @@ def test_another_file_is_refused_in_a_sentence(change, message, binary, tmp_path
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=re.escape("cannot be read as JSON")):
         read_results(tmp_path / "none.json")
+
+
+def test_the_path_may_be_a_text_and_nothing_else(tmp_path, binary):
+    path = tmp_path / "results.json"
+    path.write_text(results_text(binary.numbers))
+    assert read_results(str(path)) == read_results(path)
+    with pytest.raises(
+        DataError, match=r"the path of results.json must be a text or a path, found 3"
+    ):
+        read_results(3)

@@ -61,6 +61,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         outerfold.load(tmp_path)
 
 
+def test_a_path_that_is_none_and_a_plugin_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(outerfold.DataError, match="run must be a text or a path, found 3"):
+        outerfold.load(3)  # type: ignore[arg-type]
+    with pytest.raises(outerfold.DataError, match="unknown entry point 'nope'"):
+        outerfold.load(tmp_path, plugin="nope")
+
+
 def test_the_call_is_told_as_it_can_be_typed() -> None:
     told = describe_call({"task": "dbt", "run": Path("a b"), "columns": ("age",), "trials": 3})
     assert told == "outerfold.run(task='dbt', run='a b', columns=('age',), trials=3)"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from outerfold.study.config.execution import Execution
+from outerfold.study.driver import one_run
 from outerfold.study.driver import telling as module
+from outerfold.study.driver.call import Call
 from outerfold.study.driver.telling import counting, telling
+from outerfold.study.exit_codes import EXIT_INTERRUPTED
+from tests.study.driver.test_driver import begun
 
 
 def plain() -> Console:
@@ -64,3 +71,35 @@ def test_quiet_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with telling(console, "a", quiet=True), counting(console, "b", quiet=True) as step:
         step(1, 2)
     assert lines(console) == []
+
+
+@pytest.mark.parametrize("owns_process", [True, False])
+def test_ctrl_c_while_the_report_is_written_says_how_to_go_on(
+    owns_process: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, _ = begun(tmp_path / "run")
+    config, data = prepared.config, prepared.data
+
+    def interrupt(of: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one_run, "_settle", lambda *_: (config, {}))
+    monkeypatch.setattr(one_run, "begin_or_resume", lambda *_: prepared)
+    monkeypatch.setattr(one_run, "_print_assumptions", lambda *_: None)
+    monkeypatch.setattr(one_run, "_run_studies", lambda *_: {})
+    monkeypatch.setattr(one_run, "_write_report", interrupt)
+    said = io.StringIO()
+    call = Call(Console(file=said, width=200), ("run",), "outerfold run again", 0.0, owns_process)
+    expected = nullcontext() if owns_process else pytest.raises(KeyboardInterrupt)
+    with expected:
+        code = one_run._carry_out_one(
+            config,
+            prepared.folder.path,
+            data=data,
+            encoders={},
+            workers=None,  # type: ignore[arg-type]
+            how=Execution(quiet=True),
+            call=call,
+        )
+        assert code == EXIT_INTERRUPTED
+    assert "To continue: outerfold run again" in said.getvalue()
