@@ -79,7 +79,7 @@ def quick_runs() -> Iterator[None]:
             "outerfold.study.driver.begin.make_starter", lambda *_: EngineStarter(Here, "cpu")
         )
         patch.setattr("outerfold.reports.write.write_report", write_numbers)
-        patch.setattr("outerfold.study.cli.verbs.write_whole_report", write_numbers)
+        patch.setattr("outerfold.study.cli.rewrite.write_whole_report", write_numbers)
         patch.setattr("outerfold.study.setup.run_directory.ORPHANS_GONE_SECONDS", 0.0)
         yield
 

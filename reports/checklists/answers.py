@@ -1,7 +1,7 @@
 """Answers that a run can give to the items of reporting checklists.
 
 Each function takes the contents of ``results.json`` and returns sentences; it returns an empty text
-where the run does not know, so that nothing is invented.
+where the run does not know, so that nothing is invented. Above it stand the keys that it reads.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from outerfold.reports.chapters.common import leading_answers
+from outerfold.reports.checklists.item import known
 from outerfold.reports.paper.methods import (
     column_words,
     data_words,
@@ -39,6 +40,7 @@ from outerfold.reports.wording import (
 )
 
 
+@known("dataset.classes", "dataset.columns")
 def kind_of_study(numbers: Results) -> str:
     """Development and internal evaluation of a model of images."""
     classes = ", ".join(numbers["dataset"]["classes"])
@@ -55,6 +57,7 @@ def _plain(paragraph: str) -> str:
     return re.sub(r" \[[a-z]+\d{4}\]", "", paragraph.partition(". ")[2])
 
 
+@known("overall", "confusion", "tested")
 def headline(numbers: Results) -> str:
     """First lines of the report."""
     if not numbers["overall"]:
@@ -62,6 +65,7 @@ def headline(numbers: Results) -> str:
     return " ".join(line(numbers) for line in (question_line, ranking_line, decision_line))
 
 
+@known("protocol.metric")
 def objectives(numbers: Results) -> str:
     """What was estimated."""
     metric = metric_phrase(str(numbers["protocol"]["metric"]), len(numbers["dataset"]["classes"]))
@@ -71,6 +75,7 @@ def objectives(numbers: Results) -> str:
     )
 
 
+@known("dataset.name", "dataset.classes", "dataset.fingerprint")
 def data(numbers: Results) -> str:
     """The data set, by name, numbers and fingerprint."""
     fingerprint = str(numbers["dataset"]["fingerprint"])[:12]
@@ -78,6 +83,7 @@ def data(numbers: Results) -> str:
     return f"{told} Fingerprint of ids, labels, columns and image files: {fingerprint}."
 
 
+@known("protocol.fit", "protocol.crop", "dataset.assumptions")
 def preparation(numbers: Results) -> str:
     """How images were read, framed and checked."""
     p = numbers["protocol"]
@@ -93,6 +99,7 @@ def preparation(numbers: Results) -> str:
     )
 
 
+@known("dataset.classes")
 def outcome(numbers: Results) -> str:
     """The classes as the data name them; how they were assessed is for the author."""
     positive = list(numbers["dataset"]["classes"])
@@ -100,6 +107,7 @@ def outcome(numbers: Results) -> str:
     return f"{told}Labels are those of the data set, one an image."
 
 
+@known("dataset.columns")
 def predictors(numbers: Results) -> str:
     """The image, and the columns by name."""
     names = [column["name"] for column in numbers["dataset"].get("columns", [])]
@@ -107,6 +115,7 @@ def predictors(numbers: Results) -> str:
     return f"The predictors are the image{also}. The run left none of them out."
 
 
+@known("dataset.columns")
 def missing(numbers: Results) -> str:
     """How missing values were filled, and how many there were."""
     columns = numbers["dataset"].get("columns", [])
@@ -120,6 +129,7 @@ def missing(numbers: Results) -> str:
     return f"{column_words(numbers).strip()} Missing: {counts}."
 
 
+@known("tested")
 def sample(numbers: Results) -> str:
     """Numbers of patients; whether they suffice is not for a run to say."""
     tested = numbers["tested"]
@@ -130,6 +140,7 @@ def sample(numbers: Results) -> str:
     )
 
 
+@known("folds")
 def clusters(numbers: Results) -> str:
     """Patients are the clusters; folds show how results differ."""
     return (
@@ -138,6 +149,7 @@ def clusters(numbers: Results) -> str:
     )
 
 
+@known("outer.params.sampler", "protocol.threshold")
 def imbalance(numbers: Results) -> str:
     """What was done about unequal classes."""
     chosen = sorted(
@@ -155,6 +167,7 @@ def imbalance(numbers: Results) -> str:
     )
 
 
+@known("protocol.encoder", "protocol.tta")
 def calculation(numbers: Results) -> str:
     """How a prediction is made."""
     return (
@@ -163,6 +176,7 @@ def calculation(numbers: Results) -> str:
     )
 
 
+@known("protocol.outer_folds", "outer")
 def training_and_test(numbers: Results) -> str:
     """Differences between the sides of cross-validation."""
     return (
@@ -171,6 +185,7 @@ def training_and_test(numbers: Results) -> str:
     )
 
 
+@known("protocol.outer_folds", "protocol.inner_folds", "dataset.patients_known")
 def partitions(numbers: Results) -> str:
     """How rows were divided, and at which level the sides are apart."""
     known = numbers["dataset"].get("patients_known", True)
@@ -182,6 +197,7 @@ def partitions(numbers: Results) -> str:
     return f"{_plain(split_words(numbers))} {level}"
 
 
+@known("tested", "outer")
 def flow(numbers: Results) -> str:
     """Patients and images that were tested, and what was set aside."""
     aside = numbers["dataset"].get("set_aside", 0)
@@ -189,6 +205,7 @@ def flow(numbers: Results) -> str:
     return f"{question_line(numbers)} Outer folds: {finished_folds(numbers)}.{left}"
 
 
+@known("dataset.columns")
 def characteristics(numbers: Results) -> str:
     """Where the table of the columns is."""
     if not numbers["dataset"].get("columns"):
@@ -196,6 +213,7 @@ def characteristics(numbers: Results) -> str:
     return "See the table of the clinical columns by class, with missing values."
 
 
+@known("outer.train_patients", "outer.test_patients")
 def sizes(numbers: Results) -> str:
     """Patients and events of each analysis."""
     if not numbers["outer"]:
@@ -213,6 +231,7 @@ def _span(counts: list[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+@known("final")
 def specification(numbers: Results) -> str:
     """The delivered model."""
     final = numbers["final"]
@@ -223,6 +242,7 @@ def specification(numbers: Results) -> str:
     return f"The weights are {final['checkpoint']}, with a model card beside them.{chosen}"
 
 
+@known("overall", "confusion", "tested", "questions")
 def performance(numbers: Results) -> str:
     """Estimates with intervals."""
     if not numbers["overall"]:
@@ -245,6 +265,7 @@ def _answers(numbers: Results) -> Iterator[str]:
         yield f"ROC-AUC by {column['column']} (exploratory): {each}."
 
 
+@known("overall.roc_auc.fold_range")
 def heterogeneity(numbers: Results) -> str:
     """Range of results over folds."""
     entry = numbers["overall"].get("roc_auc")
@@ -254,11 +275,13 @@ def heterogeneity(numbers: Results) -> str:
     return f"ROC-AUC of single outer folds: {low:.2f} to {high:.2f}; see the table by fold."
 
 
+@known("protocol.threshold")
 def updating(numbers: Results) -> str:
     """Calibration is part of the model; nothing was changed after its test."""
     return f"{_plain(decision_words(numbers))} No model was changed after its test."
 
 
+@known("protocol.protocol", "synthetic_data", "folds")
 def limits(numbers: Results) -> str:
     """Standing limits, and the cautions of this run."""
     cautions = caution_lines(numbers) if numbers["overall"] else ()
@@ -266,6 +289,7 @@ def limits(numbers: Results) -> str:
     return " ".join(filter(None, (coverage_sentence(numbers), made, *cautions, RESEARCH_ONLY)))
 
 
+@known("dataset.columns")
 def bad_input(numbers: Results) -> str:
     """What the delivered model does with an input that it cannot use."""
     filled = (
@@ -276,6 +300,7 @@ def bad_input(numbers: Results) -> str:
     return f"`outerfold predict` refuses an image that it cannot read, and names it.{filled}"
 
 
+@known("protocol.threshold", "protocol.protocol")
 def prespecified(numbers: Results) -> str:
     """Which analysis was fixed before results were seen."""
     if is_biased(numbers["protocol"]):
@@ -286,6 +311,7 @@ def prespecified(numbers: Results) -> str:
     )
 
 
+@known("protocol.final", "protocol.networks")
 def ensembling(numbers: Results) -> str:
     """Number and kind of networks whose mean is the model."""
     p = numbers["protocol"]
@@ -296,11 +322,13 @@ def ensembling(numbers: Results) -> str:
     return f"{made} Networks of one configuration: {p.get('networks', 1)}."
 
 
+@known("provenance.versions", "provenance.git")
 def software(numbers: Results) -> str:
     """Version of the software and libraries."""
     return _plain(software_words(numbers))
 
 
+@known("provenance.encoders", "protocol.seed")
 def initialisation(numbers: Results) -> str:
     """Where the weights before training are from."""
     encoders = ", ".join(numbers["provenance"].get("encoders", {})) or str(
@@ -312,6 +340,7 @@ def initialisation(numbers: Results) -> str:
     )
 
 
+@known("confusion")
 def failures(numbers: Results) -> str:
     """Counts of decisions by true class."""
     names = list(numbers["dataset"]["classes"])
@@ -325,11 +354,13 @@ def failures(numbers: Results) -> str:
     return f"Decided wrongly on test rows: {wrong}. The largest errors of each fold are listed."
 
 
+@known("overall")
 def metrics(numbers: Results) -> str:
     """Metrics and how their intervals are made."""
     return _plain(statistics_words(numbers))
 
 
+@known("protocol", "provenance.search_space")
 def search(numbers: Results) -> str:
     """Model, search and validation."""
     return " ".join(
@@ -337,6 +368,7 @@ def search(numbers: Results) -> str:
     )
 
 
+@known("protocol")
 def protocol(numbers: Results) -> str:
     """Where the configuration stands."""
     return "The configuration of the run is config.toml; the report's methods section tells it."

@@ -28,6 +28,11 @@ class Known:
     keys: tuple[str, ...]
 
 
+def known(*keys: str) -> Callable[[Said], Known]:
+    """Decorator that makes an answer of the function below it; see ``Known``."""
+    return lambda say: Known(say, keys)
+
+
 @dataclass(frozen=True)
 class Item:
     """One item of a checklist.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from outerfold.reports.checklists import answers
-from outerfold.reports.checklists.item import Checklist, Item, Known
+from outerfold.reports.checklists.item import Checklist, Item
 
 STARD_AI = Checklist(
     "STARD-AI",
@@ -15,11 +15,11 @@ STARD_AI = Checklist(
         Item(
             "1",
             "Title: diagnostic accuracy, with a measure of it",
-            Known(answers.kind_of_study, ("dataset.classes", "dataset.columns")),
+            answers.kind_of_study,
         ),
-        Item("2", "Structured abstract", Known(answers.headline, ("overall", "tested"))),
+        Item("2", "Structured abstract", answers.headline),
         Item("3", "Background and intended role of the test", paper="purpose"),
-        Item("4", "Objectives and hypotheses", Known(answers.objectives, ("protocol.metric",))),
+        Item("4", "Objectives and hypotheses", answers.objectives),
         Item("5", "Prospective or retrospective", paper="design"),
         Item("6", "Who was eligible", paper="eligibility"),
         Item("7", "How eligible patients were identified", paper="eligibility"),
@@ -28,44 +28,44 @@ STARD_AI = Checklist(
         Item(
             "AI: data",
             "Sources of data of development and test, preparation, and partitions",
-            Known(answers.partitions, ("protocol.outer_folds", "dataset.patients_known")),
+            answers.partitions,
             "source",
         ),
         Item(
             "10a",
             "Index test, so that it can be repeated",
-            Known(answers.calculation, ("protocol.encoder", "protocol.tta")),
+            answers.calculation,
         ),
         Item(
             "AI: test",
             "Version of the software, input of the model and its preparation",
-            Known(answers.preparation, ("protocol.fit", "protocol.crop", "dataset.assumptions")),
+            answers.preparation,
         ),
         Item("10b", "Reference standard, so that it can be repeated", paper="reference_standard"),
         Item("11", "Reasons for the reference standard", paper="reference_standard"),
         Item(
             "12a",
             "Threshold of the index test; fixed before or explored",
-            Known(answers.prespecified, ("protocol.threshold", "protocol.protocol")),
+            answers.prespecified,
         ),
         Item("12b", "Threshold of the reference standard", paper="reference_standard"),
         Item("13a", "What was known to those who did the index test", paper="blinding"),
         Item("13b", "What was known to those who assessed the reference", paper="blinding"),
-        Item("14", "Methods of estimating accuracy", Known(answers.metrics, ("overall",))),
+        Item("14", "Methods of estimating accuracy", answers.metrics),
         Item("15", "Indeterminate results", paper="reference_standard"),
-        Item("16", "Missing data", Known(answers.missing, ("dataset.columns",))),
+        Item("16", "Missing data", answers.missing),
         Item(
             "17",
             "Variability of accuracy; fixed before or explored",
-            Known(answers.clusters, ("folds",)),
+            answers.clusters,
         ),
-        Item("18", "Intended sample size", Known(answers.sample, ("tested",)), "sample_size"),
+        Item("18", "Intended sample size", answers.sample, "sample_size"),
         Item("AI: fairness", "Bias and fairness between groups", paper="fairness"),
-        Item("19", "Flow of participants", Known(answers.flow, ("tested", "outer"))),
+        Item("19", "Flow of participants", answers.flow),
         Item(
             "20",
             "Characteristics of the participants",
-            Known(answers.characteristics, ("dataset.columns",)),
+            answers.characteristics,
             "source",
         ),
         Item(
@@ -75,23 +75,23 @@ STARD_AI = Checklist(
         ),
         Item("21b", "Other diagnoses in those who do not have it", paper="source"),
         Item("22", "Time between index test and reference", paper="reference_standard"),
-        Item("23", "Index test against reference", Known(answers.failures, ("confusion",))),
+        Item("23", "Index test against reference", answers.failures),
         Item(
             "24",
             "Accuracy with its precision",
-            Known(answers.performance, ("overall", "confusion")),
+            answers.performance,
         ),
-        Item("AI: errors", "Analysis of errors", Known(answers.failures, ("confusion",))),
+        Item("AI: errors", "Analysis of errors", answers.failures),
         Item("25", "Adverse events of either test", paper="treatments"),
         Item(
             "26",
             "Limitations",
-            Known(answers.limits, ("protocol.protocol", "synthetic_data", "folds")),
+            answers.limits,
             "limitations",
         ),
         Item("27", "Implications for practice", paper="interpretation"),
         Item("28", "Registration", paper="registration"),
-        Item("29", "Protocol", Known(answers.protocol, ("protocol",)), "protocol"),
+        Item("29", "Protocol", answers.protocol, "protocol"),
         Item("30", "Funding", paper="funding"),
         Item("AI: sharing", "Availability of model, code and data", paper="code_sharing"),
         Item("AI: interests", "Commercial interests", paper="conflicts"),

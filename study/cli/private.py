@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +13,13 @@ from rich.markup import escape
 
 from outerfold.reports.pseudonyms import KEY, write_pseudonymised
 from outerfold.reports.render.html import INSIDE
-from outerfold.reports.sections.model_card import model_card
-from outerfold.reports.submission import write_whole_report
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import forget_patient
 from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import NothingFinished
+from outerfold.study.cli.rewrite import rewrite_report
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.setup.lock import lock_run
@@ -55,6 +55,7 @@ def forget(options: argparse.Namespace) -> int:
 
     console, folder = Console(highlight=False), RunFolder(options.run)
     folder.read_config()
+    paper = read_paper(folder.path)  # a faulty one is refused before anything is removed
     with lock_run(folder.path):
         data = folder.read_dataset()
         own = data.patients == options.patient
@@ -63,7 +64,7 @@ def forget(options: argparse.Namespace) -> int:
         erased = erase_images(
             cache_folder(), data.ids[own].tolist(), images, set(data.ids.tolist())
         )
-        _write_report_anew(folder)
+        _write_report_anew(folder, paper)
     console.print(escape(found.describe()), soft_wrap=True)
     console.print(
         f"{erased} rows of the cache were erased. Not touched: the image files themselves, copies "
@@ -75,7 +76,7 @@ def forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_report_anew(folder: RunFolder) -> None:
+def _write_report_anew(folder: RunFolder, paper: Mapping[str, str]) -> None:
     for pattern in ("*_Inside_*", "inside.json", INSIDE):
         for path in folder.report.glob(pattern):
             path.unlink()
@@ -83,6 +84,4 @@ def _write_report_anew(folder: RunFolder) -> None:
         run = read_kept_run(folder)
     except NothingFinished:
         return
-    if run.ships:
-        folder.write_card(model_card(run))
-    write_whole_report(run, folder.report, read_paper(folder.path))
+    rewrite_report(run, folder, paper)

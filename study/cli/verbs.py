@@ -19,9 +19,7 @@ from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
 from outerfold.reports.results.questions import ASKED, refuse_questions
 from outerfold.reports.sections.comparison import compare_runs as paired
-from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.sections.terminal import closing_table, comparison_lines
-from outerfold.reports.submission import write_whole_report
 from outerfold.reports.write import SUBMISSION
 from outerfold.reports.write_comparison import write_comparisons
 from outerfold.storage.audit.audit import audit_dataset as find_faults
@@ -37,6 +35,7 @@ from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.words.csv_tables import csv_text
 from outerfold.study.cli.private import share
+from outerfold.study.cli.rewrite import rewrite_report
 from outerfold.study.config.answers import write_answers
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
@@ -67,9 +66,7 @@ def report(options: argparse.Namespace) -> int:
         console.print(f"copy to share: {page}", soft_wrap=True)
         return 0
     with lock_run(folder.path):
-        if run.ships:
-            folder.write_card(model_card(run))
-        write_whole_report(run, folder.report, read_paper(folder.path))
+        rewrite_report(run, folder, read_paper(folder.path))
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
     console.print(f"for a submission: {folder.report / SUBMISSION}", soft_wrap=True)

@@ -335,6 +335,10 @@ def test_a_forgotten_patient_leaves_rows_and_names_and_is_told_by_verify(
     (run / "run.log").write_text(f"looked at {data.ids[3]}\nthe rest\n", encoding="utf-8")
     draw_small(monkeypatch)
     monkeypatch.setenv("OUTERFOLD_CACHE", str(tmp_path / "cache"))
+    (run / "paper.toml").write_text("ethic = 'a misspelt key'\n", encoding="utf-8")
+    assert main(["forget", patient, str(run)]) == 2  # before anything is removed
+    assert len(folder.read_dataset()) == len(data)
+    (run / "paper.toml").unlink()
     assert main(["forget", patient, str(run)]) == 0
     said = capsys.readouterr().out
     assert "a patient with 2 images was removed" in said

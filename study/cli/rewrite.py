@@ -1,0 +1,23 @@
+"""A run's report and model card, written again from the files of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.submission import write_whole_report
+from outerfold.storage.records import Run
+from outerfold.storage.runs.folder import RunFolder
+
+
+def rewrite_report(run: Run, folder: RunFolder, paper: Mapping[str, str]) -> None:
+    """Write the model card and the whole report into the run's directory, whose lock is held.
+
+    Args:
+        run: the run.
+        folder: its directory.
+        paper: contents of ``paper.toml``.
+    """
+    if run.ships:
+        folder.write_card(model_card(run))
+    write_whole_report(run, folder.report, paper)
