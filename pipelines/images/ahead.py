@@ -26,6 +26,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from outerfold.storage.errors import DataError, first_line
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 PROCESSES_FROM = 400
@@ -87,14 +88,16 @@ class Ahead:
             DataError: a process died.
             Exception: what ``work`` raises for the task whose turn it is.
         """
-        pool, coming = self._pool(images), iter(tasks)
-        waiting: deque[Future[T]] = deque(
-            pool.submit(work, task) for task in islice(coming, self._cores * (1 + LEAD))
-        )
-        while waiting:
-            result = _result_of(waiting.popleft())
-            waiting.extend(pool.submit(work, task) for task in islice(coming, 1))
-            yield result
+        pool = self._pool(images)
+        try:
+            yield from results_ahead(
+                lambda task: pool.submit(work, task), tasks, self._cores * (1 + LEAD)
+            )
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"a process that reads images died ({first_line(error)}), as happens where memory "
+                "runs out; the images done so far are kept, so run the same command again"
+            ) from None
 
     def _pool(self, images: int) -> Executor:
         if self._cores > 1 and images >= PROCESSES_FROM and not current_process().daemon:
@@ -113,14 +116,20 @@ class Ahead:
         return self._threads
 
 
-def _result_of(future: Future[T]) -> T:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a process that reads images died ({first_line(error)}), as happens where memory runs "
-            "out; the images done so far are kept, so run the same command again"
-        ) from None
+def results_ahead(submit: Callable[[S], Future[T]], tasks: Iterable[S], lead: int) -> Iterator[T]:
+    """Yield the result of each task in order, while those after it are under way.
+
+    Args:
+        submit: begins a task.
+        tasks: the tasks; none is taken before it can begin.
+        lead: number of tasks that are under way, or wait for their turn.
+    """
+    coming = iter(tasks)
+    waiting = deque(map(submit, islice(coming, lead)))
+    while waiting:
+        result = waiting.popleft().result()
+        waiting.extend(map(submit, islice(coming, 1)))
+        yield result
 
 
 def _set_up_worker(parent: int) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
-from itertools import islice
 from queue import SimpleQueue
 
 import numpy as np
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from outerfold.pipelines.encoders._base import Encoded, Encoder, device_kind
 from outerfold.pipelines.encoders.frozen import FrozenEncoder
+from outerfold.pipelines.images.ahead import results_ahead
 
 
 def encoding_devices(encoder: Encoder, device: str) -> tuple[str, ...]:
@@ -60,15 +59,10 @@ def encode_batches(
         finally:
             idle.put(free)
 
-    coming = iter(batches)
     with ThreadPoolExecutor(len(devices)) as pool:
-        waiting: deque[Future[Encoded]] = deque(
-            pool.submit(encode, images) for images in islice(coming, len(devices) + 1)
+        yield from results_ahead(
+            lambda images: pool.submit(encode, images), batches, len(devices) + 1
         )
-        while waiting:
-            found = waiting.popleft().result()
-            waiting.extend(pool.submit(encode, images) for images in islice(coming, 1))
-            yield found
 
 
 def _copy_to(encoder: FrozenEncoder, device: str) -> Encoder:

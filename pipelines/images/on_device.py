@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from outerfold.pipelines.images.activations import TailRows
+from outerfold.pipelines.images.ahead import results_ahead
 from outerfold.storage.records import IntArray
 
 HELD_SHARE = 0.25
@@ -114,12 +113,8 @@ class DeviceRows:
         return self._bank.index_select(0, index.to(self.device))
 
     def _read_ahead(self, batches: Sequence[Rows]) -> Iterator[Read]:
-        coming = iter(batches)
         with ThreadPoolExecutor(1) as pool:
-            waiting = deque(pool.submit(self._read, *batch) for batch in islice(coming, LEAD))
-            while waiting:
-                host = waiting.popleft().result()
-                waiting.extend(pool.submit(self._read, *batch) for batch in islice(coming, 1))
+            for host in results_ahead(lambda batch: pool.submit(self._read, *batch), batches, LEAD):
                 yield partial(_send, host, self.device)
 
     def _read(self, at: IntArray, views: IntArray) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
@@ -22,7 +22,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note
 
-from outerfold.objectives.choice import choose_trial, read_candidates
+from outerfold.objectives.choice import best_candidate
 from outerfold.objectives.metrics import METRICS
 from outerfold.storage.records import FINAL, DataError
 from outerfold.storage.runs.folder import RunFolder
@@ -91,7 +91,7 @@ class Mirror:
             note = note_of(study, state, self._config)
             if self._is_new(study.name, "note", note):
                 save_note(own, note)
-            self._draw(study, trials[study.name])
+            self._draw(study.name, own)
         if state.finished:
             self._show_report(state.studies[-1].name)
         self._next = self._clock() + UPDATE_SECONDS
@@ -106,16 +106,15 @@ class Mirror:
             self._studies[name] = study
         return self._studies[name]
 
-    def _draw(self, study: StudyState, trials: Sequence[FrozenTrial]) -> None:
-        maximise = METRICS[self._config.metric].direction == "maximize"
-        best = choose_trial(read_candidates(trials), maximise=maximise)
-        if best is not None and self._is_new(study.name, CURVE, str(best.number)):
-            trial = next(one for one in trials if one.number == best.number)
-            self._put(study.name, CURVE, draw_curve(trial, self._config.metric))
-        if is_finished(self.folder, study.name) and self._is_new(study.name, CONFUSION, ""):
+    def _draw(self, name: str, own: optuna.Study) -> None:
+        best = best_candidate(own)
+        if best is not None and self._is_new(name, CURVE, str(best.number)):
+            trial = own.get_trials(deepcopy=False)[best.number]
+            self._put(name, CURVE, draw_curve(trial, self._config.metric))
+        if is_finished(self.folder, name) and self._is_new(name, CONFUSION, ""):
             classes = self.folder.read_dataset().classes
-            rows = read_result(self.folder, study.name, classes).validation
-            self._put(study.name, CONFUSION, draw_confusion(rows))
+            rows = read_result(self.folder, name, classes).validation
+            self._put(name, CONFUSION, draw_confusion(rows))
 
     def _show_report(self, study: str) -> None:
         """Show the figures of the report, where they were written, beside the last study."""

@@ -56,7 +56,7 @@ class TorchBackend:
         network = deepcopy(PixelNetwork(encoder)).to(encoder.device)
         network.to(memory_format=torch.channels_last)
         device = encoder.device
-        kind = encoder.device.type
+        kind = device.type
         size, dtype = self.batch(encoder.name, kind), DTYPES.get(self.precision)
 
         @torch.inference_mode()
