@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from outerfold.storage.audit.suspected_patients import first_of_joined
 from outerfold.storage.images.read import examine_image
 from outerfold.storage.records import ByteArray, DataError, FloatArray, IntArray
 
@@ -216,15 +217,6 @@ def group_lookalikes(ids: Sequence[str], images: Sequence[str]) -> tuple[str, ..
         ids: (n,) row names.
         images: (n,) paths of image files.
     """
-    # A union-find structure: ``leader`` points from each image to an earlier one of its group.
-    leader = np.arange(len(ids))
-    for pair in find_pairs(compute_signatures(images)):
-        one, two = _find_first(leader, pair.first), _find_first(leader, pair.second)
-        leader[max(one, two)] = min(one, two)
-    return tuple(ids[_find_first(leader, row)] for row in range(len(ids)))
-
-
-def _find_first(leader: NDArray[np.int64], row: int) -> int:
-    while leader[row] != row:
-        row = int(leader[row])
-    return row
+    found = find_pairs(compute_signatures(images))
+    first = first_of_joined(len(ids), [(pair.first, pair.second) for pair in found])
+    return tuple(ids[row] for row in first.tolist())

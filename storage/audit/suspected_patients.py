@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,11 +24,8 @@ def join_groups(groups: StrArray, pairs: Sequence[tuple[int, int]]) -> StrArray:
         pairs: positions of two rows that may show one patient.
     """
     names, at = np.unique(groups, return_inverse=True)
-    leader = np.arange(len(names))
-    for first, second in pairs:
-        one, two = _leader(leader, int(at[first])), _leader(leader, int(at[second]))
-        leader[max(one, two)] = min(one, two)
-    return np.asarray(names[[_leader(leader, row) for row in at.tolist()]], dtype=np.str_)
+    first = first_of_joined(len(names), [(int(at[one]), int(at[two])) for one, two in pairs])
+    return np.asarray(names[first[at]], dtype=np.str_)
 
 
 def find_joined(patients: StrArray, before: StrArray, after: StrArray) -> list[list[str]]:
@@ -61,7 +58,18 @@ def long_chain_question(joined: Sequence[Sequence[str]]) -> Question | None:
     )
 
 
-def _leader(leader: IntArray, at: int) -> int:
-    while leader[at] != at:
-        at = int(leader[at])
-    return at
+def first_of_joined(count: int, pairs: Iterable[tuple[int, int]]) -> IntArray:
+    """First member (count,) of the group of each of ``count`` members that pairs join.
+
+    Args:
+        count: number of members.
+        pairs: positions of two members that belong together.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one, two = np.array(list(pairs), dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(one)), (one, two)), shape=(count, count))
+    label = connected_components(graph, directed=False)[1]
+    first = np.unique(label, return_index=True)[1]
+    return np.asarray(first[label], dtype=np.int64)
