@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from outerfold.reports.blocks import Block, Heading, Paragraph, Picture
-from outerfold.reports.figures.catalogue import FIRST, pictures
+from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.figures.catalogue import FIRST, OVERVIEW, pictures
 from outerfold.reports.paper.methods import methods_paragraphs, reference_lines
-from outerfold.reports.render.html import (
-    block_html,
-    blocks_html,
-    definitions_html,
-    figure_html,
-    html_page,
-)
+from outerfold.reports.render.html import html_page
 from outerfold.reports.schema import Results
 from outerfold.reports.sections.level_tables import level_class_table
 from outerfold.reports.sections.summary import summary
@@ -24,22 +18,20 @@ NOT_SHOWN = ("search_space", "command", "weights")
 """Provenance that stays in ``results.json``: the page is mailed, and paths may hold names."""
 
 
-def page(numbers: Results, images: dict[str, bytes]) -> str:
+def page(numbers: Results, images: Mapping[str, bytes]) -> str:
     """HTML of the report.
 
     Args:
         numbers: contents of ``results.json``.
         images: file contents of every figure, by figure name.
     """
-    name = escape(f"{numbers['provenance']['run']} ({numbers['task']})")
-    body = "\n".join(
-        [
-            f"<header><h1>{name}</h1></header>",
-            *_opening(numbers, images),
-            *_sections(numbers, images),
-        ]
+    return html_page(
+        f"{numbers['provenance']['run']} ({numbers['task']})",
+        [*with_first_figure(summary(numbers), numbers), *_sections(numbers, images)],
+        numbers,
+        images=images,
+        definitions=_provenance(numbers),
     )
-    return html_page(name, body, numbers)
 
 
 def with_first_figure(blocks: list[Block], numbers: Results) -> list[Block]:
@@ -48,40 +40,29 @@ def with_first_figure(blocks: list[Block], numbers: Results) -> list[Block]:
     return [*blocks[:at], pictures(numbers)[FIRST], *blocks[at:]]
 
 
-def _opening(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:
-    """The summary, with the figure of the first page."""
-    for block in with_first_figure(summary(numbers), numbers):
-        if isinstance(block, Picture) and block.name in images:
-            yield figure_html(block, images[block.name])
-        else:
-            yield block_html(block)
-
-
-def _sections(numbers: Results, images: dict[str, bytes]) -> Iterable[str]:
-    yield block_html(Heading("Figures"))
+def _sections(numbers: Results, images: Mapping[str, bytes]) -> Iterator[Block]:
+    yield Heading("Figures")
     ordered = pictures(numbers)
-    for name in ("comprehensive_results", *(n for n in ordered if n != "comprehensive_results")):
-        if name in images and name != FIRST:
-            yield figure_html(ordered[name], images[name])
-    yield block_html(Heading("Tables"))
+    for name in (OVERVIEW, *(n for n in ordered if n not in (OVERVIEW, FIRST))):
+        if name in images:
+            yield ordered[name]
+    yield Heading("Tables")
     if numbers["overall"]:
-        yield blocks_html(
-            [
-                per_class_table(numbers, "test"),
-                *(level_class_table(numbers, level) for level in numbers["levels"]),
-                overall_table(numbers, "validation"),
-                per_class_table(numbers, "validation"),
-            ]
-        )
-    yield block_html(Heading("Methods"))
-    yield blocks_html(Paragraph(text) for text in methods_paragraphs(numbers))
-    yield blocks_html(Paragraph(text) for text in reference_lines(numbers))
-    yield block_html(Heading("Provenance"))
+        yield per_class_table(numbers, "test")
+        yield from (level_class_table(numbers, level) for level in numbers["levels"])
+        yield overall_table(numbers, "validation")
+        yield per_class_table(numbers, "validation")
+    yield Heading("Methods")
+    yield from map(Paragraph, methods_paragraphs(numbers))
+    yield from map(Paragraph, reference_lines(numbers))
+    yield Heading("Provenance")
+
+
+def _provenance(numbers: Results) -> dict[str, Any]:
     made = {k: v for k, v in numbers["provenance"].items() if k not in NOT_SHOWN}
     encoders = {
         name: {key: value for key, value in card.items() if key not in NOT_SHOWN}
         for name, card in made.get("encoders", {}).items()
     }
     made = {**made, "encoders": encoders} if encoders else made
-    yield definitions_html({**made, "timing": numbers["timing"]})
-    yield '<p class="note">Every number on this page is in the file results.json beside it.</p>'
+    return {**made, "timing": numbers["timing"]}

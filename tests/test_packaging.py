@@ -97,11 +97,15 @@ def test_every_module_is_in_the_wheel_and_a_forgotten_subpackage_would_be_missed
     assert built.modules() - built.sources() == set()
 
 
-def test_the_wheel_holds_code_and_no_tests_data_or_runs(built: Built) -> None:
+def test_the_wheel_holds_code_and_templates_and_no_tests_data_or_runs(built: Built) -> None:
     inside = {name.split("/")[1] for name in built.names if name.startswith("outerfold/")}
     assert inside == {*FOLDERS, *DOOR, "py.typed"}
     code = [name for name in built.names if name.startswith("outerfold/")]
-    assert [name for name in code if not name.endswith(".py")] == ["outerfold/py.typed"]
+    folder = Path("reports", "render", "templates")
+    templates = {f"outerfold/{folder.as_posix()}/{path.name}" for path in (ROOT / folder).iterdir()}
+    others = {name for name in code if not name.endswith(".py")}
+    assert others == {"outerfold/py.typed", *templates}
+    assert len(templates) > 3
 
 
 def test_the_installed_command_works_in_any_folder_and_imports_only_the_wheel(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from html import escape
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ from outerfold.reports.explain.page import (
 )
 from outerfold.reports.figures.style import render
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.html import INSIDE, blocks_html, figure_html, html_page, with_inside
+from outerfold.reports.render.html import INSIDE, html_page, with_inside
 from outerfold.reports.render.picture import draw_page
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
@@ -90,16 +89,18 @@ def _table_files(found: Json, numbers: Results) -> Iterator[tuple[str, bytes]]:
 
 
 def _page(inside: Inside, numbers: Results, figures: list[tuple[Picture, bytes]]) -> str:
-    name = escape(f"{inside.run.name}: looking inside")
-    body = "\n".join(
+    return html_page(
+        f"{inside.run.name}: looking inside",
         [
-            f'<header><h1>{name}</h1><nav><a href="report.html">Report</a></nav></header>',
-            blocks_html(opening_blocks(inside, numbers)),
-            blocks_html([Heading("Images")]),
-            *(figure_html(shown, image) for shown, image in figures),
-            blocks_html([*contribution_blocks(inside, numbers), Heading("Cases")]),
-            blocks_html([case_table(inside, numbers)]),
-            '<p class="note">Every number on this page is in the file inside.json beside it.</p>',
-        ]
+            *opening_blocks(inside, numbers),
+            Heading("Images"),
+            *(shown for shown, _ in figures),
+            *contribution_blocks(inside, numbers),
+            Heading("Cases"),
+            case_table(inside, numbers),
+        ],
+        numbers,
+        images={shown.name: image for shown, image in figures},
+        source="inside.json",
+        back="report.html",
     )
-    return html_page(name, body, numbers)
