@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from outerfold.reports.blocks import Block, Heading, Paragraph
-from outerfold.reports.figures.catalogue import FIRST, OVERVIEW, pictures
+from outerfold.reports.blocks import Block, Heading, Paragraph, Picture
+from outerfold.reports.figures.catalogue import FIRST, OVERVIEW, SEARCH, pictures
 from outerfold.reports.paper.methods import methods_paragraphs, reference_lines
+from outerfold.reports.paper.search import HEADING as SEARCH_HEADING
 from outerfold.reports.render.html import html_page
 from outerfold.reports.schema import Results
 from outerfold.reports.sections.level_tables import level_class_table
@@ -25,27 +26,45 @@ def page(numbers: Results, images: Mapping[str, bytes]) -> str:
         numbers: contents of ``results.json``.
         images: file contents of every figure, by figure name.
     """
+    blocks = with_figures(summary(numbers), numbers)
     return html_page(
         f"{numbers['provenance']['run']} ({numbers['task']})",
-        [*with_first_figure(summary(numbers), numbers), *_sections(numbers, images)],
+        [*blocks, *_sections(numbers, later_figures(blocks, numbers), images)],
         numbers,
         images=images,
         definitions=_provenance(numbers),
     )
 
 
-def with_first_figure(blocks: list[Block], numbers: Results) -> list[Block]:
-    """The blocks with the figure of the first page before their first heading."""
-    at = next(place for place, one in enumerate(blocks) if isinstance(one, Heading))
-    return [*blocks[:at], pictures(numbers)[FIRST], *blocks[at:]]
+def with_figures(blocks: Sequence[Block], numbers: Results) -> list[Block]:
+    """The blocks with the figures that stand among them.
+
+    The figure of the first page is before the first heading, those of the searches end their
+    section.
+    """
+    heads = [place for place, one in enumerate(blocks) if isinstance(one, Heading)]
+    found = pictures(numbers)
+    parts = [*blocks[: heads[0]], found[FIRST]]
+    for start, end in zip(heads, [*heads[1:], len(blocks)], strict=True):
+        parts += blocks[start:end]
+        if blocks[start] == Heading(SEARCH_HEADING):
+            parts += [found[name] for name in SEARCH if name in found]
+    return parts
 
 
-def _sections(numbers: Results, images: Mapping[str, bytes]) -> Iterator[Block]:
+def later_figures(blocks: Sequence[Block], numbers: Results) -> list[Picture]:
+    """Figures that do not stand among the blocks, for the section on figures."""
+    shown = {one.name for one in blocks if isinstance(one, Picture)}
+    return [one for name, one in pictures(numbers).items() if name not in shown]
+
+
+def _sections(
+    numbers: Results, figures: Sequence[Picture], images: Mapping[str, bytes]
+) -> Iterator[Block]:
     yield Heading("Figures")
-    ordered = pictures(numbers)
-    for name in (OVERVIEW, *(n for n in ordered if n not in (OVERVIEW, FIRST))):
-        if name in images:
-            yield ordered[name]
+    for one in sorted(figures, key=lambda one: one.name != OVERVIEW):
+        if one.name in images:
+            yield one
     yield Heading("Tables")
     if numbers["overall"]:
         yield per_class_table(numbers, "test")

@@ -292,6 +292,18 @@ class SearchEntry(TypedDict):
     importance: dict[str, float]
 
 
+class StabilityEntry(TypedDict):
+    """How far apart the outer folds' choices of one parameter lie.
+
+    ``apart`` is a share of the searched range, of its logarithm on a logarithmic scale, and None of
+    a parameter with listed values. ``agree`` of ``folds`` folds chose the commonest value.
+    """
+
+    apart: float | None
+    agree: int
+    folds: int
+
+
 class CurvePoint(LevelledInterval):
     """Net benefit of the model at a threshold, and that of treating everyone."""
 
@@ -421,6 +433,7 @@ class Results(Scored):
     optimism: Optimism
     worth: Worth
     search: dict[str, SearchEntry]
+    stability: dict[str, StabilityEntry]
     final: FinalEntry | None
     validation: ValidationEntry
     trials: dict[str, dict[str, int]]
@@ -433,6 +446,7 @@ _ADDED: dict[str, Any] = {
     "levels": {},
     "folds": {},
     "search": {},
+    "stability": {},
     "questions": None,
     "cut_by_time": [],
     "worth": {

@@ -13,7 +13,7 @@ from outerfold.reports.chapters.decision_curve import NAME as DECISION_FILE
 from outerfold.reports.chapters.decision_curve import decision_csv, decision_table
 from outerfold.reports.chapters.errors import NAME as ERROR_FILE
 from outerfold.reports.chapters.errors import error_csv
-from outerfold.reports.figures.catalogue import FIGURES, FIRST, figures_of, pictures
+from outerfold.reports.figures.catalogue import FIGURES, figures_of, pictures
 from outerfold.reports.figures.style import render
 from outerfold.reports.paper.methods import (
     bibliography,
@@ -25,7 +25,7 @@ from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.picture import draw_page
-from outerfold.reports.report_page import page, with_first_figure
+from outerfold.reports.report_page import later_figures, page, with_figures
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
@@ -171,11 +171,11 @@ def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[t
     blocks, heading = summary(numbers), title(numbers)
     glance = pictures(numbers)["comprehensive_results"]
     date, stamp = end_of_run(numbers), "  ·  ".join(stamps(numbers))
-    opened = with_first_figure(blocks, numbers)
+    opened = with_figures(blocks, numbers)
     short = document([*opened, glance], title=heading, images=images, date=date, stamp=stamp)
     yield "Summary_Experiment.docx", short
     yield "Summary_Experiment.jpg", draw_page(blocks, heading)
-    whole = _number_tables([*opened, *_appendix(numbers)])
+    whole = _number_tables([*opened, *_appendix(numbers, opened)])
     yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
 
 
@@ -184,10 +184,10 @@ def end_of_run(numbers: Results) -> str:
     return str(numbers["provenance"].get("ended", ""))
 
 
-def _appendix(numbers: Results) -> Iterator[Block]:
-    """Figures, the tables that the summary lacks, and the methods."""
+def _appendix(numbers: Results, opened: list[Block]) -> Iterator[Block]:
+    """Figures and tables that the summary lacks, and the methods."""
     yield Heading("Figures")
-    yield from (one for name, one in pictures(numbers).items() if name != FIRST)
+    yield from later_figures(opened, numbers)
     yield Heading("Tables")
     if numbers["overall"]:
         yield per_class_table(numbers, "test")

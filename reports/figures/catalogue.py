@@ -22,6 +22,7 @@ from outerfold.reports.figures.scores import (
     validation_curves,
 )
 from outerfold.reports.figures.search import search_history
+from outerfold.reports.figures.search_parameters import search_parameters
 from outerfold.reports.figures.style import Draw
 from outerfold.reports.figures.training import training_loss
 from outerfold.reports.schema import Results
@@ -40,6 +41,8 @@ from outerfold.storage.registry import Registry
 OVERVIEW = "comprehensive_results"
 FIRST = "Figure_Performance"
 """Figure of the first page."""
+SEARCH = ("Figure_Search_History", "Figure_Search_Parameters")
+"""Figures of the section on the search."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,29 @@ _FIGURES = (
         rows="tested",
     ),
     FigureSpec(
+        "Figure_Search_History",
+        search_history,
+        "Inner scores of the searches, in the order of their trials.",
+        "Each panel is one study. Trial 0 is the default configuration. A trial that was pruned or "
+        "failed has no score and is marked at the bottom. A line that rises at once and then stays "
+        "means that the search found little. Inner scores chose, so they are optimistic; no outer "
+        "test row is involved.",
+    ),
+    FigureSpec(
+        "Figure_Search_Parameters",
+        search_parameters,
+        "Trials of the outer folds' searches over the searched parameters.",
+        "Each line is a trial and each vertical axis a parameter, from its smallest to its largest "
+        "value; listed values have a band each, and lines through one value lie beside each other. "
+        "A parameter that a trial does not have is passed over. "
+        "The last axis is the inner score, which a pruned or failed trial does not have. Chosen "
+        "lines far apart mean that the folds did not agree on a parameter. Scores of two folds "
+        "are of other rows, so their heights hardly compare. Below, where any search has 10 "
+        "complete trials: importance among complete trials (PED-ANOVA, exploratory); a dot is a "
+        "study and a bar their mean.",
+        when=lambda numbers: bool(numbers["search"]) and bool(numbers["stability"]),
+    ),
+    FigureSpec(
         "Figure_Class_Distribution_All",
         class_distribution_all,
         "Class distribution of the whole data set.",
@@ -196,15 +222,6 @@ _FIGURES = (
         _CURVES,
         f"{_INTERVAL} {COVERAGE}",
         rows="tested",
-    ),
-    FigureSpec(
-        "Figure_Search_History",
-        search_history,
-        "Inner scores of the searches, in the order of their trials.",
-        "Each panel is one study. Trial 0 is the default configuration. A trial that was pruned or "
-        "failed has no score and is marked at the bottom. A line that rises at once and then stays "
-        "means that the search found little. Inner scores chose, so they are optimistic; no outer "
-        "test row is involved.",
     ),
     FigureSpec(
         "Figure_Subgroups",

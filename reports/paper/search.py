@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
+from outerfold.reports.paper.chosen import parameters_table, stability_words
 from outerfold.reports.schema import Results, SearchEntry
-from outerfold.reports.wording import number
+from outerfold.reports.wording import number, searched_studies
 
+HEADING = "The search"
 SHOWN = 5
 """Number of parameters whose importance is printed."""
 FEW = "fewer than 10 complete trials, too few to say which parameters mattered"
 
 
 def search_section(numbers: Results) -> Iterator[Block]:
-    """Section on the searches; empty where their trials were not recorded."""
+    """Section on the searches; empty before one has ended.
+
+    Where an earlier version did not record the trials, it holds what was chosen alone.
+    """
     searches = numbers["search"]
-    if not searches:
+    if not searches and not searched_studies(numbers):
         return
-    yield Heading("The search")
-    yield Paragraph(_found_words(searches))
-    yield _search_table(searches)
-    yield Paragraph(_importance_words(searches))
+    yield Heading(HEADING)
+    if searches:
+        yield Paragraph(_found_words(searches))
+        yield _search_table(searches)
+    if searched_studies(numbers):
+        yield parameters_table(numbers)
+    if words := stability_words(numbers):
+        yield Paragraph(words)
+    if searches:
+        yield Paragraph(_importance_words(searches))
 
 
 def _found_words(searches: Mapping[str, SearchEntry]) -> str:

@@ -34,7 +34,12 @@ from outerfold.reports.results.predictions import (
     validation_rows,
 )
 from outerfold.reports.results.questions import question_entries
-from outerfold.reports.results.worth import default_entry, search_entries, worth_entry
+from outerfold.reports.results.worth import (
+    default_entry,
+    search_entries,
+    stability_entries,
+    worth_entry,
+)
 from outerfold.reports.schema import SCHEMA, Results
 from outerfold.reports.wording import OPTIMISTIC, Json
 from outerfold.storage.records import FoldResult, Predictions, Run
@@ -97,6 +102,7 @@ def _compute_numbers(
             "optimism": optimism_entry(run),
             "worth": worth_entry(run),
             "search": search_entries(run),
+            "stability": stability_entries(run),
             "final": _final_entry(run),
             "validation": {
                 "note": OPTIMISTIC,

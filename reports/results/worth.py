@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from outerfold.objectives.choice import Candidate, choose_trial
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.intervals.jackknife import Of
@@ -112,3 +117,38 @@ def _search_entry(search: Search, *, maximise: bool) -> Json:
         "first": next((one.value for one in scored if one.number == 0), None),
         "importance": dict(search.importance),
     }
+
+
+def stability_entries(run: Run) -> Json:
+    """How far apart the outer folds' choices lie, by parameter that could take several values.
+
+    The number of epochs, from 1 to that of the run's options, is among them. Empty where the search
+    space was not kept, or where fewer than two searches of outer folds have finished.
+    """
+    space: Mapping[str, Any] = run.provenance.get("search_space") or {}  # type: ignore[assignment]
+    if not space or is_biased(run.protocol) or len(run.outer) < 2:
+        return {}
+    entries = {
+        name: _stability(one, [s.params[name] for s in run.outer if name in s.params])
+        for name, one in space.items()
+        if _is_searched(one)
+    }
+    most = int(str(run.protocol.get("epochs", 0)))
+    if most > 1:
+        drawn = {"low": 1, "high": most, "log": False}
+        entries["epochs"] = _stability(drawn, [study.epochs for study in run.outer])
+    return entries
+
+
+def _is_searched(drawn: Mapping[str, Any]) -> bool:
+    return len(drawn["values"]) > 1 if "values" in drawn else drawn["low"] < drawn["high"]
+
+
+def _stability(drawn: Mapping[str, Any], chosen: list[Any]) -> Json:
+    apart = None
+    if "values" not in drawn and chosen:
+        scale = math.log if drawn["log"] else float
+        length = scale(drawn["high"]) - scale(drawn["low"])
+        apart = (scale(max(chosen)) - scale(min(chosen))) / length
+    counts = Counter(map(str, chosen))
+    return {"apart": apart, "agree": max(counts.values(), default=0), "folds": len(chosen)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.paper.chosen import parameters_table
 from outerfold.reports.results.results import results
 from outerfold.reports.schema import FinalEntry, Results
 from outerfold.reports.sections.final_model import (
@@ -21,7 +22,7 @@ from outerfold.reports.sections.summary import (
     optimism_section,
     stamp_paragraphs,
 )
-from outerfold.reports.sections.tables import overall_table, parameters_table, per_class_table
+from outerfold.reports.sections.tables import overall_table, per_class_table
 from outerfold.reports.wording import number, procedure_sentence, stamps, tta_sentence
 from outerfold.storage.records import Run
 

@@ -17,7 +17,6 @@ from outerfold.reports.sections.page_one import headline
 from outerfold.reports.sections.tables import (
     data_table,
     overall_table,
-    parameters_table,
     trials_table,
 )
 from outerfold.reports.sections.worth import worth_section
@@ -103,8 +102,6 @@ def protocol_section(numbers: Results) -> Iterator[Block]:
         f"{tta_sentence(numbers)}"
     )
     yield trials_table(numbers)
-    if searched_studies(numbers):
-        yield parameters_table(numbers)
     for line in _study_notes(numbers):
         yield Paragraph(line)
 

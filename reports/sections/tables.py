@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from outerfold.objectives.measures.metric import Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
@@ -24,7 +23,6 @@ from outerfold.reports.wording import (
     number,
     positive_sentence,
     sample_size,
-    searched_studies,
     stamps,
     value,
 )
@@ -147,63 +145,6 @@ def per_class_table(numbers: Results, side: Side) -> Table:
             *notes.lines(),
         ),
     )
-
-
-def parameters_table(numbers: Results) -> Table:
-    """Table of the values that each search chose, with one column per study."""
-    studies = searched_studies(numbers)
-    names = list(dict.fromkeys(key for _, study in studies for key in study["params"]))
-    rows = [
-        (name.replace("_", " "), *(_setting(study["params"].get(name)) for _, study in studies))
-        for name in names
-    ]
-    two = len(numbers["dataset"]["classes"]) == 2
-    rows.append(("epochs", *(_setting(study["epochs"]) for _, study in studies)))
-    rows.append(("temperature", *(_setting(study["temperature"]) for _, study in studies)))
-    if two:
-        rows.append(("shift", *(_setting(study["shift"]) for _, study in studies)))
-    rows.append(("threshold", *(_setting(study["threshold"]) for _, study in studies)))
-    return Table(
-        "Chosen by each search",
-        ("Parameter", *(name for name, _ in studies)),
-        tuple(rows),
-        (
-            "A dash means that the parameter is not part of that configuration. The temperature"
-            f"{', the shift of the log-odds' if two else ''} and the threshold were fitted "
-            "on out-of-fold probabilities of the inner folds.",
-            *edge_notes(numbers),
-        ),
-    )
-
-
-def edge_notes(numbers: Results) -> tuple[str, ...]:
-    """Sentences on chosen values at an edge of their range, which may lie beyond it."""
-    space = numbers["provenance"].get("search_space", {})
-    most = numbers["protocol"].get("epochs")
-    edges: dict[str, list[str]] = {}
-    for name, study in searched_studies(numbers):
-        if most is not None and study["epochs"] >= int(most):
-            edges.setdefault(f"the largest number of epochs ({most})", []).append(name)
-        for key, chosen in study["params"].items():
-            if (end := _edge(space.get(key, {}), chosen)) is not None:
-                what = f"{key.replace('_', ' ')} at the edge of its range ({end:g})"
-                edges.setdefault(what, []).append(name)
-    return tuple(
-        f"Edge: {', '.join(names)} chose {what}; a better value may lie beyond it."
-        for what, names in edges.items()
-    )
-
-
-def _edge(drawn: Mapping[str, Any], chosen: object) -> float | None:
-    """End of a range that a chosen number is at, within 1 % of the range; else None."""
-    if "low" not in drawn or not isinstance(chosen, int | float) or drawn["low"] >= drawn["high"]:
-        return None
-    scale = math.log if drawn.get("log") else float
-    low, high, at = scale(drawn["low"]), scale(drawn["high"]), scale(chosen)
-    for end, place in ((drawn["low"], low), (drawn["high"], high)):
-        if abs(at - place) <= 0.01 * (high - low):
-            return float(end)
-    return None
 
 
 def data_table(numbers: Results) -> Table:
@@ -333,11 +274,3 @@ def _has_corrected(entries: Overall) -> bool:
 def _corrected(entry: OverallEntry) -> str:
     found = entry["corrected_t"]
     return "–" if found["low"] is None else interval_text(found).strip("()")
-
-
-def _setting(chosen: object) -> str:
-    if chosen is None:
-        return "–"
-    if isinstance(chosen, bool):
-        return "on" if chosen else "off"
-    return f"{chosen:.3g}" if isinstance(chosen, float) else str(chosen)

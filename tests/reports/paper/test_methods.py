@@ -16,7 +16,6 @@ from outerfold.reports.paper.methods import (
 )
 from outerfold.reports.paper.references import REFERENCES
 from outerfold.reports.results.results import results
-from outerfold.reports.sections.tables import edge_notes, parameters_table
 from outerfold.study.config.record import RULES as RULE_NAMES
 from outerfold.study.config.search_space import describe_ranges
 from tests.reports.run_factory import FOUR, make_run
@@ -80,34 +79,3 @@ def test_the_provenance_of_a_run_keeps_what_could_be_drawn():
     kept = describe_ranges(ranges)
     assert kept["dropout"] == asdict(ranges["dropout"])
     assert kept["batch_size"] == {"values": [32, 64, 128]}
-
-
-@pytest.mark.parametrize(
-    ("chosen", "said"),
-    [({"dropout": 0.6}, True), ({"dropout": 0.4}, False), ({"learning_rate": 1.01e-4}, True)],
-)
-def test_a_value_at_the_edge_of_its_range_is_said(chosen, said):
-    run = make_run()
-    plain = {"sampler": "none"}
-    outer = tuple(
-        replace(s, params={**plain, **(chosen if at == 0 else {})})
-        for at, s in enumerate(run.outer)
-    )
-    final = replace(run.final, params=plain)
-    notes = edge_notes(told(replace(run, outer=outer, final=final), epochs=99))
-    assert bool(notes) == said
-    if said:
-        assert notes[0].startswith("Edge: outer-0 chose")
-
-
-def test_an_epoch_at_the_edge_is_said():
-    run = make_run()
-    most = run.outer[1].epochs
-    outer = tuple(
-        replace(s, epochs=min(s.epochs, most - 1)) if at != 1 else s
-        for at, s in enumerate(run.outer)
-    )
-    final = replace(run.final, epochs=1)
-    numbers = told(replace(run, outer=outer, final=final), epochs=most)
-    (note,) = [n for n in parameters_table(numbers).notes if "epochs" in n and "Edge" in n]
-    assert note.startswith("Edge: outer-1 chose the largest number of epochs")

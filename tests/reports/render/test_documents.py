@@ -20,7 +20,7 @@ from outerfold.reports.blocks import Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.picture import draw_page, right_edge, text_width, wrap_lines
-from outerfold.reports.report_page import page, with_first_figure
+from outerfold.reports.report_page import page, with_figures
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.sections.model_card import markdown, model_card
 from outerfold.reports.sections.summary import summary, title
@@ -31,8 +31,12 @@ from outerfold.reports.write import write_report
 from tests.places import ROOT
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
 
-SHOWN = [plate for plate in FIGURES.values() if plate.name != "Figure_Subgroups"]
-"""Figures of a report that was asked for no subgroups."""
+SHOWN = [
+    plate
+    for plate in FIGURES.values()
+    if plate.name not in ("Figure_Subgroups", "Figure_Search_Parameters")
+]
+"""Figures of a report that was asked for no subgroups and whose search space was not kept."""
 GOLDEN = ROOT / "tests" / "golden"
 TABLES = [
     f"Table_{side}_{kind}_Metrics"
@@ -138,7 +142,7 @@ def test_the_same_run_gives_the_same_bytes(folder, binary):
     images = {plate.name: (folder / plate.file).read_bytes() for plate in SHOWN}
     assert page(again, images).encode() == (folder / "report.html").read_bytes()
     glance = pictures(again)["comprehensive_results"]
-    shown = [*with_first_figure(summary(again), again), glance]
+    shown = [*with_figures(summary(again), again), glance]
     made = document(shown, title=title(again), images=images, stamp="SYNTHETIC DATA")
     assert made == (folder / "Summary_Experiment.docx").read_bytes()
 

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from outerfold.reports.blocks import Table
+from outerfold.reports.blocks import Heading, Table
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import compose
 from outerfold.reports.paper.search import search_section
@@ -103,10 +103,13 @@ def test_the_figure_marks_trial_zero_and_the_best_so_far() -> None:
     assert list(best.get_ydata())[:8] == [max(values[: at + 1]) for at in range(8)]
 
 
-def test_a_run_of_an_earlier_version_has_no_such_section(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_says_what_was_chosen_and_no_more(tmp_path: Path) -> None:
     run = make_run(patients=60, folds=2)
     evidence = gather_evidence(run)
-    assert list(search_section(evidence.numbers)) == []
+    heading, table = search_section(evidence.numbers)
+    assert heading == Heading("The search")
+    assert isinstance(table, Table)
+    assert table.header == ("Parameter", "outer-0", "outer-1", "final")
     texts = compose(FIGURES["Figure_Search_History"].draw, evidence).axes[0].texts
     assert texts[0].get_text() == "The trials of this run were not recorded."
     write_search(RunFolder(tmp_path), {})
