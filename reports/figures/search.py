@@ -49,8 +49,16 @@ def search_history(evidence: Evidence) -> Figure:
             axes.set_xlabel("Trial")
         if index % columns == 0:
             axes.set_ylabel(f"Inner {metric.label}")
+    _leave_room(grid[0], [t.value for one in searches.values() for t in one.trials])
     add_legend(fig, list(_KEYS))
     return fig
+
+
+def _leave_room(axes: Axes, values: list[float | None]) -> None:
+    """Set the heights that all panels share, with room below the scores for the marks there."""
+    scored = [value for value in values if value is not None]
+    if scored and (span := max(scored) - min(scored)) > 0:
+        axes.set_ylim(min(scored) - 0.22 * span, max(scored) + 0.1 * span)
 
 
 def _draw_search(axes: Axes, search: Search, *, maximise: bool) -> None:
