@@ -19,12 +19,15 @@ NOT_SHOWN = ("search_space", "command", "weights")
 """Provenance that stays in ``results.json``: the page is mailed, and paths may hold names."""
 
 
-def page(numbers: Results, images: Mapping[str, bytes]) -> str:
+def page(
+    numbers: Results, images: Mapping[str, bytes], drawings: Mapping[str, str] | None = None
+) -> str:
     """HTML of the report.
 
     Args:
         numbers: contents of ``results.json``.
         images: file contents of every figure, by figure name.
+        drawings: SVG that stands in place of the picture, by figure name.
     """
     blocks = with_figures(summary(numbers), numbers)
     return html_page(
@@ -32,6 +35,7 @@ def page(numbers: Results, images: Mapping[str, bytes]) -> str:
         [*blocks, *_sections(numbers, later_figures(blocks, numbers), images)],
         numbers,
         images=images,
+        drawings=drawings or {},
         definitions=_provenance(numbers),
     )
 

@@ -13,8 +13,8 @@ from outerfold.reports.chapters.decision_curve import NAME as DECISION_FILE
 from outerfold.reports.chapters.decision_curve import decision_csv, decision_table
 from outerfold.reports.chapters.errors import NAME as ERROR_FILE
 from outerfold.reports.chapters.errors import error_csv
-from outerfold.reports.figures.catalogue import FIGURES, figures_of, pictures
-from outerfold.reports.figures.style import render
+from outerfold.reports.figures.catalogue import FIGURES, FigureSpec, figures_of, pictures
+from outerfold.reports.figures.style import render, render_inline
 from outerfold.reports.paper.methods import (
     bibliography,
     methods_paragraphs,
@@ -91,15 +91,24 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     yield "references.bib", bibliography(numbers).encode()
     for name, text in answer_tables(evidence).items():
         yield name, text.encode()
-    images = {}
+    images, drawings = {}, {}
     for plate in figures_of(numbers):
-        images[plate.name] = render(plate.draw, evidence, kind=plate.kind, rows=plate.rows)
+        images[plate.name], drawings[plate.name] = _drawn(plate, evidence)
         yield plate.file, images[plate.name]
     yield from _figure_documents(numbers, images)
     yield from _table_documents(numbers)
     yield from _summary_documents(numbers, images)
-    report = page(numbers, images)
+    report = page(numbers, images, drawings)
     yield "report.html", (with_inside(report) if inside else report).encode()
+
+
+def _drawn(plate: FigureSpec, evidence: Evidence) -> tuple[bytes, str]:
+    """File contents of a figure, and its SVG for the page; empty where the page has a picture."""
+    if plate.inline:
+        return render_inline(
+            plate.draw, evidence, name=plate.name, kind=plate.kind, rows=plate.rows
+        )
+    return render(plate.draw, evidence, kind=plate.kind, rows=plate.rows), ""
 
 
 def answer_tables(evidence: Evidence) -> dict[str, str]:

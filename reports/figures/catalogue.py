@@ -57,6 +57,7 @@ class FigureSpec:
         closing: fixed sentences on its intervals and on the rows behind its numbers.
         kind: file type, ``jpg`` or ``png``.
         rows: the rows whose patients and images the caption counts.
+        inline: whether the page holds it as SVG with tooltips, not as a picture.
         when: whether a report with these numbers has the figure.
     """
 
@@ -67,6 +68,7 @@ class FigureSpec:
     closing: str = ""
     kind: str = "jpg"
     rows: RowSet = "dataset"
+    inline: bool = False
     when: Callable[[Results], bool] = lambda numbers: True
 
     def __post_init__(self) -> None:
@@ -124,6 +126,7 @@ _FIGURES = (
         "(b) and (d) hold the true curve was not counted.",
         f"{_INTERVAL} {COVERAGE}",
         rows="tested",
+        inline=True,
     ),
     FigureSpec(
         "Figure_Search_History",
@@ -133,6 +136,7 @@ _FIGURES = (
         "failed has no score and is marked at the bottom. A line that rises at once and then stays "
         "means that the search found little. Inner scores chose, so they are optimistic; no outer "
         "test row is involved.",
+        inline=True,
     ),
     FigureSpec(
         "Figure_Search_Parameters",
@@ -190,6 +194,7 @@ _FIGURES = (
         "marks the number of epochs that the search chose by its score; the loss need not be "
         "lowest there. The training loss is measured under dropout and resampling, so it may be "
         "higher than the validation loss. No outer test row is involved.",
+        inline=True,
     ),
     FigureSpec(
         "Figure_Validation_Confusion_Matrix",
@@ -214,6 +219,7 @@ _FIGURES = (
         _CURVES + _VALIDATION_COUNTS,
         f"{_INTERVAL} {OPTIMISTIC}",
         rows="validation",
+        inline=True,
     ),
     FigureSpec(
         "Figure_Test_ROC_PR",
@@ -222,6 +228,7 @@ _FIGURES = (
         _CURVES,
         f"{_INTERVAL} {COVERAGE}",
         rows="tested",
+        inline=True,
     ),
     FigureSpec(
         "Figure_Subgroups",
@@ -232,6 +239,7 @@ _FIGURES = (
         "No subgroup was the aim of the study, and nothing is corrected for their number.",
         rows="tested",
         when=lambda numbers: bool(numbers["questions"] and numbers["questions"]["subgroups"]),
+        inline=True,
     ),
     FigureSpec(
         OVERVIEW,

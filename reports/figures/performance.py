@@ -17,6 +17,7 @@ from outerfold.reports.figures.style import (
     set_panel_title,
 )
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET, TEST
+from outerfold.reports.render.svg import hint, hint_along
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.schema import Interval, OverallEntry, Results, SubgroupColumn
@@ -72,15 +73,28 @@ def _overall(numbers: Results, level: str) -> dict[str, OverallEntry]:
     return numbers["levels"].get(level, numbers)["overall"]
 
 
-def _draw_band(axes: Axes, band: Band, colour: str, *, line: str = "-", label: str = "") -> None:
-    axes.fill_between(band.x, band.low, band.high, color=colour, alpha=0.18, lw=0)
-    axes.plot(band.x, band.height, color=colour, lw=1.7, ls=line, label=label)
+def _draw_band(axes: Axes, band: Band, *, every: int, words: tuple[str, str]) -> None:
+    """Draw a curve with its band, and tell its places.
+
+    Args:
+        every: number of points from one place that is told to the next.
+        words: what is told, across and up.
+    """
+    axes.fill_between(band.x, band.low, band.high, color=TEST, alpha=0.18, lw=0)
+    axes.plot(band.x, band.height, color=TEST, lw=1.7)
+    told = slice(None, None, every)
+    x, y, low, high = band.x[told], band.height[told], band.low[told], band.high[told]
+    texts = [
+        f"{words[0]} {number(at)}: {words[1]} {number(height)} ({number(under)}–{number(over)})"
+        for at, height, under, over in zip(x, y, low, high, strict=True)
+    ]
+    hint_along(axes, x, y, texts)
 
 
 def _draw_roc(axes: Axes, rows: Predictions, numbers: Results, level: str) -> None:
     band, scores = roc_band(rows), _overall(numbers, level)
     if band is not None:
-        _draw_band(axes, band, TEST)
+        _draw_band(axes, band, every=10, words=("1 − specificity", "sensitivity"))
     axes.plot([0, 1], [0, 1], color=QUIET, lw=0.8, ls=":")
     found, spared = scores["sensitivity"], scores["specificity"]
     if found["estimate"] is not None and spared["estimate"] is not None:
@@ -89,7 +103,8 @@ def _draw_roc(axes: Axes, rows: Predictions, numbers: Results, level: str) -> No
             axes.plot([at[0]] * 2, [found["low"], found["high"]], color=INK, lw=1)
         if spared["low"] is not None and spared["high"] is not None:
             axes.plot([1 - spared["low"], 1 - spared["high"]], [at[1]] * 2, color=INK, lw=1)
-        axes.plot(*at, "o", color=INK, ms=5, label="Decisions made")
+        (dot,) = axes.plot(*at, "o", color=INK, ms=5, label="Decisions made")
+        hint(dot, f"Decisions made: sensitivity {value(found)}, specificity {value(spared)}")
         axes.legend(loc="lower right")
     _unit_square(axes, "1 − specificity", "Sensitivity")
     set_panel_title(axes, f"ROC by {level}", f"AUC {value(scores['roc_auc'])}", index=0)
@@ -105,7 +120,8 @@ def _draw_class_rocs(axes: Axes, rows: Predictions, numbers: Results, level: str
         label = f"{name} {number(auc)}" if auc is not None else name
         style = CLASS_LINES[at % len(CLASS_LINES)]
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
-        axes.plot(band.x, band.height, color=colour, lw=1.5, ls=style, label=label)
+        (curve,) = axes.plot(band.x, band.height, color=colour, lw=1.5, ls=style, label=label)
+        hint(curve, f"{name}: AUC {value(per_class[name]['roc_auc'])}")
     axes.plot([0, 1], [0, 1], color=QUIET, lw=0.8, ls=":")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right", handlelength=2.2)
@@ -116,9 +132,10 @@ def _draw_class_rocs(axes: Axes, rows: Predictions, numbers: Results, level: str
 
 
 def _draw_calibration(axes: Axes, rows: Predictions, numbers: Results, level: str) -> None:
-    _draw_band(axes, calibration_band(rows), TEST)
-    _add_histogram(axes, rows.probabilities[:, 1])
     positive = rows.classes[1]
+    words = f"probability of {positive}", f"share of {positive}"
+    _draw_band(axes, calibration_band(rows), every=2, words=words)
+    _add_histogram(axes, rows.probabilities[:, 1])
     _unit_square(axes, f"Probability of {positive}", f"Share of {positive}")
     questions = numbers["questions"]
     found = questions["levels"][level]["calibration"] if questions else None
@@ -141,7 +158,8 @@ def _draw_class_calibration(axes: Axes, rows: Predictions, level: str) -> None:
         ("wrong", "right"),
         rows.groups,
     )
-    _draw_band(axes, calibration_band(asked), TEST)
+    words = "largest probability", "share of right answers"
+    _draw_band(axes, calibration_band(asked), every=2, words=words)
     _add_histogram(axes, sure)
     _unit_square(axes, "Largest probability", "Share of right answers")
     set_panel_title(axes, f"Calibration by {level}", "of the largest probability", index=1)
@@ -176,6 +194,11 @@ def _draw_benefit(axes: Axes, rows: Predictions, numbers: Results, level: str) -
             x, low, high = zip(*band, strict=True)
             axes.fill_between(x, low, high, color=TEST, alpha=0.18, lw=0)
     axes.plot(fine, heights, color=TEST, lw=1.7, label="Model")
+    texts = [
+        f"threshold {number(t)}: model {number(model, 3)}, treat all {number(every, 3)}"
+        for t, model, every in zip(fine, heights, everyone, strict=True)
+    ]
+    hint_along(axes, fine[4::5], np.array(heights)[4::5], texts[4::5])
     axes.plot(fine, everyone, color=INK, lw=1.1, ls="--", label="Treat all")
     axes.axhline(0, color=QUIET, lw=1.1, ls=":", label="Treat none")
     top = max(share, 0.05)
@@ -191,7 +214,8 @@ def _draw_benefit(axes: Axes, rows: Predictions, numbers: Results, level: str) -
 def _draw_recalls(axes: Axes, numbers: Results, level: str) -> None:
     per_class = numbers["levels"].get(level, numbers)["per_class"]
     for at, entries in enumerate(per_class.values()):
-        _draw_interval(axes, at, entries["recall"], CLASS_COLOURS[at % len(CLASS_COLOURS)], "o")
+        colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
+        _draw_interval(axes, at, entries["recall"], colour, "o", name="Recall")
     names = [f"{name}\n{value(entries['recall'])}" for name, entries in per_class.items()]
     axes.set_yticks(range(len(per_class)), names)
     axes.set_ylim(len(per_class) - 0.5, -0.5)
@@ -205,12 +229,16 @@ def _draw_folds(axes: Axes, numbers: Results, level: str) -> None:
     folds, scores = numbers["folds"][level], _overall(numbers, level)
     listed = _TWO if len(numbers["dataset"]["classes"]) == 2 else _SEVERAL
     metrics = [name for name in listed if name in scores]
+    count = len(numbers["dataset"]["classes"])
     for at, metric in enumerate(metrics):
-        colour, mark = CLASS_COLOURS[at], _MARKS[at]
+        colour, mark, name = CLASS_COLOURS[at], _MARKS[at], metric_name(metric, count)
         shift = 0.24 * (at - (len(metrics) - 1) / 2)
         for row, fold in enumerate(folds):
-            _draw_interval(axes, row + shift, fold["metrics"].get(metric), colour, mark)
-        _draw_interval(axes, len(folds) + 0.4 + shift, scores[metric], colour, mark, bold=True)
+            told = f"{fold['fold']}: {name}"
+            entry = fold["metrics"].get(metric)
+            _draw_interval(axes, row + shift, entry, colour, mark, name=told)
+        last, told = len(folds) + 0.4 + shift, f"All folds: {name}"
+        _draw_interval(axes, last, scores[metric], colour, mark, name=told, bold=True)
     names = [fold["fold"] for fold in folds]
     axes.set_yticks([*range(len(folds)), len(folds) + 0.4], [*names, "All"])
     axes.axhline(len(folds) - 0.3, color=QUIET, lw=0.6)
@@ -218,7 +246,6 @@ def _draw_folds(axes: Axes, numbers: Results, level: str) -> None:
     axes.set(xlim=(-0.02, 1.02), xlabel="Score")
     axes.xaxis.set_major_locator(MultipleLocator(0.25))
     axes.grid(axis="x")
-    count = len(numbers["dataset"]["classes"])
     _add_metric_legend(axes, [metric_name(metric, count) for metric in metrics])
     axes.set_title(f"c  Each fold by {level}", pad=16)
 
@@ -240,13 +267,15 @@ def _draw_interval(
     colour: str,
     mark: str,
     *,
+    name: str,
     bold: bool = False,
 ) -> None:
     if entry is None or entry["estimate"] is None:
         return
     if entry["low"] is not None and entry["high"] is not None:
         axes.plot([entry["low"], entry["high"]], [at, at], color=colour, lw=1.8 if bold else 1)
-    axes.plot(entry["estimate"], at, mark, color=colour, ms=5 if bold else 3.5)
+    (point,) = axes.plot(entry["estimate"], at, mark, color=colour, ms=5 if bold else 3.5)
+    hint(point, f"{name} {value(entry)}")
 
 
 def _draw_forest(
@@ -260,7 +289,8 @@ def _draw_forest(
         names.append(f"{column['column']} (by {column['level']})")
         for one in column["groups"]:
             at = len(names)
-            _draw_interval(forest, at, one["roc_auc"], TEST, "o")
+            told = f"{column['column']} {one['name']}: ROC-AUC"
+            _draw_interval(forest, at, one["roc_auc"], TEST, "o", name=told)
             counts = f"{one['patients']:,}", f"{one['positives']:,} of {one['rows']:,}"
             _write_cells(table, at, (*counts, value(one["roc_auc"])))
             names.append(one["name"])

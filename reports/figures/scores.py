@@ -18,6 +18,7 @@ from outerfold.reports.figures.style import (
     set_panel_title,
 )
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET
+from outerfold.reports.render.svg import hint, hint_along
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.schema import Scored
 from outerfold.reports.wording import interval_text, number, value
@@ -213,17 +214,34 @@ def _curve_grid(classes: int) -> tuple[Figure, list[list[Axes]]]:
 def _draw_curves(
     axes: Axes, rows: Predictions, at: int, height: Curve, colour: str, label: str
 ) -> None:
-    heights = []
+    heights = {}
     for fold in dict.fromkeys(zip(rows.repeat.tolist(), rows.fold.tolist(), strict=True)):
         mine = (rows.repeat == fold[0]) & (rows.fold == fold[1])
         member = (rows.labels[mine] == at).astype(np.int64)
         if 0 < member.sum() < len(member):
-            heights.append(height(member, rows.probabilities[mine, at]))
-    for line in heights:
-        axes.plot(GRID, line, color=colour, lw=0.6, alpha=0.35 if len(heights) <= 10 else 0.18)
+            heights[fold] = height(member, rows.probabilities[mine, at])
+    for fold, curve in heights.items():
+        alpha = 0.35 if len(heights) <= 10 else 0.18
+        (line,) = axes.plot(GRID, curve, color=colour, lw=0.6, alpha=alpha)
+        hint(line, str(fold[1]))
     if heights:
         style = CLASS_LINES[at % len(CLASS_LINES)] if len(rows.classes) > 2 else "-"
-        axes.plot(GRID, np.mean(heights, axis=0), color=colour, ls=style, lw=1.8, label=label)
+        mean = np.mean(list(heights.values()), axis=0)
+        axes.plot(GRID, mean, color=colour, ls=style, lw=1.8, label=label)
+        across, up = _WORDS[height]
+        places = slice(20, None, 20)
+        texts = [
+            f"{rows.classes[at]}: {across} {number(x)}, {up} {number(y)}"
+            for x, y in zip(GRID[places], mean[places], strict=True)
+        ]
+        hint_along(axes, GRID[places], mean[places], texts)
+
+
+_WORDS: dict[Curve, tuple[str, str]] = {
+    roc_height: ("1 − specificity", "sensitivity"),
+    precision_height: ("recall", "precision"),
+}
+"""What the places of a curve are called, across and up."""
 
 
 def _set_unit_axes(axes: Axes, x: str, y: str) -> None:

@@ -18,7 +18,9 @@ from outerfold.reports.figures.style import (
     set_panel_title,
 )
 from outerfold.reports.render.palette import INK, QUIET, TRAIN, VALIDATION
+from outerfold.reports.render.svg import hint
 from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import number
 from outerfold.storage.records import FINAL, Search
 
 _KEYS = (
@@ -65,21 +67,24 @@ def _draw_search(axes: Axes, search: Search, *, maximise: bool) -> None:
     scored = [(one.number, one.value) for one in search.trials if one.value is not None]
     cut = [one.number for one in search.trials if one.value is None]
     best, steps = None, []
-    for number, value in scored:
-        better = best is None or (value > best if maximise else value < best)
-        best = value if better else best
-        steps.append((number, best))
+    for at, score in scored:
+        better = best is None or (score > best if maximise else score < best)
+        best = score if better else best
+        steps.append((at, best))
     if steps:
         last = max(one.number for one in search.trials)
         ends = [*steps, (last, steps[-1][1])]
         axes.plot(*zip(*ends, strict=True), color=TRAIN, lw=1.1, drawstyle="steps-post")
-        axes.plot(*zip(*scored, strict=True), color=VALIDATION, marker="o", ms=3, ls="")
+        (points,) = axes.plot(*zip(*scored, strict=True), color=VALIDATION, marker="o", ms=3, ls="")
+        hint(points, *(f"Trial {at}: {number(score, 3)}" for at, score in scored))
     if scored and scored[0][0] == 0:
-        axes.plot(*scored[0], color=INK, marker="D", ms=5.5, mfc="none", ls="")
-    for number in cut:
-        axes.plot(
-            number, 0.06, color=QUIET, marker="x", ms=3.5, transform=axes.get_xaxis_transform()
+        (first,) = axes.plot(*scored[0], color=INK, marker="D", ms=5.5, mfc="none", ls="")
+        hint(first, f"Trial 0, the default: {number(scored[0][1], 3)}")
+    for at in cut:
+        (mark,) = axes.plot(
+            at, 0.06, color=QUIET, marker="x", ms=3.5, transform=axes.get_xaxis_transform()
         )
+        hint(mark, f"Trial {at}: pruned or failed")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="y")

@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode, font_families
+from outerfold.reports.render.palette import (
+    ALARM,
+    GRID,
+    INK,
+    QUIET,
+    WIDTH,
+    encode,
+    font_families,
+)
+from outerfold.reports.render.svg import inline_svg, with_hints
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import RowSet, sample_size, stamps
 
@@ -50,7 +59,7 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "axes.axisbelow": True,
-    "grid.color": "#E3E3E3",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -69,6 +78,21 @@ def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = 
         return encode(_stamp_figure(draw(evidence), evidence, rows), kind)
 
 
+def render_inline(
+    draw: Draw, evidence: Evidence, *, name: str, kind: str = "jpg", rows: RowSet = "dataset"
+) -> tuple[bytes, str]:
+    """As ``render``, and the same figure as SVG with tooltips to stand within a page.
+
+    Args:
+        name: name of the figure.
+        kind: ``jpg`` or ``png``.
+        rows: the rows that the footer counts.
+    """
+    with rc_context(_settings()):
+        figure = _stamp_figure(draw(evidence), evidence, rows)
+        return encode(figure, kind), inline_svg(figure, name)
+
+
 def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict[str, bytes]:
     """The figure as vector graphics: file contents by kind, ``svg`` and ``pdf``.
 
@@ -77,7 +101,8 @@ def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict
     """
     with rc_context({**_settings(), "svg.hashsalt": "outerfold"}):
         figure = _stamp_figure(draw(evidence), evidence, rows)
-        return {kind: encode(figure, kind) for kind in ("svg", "pdf")}
+        svg = with_hints(encode(figure, "svg").decode())
+        return {"svg": svg.encode(), "pdf": encode(figure, "pdf")}
 
 
 def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:

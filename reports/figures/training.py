@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,9 @@ from outerfold.reports.figures.style import (
     set_panel_title,
 )
 from outerfold.reports.render.palette import INK, QUIET, TRAIN, VALIDATION
+from outerfold.reports.render.svg import hint_along
 from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import number
 from outerfold.storage.records import FoldResult
 
 _KEYS = (
@@ -58,6 +61,14 @@ def loss_lines(axes: Axes, study: FoldResult) -> None:
     epochs = [row.epoch for row in study.history]
     axes.plot(epochs, [row.fit_loss for row in study.history], color=TRAIN, ls="--", lw=1.2)
     axes.plot(epochs, [row.val_loss for row in study.history], color=VALIDATION, lw=1.3)
+    told = study.history[:: max(1, len(study.history) // 20)]
+    texts = [
+        f"Epoch {row.epoch}: training loss {number(row.fit_loss, 3)}, "
+        f"validation loss {number(row.val_loss, 3)}"
+        for row in told
+    ]
+    places = np.array([row.epoch for row in told]), np.array([row.val_loss for row in told])
+    hint_along(axes, *places, texts)
     axes.axvline(study.epochs, color=INK, ls=":", lw=1)
     axes.annotate(
         str(study.epochs),

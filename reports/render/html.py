@@ -47,6 +47,7 @@ def html_page(
     numbers: Results,
     *,
     images: Mapping[str, bytes],
+    drawings: Mapping[str, str] | None = None,
     definitions: Mapping[str, Any] | None = None,
     source: str = "results.json",
     back: str = "",
@@ -61,10 +62,12 @@ def html_page(
         blocks: contents of the page, from top to bottom.
         numbers: contents of ``results.json``.
         images: file contents of the figures by name; of another figure the page has the caption.
+        drawings: SVG that stands in place of the picture, by name; empty for none.
         definitions: names with their values, listed below the blocks.
         source: file that holds every number of the page.
         back: file of the page that this one belongs to; empty for none.
     """
+    drawn = drawings or {}
     return (
         _environment()
         .get_template("page.html.j2")
@@ -72,7 +75,10 @@ def html_page(
             title=title,
             blocks=blocks,
             marks="  ·  ".join(stamps(numbers)),
-            pictures={name: _shown(image) for name, image in images.items()},
+            pictures={
+                name: Markup(drawn[name]) if drawn.get(name) else _shown(image)
+                for name, image in images.items()
+            },
             definitions=definitions or {},
             source=source,
             back=back,

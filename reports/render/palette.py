@@ -26,7 +26,7 @@ CLASS_LINES = ("-", "--", "-.", ":")
 TRAIN, VALIDATION, TEST = "#7F7F7F", "#D55E00", "#0072B2"
 
 
-INK, QUIET, ALARM = "#1A1A1A", "#6B6B6B", "#B3261E"
+INK, QUIET, ALARM, GRID = "#1A1A1A", "#6B6B6B", "#B3261E", "#E3E3E3"
 
 
 FONT = "DejaVu Sans"

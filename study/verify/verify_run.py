@@ -26,6 +26,7 @@ from outerfold.pipelines.fitted.calibration import decide
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
+from outerfold.reports.render.svg import kept_drawings
 from outerfold.reports.report_page import page
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.questions import ASKED
@@ -363,10 +364,10 @@ def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterab
         for plate in FIGURES.values()
         if (folder.report / plate.file).exists()
     }
-    text = page(numbers, images)
-    expected = with_inside(text) if (folder.report / INSIDE).exists() else text
     kept = folder.report / "report.html"
-    if not kept.exists() or kept.read_text(encoding="utf-8") != expected:
+    shown = kept.read_text(encoding="utf-8") if kept.exists() else ""
+    text = page(numbers, images, kept_drawings(shown))
+    if shown != (with_inside(text) if (folder.report / INSIDE).exists() else text):
         findings.append(_other(kept, folder))
     card = folder.study(FINAL) / "MODEL_CARD.md"
     if evidence.run.ships and card.exists():

@@ -16,3 +16,4 @@ def draw_small(patch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (40, 30), "grey").save(picture, "JPEG")
     for name in ("render", "draw_page"):
         patch.setattr(write, name, lambda *_, **__: picture.getvalue())
+    patch.setattr(write, "render_inline", lambda *_, **__: (picture.getvalue(), ""))

@@ -99,6 +99,7 @@ def test_the_figure_marks_trial_zero_and_the_best_so_far() -> None:
     assert list(scores.get_xdata()) == list(range(8))
     assert list(default.get_xdata()) == [0]
     assert len(cut) == 2
+    assert f"Trial 3: {scores.get_ydata()[3]:.3f}" in scores.get_gid().split("\n")
     values = [one.value or 0.0 for one in run.search["outer-0"].trials[:8]]
     assert list(best.get_ydata())[:8] == [max(values[: at + 1]) for at in range(8)]
 
