@@ -65,7 +65,9 @@ def _empty(data: bytes, chance: random.Random) -> bytes:
 
 DAMAGES: tuple[Damage, ...] = (_cut, _zero, _flip, _digit, _lines, _empty)
 SOUND = frozenset({"identical", "refused"})
-NO_RESULT = frozenset({"run.log", "driver", ".lock", "provenance.json", "MODEL_CARD.md"})
+NO_RESULT = frozenset(
+    {"run.log", "driver", ".lock", "devices.json", "provenance.json", "MODEL_CARD.md"}
+)
 """Files that decide no result."""
 
 

@@ -21,7 +21,15 @@ from PIL import Image
 
 LEFT_OUT = ("timing", "provenance", "numerics")
 """Keys of JSON files with the duration of a run and the software and machine that made it."""
-NOT_COMPARED = ("run.log", ".lock", "driver", "storage.json", "provenance.json", "numerics.json")
+NOT_COMPARED = (
+    "run.log",
+    ".lock",
+    "driver",
+    "storage.json",
+    "devices.json",
+    "provenance.json",
+    "numerics.json",
+)
 """Files with the time of a run and the process that made it."""
 TIMES = re.compile(
     r"\d+(\.\d+)? ?(s|min|h|seconds|minutes|hours)\b"  # durations

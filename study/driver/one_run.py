@@ -63,7 +63,7 @@ from outerfold.study.setup.plan import (
     describe_plan,
     mean_rows,
 )
-from outerfold.study.setup.provenance import write_provenance
+from outerfold.study.setup.provenance import write_devices, write_provenance
 from outerfold.study.setup.readable import settle_images
 from outerfold.study.setup.represent import (
     audit_run_embeddings,
@@ -292,6 +292,13 @@ def _encode(
     console: Console,
 ) -> WorkerContext:
     """Embed the images, audit the embeddings, and return what workers need of the run."""
+    write_devices(
+        prepared.folder,
+        train=workers.devices,
+        encode=workers.own,
+        backend=prepared.config.encoder_backend,
+        precision=prepared.config.encoder_precision,
+    )
     with counting(console, "reading images", quiet=how.quiet) as step:
         embeddings = represent(
             prepared,

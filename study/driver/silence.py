@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from outerfold.study.engines.local import Engine
-from outerfold.study.worker.heartbeat import BEAT_SECONDS, beat_file
+from outerfold.study.worker.heartbeat import BEAT_SECONDS, beat_file, worker_of
 from outerfold.study.worker.jobs import Job, Outcome
 
 HUNG_SECONDS = 600.0
@@ -70,7 +70,7 @@ class Silence:
         return [
             worker
             for future, sign in found
-            if engine.end_hung(future, worker := sign.text.partition(" ")[2])
+            if engine.end_hung(future, worker := worker_of(sign.text))
         ]
 
     def _look(self, before: _Sign | None, job: Job, passed: float) -> _Sign:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import socket
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.errors import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.database import without_password
 
+DEVICES = "devices.json"
 PACKAGES = (
     "albucore",
     "albumentations",
@@ -76,6 +80,47 @@ def write_provenance(
             },
         },
     )
+
+
+def write_devices(
+    folder: RunFolder, *, train: Sequence[str], encode: str, backend: str, precision: str
+) -> None:
+    """Write what the present command works with to ``devices.json``, for whoever watches the run.
+
+    Args:
+        folder: the run directory.
+        train: device of each worker.
+        encode: device of the process that encodes the images.
+        backend: backend of the encoders; empty for torch.
+        precision: number format of the encoders; empty for float32.
+    """
+    write_json(
+        folder.path / DEVICES,
+        {
+            "host": socket.gethostname(),
+            "train": list(train),
+            "encode": encode,
+            "backend": backend or "torch",
+            "precision": precision or "float32",
+        },
+    )
+
+
+def describe_devices(folder: RunFolder) -> str:
+    """Devices of the latest command in one sentence; empty where none is known."""
+    path = folder.path / DEVICES
+    if not path.exists():
+        return ""
+    try:
+        kept = read_json(path)
+        counts = Counter(map(str, kept["train"]))
+        train = ", ".join(f"{count} on {device}" for device, count in counts.items())
+        return (
+            f"Workers: {train}. Images are encoded on {kept['encode']} of {kept['host']} "
+            f"({kept['backend']}, {kept['precision']})."
+        )
+    except (DataError, KeyError, TypeError):  # the next command of the run writes it anew
+        return ""
 
 
 def _add_times(before: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from rich.markup import escape
 from rich.table import Table
 
 from outerfold.objectives.choice import choose_trial, read_candidates
@@ -19,9 +22,14 @@ from outerfold.storage.runs.results import is_finished
 from outerfold.storage.trials.journal import load_studies, open_journal, open_trials
 from outerfold.study.config.record import StudyConfig
 from outerfold.study.schedule.patience import count_trials
+from outerfold.study.setup.provenance import describe_devices
+from outerfold.study.worker.heartbeat import read_beats
 
 RECENT = 20
 """Number of the latest trials of a run from which the time that is left is expected."""
+FRESH_SECONDS = 120.0
+"""Age of a job's sign of life above which it no longer shows what is under way. A job that reads
+from a slow disk uses no processor for a while; a killed worker leaves its file."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class StudyState:
         epochs: epochs of all ended trials together.
         best: best inner score of a complete trial; None before the first.
         finished: whether its model was made and, for an outer fold, scored.
+        trial_seconds: mean seconds between two ends of its latest trials; None below two.
+        devices: device and host of each of its jobs that is under way.
     """
 
     name: str
@@ -45,6 +55,8 @@ class StudyState:
     epochs: int
     best: float | None
     finished: bool
+    trial_seconds: float | None = None
+    devices: tuple[str, ...] = ()
 
     @property
     def ended(self) -> int:
@@ -55,6 +67,14 @@ class StudyState:
     def left(self) -> int:
         """Largest number of trials that are left."""
         return 0 if self.finished else max(0, self.planned - self.ended)
+
+    @property
+    def search_left(self) -> timedelta | None:
+        """Time that its search still takes at its own pace; None if it cannot be told."""
+        if not self.left:
+            return timedelta()
+        pace = self.trial_seconds
+        return None if pace is None else timedelta(seconds=self.left * pace)
 
 
 @dataclass(frozen=True)
@@ -67,6 +87,7 @@ class RunState:
         studies: its studies, outer folds first.
         latest: time at which the latest trial ended; None before the first.
         trial_seconds: mean seconds between two ends of trials, of the latest ones; None below two.
+        devices: the devices of the latest command in a sentence; empty where none is known.
     """
 
     name: str
@@ -74,6 +95,12 @@ class RunState:
     studies: tuple[StudyState, ...]
     latest: datetime | None
     trial_seconds: float | None
+    devices: str = ""
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs that are under way, on whatever machine."""
+        return sum(len(study.devices) for study in self.studies)
 
     @property
     def finished(self) -> bool:
@@ -110,19 +137,46 @@ def read_run(
     names = _study_names(folder)
     trials = _read_trials(folder, names, url)
     maximise = METRICS[config.metric].direction == "maximize"
-    ends = sorted(
-        one.datetime_complete for each in trials.values() for one in each if one.datetime_complete
-    )
-    recent = ends[-RECENT:]
-    span = (recent[-1] - recent[0]).total_seconds() if recent else 0.0
+    ends = _ends_of([one for each in trials.values() for one in each])
+    jobs = _jobs(folder)
     state = RunState(
         folder.name,
         _is_locked(folder),
-        tuple(_study_state(folder, config, name, trials[name], maximise) for name in names),
+        tuple(
+            replace(
+                _study_state(folder, config, name, trials[name], maximise),
+                devices=tuple(jobs.get(name, ())),
+            )
+            for name in names
+        ),
         ends[-1] if ends else None,
-        span / (len(recent) - 1) if len(recent) > 1 else None,
+        _pace(ends),
+        describe_devices(folder),
     )
     return state, trials
+
+
+def _ends_of(trials: Sequence[FrozenTrial]) -> list[datetime]:
+    return sorted(one.datetime_complete for one in trials if one.datetime_complete)
+
+
+def _pace(ends: Sequence[datetime]) -> float | None:
+    """Mean seconds between two of the latest ends; None below two."""
+    recent = ends[-RECENT:]
+    if len(recent) < 2:
+        return None
+    return (recent[-1] - recent[0]).total_seconds() / (len(recent) - 1)
+
+
+def _jobs(folder: RunFolder) -> dict[str, list[str]]:
+    """Device and host of each job that is under way, by study."""
+    found: dict[str, list[str]] = {}
+    for beat in read_beats(folder.path):
+        if time.time() - beat.at < FRESH_SECONDS:
+            host = beat.worker.rpartition(" on ")[2].rstrip(")")
+            device = beat.device or "a worker"
+            found.setdefault(beat.study, []).append(f"{device} of {host}" if host else device)
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -139,13 +193,17 @@ def _study_state(
     maximise: bool,
 ) -> StudyState:
     best = choose_trial(read_candidates(trials), maximise=maximise)
+    counts = count_trials(trials)
     return StudyState(
         name,
-        **count_trials(trials),
+        counts["complete"],
+        counts["pruned"],
+        counts["failed"],
         planned=config.trials,
         epochs=sum(trial.last_step or 0 for trial in trials),
         best=None if best is None else best.value,
         finished=is_finished(folder, name),
+        trial_seconds=_pace(_ends_of(trials)),
     )
 
 
@@ -178,16 +236,24 @@ def _is_locked(folder: RunFolder) -> bool:
 
 
 def state_table(state: RunState, now: datetime) -> Table:
-    """Table with one line for each study, and the state of the run as its title.
+    """Table with one line for each study; the state of the run above, and its devices below it.
 
     Args:
         state: state of the run.
         now: present time, of the clock that the trials' times are from.
     """
-    table = Table(title=describe(state, now), title_justify="left")
-    columns = ("Study", "Trials", "Complete", "Pruned", "Failed", "Epochs", "Best inner", "")
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("Study", "") else "right")
+    table = Table(
+        title=escape(describe(state, now)),
+        title_justify="left",
+        box=None,  # as narrow as can be, for terminals of 80 columns
+        padding=(0, 2, 0, 0),
+        caption=escape(state.devices) or None,
+        caption_justify="left",
+    )
+    table.add_column("Study", no_wrap=True)
+    for name in ("Trials", "Complete", "Pruned", "Failed", "Epochs", "Best\ninner", "Left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("State", min_width=12)
     for study in state.studies:
         table.add_row(
             study.name,
@@ -197,9 +263,15 @@ def state_table(state: RunState, now: datetime) -> Table:
             f"{study.failed}",
             f"{study.epochs:,}",
             "-" if study.best is None else f"{study.best:.3f}",
-            _stage(study),
+            _left_words(study),
+            escape(_stage(study)),
         )
     return table
+
+
+def _left_words(study: StudyState) -> str:
+    left = study.search_left
+    return "-" if study.finished or left is None else _words(left)
 
 
 def describe(state: RunState, now: datetime) -> str:
@@ -212,7 +284,7 @@ def describe(state: RunState, now: datetime) -> str:
     )
     if state.finished:
         return f"{what}; finished"
-    if not state.running:
+    if not state.running and not state.jobs:
         return f"{what}; no command of this machine works on it"
     ago = "" if state.latest is None else f"; the last trial ended {_words(now - state.latest)} ago"
     left = state.search_left
@@ -221,11 +293,16 @@ def describe(state: RunState, now: datetime) -> str:
 
 
 def _stage(study: StudyState) -> str:
+    """What a study is at, and on which devices."""
     if study.finished:
         return "finished"
-    if not study.ended:
-        return "waits"
-    return "searches" if study.left else "ends"
+    if not study.devices:
+        return "waits" if study.left else "is to end"
+    counts = Counter(study.devices)
+    where = ", ".join(
+        device if count == 1 else f"{count} x {device}" for device, count in counts.items()
+    )
+    return f"{'searches' if study.left else 'ends'} on {where}"
 
 
 def _words(time: timedelta) -> str:

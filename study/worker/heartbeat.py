@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 BEATS = ".beats"
@@ -18,9 +19,43 @@ BEAT_SECONDS = 5.0
 """Seconds between two signs of life."""
 
 
+@dataclass(frozen=True)
+class Beat:
+    """Sign of life of a job.
+
+    Attributes:
+        study: study of the job.
+        worker: name of the worker.
+        device: device that the job trains on; empty where an earlier version runs.
+        at: time of the sign, in seconds of the clock of the file system.
+    """
+
+    study: str
+    worker: str
+    device: str
+    at: float
+
+
 def beat_file(run: Path, study: str, number: int | None) -> Path:
     """File of a job's sign of life; ``number`` is None for the end of a study."""
     return run / BEATS / f"{study}-{'end' if number is None else number}"
+
+
+def read_beats(run: Path) -> list[Beat]:
+    """Latest sign of life of each job of a run that is under way, or whose worker was killed."""
+    found = []
+    for file in sorted((run / BEATS).glob("*-*")):
+        with suppress(OSError, ValueError):  # a job ends, or writes its file, meanwhile
+            text, at = file.read_text(encoding="utf-8"), file.stat().st_mtime
+            if text:
+                study = file.name.rpartition("-")[0]
+                found.append(Beat(study, worker_of(text), text.partition("\n")[2].strip(), at))
+    return found
+
+
+def worker_of(text: str) -> str:
+    """Name of the worker in the contents of a file of a sign of life."""
+    return text.partition("\n")[0].partition(" ")[2]
 
 
 def clear_beats(run: Path) -> None:
@@ -52,10 +87,13 @@ class Heartbeat:
         file: the file.
         worker: name of the worker, for the user.
         used: processor time of the job so far, in seconds.
+        device: device that the job trains on.
     """
 
-    def __init__(self, file: Path, worker: str, used: Callable[[], float]) -> None:
-        self.file, self.worker, self._used = file, worker, used
+    def __init__(
+        self, file: Path, worker: str, used: Callable[[], float], device: str = ""
+    ) -> None:
+        self.file, self.worker, self.device, self._used = file, worker, device, used
         self._count, self._before = 0, -1.0
 
     def beat(self) -> None:
@@ -66,7 +104,8 @@ class Heartbeat:
         self._count, self._before = self._count + 1, used
         with suppress(OSError):  # a disk that is full ends the job by itself
             self.file.parent.mkdir(exist_ok=True)
-            self.file.write_text(f"{self._count} {self.worker}\n", encoding="utf-8")
+            text = f"{self._count} {self.worker}\n{self.device}\n"
+            self.file.write_text(text, encoding="utf-8")
 
     def run(self, stop: threading.Event) -> None:
         """Beat until ``stop`` is set."""
@@ -75,9 +114,9 @@ class Heartbeat:
 
 
 @contextmanager
-def heartbeat(file: Path, worker: str) -> Iterator[None]:
+def heartbeat(file: Path, worker: str, device: str = "") -> Iterator[None]:
     """Give signs of life of the calling thread in ``file`` while the block runs."""
-    giver, stop = Heartbeat(file, worker, thread_clock()), threading.Event()
+    giver, stop = Heartbeat(file, worker, thread_clock(), device), threading.Event()
     giver.beat()
     thread = threading.Thread(target=giver.run, args=(stop,), daemon=True)
     thread.start()

@@ -123,7 +123,8 @@ def run_job(job: Job, worker: str = "") -> Outcome:
         DataError: the run breaks a rule.
         OSError: the disk is full.
     """
-    with heartbeat(beat_file(job.context.run, job.study, job.number), worker or name_worker()):
+    file = beat_file(job.context.run, job.study, job.number)
+    with heartbeat(file, worker or name_worker(), job.device):
         return _run_alive(job)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,16 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.cli.main import main
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.setup.lock import lock_run
-from outerfold.study.watch.status import RunState, StudyState, describe, read_state
+from outerfold.study.setup.provenance import write_devices
+from outerfold.study.watch.status import (
+    FRESH_SECONDS,
+    RunState,
+    StudyState,
+    describe,
+    read_state,
+    state_table,
+)
+from outerfold.study.worker.heartbeat import beat_file, heartbeat
 from outerfold.study.worker.jobs import Job, run_and_keep_job
 from outerfold.study.worker.session import open_session
 from tests.factories import begin_run, make_config, make_rows
@@ -61,9 +72,44 @@ def test_whether_a_command_works_on_it_is_said(
     assert main(["status", str(half.path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "4 of at most 9 trials, 1 of 3 studies; no command of this machine works on it" in said
-    assert "outer-1 │ 1/3" in said
-    assert "searches" in said
+    assert "outer-1 1/3 " in said
     assert "waits" in said
+
+
+def test_the_devices_of_jobs_under_way_are_shown_and_those_of_killed_workers_are_not(
+    half: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # no line is broken
+    write_devices(half, train=["cuda:0"] * 2, encode="cuda:0", backend="", precision="bfloat16")
+    files = [beat_file(half.path, "outer-1", at) for at in (1, 2, 3)]
+    dead = beat_file(half.path, "final", None)
+    with (
+        heartbeat(files[0], "process 7 on hera", "cuda:0"),
+        heartbeat(files[1], "tcp://1.2.3.4:5 (process 8 on [zeus])", "cuda:1"),
+        heartbeat(files[2], "process 9 on hera", "cuda:0"),
+        heartbeat(dead, "process 10 on hera", "cuda:0"),
+    ):
+        old = time.time() - FRESH_SECONDS - 1
+        os.utime(dead, (old, old))
+        state = read_state(half)
+        assert main(["status", str(half.path)]) == 0
+    assert [len(study.devices) for study in state.studies] == [0, 3, 0]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "searches on 2 x cuda:0 of hera, cuda:1 of [zeus]" in said
+    assert "no command of this machine works on it" not in said  # another machine does
+    assert "Workers: 2 on cuda:0. Images are encoded on cuda:0 of " in said
+    assert "(torch, bfloat16)." in said
+    (half.path / "devices.json").write_text("{")
+    assert read_state(half).devices == ""
+    (half.path / "devices.json").unlink()
+
+
+def test_each_study_has_its_own_pace() -> None:
+    study = StudyState("outer-0", 1, 2, 0, 10, 30, 0.7, finished=False, trial_seconds=20.0)
+    assert study.search_left == timedelta(seconds=140)
+    table = state_table(RunState("run", True, (study,), None, None), datetime(2026, 1, 1))
+    left = next(column for column in table.columns if column.header == "Left")
+    assert list(left.cells) == ["2 min"]
 
 
 def test_a_run_without_a_trial_and_a_folder_that_is_no_run(

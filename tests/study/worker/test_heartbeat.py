@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 
 from outerfold.study.driver.silence import LONGEST_LOOK, Silence
 from outerfold.study.engines.local import WorkerLost, lose
-from outerfold.study.worker.heartbeat import Heartbeat, beat_file, heartbeat, name_worker
+from outerfold.study.worker.heartbeat import (
+    Heartbeat,
+    beat_file,
+    heartbeat,
+    name_worker,
+    read_beats,
+)
 from outerfold.study.worker.jobs import Job, Outcome
 from outerfold.study.worker.session import WorkerContext
 
@@ -104,6 +111,20 @@ def test_a_job_that_waits_for_a_worker_of_a_cluster_is_not_hung(tmp_path: Path) 
 
 def test_a_job_names_its_worker_while_it_runs_and_leaves_nothing(tmp_path: Path) -> None:
     file = beat_file(tmp_path, "final", None)
-    with heartbeat(file, name_worker()):
-        assert file.read_text(encoding="utf-8") == f"1 {name_worker()}\n"
+    with heartbeat(file, name_worker(), "cuda:1"):
+        (beat,) = read_beats(tmp_path)
+        assert (beat.study, beat.worker, beat.device) == ("final", name_worker(), "cuda:1")
+        assert abs(beat.at - time.time()) < 60
     assert not file.exists()
+    assert read_beats(tmp_path) == []
+
+
+def test_a_file_of_an_earlier_version_names_no_device_and_an_empty_one_nothing(
+    tmp_path: Path,
+) -> None:
+    file = beat_file(tmp_path, "outer-1", 12)
+    file.parent.mkdir()
+    beat_file(tmp_path, "outer-0", 3).touch()
+    file.write_text("7 process 1 on host\n")
+    (beat,) = read_beats(tmp_path)
+    assert (beat.study, beat.worker, beat.device) == ("outer-1", "process 1 on host", "")
