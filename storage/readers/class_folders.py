@@ -66,8 +66,7 @@ def _list_folders(root: Path) -> Listing:
     files = _walk(root)
     folders = _without_sheet_folders(root, files)
     _require_folders(root, folders, files)
-    tops = {folder.name for folder in folders}
-    below = [name for name in files if name.split("/")[0] in tops and not is_junk(name)]
+    below = _below(folders, files)
     images = [name for name in below if is_image(root / name)]
     masks = find_masks(images)
     ids = sorted(set(images) - masks)
@@ -76,7 +75,10 @@ def _list_folders(root: Path) -> Listing:
     layout = _read_layout(root, ids, files)
     stray = [name for name in files if "/" not in name and is_image(root / name)]
     notes = (
-        _told(len(masks), "mask images (x_mask, masks/x and the like) were left out"),
+        _told(
+            len(masks),
+            "mask images, overlays or previews (x_mask, masks/x and the like) were left out",
+        ),
         _told(sum(map(is_junk, files)), "hidden files or copies of machines were left out"),
         _others(set(below) - set(images)),
         _told(len(stray), "images directly in the data folder have no class and were left out"),
@@ -90,6 +92,11 @@ def _list_folders(root: Path) -> Listing:
         source="the folders above the classes" if layout.patients else "",
         assumptions=(*filter(None, notes), *_unread_sheets(root, files), *layout.notes),
     )
+
+
+def _below(folders: Sequence[Path], files: Sequence[str]) -> list[str]:
+    tops = {folder.name for folder in folders}
+    return [name for name in files if name.split("/")[0] in tops and not is_junk(name)]
 
 
 def _without_sheet_folders(root: Path, files: Sequence[str]) -> list[Path]:

@@ -14,6 +14,13 @@ from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import find_column
 from outerfold.storage.records import BoolArray, Column, DataError, FloatArray, StrArray
 from outerfold.storage.words.headers import FILE_NAMES, LESION_NAMES, PATIENT_NAMES
+from outerfold.storage.words.numbers import (
+    find_unit,
+    is_gap,
+    parse_number,
+    refuse_dates,
+    refuse_thousands,
+)
 from outerfold.storage.words.texts import NONE, is_missing
 
 DEFAULT_COLUMNS = ("age", "density", "family_history")
@@ -21,17 +28,18 @@ DEFAULT_COLUMNS = ("age", "density", "family_history")
 
 YES = frozenset({"yes", "y", "true"})
 NO = frozenset({"no", "n", "false"})
+BITS = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0}
+"""Numbers that stand for no and yes in a column that also holds such words."""
 YES_NO_LEVELS = ("no", "yes")
 
 AGE = re.compile(r"(?:^|_)ages?(?:_|$)|^alter$|^edad$")
 OLDEST = 120
+OFTEN, YEARS_APART = 3, 8
+"""How often an age of 0 or 99 occurs, and how far from the others, where it stands for none."""
 HISTORY = re.compile(r"history|(?:^|_)(?:hx|fh|prior|previous|symptoms?|complaints?)(?:_|$)|family")
 """Normalised names of columns where ``None`` means no."""
 SENTINEL = re.compile(r"-?(?:9{2,}|8{2,}|7{3,})|-[1-9]|-9{1,}(?:\.9+)?|-1e\+\d+")
 """Numbers, in their shortest form, that often stand for a missing value."""
-AGE_TEXT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|yr|yrs|years?|years? old|yo|y/o)\.?", re.I)
-PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.18, "d": 365.25}
-
 NUMERIC_SHARE = 0.8
 """Share of numbers in a column from which on its other texts count as typing errors, not levels."""
 
@@ -68,24 +76,31 @@ def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, t
     """Description of a column of n texts, its values (n,), NaN for missing, and sentences.
 
     Numbers stay numbers, yes/no words become 0/1, other texts become positions in sorted levels.
-    Sentinels such as 999 and impossible values become missing, and a sentence says so.
+    A unit that all numbers share is left out. Sentinels such as 999 and impossible values become
+    missing. A sentence says so.
 
     Raises:
-        DataError: a column of numbers also holds a few texts.
+        DataError: a column of numbers also holds a few texts, or numbers of several units; a
+            column holds dates; most values of an age are none.
     """
-    column = describe_column(name, [text for text in texts if not is_missing(text)])
+    present = [text for text in texts if not is_missing(text)]
+    refuse_dates(name, present)
+    unit = find_unit(name, present)
+    notes = []
+    if unit:
+        notes.append(f"column {name!r}: numbers with the unit {unit!r}, which was left out")
+        texts = [text.strip().removesuffix(unit).strip() for text in texts]
+        present = [text for text in texts if not is_missing(text)]
+    column = describe_column(name, present)
     if column.kind != "numeric":
         return column, np.array([encode_value(column, text) for text in texts]), ()
-    numbers = [math.nan if _is_gap(text) else _parse_number(text) for text in texts]
+    numbers = [math.nan if is_gap(text) else parse_number(text) for text in texts]
     values = np.array([math.nan if n is None else n for n in numbers], dtype=np.float64)
-    notes = []
-    for why, wrong in (
-        (
-            "stand for missing, since they repeat and lie apart from the rest",
-            _sentinels(name, values),
-        ),
-        ("are impossible", _impossible(name, values)),
+    for why, find in (
+        ("stand for missing, since they repeat and lie apart from the rest", _sentinels),
+        ("are impossible", _impossible),
     ):
+        wrong = find(name, values)
         if wrong.any():
             shown = ", ".join(f"{v:g}" for v in sorted(set(values[wrong].tolist()))[:3])
             notes.append(f"column {name!r}: {shown} ({wrong.sum()} rows) {why}; read as missing")
@@ -96,31 +111,51 @@ def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, t
 def _sentinels(name: str, values: FloatArray) -> BoolArray:
     """Rows (n,) whose value looks like a sentinel, repeats, and lies apart from the rest.
 
-    Apart means farther away than the rest is wide, or negative where no other value is. An age
-    that a person can have is none.
+    Apart means farther away than the rest is wide, or negative where no other value is. Of the
+    ages that a person can have, 0 and 99 are sentinels where they occur ``OFTEN`` and no other age
+    is within ``YEARS_APART``.
     """
     found = np.zeros(len(values), dtype=np.bool_)
     counts = Counter(values[np.isfinite(values)].tolist())
-    likely = {v for v, n in counts.items() if n > 1 and SENTINEL.fullmatch(f"{v:g}")}
+    is_age = bool(AGE.search(normalise(name)))
+    likely = {v for v, n in counts.items() if n > 1 and _looks_like_sentinel(v, is_age)}
     rest = [v for v in counts if v not in likely]
     if len(rest) < 2:
         return found
     low, high = min(rest), max(rest)
     width = max(high - low, 1.0)
     for value in likely:
-        if AGE.search(normalise(name)) and 0 <= value <= OLDEST:
-            continue
-        far = abs(value) >= 77 and (value - high > width or low - value > width)
+        if is_age and 0 <= value <= OLDEST:
+            far = counts[value] >= OFTEN and not low - YEARS_APART < value < high + YEARS_APART
+        else:
+            far = abs(value) >= 77 and (value - high > width or low - value > width)
         if far or value < 0 <= low:
             found |= values == value
     return found
 
 
+def _looks_like_sentinel(value: float, is_age: bool) -> bool:
+    if is_age and 0 <= value <= OLDEST:
+        return value in {0.0, 99.0}
+    return bool(SENTINEL.fullmatch(f"{value:g}"))
+
+
 def _impossible(name: str, values: FloatArray) -> BoolArray:
-    """Rows (n,) that are infinite, or an age below 0 or above ``OLDEST``."""
+    """Rows (n,) that are infinite, or an age below 0 or above ``OLDEST``.
+
+    Raises:
+        DataError: most values of an age are none, such as years of birth.
+    """
     wrong = np.isinf(values)
     if AGE.search(normalise(name)):
-        wrong |= (values < 0) | (values > OLDEST)
+        no_age = (values < 0) | (values > OLDEST)
+        known = int(np.isfinite(values).sum())
+        if 2 * no_age.sum() > known:
+            raise DataError(
+                f"column {name!r}: {no_age.sum()} of {known} values are no age in years (such as "
+                f"{values[no_age][0]:g}); write ages in years, or leave it out of --columns"
+            )
+        wrong |= no_age
     return np.asarray(wrong, dtype=np.bool_)
 
 
@@ -131,17 +166,18 @@ def describe_column(name: str, present: Sequence[str]) -> Column:
         DataError: most texts are numbers (``NUMERIC_SHARE``), but not all.
     """
     words = {text.strip().lower() for text in present}
-    if words - {NONE} and words <= YES | NO | {NONE}:
+    said = words - {NONE} - set(BITS)
+    if said and said <= YES | NO:
         return Column(name, "binary", YES_NO_LEVELS)
     texts = sorted(
-        {text.strip() for text in present if _parse_number(text) is None and not _is_gap(text)}
+        {text.strip() for text in present if parse_number(text) is None and not is_gap(text)}
     )
-    if not texts and any(not _is_gap(text) for text in present):
-        _refuse_thousands(name, present)
+    if not texts and any(not is_gap(text) for text in present):
+        refuse_thousands(name, present)
         return Column(name)
     if not present:
         return Column(name)
-    numbers = sum(_parse_number(text) is not None for text in present)
+    numbers = sum(parse_number(text) is not None for text in present)
     if numbers >= NUMERIC_SHARE * len(present):
         raise DataError(
             f"column {name!r}: {numbers} of {len(present)} values are numbers, "
@@ -162,9 +198,9 @@ def encode_value(column: Column, text: str) -> float:
     if is_missing(text):
         return math.nan
     if column.kind == "numeric":
-        if _is_gap(text):
+        if is_gap(text):
             return math.nan
-        number = _parse_number(text)
+        number = parse_number(text)
         if number is None or not math.isfinite(number):
             raise DataError(f"column {column.name!r} holds numbers, found {text!r}")
         return number
@@ -172,6 +208,8 @@ def encode_value(column: Column, text: str) -> float:
     if column.kind == "binary" and column.levels == YES_NO_LEVELS:
         if word in YES | NO:
             return float(word in YES)
+        if word in BITS:
+            return BITS[word]
         if word == NONE:  # a gap, but "family history: none" is an answer
             return 0.0 if HISTORY.search(normalise(column.name)) else math.nan
     codes = {level.lower(): code for code, level in enumerate(column.levels)}
@@ -181,37 +219,6 @@ def encode_value(column: Column, text: str) -> float:
             f"{suggest_name(text, column.levels)}"
         )
     return float(codes[word])
-
-
-def _is_gap(text: str) -> bool:
-    """Whether a text is a gap where numbers stand, where ``None`` is one, too."""
-    return is_missing(text) or text.strip().lower() == NONE
-
-
-def _parse_number(text: str) -> float | None:
-    """Number in a text: ``40.5``, ``40,5``, ``061Y`` (a DICOM age), ``61 years``; None if none is.
-
-    Months, weeks and days of a DICOM age become years.
-    """
-    plain = text.strip()
-    age = AGE_TEXT.fullmatch(plain)
-    if age is not None:
-        return float(age[1].replace(",", ".")) / PER_YEAR[age[2][0].lower()]
-    if "_" in plain:  # Python reads 1_000 as a number; in a table it is a code
-        return None
-    try:
-        return float(plain.replace(",", ".") if plain.count(",") == 1 else plain)
-    except ValueError:
-        return None
-
-
-def _refuse_thousands(name: str, present: Sequence[str]) -> None:
-    commas = [text.strip() for text in present if "," in text]
-    if commas and all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) for text in commas):
-        raise DataError(
-            f"column {name!r}: {first_three(sorted(set(commas)))} may be thousands or have three "
-            "decimals; write them without commas"
-        )
 
 
 def _model_name(found: str) -> str:

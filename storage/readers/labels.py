@@ -11,6 +11,18 @@ from outerfold.storage.records import DataError
 from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.texts import NONE, clean, is_missing, spelling_key
 
+_UNSORTED = frozenset(
+    [
+        "unsorted",
+        "unlabelled",
+        "unlabeled",
+        "unclassified",
+        "uncategorised",
+        "uncategorized",
+        "todo",
+    ]
+)
+"""Names, in lower case, of folders whose images nobody has labelled yet."""
 _TRUTH = {"true": "1", "false": "0"}
 
 
@@ -46,7 +58,7 @@ def _is_label(text: str, every: Sequence[str], named: Sequence[str]) -> bool:
         return True
     if spelling_key(text) == "-":
         return any(spelling_key(other).strip("+") == "" and other.strip() for other in set(every))
-    return not is_missing(text) and spelling_key(text) != NONE
+    return not is_missing(text) and spelling_key(text) not in {NONE, *_UNSORTED}
 
 
 def _one_spelling(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from outerfold.storage.errors import Question, first_three, suggest_name
+from outerfold.storage.errors import Question, first_three, require_answers, suggest_name
+from outerfold.storage.images.named import find_files
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import (
@@ -17,7 +19,9 @@ from outerfold.storage.readers._base import (
     find_column,
     pick_column,
 )
+from outerfold.storage.readers.patients import ask_of_table
 from outerfold.storage.records import DataError
+from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.class_names import severity
 from outerfold.storage.words.headers import (
     FILE_NAMES,
@@ -25,7 +29,7 @@ from outerfold.storage.words.headers import (
     LESION_NAMES,
     PATIENT_NAMES,
 )
-from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
+from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet, unread_sheets
 
 
 def is_manifest(source: Path) -> bool:
@@ -41,22 +45,30 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
     """
     table = read_sheet(path)
     file = _require_column(path, table, "file", options.file_column, FILE_NAMES)
-    label = _require_column(path, table, "label", options.label_column, LABEL_NAMES)
-    ids = _find_files(path.parent, [name.replace("\\", "/") for name in table[file]])
-    ids, table, notes = _merge_lesions(path, ids, table, label)
     patient = pick_column(
         table, "--patient-column", options.patient_column, PATIENT_NAMES, path.name
     )
+    try:
+        label = _require_column(path, table, "label", options.label_column, LABEL_NAMES)
+    except Question as question:
+        more = ask_of_table(table, patient, path.name, options)
+        require_answers([question, *([more] if more else [])])
+        raise
+    ids, found = find_files(path.parent, table[file])
+    ids, table, absent = _without_absent(path, ids, table, label)
+    ids, table, merged = _merge_lesions(path, ids, table, label)
+    notes = (*found, *merged, *_left_out(path, ids))
     return Listing(
         path.parent,
         ids,
-        _require_images(path, ids),
+        tuple(path.parent / name for name in ids),
         table[label],
         table[patient] if patient else None,
         table,
         path.name,
         assumptions=notes,
         label_column=label,
+        set_aside=absent,
     )
 
 
@@ -124,36 +136,48 @@ def _rivals(table: TextTable, wanted: tuple[str, ...]) -> list[str]:
     return found if len(found) > 1 and not plain else []
 
 
-def _find_files(root: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Paths below the root; a bare name is that of the one file below the root that has it.
+def _without_absent(
+    path: Path, ids: tuple[str, ...], table: TextTable, label: str
+) -> tuple[tuple[str, ...], TextTable, tuple[SetAside, ...]]:
+    """Rows whose file exists, and those without one, which are set aside.
 
-    The name may lack its suffix. A name that no file or several files have stays as it is.
+    Raises:
+        DataError: half of the files or more do not exist, or a file is no image.
     """
-    given = [str(PurePosixPath(name)) for name in names]
-    lost = [name for name in given if not (root / name).is_file()]
-    if not lost or any("/" in name for name in lost):
-        return tuple(given)
-    at: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        if is_image(path):
-            for key in {path.name, path.stem}:
-                at[key].append(path.relative_to(root).as_posix())
-    unique = {name: at[name][0] for name in lost if len(at[name]) == 1}
-    return tuple(unique.get(name, name) for name in given)
-
-
-def _require_images(path: Path, ids: tuple[str, ...]) -> tuple[Path, ...]:
-    images = tuple(path.parent / name for name in ids)
-    absent = [name for name, image in zip(ids, images, strict=True) if not image.is_file()]
-    if absent:
+    absent = [row for row, name in enumerate(ids) if not name or not (path.parent / name).is_file()]
+    if 2 * len(absent) >= len(ids):
         raise DataError(
-            f"{path.name}: files {first_three(absent)} do not exist below {path.parent}; "
-            "paths are relative to the manifest's folder"
+            f"{path.name}: files {first_three(ids[row] or '(no name)' for row in absent)} do not "
+            f"exist below {path.parent}; paths are relative to the manifest's folder"
         )
-    no_images = [n for n, image in zip(ids, images, strict=True) if not is_image(image)]
+    wrong = [name for name in ids if name and not is_image(path.parent / name)]
+    no_images = [name for name in wrong if (path.parent / name).is_file()]
     if no_images:
         raise DataError(
             f"{path.name}: files {first_three(no_images)} are no images "
             f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-    return images
+    gone = set(absent)
+    kept = [row for row in range(len(ids)) if row not in gone]
+    classes = {table[label][row] for row in kept}
+    found = {row: table[label][row] for row in absent if table[label][row] in classes}
+    out = tuple(
+        SetAside(ids[row] or f"row {row + 1}", "no such file", found.get(row, "")) for row in absent
+    )
+    rows = {name: tuple(texts[row] for row in kept) for name, texts in table.items()}
+    return tuple(ids[row] for row in kept), rows, out
+
+
+def _left_out(path: Path, ids: Sequence[str]) -> tuple[str, ...]:
+    """Sentences on sheets of the file and on images beside the listed ones that are not read."""
+    sheets = unread_sheets(path)
+    notes = [f"{path.name}: sheets {first_three(sheets)} were not read"] if sheets else []
+    listed = {Path(os.path.normpath(path.parent / name)) for name in ids}
+    beside = [one for folder in {one.parent for one in listed} for one in folder.iterdir()]
+    more = sorted(one.name for one in beside if one not in listed and is_image(one))
+    if more:
+        notes.append(
+            f"{path.name} lists {len(listed)} images; {len(more)} others beside them were left out "
+            f"({first_three(more)})"
+        )
+    return tuple(notes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from outerfold.storage.errors import Question, first_three
+from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import (
+    DEFAULTS,
     Listing,
     ReadOptions,
     patients_by_default,
@@ -17,11 +20,17 @@ from outerfold.storage.readers._base import (
 from outerfold.storage.records import DataError
 from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.patient_ids import MOST_IN_A_CHAIN, group_spellings, is_no_patient
+from outerfold.storage.words.sheets import TextTable
 from outerfold.storage.words.texts import clean
 
 GROUPS_A_FOLD, LARGEST_SHARE = 3, 0.25
 """A pattern is asked about where it gives so many groups, and none has more of the images."""
 
+_ID_WORDS = re.compile(
+    r"(?:^|_)(?:id|ids|uid|no|nr|num|number|code|key|anon|patients?|pat|subject|person|woman|women|"
+    r"client|participant|case|study|exam|accession|acc|visit|mrn|nhs|hospital)(?:_|$)"
+)
+"""Normalised names of columns that may hold ids of patients or of their examinations."""
 _YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
 _TOKENS = re.compile(r"[^_\-. ()\[\]]+")
 _NO_SEPARATOR = r"[^_\-. ()\[\]/]+"
@@ -60,23 +69,25 @@ def find_patients(listing: Listing, options: ReadOptions, questions: list[Questi
     return _unnamed(listing, options, questions)
 
 
-def drop_nameless(listing: Listing) -> Listing:
+def drop_nameless(listing: Listing, options: ReadOptions = DEFAULTS) -> Listing:
     """The listing without rows whose source names no patient, such as ``nan`` or ``1.2E+12``.
 
+    A column that names hardly any is as good as none where a pattern, or ``patients_unknown``, is
+    given.
+
     Raises:
-        DataError: half of the rows or more have no patient.
+        Question: half of the rows or more have no patient, and neither is given.
     """
     if listing.patients is None:
         return listing
     texts = [clean(name) for name in listing.patients]
     nameless = {row for row, text in enumerate(texts) if is_no_patient(text)}
-    if 2 * len(nameless) >= len(texts) > 0:
-        found = first_three(sorted({texts[row] for row in nameless}))
-        raise DataError(
-            f"{listing.source}: {len(nameless)} of {len(texts)} images have no patient (found "
-            f"{found}); fill the column in, or name another with --patient-column, since all "
-            "images of a patient must be on one side of every split"
-        )
+    few = _few_named(texts, listing.source)
+    if few is not None:
+        if options.patient_regex is None and not options.patients_unknown:
+            raise few
+        note = f"{listing.source}: the column of patients names hardly any, and was not used"
+        return replace(listing, patients=None, assumptions=(*listing.assumptions, note))
     kept = replace(listing, patients=tuple(texts)).keep(
         [row for row in range(len(texts)) if row not in nameless]
     )
@@ -85,6 +96,35 @@ def drop_nameless(listing: Listing) -> Listing:
         for row in sorted(nameless)
     )
     return replace(kept, set_aside=kept.set_aside + out)
+
+
+def _few_named(texts: Sequence[str], source: str) -> Question | None:
+    """Question on a column of patients of which half of the rows or more name none."""
+    nameless = [text for text in texts if is_no_patient(text)]
+    if not nameless or 2 * len(nameless) < len(texts):
+        return None
+    return Question(
+        f"{source}: {len(nameless)} of {len(texts)} images have no patient (found "
+        f"{first_three(sorted(set(nameless)))}); fill the column in, name another with "
+        "--patient-column, give a --patient-regex for the file paths, or --patients-unknown to go "
+        "on, since all images of a patient must be on one side of every split"
+    )
+
+
+def ask_of_table(
+    table: TextTable, column: str | None, source: str, options: ReadOptions
+) -> Question | None:
+    """Question on the patients of a table alone, before its labels and files are known.
+
+    Args:
+        column: its column of patients; None where it has none.
+        source: name of the table in messages.
+    """
+    if options.patient_regex is not None or options.patients_unknown:
+        return None
+    if column is not None:
+        return _few_named([clean(text) for text in table[column]], source)
+    return _propose_column(table, source, options)
 
 
 def _named(listing: Listing, options: ReadOptions) -> Patients | None:
@@ -140,6 +180,10 @@ def _group(found: Patients, questions: list[Question]) -> Patients:
 
 
 def _unnamed(listing: Listing, options: ReadOptions, questions: list[Question]) -> Patients:
+    asked = ask_of_table(listing.table, None, listing.source, options)
+    if asked is not None:
+        questions.append(asked)
+        return Patients(listing.ids, listing.ids, False)
     proposal = None if options.patients_unknown else propose_regex(listing.ids)
     notes: tuple[str, ...] = ()
     if proposal is not None:
@@ -197,6 +241,37 @@ def propose_regex(ids: Sequence[str]) -> str | None:
         for at in range(parts)
     ]
     return next((p for p in (*folders, *names) if _looks_like_patients(ids, p)), None)
+
+
+def _propose_column(table: TextTable, source: str, options: ReadOptions) -> Question | None:
+    """Question whether a column of a table names the patients; None where none looks like ids.
+
+    Its name holds a word of ``_ID_WORDS``, its values repeat, and they part the images as finely as
+    ``_looks_like_patients`` asks of a pattern.
+    """
+    rows = len(next(iter(table.values()), ()))
+    likely = {
+        name: Counter(texts)
+        for name, texts in table.items()
+        if _ID_WORDS.search(normalise(name)) and not any(map(is_no_patient, texts))
+    }
+    found = {
+        name: sizes
+        for name, sizes in likely.items()
+        if GROUPS_A_FOLD * options.folds <= len(sizes) < rows
+        and max(sizes.values()) <= LARGEST_SHARE * rows
+    }
+    if not found:
+        return None
+    name = min(found, key=lambda one: (len(found[one]), one))
+    sizes = found[name]
+    others = sorted(set(found) - {name})
+    also = f" (so may {others[:3]})" if others else ""
+    return Question(
+        f"nothing names the patients, but column {name!r} of {source} may{also}: it has "
+        f"{len(sizes)} values for {rows} images, at most {max(sizes.values())} images "
+        f"each; add --patient-column {shlex.quote(name)}, or --patients-unknown to go on"
+    )
 
 
 def _stem(name: str) -> str:

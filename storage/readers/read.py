@@ -79,8 +79,11 @@ def read_dataset(
     """
     listing = _list_source(Path(source), options)
     _require_plain_names(listing.ids)
-    listing = read_labels(listing, (*classes, *([positive] if positive else ())))
-    listing = drop_nameless(listing)
+    listing = read_labels(
+        listing, (*classes, *([positive, *positive.split(",")] if positive else ()))
+    )
+    options = replace(options, patient_regex=patient_regex or options.patient_regex)
+    listing = drop_nameless(listing, options)
     return _build_dataset(
         listing,
         _content_hashes(listing.images),
@@ -89,7 +92,7 @@ def read_dataset(
         positive=positive,
         columns=columns,
         name=name or _source_name(Path(source), listing.root),
-        options=replace(options, patient_regex=patient_regex or options.patient_regex),
+        options=options,
     )
 
 

@@ -63,7 +63,7 @@ def target(
 
     A task without a positive class keeps every class; of two classes the last is the positive one.
     Another one, such as ``multimodal``, merges all classes but the positive one into ``OTHER``,
-    which is class 0.
+    which is class 0. Several positive classes, named with commas between them, become one.
 
     Args:
         labels: n class names.
@@ -77,18 +77,21 @@ def target(
     """
     if not task.positive:
         return labels, *_order_two(names, positive, column, task.name)
-    hit = _find_positive(names, positive, column, task.name)
-    counts = Counter(label for label in labels if label != hit)
-    lost = [name for name in counts if is_disease(name)] if is_disease(hit) else []
+    hits = _find_positive(names, positive, column, task.name)
+    joined = ", ".join(hits)
+    counts = Counter(label for label in labels if label not in hits)
+    lost = [name for name in counts if is_disease(name)] if any(map(is_disease, hits)) else []
     if lost:
         raise DataError(
-            f"classes {[hit, *lost][:3]} are cancer by their names, and {hit!r} against the rest "
-            f"would count {sum(counts[name] for name in lost)} images of {lost[0]!r} as no cancer; "
-            "give them one name, or leave one out with --classes"
+            f"classes {[*hits, *lost][:3]} are cancer by their names, and {joined!r} against the "
+            f"rest would count {sum(counts[name] for name in lost)} images of {lost[0]!r} as no "
+            f"cancer; add {_choices([','.join([*hits, *lost])])}, or leave one out with --classes"
         )
-    merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name != hit)
-    notes = (f"positive class {hit!r}; {merged} merged into {OTHER!r}",)
-    return tuple(hit if label == hit else OTHER for label in labels), (OTHER, hit), notes
+    if not counts:
+        raise DataError(f"--positive {positive!r} names all classes; leave one out of it")
+    merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name not in hits)
+    notes = (f"positive class {joined!r}; {merged} merged into {OTHER!r}",)
+    return tuple(joined if label in hits else OTHER for label in labels), (OTHER, joined), notes
 
 
 def _order_two(
@@ -123,16 +126,31 @@ def _choices(names: Sequence[str]) -> str:
     return " or ".join(f"--positive {shlex.quote(name)}" for name in names[:4])
 
 
-def _find_positive(names: tuple[str, ...], positive: str | None, column: str, task: str) -> str:
+def _find_positive(
+    names: tuple[str, ...], positive: str | None, column: str, task: str
+) -> tuple[str, ...]:
     if positive is not None:
-        return _match_class(positive, names, "--positive")
-    hits = [name for name in names if is_disease(name)]
+        return match_positive(positive, names)
+    hits = tuple(name for name in names if is_disease(name))
     if len(hits) == 1:
-        return hits[0]
+        return hits
     two = positive_of_two(names, normalise(column)) if len(names) == 2 else None
     if two is not None:
-        return two
+        return (two,)
+    choices = _choices([",".join(hits)]) if 1 < len(hits) < len(names) else _choices(names)
     raise Question(
         f"the {task} task needs one positive class called cancer or malignant, found "
-        f"{hits or 'none'} among {list(names)}; name it with {_choices(hits or names)}"
+        f"{list(hits) or 'none'} among {list(names)}; name it with {choices}"
     )
+
+
+def match_positive(positive: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Classes among ``names`` that ``positive`` names: one, or several with commas between them.
+
+    Raises:
+        DataError: a class is not in the data.
+    """
+    if any(spelling_key(name) == spelling_key(positive) for name in names):
+        return (_match_class(positive, names, "--positive"),)
+    parts = [part.strip() for part in positive.split(",") if part.strip()] or [positive]
+    return tuple(dict.fromkeys(_match_class(part, names, "--positive") for part in parts))

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from outerfold.storage.errors import DataError
 from outerfold.storage.words.class_names import severity
 
-SPLITS = re.compile(r"(?:train|training|test|testing|val|valid|validation|dev|holdout)(?:_?set)?")
+SPLITS = re.compile(
+    r"(?:train|training|test|testing|val|valid|validation|dev|holdout)(?:_?set)?"
+    r"|(?:fold|cv|k_?fold|split|part|batch|subset)[_\- ]?\d+"
+)
+"""Names of splits, in lower case."""
 MOST_CLASSES = 12
 """Folders beside each other from which on names with digits look like patients."""
 
@@ -20,15 +24,22 @@ MOST_WORDS = 3
 JUNK = frozenset({"__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN"})
 """Folders of machines, which hold copies or previews of images."""
 
-_MASK = re.compile(
-    r"[_\- ](?:mask|masks|seg|segmentation|gt|roi|annotation|annot|contour)[_ ]?(?:\d+|\(\d+\))?$",
+_DRAWN = (
+    "mask|masks|seg|segmentation|segmented|gt|groundtruth|roi|annotation|annotations|annotated|"
+    "annot|contour|contours|outline|overlay|label|labels|heatmap|cam|gradcam|thumb|thumbnail"
+)
+_MASK = re.compile(rf"[_\- ](?:{_DRAWN})[_ ]?(?:\d+|\(\d+\))?$", re.IGNORECASE)
+_MASK_BEFORE = re.compile(rf"^(?:{_DRAWN})[_\- ]", re.IGNORECASE)
+_MASK_FOLDER = re.compile(
+    r"(?:masks?|segmentations?|ground_?truths?|gt|rois?|overlays?|annotations?|annotated|contours?"
+    r"|outlines?|heat_?maps?|(?:grad)?cams?|thumbs?|thumbnails?|previews?)(?:_images?)?",
     re.IGNORECASE,
 )
-_MASK_FOLDER = re.compile(r"masks?|segmentations?|ground_?truths?|gt|rois?", re.IGNORECASE)
 _EDITION = re.compile(
     r"(?:^|[^a-z])(?:jpe?gs?|pngs?|tiffs?|tif|dicoms?|dcms?|pgms?|bmps?|raw|originals?|processed"
     r"|preprocessed|resized|cropped|enhanced|subtracted|images?)(?:$|[^a-z])"
 )
+_VIEW = re.compile(r"(?:left|right|l|r|both|bilateral)?[_\- ]?(?:cc|mlo|ml|lm|views?|breasts?)?")
 _YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
 
 
@@ -63,12 +74,13 @@ def find_masks(paths: Sequence[str]) -> set[str]:
 
 def _is_mask(path: str, stems: Counter[str], beside: set[tuple[str, str]]) -> bool:
     stem = _stem(path)
-    bare = _MASK.sub("", stem)
+    bare = _MASK_BEFORE.sub("", _MASK.sub("", stem))
     if _in_mask_folder(path):
         return stem in stems or bare in stems
     if bare == stem:
         return False
-    return (path.rpartition("/")[0], bare) in beside or "mask" in stem[len(bare) :].lower()
+    marks_itself = "mask" in stem.replace(bare, "", 1).lower() and _MASK.search(stem)
+    return (path.rpartition("/")[0], bare) in beside or bool(marks_itself)
 
 
 def is_mask_folder(name: str) -> bool:
@@ -87,11 +99,12 @@ def _stem(path: str) -> str:
 def read_layout(paths: Sequence[str]) -> Layout:
     """Labels of images by their paths below the root, each with at least one folder.
 
-    A folder around all classes, and folders of splits, years or patients above the classes, are
-    passed over. Splits are joined, since outerfold makes its own.
+    A folder around all classes, and folders of splits, years, sites or patients above the classes,
+    are passed over. Splits are joined, since outerfold makes its own.
 
     Raises:
-        DataError: the folders are splits without classes, or look like patients without classes.
+        DataError: the folders are splits or patients without classes, editions of one set, or one
+            of them holds the folders of the others once more.
     """
     level, notes = 0, []
     while len(_names(paths, level)) == 1 and _is_wrapper(paths, level):
@@ -99,26 +112,44 @@ def read_layout(paths: Sequence[str]) -> Layout:
     tops = _names(paths, level)
     if len(tops) > 1 and all(SPLITS.fullmatch(name.lower()) for name in tops):
         _require_classes_below(paths, level)
-        below = sorted(_names(paths, level + 1))
         notes.append(
             f"folders {sorted(tops)} are splits: their images were joined, and the classes are the "
-            f"folders below, {below[:4]}; no split of outerfold follows them"
+            f"folders below, {_below(paths, level)}; no split of outerfold follows them"
         )
         level += 1
-    patients = None
-    if _stands_above_classes(paths, level):
-        tops = _names(paths, level)
-        years = all(_YEAR.fullmatch(name) for name in tops)
-        if not years:
-            patients = tuple(path.split("/")[level] for path in paths)
-        notes.append(
-            f"the {len(tops)} folders above the classes {sorted(_names(paths, level + 1))[:4]} "
-            f"were read as {'years' if years else 'patients'}"
-        )
-        level += 1
+    level, patients, told = _pass_patients(paths, level)
+    _refuse_copies(paths, level)
     _refuse_patients(paths, level)
     _refuse_editions(paths, level)
-    return Layout(tuple(path.split("/")[level] for path in paths), patients, tuple(notes))
+    if _holds_classes_each(paths, level):
+        told = (
+            *told,
+            f"the folders {sorted(_names(paths, level))[:4]} each hold the classes "
+            f"{_below(paths, level)}: their images were joined",
+        )
+        level += 1
+    told = (*told, *_tell_views(paths, level))
+    return Layout(tuple(path.split("/")[level] for path in paths), patients, (*notes, *told))
+
+
+def _pass_patients(
+    paths: Sequence[str], level: int
+) -> tuple[int, tuple[str, ...] | None, tuple[str, ...]]:
+    """The level below folders of patients or years, the patients, and a sentence."""
+    if not _stands_above_classes(paths, level):
+        return level, None, ()
+    tops = _names(paths, level)
+    years = all(_YEAR.fullmatch(name) for name in tops)
+    patients = None if years else tuple(path.split("/")[level] for path in paths)
+    note = (
+        f"the {len(tops)} folders above the classes {_below(paths, level)} "
+        f"were read as {'years' if years else 'patients'}"
+    )
+    return level + 1, patients, (note,)
+
+
+def _below(paths: Sequence[str], level: int) -> list[str]:
+    return sorted(_names(paths, level + 1))[:4]
 
 
 def _names(paths: Iterable[str], level: int) -> set[str]:
@@ -158,6 +189,49 @@ def _stands_above_classes(paths: Sequence[str], level: int) -> bool:
         under[path.split("/")[level + 1]].add(path.split("/")[level])
     repeated = all(len(folders) >= 2 for folders in under.values())
     return repeated and all(any(c.isdigit() for c in name) for name in tops)
+
+
+def _holds_classes_each(paths: Sequence[str], level: int) -> bool:
+    """Whether folders that are no classes by their names each hold the same known classes."""
+    tops = _names(paths, level)
+    if len(tops) < 2 or any(severity(name) is not None for name in tops):
+        return False
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        parts = path.split("/")[:-1]
+        if len(parts) <= level + 1:
+            return False
+        below[parts[level]].add(parts[level + 1])
+    classes = next(iter(below.values()))
+    same = all(names == classes for names in below.values())
+    return same and len(classes) > 1 and all(severity(name) is not None for name in classes)
+
+
+def _refuse_copies(paths: Sequence[str], level: int) -> None:
+    """Refuse a folder beside the classes that holds folders of the same names, as copies do."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        parts = path.split("/")[:-1]
+        below[parts[level]].update(parts[level + 1 : level + 2])
+    for top, names in sorted(below.items()):
+        again = sorted(names & (set(below) - {top}))
+        if len(again) > 1:
+            raise DataError(
+                f"folder {top!r} holds the folders {again[:4]}, and so does the data folder; "
+                f"images of all classes would be one class {top!r}: move it away, or name it as "
+                f"--data:\n{draw(paths)}"
+            )
+
+
+def _tell_views(paths: Sequence[str], level: int) -> tuple[str, ...]:
+    """A sentence on classes that are sides or views by their names."""
+    tops = sorted({path.split("/")[level] for path in paths})
+    if not tops or not all(_VIEW.fullmatch(name.lower()) for name in tops):
+        return ()
+    return (
+        f"the folders {tops[:4]} are classes here, and by their names they are sides or views; "
+        "where they are, name a .csv with the columns file, label and patient_id as --data",
+    )
 
 
 def _refuse_patients(paths: Sequence[str], level: int) -> None:

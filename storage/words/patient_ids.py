@@ -20,8 +20,17 @@ MOST_IN_A_CHAIN = 5
 """Ids that may be grouped as one patient without a question."""
 
 _SPOILT = re.compile(r"[+-]?\d+(?:[.,]\d+)?e\+\d+|#+", re.IGNORECASE)  # 1.2E+12, #####
-_PREFIXED = re.compile(r"(p|pat|patient|pt|subj|subject|sub|id)[\s_\-#:.]*(\d+)")
+_PREFIXED = re.compile(r"(p|pat|patient|pt|subj|subject|sub|id|no|nr|#)[\s_\-#:.]*(\d+)")
+_SPELT = {"subject": "sub", "subj": "sub"}
 _FLOAT = re.compile(r"(\d+)\.0+")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+")
+_SIDED = re.compile(
+    r"(.*[^\W_])(?:[\s_\-.]+|(?<=\d))(l|r|left|right|lt|rt|links|rechts)(?:[\s_\-.]+(?:cc|mlo|ml|lm))?",
+    re.IGNORECASE,
+)
+"""An id that names a breast and no patient, such as ``P7_L`` or ``12R``."""
+MOST_SIDED = 0.8
+"""Share of ids that end in a side from which on the ids name breasts."""
 
 
 def is_no_patient(text: str) -> bool:
@@ -36,7 +45,7 @@ def is_no_patient(text: str) -> bool:
 
 
 def patient_key(text: str) -> str:
-    """Key of ids that differ in case, leading zeros and ``.0`` only.
+    """Key of ids that differ in case, leading zeros, ``.0`` and commas between thousands only.
 
     Example:
         >>> [patient_key(text) for text in ("P007", "p7", "7.0", "12e4", "A-03")]
@@ -45,8 +54,9 @@ def patient_key(text: str) -> str:
     plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     whole = _FLOAT.fullmatch(plain)
     plain = whole[1] if whole else plain
+    plain = plain.replace(",", "") if _THOUSANDS.fullmatch(plain) else plain
     named = _PREFIXED.fullmatch(plain)
-    plain = named[1] + named[2] if named else plain
+    plain = _SPELT.get(named[1], named[1]) + named[2] if named else plain
     return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
 
 
@@ -54,14 +64,15 @@ def group_spellings(ids: Iterable[str]) -> dict[str, str]:
     """Group of each id: ids that may be one patient have the same, the first of them by sort order.
 
     A bare number joins the one id that has P, PAT, SUBJ or ID before the same number; where two
-    such ids exist, it joins none.
+    such ids exist, it joins none. Where most ids end in a side, both sides are one patient.
 
     Example:
         >>> sorted(group_spellings(["7", "P7", "p007", "S7"]).items())
         [('7', '7'), ('P7', '7'), ('S7', 'S7'), ('p007', '7')]
     """
     every = sorted(set(ids))
-    keys = {name: patient_key(name) for name in every}
+    bare = _without_sides(every)
+    keys = {name: patient_key(bare.get(name, name)) for name in every}
     prefixed: dict[str, set[str]] = defaultdict(set)
     for key in set(keys.values()):
         named = _PREFIXED.fullmatch(key)
@@ -72,3 +83,12 @@ def group_spellings(ids: Iterable[str]) -> dict[str, str]:
     for name in every:
         first.setdefault(joined.get(keys[name], keys[name]), name)
     return {name: first[joined.get(keys[name], keys[name])] for name in every}
+
+
+def _without_sides(ids: list[str]) -> dict[str, str]:
+    """The ids that end in a side, without it; empty unless most do, and both sides occur."""
+    matches = {name: match for name in ids if (match := _SIDED.fullmatch(name))}
+    sides = {match[2][0].lower() for match in matches.values()}
+    if len(matches) < MOST_SIDED * len(ids) or len(sides) < 2:
+        return {}
+    return {name: match[1] for name, match in matches.items()}

@@ -7,9 +7,14 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from outerfold.storage.errors import DataError
+from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.words.texts import clean
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+    from openpyxl.worksheet.worksheet import Worksheet
 
 TEXT_SUFFIXES = frozenset({".csv", ".tsv"})
 EXCEL_SUFFIXES = frozenset({".xlsx", ".xlsm"})
@@ -27,11 +32,12 @@ def read_sheet(path: Path) -> TextTable:
     """Columns of a sheet as texts, empty where missing; control characters become blanks.
 
     CSV may be separated by comma, semicolon, tab or bar, begin with ``sep=;``, and be UTF-8 or
-    UTF-16. Empty rows at the end are left out. Of an Excel file the first sheet is read.
+    UTF-16. Empty rows at the end are left out. Of an Excel file the first sheet that has rows is
+    read; a merged cell stands for each cell that it covers.
 
     Raises:
-        DataError: the file cannot be read, has no rows, two columns of one name, or a row of
-            another length; the message names the line.
+        DataError: the file cannot be read, has no rows, two columns of one name, a row of another
+            length, or formulas without results; the message names the line or the cells.
     """
     if path.suffix.lower() in EXCEL_SUFFIXES:
         return _to_table(path, _excel_rows(path))
@@ -74,15 +80,57 @@ def _decode(path: Path) -> str:
     return text
 
 
+def unread_sheets(path: Path) -> list[str]:
+    """Names of the sheets of an Excel file that ``read_sheet`` leaves out; empty for CSV."""
+    if path.suffix.lower() not in EXCEL_SUFFIXES:
+        return []
+    written = _written_sheets(_open_book(path))
+    return [sheet.title for sheet in written[1:]]
+
+
 def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
-    import pandas as pd
+    """Cells of the first sheet that has any; a merged cell stands for each cell that it covers."""
+    sheets = _written_sheets(_open_book(path))
+    if not sheets:
+        return []
+    sheet = sheets[0]
+    formulas = [cell for row in sheet.iter_rows() for cell in row if cell.data_type == "f"]
+    results = _open_book(path, results=True)[sheet.title] if formulas else sheet
+    unsaved = [one.coordinate for one in formulas if results[one.coordinate].value is None]
+    if unsaved:
+        raise DataError(
+            f"{path}: cells {first_three(unsaved)} of sheet {sheet.title!r} hold formulas without "
+            "their results; open the file in a spreadsheet program and save it"
+        )
+    grid = [[_cell_text(cell.value) for cell in row] for row in results.iter_rows()]
+    for merged in sheet.merged_cells.ranges:
+        text = grid[merged.min_row - 1][merged.min_col - 1]
+        for row, column in merged.cells:
+            grid[row - 1][column - 1] = text
+    return [(at, row) for at, row in enumerate(grid, 1) if any(cell.strip() for cell in row)]
+
+
+def _open_book(path: Path, *, results: bool = False) -> Workbook:
+    """The Excel file with its formulas, or with the results that a program saved for them."""
+    from openpyxl import load_workbook
 
     try:
-        frame = pd.read_excel(path, dtype=str, keep_default_na=False, header=None)
+        return load_workbook(path, data_only=results)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as an Excel sheet ({error})") from error
-    rows = [[str(cell) for cell in row] for row in frame.to_numpy().tolist()]
-    return [(at, row) for at, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
+
+
+def _written_sheets(book: Workbook) -> list[Worksheet]:
+    """Sheets with several rows; the first of all where none has them."""
+    return [one for one in book.worksheets if one.max_row > 1] or book.worksheets[:1]
+
+
+def _cell_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _to_table(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> TextTable:
@@ -91,6 +139,13 @@ def _to_table(path: Path, rows: Sequence[tuple[int, Sequence[str]]]) -> TextTabl
     header = [clean(name) for name in rows[0][1]]
     while header and not header[-1] and not any("".join(r[len(header) - 1 :]) for _, r in rows[1:]):
         header.pop()  # a separator at the end of every line
+    if header.count("") > 1:
+        named = [name for name in header if name]
+        raise DataError(
+            f"{path}: line {rows[0][0]} names {len(named)} of {len(header)} columns "
+            f"({first_three(named)}); the first line names every column: remove titles above it "
+            "and columns without a name"
+        )
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise DataError(

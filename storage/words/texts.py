@@ -8,7 +8,8 @@ import unicodedata
 _GAPS = """
     na, n/a, n.a., nan, null, nil, unknown, unk, not available, missing, ?, ??, -, --,
     ---, ., .., #n/a, #na, #value!, #ref!, #name?, #num!, #div/0!, <na>, nat, not
-    applicable, not known, undefined, unspecified, n/k
+    applicable, not known, undefined, unspecified, n/k, not reported, not recorded, not
+    stated, not specified, not assessed, not done, no data, no information
 """
 MISSING = frozenset(["", *(text.strip() for text in _GAPS.split(","))])
 """Texts, lower case, that stand for a missing value in any column."""

@@ -128,7 +128,7 @@ class StudyConfig:
     positive: str = field(
         default="",
         metadata=option(
-            about="the positive class of two; multimodal: the class against all others",
+            about="the positive class of two; multimodal: the class, or A,B, against all others",
             group=DATA,
             usual="as the names show",
             metavar="NAME",

@@ -152,7 +152,7 @@ def cbis_ddsm(root: Path) -> Path:
 def vindr_mammo(root: Path) -> Path:
     """images/STUDY/IMAGE.dicom and a sheet of breasts."""
     rows = [_names("study_id,series_id,image_id,laterality,view_position,breast_birads,split")]
-    for n in range(24):
+    for n in range(32):
         _put(root / f"images/study{n // 2:03}", [f"image{n:03}.dicom"])
         label = f"BI-RADS {n // 2 % 2 + 1}"
         rows.append([f"study{n // 2:03}", "s", f"image{n:03}", "L", "CC", label, "training"])

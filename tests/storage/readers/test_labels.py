@@ -1,4 +1,5 @@
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def test_two_unknown_names_ask_for_the_positive_class_with_the_command(tmp_path:
     class_folders(tmp_path, {"grp a": 1, "grp b": 1})
     with pytest.raises(DataError, match=r"add --positive 'grp a' or --positive 'grp b'"):
         read_dataset(tmp_path, task="dbt", patient_regex=r"(P\d+)_")
+
+
+def test_several_classes_of_cancer_are_one_positive_class(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"benign": 2, "carcinoma": 2, "malignant": 2})
+    read = partial(read_dataset, tmp_path, task="multimodal", patient_regex=r"(P\d+)_")
+    with pytest.raises(DataError, match=r"name it with --positive carcinoma,malignant$"):
+        read()
+    with pytest.raises(DataError, match=r"add --positive malignant,carcinoma, or leave one out"):
+        read(positive="malignant")
+    data = read(positive="carcinoma,malignant")
+    assert data.classes == ("other", "carcinoma, malignant")
+    assert data.labels.tolist() == [0, 0, 1, 1, 1, 1]
+    assert data.originals.tolist() == ["benign"] * 2 + ["carcinoma"] * 2 + ["malignant"] * 2
+    assert read(positive=data.classes[1]).fingerprint == data.fingerprint
+    with pytest.raises(DataError, match="names all classes"):
+        read(positive="benign,carcinoma,malignant")
 
 
 def test_the_positive_class_is_the_last_and_is_named(tmp_path: Path) -> None:

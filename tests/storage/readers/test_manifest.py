@@ -110,3 +110,17 @@ def test_a_sheet_that_is_not_read_is_named(tmp_path: Path) -> None:
     write_metadata(tmp_path, "id,age", ["1,2"], "clinical.csv")
     said = read_dataset(tmp_path, task="dbt").assumptions
     assert any(text.startswith("clinical.csv was not read") for text in said)
+
+
+def test_rows_without_a_file_are_set_aside_and_images_without_a_row_are_counted(
+    tmp_path: Path,
+) -> None:
+    names = _images(tmp_path, 42)
+    rows = [f"{name},{'ab'[i % 2]},p{i}" for i, name in enumerate([*names[:40], "gone.png"])]
+    source = write_metadata(tmp_path, "file,label,patient_id", rows, "m.csv")
+    data = read_dataset(source, task="dbt", positive="b")
+    assert [(row.id, row.why) for row in data.set_aside] == [("gone.png", "no such file")]
+    assert len(data) == 40
+    assert any("m.csv lists 40 images; 2 others beside them" in note for note in data.assumptions)
+    with pytest.raises(DataError, match="--strict"):
+        read_dataset(source, task="dbt", positive="b", options=ReadOptions(strict=True))

@@ -8,7 +8,12 @@ import pytest
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.storage.errors import Question
 from outerfold.storage.readers._base import DEFAULTS, Listing, ReadOptions
-from outerfold.storage.readers.patients import drop_nameless, find_patients, propose_regex
+from outerfold.storage.readers.patients import (
+    ask_of_table,
+    drop_nameless,
+    find_patients,
+    propose_regex,
+)
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError, Predictions
 from outerfold.storage.runs.folder import RunFolder
@@ -27,6 +32,25 @@ def ask(rows: Listing, options: ReadOptions = DEFAULTS) -> tuple[int, int, list[
     questions: list[Question] = []
     found = find_patients(rows, options, questions)
     return len(set(found.names)), len(set(found.groups)), questions
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [("study_id", True), ("woman id", True), ("scanner", False), ("site", False)]
+)
+def test_a_column_that_may_name_patients_is_asked_about(name: str, asked: bool) -> None:
+    rows = listing([f"a/{i}x.png" for i in range(48)])
+    rows = replace(rows, table={name: tuple(str(i // 2) for i in range(48)), "image_no": rows.ids})
+    questions: list[Question] = []
+    if not asked:
+        assert ask_of_table(rows.table, None, "m.csv", DEFAULTS) is None
+        return
+    find_patients(rows, DEFAULTS, questions)
+    quoted = f"'{name}'" if " " in name else name
+    assert f"24 values for 48 images, at most 2 images each; add --patient-column {quoted}" in str(
+        questions[0]
+    )
+    few = replace(rows, table={name: tuple(str(i % 4) for i in range(48))})
+    assert ask_of_table(few.table, None, "m.csv", DEFAULTS) is None
 
 
 @pytest.mark.parametrize(

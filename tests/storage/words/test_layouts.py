@@ -59,6 +59,51 @@ def test_masks_need_the_image_beside_them() -> None:
     assert find_masks(["benign/a.png", "masks/a.png"]) == {"masks/a.png"}
 
 
+@pytest.mark.parametrize(
+    "other",
+    ["a_overlay.png", "a_annotated.png", "a-label.png", "mask_a.png", "heatmaps/a.png", "GT/a.png"],
+)
+def test_pictures_drawn_from_an_image_are_left_out(other: str) -> None:
+    assert find_masks(["c/a.png", f"c/{other}"]) == {f"c/{other}"}
+    assert find_masks([f"c/{other}", "c/b.png"]) == set()
+
+
+@pytest.mark.parametrize(
+    "tops", [("fold1", "fold2"), ("cv_1", "cv_2", "cv_3"), [f"Fold {n}" for n in range(1, 6)]]
+)
+def test_numbered_folds_are_splits_and_no_patients(tops: tuple[str, ...]) -> None:
+    layout = read_layout([f"{s}/{c}/{i}.png" for s in tops for c in ("B", "C") for i in "12"])
+    assert set(layout.labels) == {"B", "C"}
+    assert layout.patients is None
+    assert "are splits" in layout.notes[0]
+
+
+@pytest.mark.parametrize("tops", [("HospitalA", "HospitalB"), ("left", "right"), ("2019", "2020")])
+def test_folders_that_each_hold_the_classes_are_joined(tops: tuple[str, ...]) -> None:
+    paths = [f"{s}/{c}/{i}.png" for s in tops for c in ("benign", "malignant") for i in "12"]
+    layout = read_layout(paths)
+    assert set(layout.labels) == {"benign", "malignant"}
+    assert "were joined" in layout.notes[0]
+
+
+def test_subtypes_below_classes_are_no_classes() -> None:
+    paths = [f"{c}/{s}/{i}.png" for c in ("benign", "malignant") for s in ("a", "b") for i in "12"]
+    assert set(read_layout(paths).labels) == {"benign", "malignant"}
+
+
+def test_a_folder_that_holds_all_classes_again_is_no_class() -> None:
+    paths = [f"{c}/{i}.png" for c in ("benign", "malignant") for i in "12"]
+    with pytest.raises(DataError, match="folder 'augmented' holds the folders"):
+        read_layout([*paths, *(f"augmented/{path}" for path in paths)])
+
+
+@pytest.mark.parametrize("tops", [("left", "right"), ("CC", "MLO"), ("L_CC", "R_CC")])
+def test_classes_that_may_be_sides_or_views_are_said(tops: tuple[str, ...]) -> None:
+    layout = read_layout([f"{top}/{i}.png" for top in tops for i in "123"])
+    assert any("they are sides or views" in note for note in layout.notes)
+    assert read_layout([f"{top}/1.png" for top in ("benign", *tops)]).notes == ()
+
+
 def test_copies_of_machines_are_junk() -> None:
     assert is_junk("a/.ipynb_checkpoints/x.png")
     assert is_junk("__MACOSX/a/._x.png")

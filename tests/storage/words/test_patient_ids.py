@@ -18,6 +18,13 @@ def groups(*ids: str) -> list[list[str]]:
         ("A-03", "a-3"),
         ("12E4", "12e4"),
         ("\uff17", "7"),
+        ("#7", "7"),
+        ("sub-007", "SUBJ-7"),
+        ("1,007", "1007"),
+        ("P7_L", "P7_R"),
+        ("12l", "12R"),
+        ("P7-left", "P7 right"),
+        ("7_L_CC", "7_L_MLO", "7_R_CC"),
     ],
 )
 def test_spellings_of_one_patient_are_grouped(ids: tuple[str, ...]) -> None:
@@ -37,10 +44,17 @@ def test_spellings_of_one_patient_are_grouped(ids: tuple[str, ...]) -> None:
         ("DBT-P00013", "13"),
         ("a/0234", "0235"),
         ("bra0001", "bra0010"),
+        ("P7_L", "P8_R"),
+        ("A1L", "A2L"),
+        ("1,7", "17"),
     ],
 )
 def test_other_ids_stay_apart(ids: tuple[str, ...]) -> None:
     assert groups(*ids) == sorted([name] for name in ids)
+
+
+def test_a_letter_of_few_ids_is_no_side() -> None:
+    assert groups("1R", "1L", "2", "3", "4") == [["1L"], ["1R"], ["2"], ["3"], ["4"]]
 
 
 @pytest.mark.parametrize("text", ["", "nan", "None", "unknown", "REMOVED", "1.2E+12", "####", "?"])
