@@ -24,6 +24,7 @@ from outerfold.reports.paper.methods import (
 from outerfold.reports.paper.table_one import table_one
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
+from outerfold.reports.render.legible import legible_blocks
 from outerfold.reports.render.picture import draw_page
 from outerfold.reports.report_page import later_figures, page, with_figures
 from outerfold.reports.results.level_entries import leading_level
@@ -139,7 +140,7 @@ def _table_documents(numbers: Results) -> Iterator[tuple[str, bytes]]:
             f"{name}.docx",
             document(blocks, properties_title=_caption(blocks), date=end_of_run(numbers)),
         )
-        yield f"{name}.jpg", draw_page(blocks)
+        yield f"{name}.jpg", draw_page(legible_blocks(blocks, numbers))
 
 
 def table_blocks(numbers: Results) -> Iterator[tuple[str, list[Block]]]:
@@ -183,7 +184,7 @@ def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[t
     opened = with_figures(blocks, numbers)
     short = document([*opened, glance], title=heading, images=images, date=date, stamp=stamp)
     yield "Summary_Experiment.docx", short
-    yield "Summary_Experiment.jpg", draw_page(blocks, heading)
+    yield "Summary_Experiment.jpg", draw_page(legible_blocks(blocks, numbers), heading)
     whole = _number_tables([*opened, *_appendix(numbers, opened)])
     yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
 

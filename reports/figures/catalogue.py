@@ -25,6 +25,7 @@ from outerfold.reports.figures.search import search_history
 from outerfold.reports.figures.search_parameters import search_parameters
 from outerfold.reports.figures.style import Draw
 from outerfold.reports.figures.training import training_loss
+from outerfold.reports.render.legible import key_sentence
 from outerfold.reports.schema import Results
 from outerfold.reports.wording import (
     COVERAGE,
@@ -287,6 +288,7 @@ def _labelled(plates: tuple[FigureSpec, ...]) -> Iterator[tuple[FigureSpec, str]
         yield plate, "Overview" if plate.name == OVERVIEW else f"Figure {next(numbers)}"
 
 
-def _description(plate: FigureSpec, numbers: Results) -> tuple[str, str, str]:
+def _description(plate: FigureSpec, numbers: Results) -> tuple[str, str, str, str]:
     size = f"n = {sample_size(numbers, plate.rows)}; {finished_folds(numbers)}."
-    return plate.reading.strip(), size, plate.closing.replace(COVERAGE, coverage_sentence(numbers))
+    closing = plate.closing.replace(COVERAGE, coverage_sentence(numbers))
+    return plate.reading.strip(), size, closing, key_sentence(numbers)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from outerfold.reports.render.legible import legible_evidence
 from outerfold.reports.render.palette import (
     ALARM,
     GRID,
@@ -75,7 +76,7 @@ def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = 
         rows: the rows that the footer counts.
     """
     with rc_context(_settings()):
-        return encode(_stamp_figure(draw(evidence), evidence, rows), kind)
+        return encode(_finish_figure(draw, evidence, rows), kind)
 
 
 def render_inline(
@@ -89,7 +90,7 @@ def render_inline(
         rows: the rows that the footer counts.
     """
     with rc_context(_settings()):
-        figure = _stamp_figure(draw(evidence), evidence, rows)
+        figure = _finish_figure(draw, evidence, rows)
         return encode(figure, kind), inline_svg(figure, name)
 
 
@@ -100,7 +101,7 @@ def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict
         rows: the rows that the footer counts.
     """
     with rc_context({**_settings(), "svg.hashsalt": "outerfold"}):
-        figure = _stamp_figure(draw(evidence), evidence, rows)
+        figure = _finish_figure(draw, evidence, rows)
         svg = with_hints(encode(figure, "svg").decode())
         return {"svg": svg.encode(), "pdf": encode(figure, "pdf")}
 
@@ -108,7 +109,7 @@ def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict
 def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figure:
     """Draw the figure in the report's style, with stamps and a footer."""
     with rc_context(_settings()):
-        return _stamp_figure(draw(evidence), evidence, rows)
+        return _finish_figure(draw, evidence, rows)
 
 
 def _settings() -> dict[Any, Any]:
@@ -156,6 +157,11 @@ def set_panel_title(axes: Axes, title: str, line: str = "", *, index: int | None
 def add_legend(fig: Figure, keys: list[Line2D]) -> None:
     """Add a legend for all panels in the header, to the left of the stamps."""
     fig.legend(handles=keys, loc="upper left", ncols=len(keys), borderaxespad=0.3)
+
+
+def _finish_figure(draw: Draw, evidence: Evidence, rows: RowSet) -> Figure:
+    shown = legible_evidence(evidence)
+    return _stamp_figure(draw(shown), shown, rows)
 
 
 def _stamp_figure(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.levels import Level, LevelRows, units_of
 from outerfold.reports.results.predictions import inner_models
 from outerfold.reports.wording import Json
-from outerfold.storage.errors import DataError
+from outerfold.storage.errors import DataError, first_three, suggest_name
 from outerfold.storage.names import normalise
 from outerfold.storage.records import Dataset, IntArray, Predictions, Run
 
@@ -97,6 +97,10 @@ def refuse_questions(protocol: Mapping[str, Any], classes: tuple[str, ...]) -> N
         raise DataError(
             "--ordered has no effect with two classes, whose order says nothing more; leave it out"
         )
+    asked = [str(text) for text in cast(list[object], protocol.get("subgroups") or [])]
+    twice = sorted({text for text in asked if asked.count(text) > 1})
+    if twice:
+        raise DataError(f"--subgroups names {twice[0]} twice; name it once")
     if len(given & {"reader_column", "reader_positive"}) == 1:
         raise DataError(
             "--reader-column and --reader-positive belong together: the column of a reader's "
@@ -292,7 +296,8 @@ def _readings(data: Dataset, name: str, positive: str) -> tuple[IntArray, str]:
         calls, rule = np.where(values >= least, 1, 0), f"{least:g} or more"
     else:
         texts = text_column(data, name, "--reader-column").tolist()
-        wanted = {normalise(one) for one in positive.split("|")}
+        wanted = {normalise(one): one.strip() for one in positive.split("|")}
+        _refuse_misspelt(wanted, sorted({text for text in texts if text}), name)
         calls = np.array([int(normalise(text) in wanted) for text in texts])
         rule = " or ".join(one.strip() for one in positive.split("|"))
     calls = np.where(np.isnan(values), UNREAD, calls)
@@ -303,6 +308,18 @@ def _readings(data: Dataset, name: str, positive: str) -> tuple[IntArray, str]:
             f"that; name the reading from which it is (numbers), or the positive readings"
         )
     return calls.astype(np.int64), rule
+
+
+def _refuse_misspelt(wanted: Mapping[str, str], found: list[str], name: str) -> None:
+    """Refuse a positive reading that does not occur where one that does is spelt almost like it."""
+    there = {normalise(text) for text in found}
+    for key, text in wanted.items():
+        near = suggest_name(text, [one for one in found if normalise(one) not in wanted])
+        if key not in there and near:
+            raise DataError(
+                f"--reader-positive: {text!r} is no reading of the column {name}{near}; it holds "
+                f"{first_three(found)}"
+            )
 
 
 def _mistake_entries(rows: _Rows) -> list[Json]:

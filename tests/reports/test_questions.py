@@ -216,3 +216,15 @@ def test_named_readings_are_compared_by_their_names(asked, tmp_path: Path):
     assert found["reader"]["positive"] == "North or East"
     assert 0 < found["reader"]["metrics"]["sensitivity"]["reader"] < 1
     assert np.isfinite(found["reader"]["metrics"]["specificity"]["difference"]["estimate"])
+
+
+def test_a_misspelt_reading_is_refused(asked):
+    protocol = {**asked.run.protocol, "reader_column": "site", "reader_positive": "East|nroth"}
+    with pytest.raises(DataError, match=r"'nroth' is no reading .*did you mean 'north'"):
+        question_entries(replace(asked.run, protocol=protocol), asked.test, {})
+
+
+def test_one_column_of_subgroups_is_asked_once(asked):
+    protocol = {**asked.run.protocol, "subgroups": ["site", "age", "site"]}
+    with pytest.raises(DataError, match="--subgroups names site twice"):
+        refuse_questions(protocol, asked.run.classes)
