@@ -101,8 +101,14 @@ def configuration(chance: random.Random) -> str:
     return text if chance.random() < 0.9 else text[: chance.randrange(len(text) + 1)]
 
 
+SOUND = 40
+"""Pictures that sheets name which are sound but for a few cells."""
+
+
 def sheet(chance: random.Random) -> bytes:
-    """Bytes of a sheet with columns and cells of any kind, in any encoding."""
+    """Bytes of a sheet of any kind, or of a sound one with a few other cells, in any encoding."""
+    if chance.random() < 0.6:
+        return _nearly_sound_sheet(chance)
     names = [chance.choice(NAMES) for _ in range(chance.randint(1, 5))]
     if chance.random() < 0.7:
         names[:2] = ["file", "label"]
@@ -114,6 +120,29 @@ def sheet(chance: random.Random) -> bytes:
     text = "\n".join(comma.join(row) for row in [names, *rows])
     data = text.encode(chance.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16"]))
     return _spoil(data, chance) if chance.random() < 0.2 else data
+
+
+def _nearly_sound_sheet(chance: random.Random) -> bytes:
+    rows = [
+        ["file", "label", "patient_id", "age", "density"],
+        *(
+            [f"{n:02}.png", ("benign", "cancer")[n % 2], f"P{n // 2}", str(40 + n), "ABCD"[n % 4]]
+            for n in range(SOUND)
+        ),
+    ]
+    if chance.random() < 0.3:
+        rows[0] = [chance.choice([name, name, *NAMES]) for name in rows[0]]
+    for _ in range(chance.choice([0, 1, 3, 30])):
+        row = chance.randrange(1, len(rows))
+        rows[row][chance.randrange(5)] = chance.choice(CELLS)
+    if chance.random() < 0.3:  # a whole column of one kind
+        column, cell = chance.randrange(5), chance.choice([*CELLS, "72 mm", "1976-01-02", "P7_L"])
+        for row in range(1, len(rows)):
+            rows[row][column] = cell
+    if chance.random() < 0.2:
+        rows[1:] = chance.sample(rows[1:], SOUND)
+    text = "\n".join(";".join(row) for row in rows)
+    return text.encode(chance.choice(["utf-8", "utf-8-sig", "utf-16"]))
 
 
 def image(chance: random.Random) -> tuple[str, bytes]:
@@ -173,8 +202,8 @@ def try_configuration(folder: Path, chance: random.Random) -> Called:
 
 
 def try_sheet(folder: Path, chance: random.Random) -> Called:
-    """An audit of a generated sheet beside two pictures."""
-    path = folder / "poor" / chance.choice(["sheet.csv", "sheet.csv", "sheet.tsv", "sheet.xlsx"])
+    """An audit of a generated sheet beside small pictures."""
+    path = folder / "sound" / chance.choice(["sheet.csv", "sheet.csv", "sheet.tsv", "sheet.xlsx"])
     path.write_bytes(sheet(chance))
     found = call("audit", "--data", path, "--task", chance.choice(["multimodal", "dbt"]))
     path.unlink()
@@ -206,8 +235,13 @@ DOORS: dict[str, Callable[[Path, random.Random], Called]] = {
 }
 
 
-def make_poor_data(folder: Path) -> None:
-    """Two pictures, of which no study can be made."""
+def make_pictures(folder: Path) -> None:
+    """Two pictures of which no study can be made, and some that sheets name."""
+    numbers = np.random.default_rng(0)
+    for number in range(SOUND):
+        path = folder / "sound" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
     for name in ("a", "b"):
         path = folder / "poor" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,7 +255,7 @@ def try_doors(folder: Path, count: int, seed: int) -> dict[str, Counter[str]]:
         Numbers of ``done``, ``refused``, ``exit code N`` and ``traceback`` by kind.
     """
     shutil.rmtree(folder / "doors", ignore_errors=True)
-    make_poor_data(folder / "doors")
+    make_pictures(folder / "doors")
     found: dict[str, Counter[str]] = {name: Counter() for name in DOORS}
     with quick_runs():
         for number in range(count):
