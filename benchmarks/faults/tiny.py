@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -43,8 +44,9 @@ class Called:
 
     @property
     def refused(self) -> bool:
-        """Whether it ended with a sentence of its own."""
-        return self.code == 2 and "outerfold: " in self.said
+        """Whether it ended with a sentence, or an audit with the errors that it found."""
+        sentence = r"outerfold: |^\d+ errors, \d+ warnings$"
+        return self.code == 2 and bool(re.search(sentence, self.said, re.MULTILINE))
 
 
 class Here:
