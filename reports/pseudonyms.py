@@ -12,7 +12,7 @@ import numpy as np
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import DatasetEntry, Results
-from outerfold.reports.write import write_contents
+from outerfold.reports.write import report_parts, write_parts
 from outerfold.storage.cache.files import write_text
 from outerfold.storage.records import DataError, Dataset, Predictions, Run, StrArray
 from outerfold.storage.words.csv_tables import csv_text, read_csv_rows
@@ -118,7 +118,8 @@ def write_pseudonymised(
     else:
         names = Pseudonyms.draw(run.data, chance)
         names.write(key, run.data)
-    written = write_contents(_renamed(gather_evidence(run), names), to, inside=bool(copied))
+    evidence = _renamed(gather_evidence(run), names)
+    written = write_parts(report_parts(evidence, inside=bool(copied)), to)
     for path in copied:
         (to / path.name).write_bytes(path.read_bytes())
     return [*written, *(to / path.name for path in copied)]

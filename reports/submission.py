@@ -6,25 +6,37 @@ Only `outerfold report` writes them, since they take some seconds and the end of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from outerfold.reports.blocks import Table
-from outerfold.reports.chapters.tables import chapter_tables
 from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
-from outerfold.reports.figures.catalogue import figures_of
+from outerfold.reports.figures.catalogue import FigureSpec, figures_of
 from outerfold.reports.figures.style import vectors
 from outerfold.reports.render.docx import document
+from outerfold.reports.render.html import INSIDE
 from outerfold.reports.render.sheets import workbook
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import Results
-from outerfold.reports.write import SUBMISSION, end_of_run, table_blocks, write_evidence
-from outerfold.storage.cache.files import write_bytes
+from outerfold.reports.write import (
+    SUBMISSION,
+    Part,
+    Step,
+    end_of_run,
+    remove_earlier,
+    report_parts,
+    table_blocks,
+    table_pictures,
+    write_parts,
+)
 from outerfold.storage.records import Run
 from outerfold.storage.words.csv_tables import csv_text
 
 
-def write_whole_report(run: Run, out: Path, paper: Mapping[str, str]) -> list[Path]:
+def write_whole_report(
+    run: Run, out: Path, paper: Mapping[str, str], step: Step | None = None
+) -> list[Path]:
     """Write a report and the files for a submission; return their paths in order of writing.
 
     Equal runs give equal bytes.
@@ -33,22 +45,35 @@ def write_whole_report(run: Run, out: Path, paper: Mapping[str, str]) -> list[Pa
         run: the run.
         out: folder of the report.
         paper: contents of ``paper.toml``.
+        step: is told of each part before it is made.
     """
+    if step is not None:
+        step(0, 1, "numbers")
     evidence = gather_evidence(run)
-    written = write_evidence(evidence, out)
-    folder = out / SUBMISSION
-    folder.mkdir()
-    return [
-        *written,
-        *(write_bytes(folder / name, body) for name, body in _contents(evidence, paper)),
+    remove_earlier(evidence.numbers, out)
+    (out / SUBMISSION).mkdir(parents=True)
+    parts = [
+        *report_parts(evidence, inside=(out / INSIDE).exists()),
+        *table_pictures(evidence.numbers),
+        *_parts(evidence, paper),
     ]
+    return write_parts(parts, out, step)
 
 
-def _contents(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    yield from submission_texts(evidence.numbers, paper)
+def _parts(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[Part]:
+    yield "tables and checklists", partial(_text_files, evidence.numbers, paper)
     for spec in figures_of(evidence.numbers):
-        for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
-            yield f"{spec.name}.{kind}", body
+        yield f"{spec.name}.svg", partial(_vector_files, spec, evidence)
+
+
+def _text_files(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    for name, body in submission_texts(numbers, paper):
+        yield f"{SUBMISSION}/{name}", body
+
+
+def _vector_files(spec: FigureSpec, evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
+        yield f"{SUBMISSION}/{spec.name}.{kind}", body
 
 
 def submission_texts(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -70,7 +95,6 @@ def _tables(numbers: Results) -> Iterator[tuple[str, bytes]]:
     sheets: dict[str, Table] = {}
     for name, blocks in table_blocks(numbers):
         sheets[name] = next(block for block in blocks if isinstance(block, Table))
-    sheets.update(chapter_tables(numbers))
     for name in sheets:
         rows = [_one_line(row) for row in sheets[name].rows]
         yield f"{name}.csv", csv_text(_one_line(sheets[name].header), rows).encode()

@@ -214,6 +214,11 @@ def stamps(numbers: Results) -> tuple[str, ...]:
     return tuple(marks)
 
 
+def stamped(caption: str, numbers: Results) -> str:
+    """A caption with the run's stamps, for a table that may stand alone."""
+    return caption + "".join(f" [{mark}]" for mark in stamps(numbers))
+
+
 def procedure_sentence(numbers: Results) -> str:
     """Sentence on what the estimate describes: the procedure, not the delivered model."""
     if is_biased(numbers["protocol"]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from outerfold.reports.chapters.decision_curve import NAME as DECISION_FILE
 from outerfold.reports.chapters.decision_curve import decision_csv, decision_table
 from outerfold.reports.chapters.errors import NAME as ERROR_FILE
 from outerfold.reports.chapters.errors import error_csv
+from outerfold.reports.chapters.tables import OWN_TABLES, own_tables
 from outerfold.reports.figures.catalogue import FIGURES, FigureSpec, figures_of, pictures
 from outerfold.reports.figures.style import render, render_inline
 from outerfold.reports.paper.methods import (
@@ -43,7 +45,14 @@ from outerfold.storage.runs.results import predictions_csv
 
 SUBMISSION = "submission"
 """Folder of the files that ``outerfold report`` adds to a report."""
+COLUMNS = "Table_Columns"
 _KINDS = (".docx", ".jpg")
+
+
+Part = tuple[str, Callable[[], Iterable[tuple[str, bytes]]]]
+"""What a part of a report is, and what makes its files: their names and contents."""
+Step = Callable[[int, int, str], None]
+"""Is told how many parts are written, how many there are, and which one is begun."""
 
 
 def write_report(run: Run, out: Path) -> list[Path]:
@@ -52,36 +61,64 @@ def write_report(run: Run, out: Path) -> list[Path]:
     The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is
     written last, so the files of a page that opens are complete.
     """
-    return write_evidence(gather_evidence(run), out)
+    evidence = gather_evidence(run)
+    remove_earlier(evidence.numbers, out)
+    return write_parts(report_parts(evidence, inside=(out / INSIDE).exists()), out)
 
 
-def write_evidence(evidence: Evidence, out: Path) -> list[Path]:
-    """Write all files of the report from its evidence; see ``write_report``."""
-    shutil.rmtree(out / SUBMISSION, ignore_errors=True)  # made from an earlier report
-    for level in (level for level in UNIT_LEVELS if level not in evidence.levels):
-        for name in (f"predictions_{level}.csv", *(_table_name(level) + e for e in _KINDS)):
-            (out / name).unlink(missing_ok=True)  # left by an earlier report at other levels
-    for plate in set(FIGURES.values()) - set(figures_of(evidence.numbers)):
-        for name in (plate.file, f"{plate.name}.docx"):
-            (out / name).unlink(missing_ok=True)
-    if len(evidence.run.classes) != 2:
-        (out / DECISION_FILE).unlink(missing_ok=True)
-    inside = (out / INSIDE).exists()
-    return write_contents(evidence, out, inside=inside)
+def remove_earlier(numbers: Results, out: Path) -> None:
+    """Remove files of an earlier report that this one does not write anew."""
+    shutil.rmtree(out / SUBMISSION, ignore_errors=True)
+    tables = [name for name, _ in _tables(numbers)]
+    gone = [f"{name}.jpg" for name in OWN_TABLES.values()]
+    for name in (*map(_table_name, UNIT_LEVELS), *OWN_TABLES.values(), COLUMNS):
+        gone += [] if name in tables else [f"{name}{kind}" for kind in _KINDS]
+    gone += [f"predictions_{one}.csv" for one in UNIT_LEVELS if one not in numbers["levels"]]
+    for plate in set(FIGURES.values()) - set(figures_of(numbers)):
+        gone += [plate.file, f"{plate.name}.docx"]
+    if len(numbers["dataset"]["classes"]) != 2:
+        gone.append(DECISION_FILE)
+    for file in gone:
+        (out / file).unlink(missing_ok=True)
 
 
-def write_contents(evidence: Evidence, out: Path, *, inside: bool) -> list[Path]:
-    """Write the files of a report from its evidence; see ``write_report``.
+def write_parts(parts: Iterable[Part], out: Path, step: Step | None = None) -> list[Path]:
+    """Write the files of a report's parts; return their paths in order of writing.
+
+    Args:
+        parts: the parts.
+        out: folder of the report.
+        step: is told of each part before it is made.
+    """
+    listed, written = list(parts), list[Path]()
+    for done, (what, make) in enumerate(listed):
+        if step is not None:
+            step(done, len(listed), what)
+        written += [write_bytes(out / name, contents) for name, contents in make()]
+    return written
+
+
+def report_parts(evidence: Evidence, *, inside: bool) -> Iterator[Part]:
+    """Parts of a report in the order of writing; the later ones hold figures of the earlier ones.
 
     Args:
         evidence: numbers and tables.
-        out: folder of the report.
         inside: whether the page of ``outerfold explain`` lies there too.
     """
-    return [write_bytes(out / name, contents) for name, contents in _contents(evidence, inside)]
+    numbers = evidence.numbers
+    images, drawings = dict[str, bytes](), dict[str, str]()
+    yield "numbers", partial(_number_files, evidence)
+    for plate in figures_of(numbers):
+        yield plate.name, partial(_figure_file, plate, evidence, images, drawings)
+    yield "documents of the figures", partial(_figure_documents, numbers, images)
+    for name, blocks in table_blocks(numbers):
+        yield name, partial(_table_files, numbers, name, blocks)
+    yield "Summary_Experiment", partial(_summary_documents, numbers, images)
+    yield "Report.docx", partial(_whole_document, numbers, images)
+    yield "report.html", partial(_page_file, numbers, images, drawings, inside)
 
 
-def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
+def _number_files(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     numbers, classes = evidence.numbers, evidence.run.classes
     yield "results.json", results_text(numbers).encode()
     yield "predictions.csv", predictions_csv(evidence.test, classes).encode()
@@ -92,13 +129,19 @@ def _contents(evidence: Evidence, inside: bool) -> Iterator[tuple[str, bytes]]:
     yield "references.bib", bibliography(numbers).encode()
     for name, text in answer_tables(evidence).items():
         yield name, text.encode()
-    images, drawings = {}, {}
-    for plate in figures_of(numbers):
-        images[plate.name], drawings[plate.name] = _drawn(plate, evidence)
-        yield plate.file, images[plate.name]
-    yield from _figure_documents(numbers, images)
-    yield from _table_documents(numbers)
-    yield from _summary_documents(numbers, images)
+
+
+def _figure_file(
+    plate: FigureSpec, evidence: Evidence, images: dict[str, bytes], drawings: dict[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    """File of a figure; its contents and its SVG for the page are kept in the two tables."""
+    images[plate.name], drawings[plate.name] = _drawn(plate, evidence)
+    yield plate.file, images[plate.name]
+
+
+def _page_file(
+    numbers: Results, images: dict[str, bytes], drawings: dict[str, str], inside: bool
+) -> Iterator[tuple[str, bytes]]:
     report = page(numbers, images, drawings)
     yield "report.html", (with_inside(report) if inside else report).encode()
 
@@ -134,13 +177,22 @@ def _figure_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tu
             )
 
 
-def _table_documents(numbers: Results) -> Iterator[tuple[str, bytes]]:
+def _table_files(numbers: Results, name: str, blocks: list[Block]) -> Iterator[tuple[str, bytes]]:
+    date = end_of_run(numbers)
+    yield f"{name}.docx", document(blocks, properties_title=_caption(blocks), date=date)
+    if name not in OWN_TABLES.values():
+        yield from _picture_file(numbers, name, blocks)
+
+
+def table_pictures(numbers: Results) -> Iterator[Part]:
+    """Pictures of the tables that only `outerfold report` draws."""
     for name, blocks in table_blocks(numbers):
-        yield (
-            f"{name}.docx",
-            document(blocks, properties_title=_caption(blocks), date=end_of_run(numbers)),
-        )
-        yield f"{name}.jpg", draw_page(legible_blocks(blocks, numbers))
+        if name in OWN_TABLES.values():
+            yield f"{name}.jpg", partial(_picture_file, numbers, name, blocks)
+
+
+def _picture_file(numbers: Results, name: str, blocks: list[Block]) -> Iterator[tuple[str, bytes]]:
+    yield f"{name}.jpg", draw_page(legible_blocks(blocks, numbers))
 
 
 def table_blocks(numbers: Results) -> Iterator[tuple[str, list[Block]]]:
@@ -170,7 +222,8 @@ def _tables(numbers: Results) -> Iterator[tuple[str, Table]]:
     yield "Table_Test_Fold_Metrics", fold_table(numbers)
     columns = table_one(numbers)
     if columns is not None:
-        yield "Table_Columns", columns
+        yield COLUMNS, columns
+    yield from own_tables(numbers)
 
 
 def _table_name(level: str) -> str:
@@ -185,8 +238,14 @@ def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[t
     short = document([*opened, glance], title=heading, images=images, date=date, stamp=stamp)
     yield "Summary_Experiment.docx", short
     yield "Summary_Experiment.jpg", draw_page(legible_blocks(blocks, numbers), heading)
+
+
+def _whole_document(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    opened = with_figures(summary(numbers), numbers)
     whole = _number_tables([*opened, *_appendix(numbers, opened)])
-    yield "Report.docx", document(whole, title=heading, images=images, date=date, stamp=stamp)
+    date, stamp = end_of_run(numbers), "  ·  ".join(stamps(numbers))
+    contents = document(whole, title=title(numbers), images=images, date=date, stamp=stamp)
+    yield "Report.docx", contents
 
 
 def end_of_run(numbers: Results) -> str:

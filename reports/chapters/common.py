@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import Entry, Interval, QuestionLevel, Results
-from outerfold.reports.wording import interval_text, number, stamps, value
+from outerfold.reports.wording import interval_text, number, stamped, value
 
 NOT_COUNTED = (
     "How often these intervals hold the true value was not counted; they are made as those of the "
@@ -14,8 +14,7 @@ NOT_COUNTED = (
 
 def chapter_caption(what: str, numbers: Results) -> str:
     """Caption of a table of outer test rows, with the run's stamps."""
-    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
-    return f"{what}: outer test rows{marks}"
+    return stamped(f"{what}: outer test rows", numbers)
 
 
 def levels_of(numbers: Results) -> dict[str, QuestionLevel]:

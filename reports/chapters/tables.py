@@ -1,4 +1,4 @@
-"""Tables of all chapters by name, for sheets."""
+"""Tables of all chapters and of the search by name, for files of their own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from outerfold.reports.chapters.decision_curve import decision_section
 from outerfold.reports.chapters.errors import error_section
 from outerfold.reports.chapters.performance import performance_section
 from outerfold.reports.chapters.subgroups import subgroup_section
+from outerfold.reports.paper.search import search_section
 from outerfold.reports.schema import Results
 
-_NAMES = {
+OWN_TABLES = {
     "Operating points": "Table_Operating_Points",
     "Decisions by class of the source": "Table_Source_Classes",
     "Model against reader": "Table_Reader",
@@ -21,6 +22,8 @@ _NAMES = {
     "Net benefit": "Table_Net_Benefit",
     "Subgroups": "Table_Subgroups",
     "Largest errors": "Table_Largest_Errors",
+    "Searches": "Table_Searches",
+    "Chosen by each search": "Table_Search_Choices",
 }
 """Name of each table by the beginning of its caption."""
 
@@ -34,11 +37,8 @@ def chapter_blocks(numbers: Results) -> Iterator[Block]:
     yield from error_section(numbers)
 
 
-def chapter_tables(numbers: Results) -> Iterator[tuple[str, Table]]:
-    """Name and table of each answer that the report has."""
-    for block in chapter_blocks(numbers):
+def own_tables(numbers: Results) -> Iterator[tuple[str, Table]]:
+    """Name and table of each answer that the report has, and of the search."""
+    for block in (*chapter_blocks(numbers), *search_section(numbers)):
         if isinstance(block, Table):
-            yield (
-                next(name for head, name in _NAMES.items() if block.caption.startswith(head)),
-                block,
-            )
+            yield next(n for head, n in OWN_TABLES.items() if block.caption.startswith(head)), block

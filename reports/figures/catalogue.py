@@ -152,6 +152,7 @@ _FIGURES = (
         "complete trials: importance among complete trials (PED-ANOVA, exploratory); a dot is a "
         "study and a bar their mean.",
         when=lambda numbers: bool(numbers["search"]) and bool(numbers["stability"]),
+        inline=True,
     ),
     FigureSpec(
         "Figure_Class_Distribution_All",

@@ -15,7 +15,9 @@ from matplotlib.lines import Line2D
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.figures.style import add_legend, blank_figure, placeholder_figure
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET, TEST
+from outerfold.reports.render.svg import hint
 from outerfold.reports.results.predictions import Evidence
+from outerfold.reports.wording import number
 from outerfold.storage.records import FINAL, Search, TrialRow
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -103,7 +105,8 @@ def _draw_trials(
         for trial in search.trials:
             points = list(_points(axes_of, trial, ends, at / max(1, len(searches) - 1) - 0.5))
             if trial.number != chosen[name]:
-                axes.plot(*zip(*points, strict=True), **_look(trial, len(scored)))
+                (line,) = axes.plot(*zip(*points, strict=True), **_look(trial, len(scored)))
+                hint(line, _told(name, trial))
     default = next((t for s in searches.values() for t in s.trials if t.number == 0), None)
     if default is not None and evidence.numbers["worth"]["params"]:
         points = list(_points(axes_of, default, None, 0.0))
@@ -127,6 +130,13 @@ def _points(
 def _share(value: float, ends: tuple[float, float]) -> float:
     low, high = ends
     return 0.5 if low == high else (value - low) / (high - low)
+
+
+def _told(study: str, trial: TrialRow) -> str:
+    """Tooltip of a trial."""
+    score = "" if trial.value is None else f", inner score {number(trial.value, 3)}"
+    values = ", ".join(f"{name.replace('_', ' ')} {_short(v)}" for name, v in trial.params.items())
+    return f"{study}, trial {trial.number}: {trial.state}{score}; {values}".replace("\n", " ")
 
 
 def _look(trial: TrialRow, complete: int) -> dict[str, Any]:
@@ -153,7 +163,8 @@ def _draw_chosen(
             points = list(_points(axes_of, trial, ends, shift))
             look: dict[str, Any] = {"color": colour, "marker": marker, "ls": line}
             look = look if named else {"color": TEST}
-            axes.plot(*zip(*points, strict=True), lw=1.4, ms=4, zorder=4, **look)
+            (drawn,) = axes.plot(*zip(*points, strict=True), lw=1.4, ms=4, zorder=4, **look)
+            hint(drawn, f"{_told(name, trial)}; chosen")
             labels.append((points[-1][1], f"{name} ({trial.value:.3f})", colour))
     if named:
         _name_lines(axes, len(axes_of), labels)

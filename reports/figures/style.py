@@ -103,6 +103,7 @@ def vectors(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> dict
     with rc_context({**_settings(), "svg.hashsalt": "outerfold"}):
         figure = _finish_figure(draw, evidence, rows)
         svg = with_hints(encode(figure, "svg").decode())
+        figure.set_layout_engine("none")  # it is laid out; once more gives the same and takes time
         return {"svg": svg.encode(), "pdf": encode(figure, "pdf")}
 
 

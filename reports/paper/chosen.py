@@ -8,7 +8,7 @@ from typing import Any
 
 from outerfold.reports.blocks import Table
 from outerfold.reports.schema import Results, StabilityEntry
-from outerfold.reports.wording import searched_studies
+from outerfold.reports.wording import searched_studies, stamped
 
 EPOCHS = "epochs"
 """Row of the number of epochs, which is chosen from 1 to that of the run's options."""
@@ -49,7 +49,7 @@ def parameters_table(numbers: Results) -> Table:
         *((_APART,) if stability else ()),
         *edge_notes(numbers),
     )
-    return Table("Chosen by each search", header, rows, notes)
+    return Table(stamped("Chosen by each search", numbers), header, rows, notes)
 
 
 def _chosen_values(numbers: Results) -> Iterator[tuple[str, list[object]]]:
@@ -180,4 +180,6 @@ def _setting(chosen: object) -> str:
         return "–"
     if isinstance(chosen, bool):
         return "on" if chosen else "off"
-    return f"{chosen:.3g}" if isinstance(chosen, float) else str(chosen)
+    if not isinstance(chosen, float):
+        return str(chosen)
+    return f"{'−' if chosen < 0 else ''}{abs(chosen):.3g}"

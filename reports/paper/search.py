@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
 from outerfold.reports.paper.chosen import parameters_table, stability_words
 from outerfold.reports.schema import Results, SearchEntry
-from outerfold.reports.wording import number, searched_studies
+from outerfold.reports.wording import number, searched_studies, stamped
 
 HEADING = "The search"
 SHOWN = 5
@@ -26,7 +26,7 @@ def search_section(numbers: Results) -> Iterator[Block]:
     yield Heading(HEADING)
     if searches:
         yield Paragraph(_found_words(searches))
-        yield _search_table(searches)
+        yield _search_table(numbers)
     if searched_studies(numbers):
         yield parameters_table(numbers)
     if words := stability_words(numbers):
@@ -54,7 +54,7 @@ def _found_words(searches: Mapping[str, SearchEntry]) -> str:
     return text + "."
 
 
-def _search_table(searches: Mapping[str, SearchEntry]) -> Table:
+def _search_table(numbers: Results) -> Table:
     rows = tuple(
         (
             name,
@@ -65,11 +65,11 @@ def _search_table(searches: Mapping[str, SearchEntry]) -> Table:
             number(one["best"], 3),
             number(one["first"], 3),
         )
-        for name, one in searches.items()
+        for name, one in numbers["search"].items()
     )
     header = ("Study", "Trials", "Complete", "Epochs", "Chosen trial", "Its score", "Trial 0")
     notes = ("Scores are inner scores: they chose, so they are optimistic.",)
-    return Table("Searches", header, rows, notes)
+    return Table(stamped("Searches", numbers), header, rows, notes)
 
 
 def _importance_words(searches: Mapping[str, SearchEntry]) -> str:

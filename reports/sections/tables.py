@@ -23,7 +23,7 @@ from outerfold.reports.wording import (
     number,
     positive_sentence,
     sample_size,
-    stamps,
+    stamped,
     value,
 )
 
@@ -182,8 +182,7 @@ def test_caption(what: str, numbers: Results) -> str:
 
 def _caption(what: str, numbers: Results, side: Side) -> str:
     rows = "outer test rows" if side == "test" else "inner out-of-fold rows, optimistic"
-    marks = "".join(f" [{mark}]" for mark in stamps(numbers))
-    return f"{what}: {rows}{marks}"
+    return stamped(f"{what}: {rows}", numbers)
 
 
 def _notes(numbers: Results, side: Side) -> tuple[str, ...]:

@@ -209,7 +209,7 @@ def _add_run_argument(parser: Parser) -> None:
 def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
-    add_options(parser, {"level": "as in the run", "aggregate": "as in the run"})
+    add_options(parser, {"level": "as in the run", "aggregate": "as in the run", "quiet": "off"})
     add_options(parser, {one.name: "" for one in options_of(ReportOptions)}, [ReportOptions])
     parser.add_argument(
         "--pseudonymise",

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.submission import write_whole_report
+from outerfold.reports.write import Step
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
 
 
-def rewrite_report(run: Run, folder: RunFolder, paper: Mapping[str, str]) -> None:
+def rewrite_report(
+    run: Run, folder: RunFolder, paper: Mapping[str, str], step: Step | None = None
+) -> None:
     """Write the model card and the whole report into the run's directory, whose lock is held.
 
     Args:
         run: the run.
         folder: its directory.
         paper: contents of ``paper.toml``.
+        step: is told of each part of the report before it is made.
     """
     if run.ships:
         folder.write_card(model_card(run))
-    write_whole_report(run, folder.report, paper)
+    write_whole_report(run, folder.report, paper, step)

@@ -41,6 +41,7 @@ from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
 from outerfold.study.config.option import check_values
 from outerfold.study.config.record import StudyConfig
+from outerfold.study.driver.telling import stepping, telling
 from outerfold.study.exit_codes import EXIT_FAILED, EXIT_USAGE
 from outerfold.study.setup.data_source import find_source, read_options
 from outerfold.study.setup.lock import lock_run
@@ -60,13 +61,17 @@ def report(options: argparse.Namespace) -> int:
     if options.pictures and options.pseudonymise is None:
         raise DataError("--pictures has no effect without --pseudonymise DIR; leave it out")
     run = _change_level(read_kept_run(folder), options)
+    quiet = bool(options.quiet)
     if options.pseudonymise is not None:
-        with lock_run(folder.path):
+        copying = telling(console, "writing the copy to share", quiet=quiet)
+        with lock_run(folder.path), copying:
             page = share(run, folder, options.pseudonymise, pictures=options.pictures)
         console.print(f"copy to share: {page}", soft_wrap=True)
         return 0
-    with lock_run(folder.path):
-        rewrite_report(run, folder, read_paper(folder.path))
+    paper = read_paper(folder.path)
+    steps = stepping(console, "writing the report", quiet=quiet)
+    with lock_run(folder.path), steps as step:
+        rewrite_report(run, folder, paper, step)
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
     console.print(f"for a submission: {folder.report / SUBMISSION}", soft_wrap=True)

@@ -34,11 +34,53 @@ def telling(console: Console, what: str, *, quiet: bool = False) -> Iterator[Non
             yield
         return
     console.print(f"- {what}", soft_wrap=True)
+    with _repeating(console, lambda: what):
+        yield
+
+
+@contextmanager
+def stepping(
+    console: Console, what: str, *, quiet: bool = False
+) -> Iterator[Callable[[int, int, str], None]]:
+    """Show which of several steps is being done: a bar in a terminal, else a line at times.
+
+    In a plain log a line comes every few seconds, also while one step lasts.
+
+    Args:
+        console: terminal or other output.
+        what: the work in words, such as ``writing the report``.
+        quiet: whether to print nothing.
+
+    Yields:
+        Function of (steps done, steps in all, name of the step that begins).
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn())
+    bars, now = not quiet and console.is_terminal, ""
+    with Progress(*columns, console=console, transient=True, disable=not bars) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(done: int, total: int, name: str) -> None:
+            nonlocal now
+            now = f": {name}, {done:,} of {total:,} done"
+            bar.update(task, description=f"{what}: {name}", completed=done, total=total)
+
+        if quiet or bars:
+            yield step
+            return
+        console.print(f"- {what}", soft_wrap=True)
+        with _repeating(console, lambda: what + now):
+            yield step
+
+
+@contextmanager
+def _repeating(console: Console, words: Callable[[], str]) -> Iterator[None]:
+    """Print these words and the time so far every few seconds while the block runs."""
     began, done = time.monotonic(), threading.Event()
 
     def tell() -> None:
         while not done.wait(SILENT_SECONDS):
-            console.print(f"- {what}, for {time.monotonic() - began:.0f} s so far", soft_wrap=True)
+            so_far = f"for {time.monotonic() - began:.0f} s so far"
+            console.print(f"- {words()}, {so_far}", soft_wrap=True)
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

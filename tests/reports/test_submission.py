@@ -11,7 +11,6 @@ from openpyxl import load_workbook
 
 from outerfold.reports import submission
 from outerfold.reports.blocks import Table
-from outerfold.reports.chapters.tables import chapter_tables
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import vectors
 from outerfold.reports.render.sheets import workbook
@@ -52,11 +51,21 @@ def test_the_whole_report_has_every_table_and_checklist_and_a_later_report_keeps
 ) -> None:
     draw_small(monkeypatch)
     monkeypatch.setattr(submission, "vectors", lambda *_, **__: {"svg": b"", "pdf": b""})
-    write_whole_report(binary.run, tmp_path, {"ethics": "Waived by the board."})
+    for left in ("Table_Subgroups.docx", "Table_Subgroups.jpg", "Table_Mine.docx"):
+        (tmp_path / left).touch()
+    told: list[tuple[int, int, str]] = []
+    write_whole_report(
+        binary.run, tmp_path, {"ethics": "Waived by the board."}, lambda *step: told.append(step)
+    )
+    assert told[0] == (0, 1, "numbers")
+    assert [done for done, _, _ in told[1:]] == list(range(len(told) - 1))
+    assert {total for _, total, _ in told[1:]} == {len(told) - 1}
+    assert {"Figure_Performance", "Report.docx", "Table_Net_Benefit.jpg"} < {n for _, _, n in told}
     folder = tmp_path / SUBMISSION
     tables = [name for name, _ in table_blocks(binary.numbers)]
-    tables += [name for name, _ in chapter_tables(binary.numbers)]
     assert {"Table_Operating_Points", "Table_Net_Benefit"} < set(tables)
+    pictures = {path.stem for path in tmp_path.glob("Table_*.jpg")}
+    assert pictures == set(tables)
     found = {path.name for path in folder.iterdir()}
     assert {f"{name}.csv" for name in tables} <= found
     lists = [
@@ -73,3 +82,8 @@ def test_the_whole_report_has_every_table_and_checklist_and_a_later_report_keeps
     assert len(load_workbook(folder / "Tables.xlsx").sheetnames) == len(tables)
     write_report(binary.run, tmp_path)
     assert not folder.exists()
+    singles = {path.name for path in tmp_path.glob("Table_*")}
+    assert singles >= {f"{name}.docx" for name in tables}
+    assert "Table_Net_Benefit.jpg" not in singles
+    assert not any(name.startswith("Table_Subgroups") for name in singles)
+    assert "Table_Mine.docx" in singles

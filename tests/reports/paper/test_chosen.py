@@ -37,6 +37,8 @@ def numbers_of(run, chosen=()):
     """What the section on the search reads of ``results.json``."""
     return {
         "provenance": run.provenance,
+        "synthetic_data": True,
+        "complete": True,
         "protocol": run.protocol,
         "dataset": {"classes": dict.fromkeys(run.classes, 1)},
         "outer": [{**vars(study), "fold": study.name} for study in run.outer],
@@ -103,6 +105,7 @@ def test_the_table_shows_range_choices_and_distance():
     assert rows["sampler"][-1] == "5 of 5"
     assert rows["epochs"][1] == "1–99"
     assert rows["threshold"][-1] == "–"
+    assert table.caption == "Chosen by each search [SYNTHETIC DATA]"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def searched(run, importance=None) -> Figure:
         "synthetic_data": False,
         "complete": True,
         "protocol": run.protocol,
-        "dataset": {"patients": 60, "images": 100},
+        "dataset": {"patients": 60, "images": 100, "classes": dict.fromkeys(run.classes, 50)},
     }
     evidence = Evidence(replace(run, search=search), numbers, None, None, {})
     return compose(FIGURES["Figure_Search_Parameters"].draw, evidence)

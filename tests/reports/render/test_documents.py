@@ -45,6 +45,14 @@ TABLES = [
     for kind in ("Overall", "PerClass")
 ] + ["Table_Test_Patient_Metrics"]
 FOLDS = "Table_Test_Fold_Metrics"
+ANSWERS = [
+    f"Table_{name}"
+    for name in (
+        *("Operating_Points", "Calibration", "Fold_Calibration", "Net_Benefit"),
+        *("Largest_Errors", "Search_Choices"),
+    )
+]
+"""Tables of which the end of a run writes no picture."""
 NUMBER = re.compile(r"\d+\.\d+")
 ESTIMATE = re.compile(r"^\d\.\d\d\s\((\d\.\d\d–\d\.\d\d|no interval)\)\W*$")
 
@@ -74,6 +82,7 @@ def test_every_promised_file_is_written(folder):
     expected |= {"decision_curve.csv", "errors.csv"}
     expected |= {f"{p.name}{end}" for p in SHOWN[:-1] for end in (".jpg", ".docx")}
     expected |= {f"{name}{end}" for name in (*TABLES, FOLDS) for end in (".jpg", ".docx")}
+    expected |= {f"{name}.docx" for name in ANSWERS}
     expected |= {
         "Report.docx",
         "methods.txt",
@@ -84,7 +93,7 @@ def test_every_promised_file_is_written(folder):
     assert names == expected | {"predictions_validation.csv", "predictions_patient.csv"}
 
 
-@pytest.mark.parametrize("name", [*TABLES, FOLDS, "Summary_Experiment"])
+@pytest.mark.parametrize("name", [*TABLES, FOLDS, *ANSWERS, "Summary_Experiment"])
 def test_every_number_of_a_document_is_in_the_results(name, folder, binary):
     printed = set(NUMBER.findall(docx_text(folder / f"{name}.docx")))
     assert printed

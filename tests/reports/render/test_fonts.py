@@ -38,9 +38,7 @@ def test_without_them_figures_are_as_on_every_machine(machine):
     assert palette.font_families() == ("DejaVu Sans",)
 
 
-def test_a_name_that_no_font_draws_has_a_key_in_pictures_and_stays_in_words(
-    machine, binary
-):
+def test_a_name_that_no_font_draws_has_a_key_in_pictures_and_stays_in_words(machine, binary):
     machine("DejaVu Sans")
     evidence = binary
     old = evidence.run.classes[1]

@@ -14,7 +14,7 @@ from outerfold.study.config.execution import Execution
 from outerfold.study.driver import one_run
 from outerfold.study.driver import telling as module
 from outerfold.study.driver.call import Call
-from outerfold.study.driver.telling import counting, telling
+from outerfold.study.driver.telling import counting, stepping, telling
 from outerfold.study.exit_codes import EXIT_INTERRUPTED
 from tests.study.driver.test_driver import begun
 
@@ -65,11 +65,34 @@ def test_counted_steps_get_a_line_at_times(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(lines(console)) == 1
 
 
+def test_a_long_step_of_several_is_told_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.01)
+    console = plain()
+    with stepping(console, "writing the report") as step:
+        step(3, 1200, "Report.docx")
+        until = time.monotonic() + 20
+        while len(lines(console)) < 3 and time.monotonic() < until:
+            time.sleep(0.005)
+    assert lines(console)[0] == "- writing the report"
+    assert "- writing the report: Report.docx, 3 of 1,200 done, for 0 s so far" in lines(console)
+
+
+def test_a_terminal_shows_the_step_beside_a_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with stepping(console, "writing the report") as step:
+        step(3, 12, "Report.docx")
+    assert "writing the report: Report.docx" in "".join(lines(console))
+    assert "3/12" in "".join(lines(console))
+
+
 def test_quiet_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SILENT_SECONDS", 0.0)
     console = plain()
     with telling(console, "a", quiet=True), counting(console, "b", quiet=True) as step:
         step(1, 2)
+    with stepping(console, "c", quiet=True) as begin:
+        begin(0, 2, "d")
+        time.sleep(0.01)
     assert lines(console) == []
 
 
