@@ -65,6 +65,8 @@ class Outcome:
     measured: FloatArray
     truth: FloatArray
     controls: FloatArray
+    slope: FloatArray
+    fold: FloatArray
     unstable: FloatArray
     refused: FloatArray
 
@@ -94,6 +96,25 @@ class Outcome:
         at = self.metrics.index(name)
         low, high = (self.measured if measured else self.intervals[..., 1:])[:, at, :2].T
         return float(np.nanmedian(high - low))
+
+    def slope_coverage(self, *, of_procedure: bool = False) -> float:
+        """Per cent of the intervals of the calibration slope that contain the true slope."""
+        low, high = self.slope[:, 1 + 2 * of_procedure : 3 + 2 * of_procedure].T
+        truth, printed = self.slope[:, 5], np.isfinite(low)
+        if not printed.any():
+            return float("nan")
+        aim = np.full_like(truth, np.median(truth)) if of_procedure else truth
+        return float(100 * ((low <= aim) & (aim <= high))[printed].mean())
+
+    def fold_coverage(self, name: str) -> float:
+        """Per cent of the first fold's own intervals that contain its model's true performance."""
+        if name not in self.metrics:
+            return float("nan")
+        low, high, truth = self.fold[:, self.metrics.index(name)].T
+        printed = np.isfinite(low)
+        if not printed.any():
+            return float("nan")
+        return float(100 * ((low <= truth) & (truth <= high))[printed].mean())
 
     def control(self, at: int) -> float:
         """Per cent of a control's ROC-AUC intervals that contain the refit's truth."""
@@ -138,6 +159,7 @@ def text(groups: dict[str, list[Outcome]], facts: str) -> str:
         _measured_table([*fixed, *tuned], of_procedure=False),
         _measured_table([*fixed, *tuned], of_procedure=True),
     ]
+    parts += [_slope_table([*fixed, *tuned]), _fold_table([*fixed, *tuned])]
     if "known failure" in groups:
         parts.append(_failure_table(groups["known failure"]))
     return "\n\n".join(parts) + "\n"
@@ -243,6 +265,55 @@ def _measured_table(outcomes: list[Outcome], *, of_procedure: bool) -> str:
     ]
     what = "models made this way" if of_procedure else "the refit model"
     return f"### Measured variation: {what}\n\n{markdown(header, rows)}"
+
+
+SLOPE_FLOOR = FOLD_FLOOR = 93.0
+
+
+def _slope_table(outcomes: list[Outcome]) -> str:
+    rows = [
+        [
+            one.cell,
+            _mark(one.slope_coverage(), SLOPE_FLOOR),
+            _mark(one.slope_coverage(of_procedure=True), SLOPE_FLOOR),
+            f"{np.nanmedian(one.slope[:, 0]):.2f}",
+            f"{np.nanmedian(one.slope[:, 5]):.2f}",
+            f"{np.nanmedian(one.slope[:, 2] - one.slope[:, 1]):.2f}",
+        ]
+        for one in outcomes
+        if np.isfinite(one.slope_coverage())
+    ]
+    header = [
+        "setting",
+        "the refit model",
+        "models made this way",
+        "median estimate",
+        "median true slope",
+        "median width",
+    ]
+    note = (
+        "The slope of one logistic model with an intercept a fold, and its interval over patients, "
+        "as the report prints them; the truth is the slope of the refit in the population, and its "
+        "median over studies for models made this way. Bold: below 93 %."
+    )
+    return f"## Calibration slope\n\n{markdown(header, rows)}\n\n{note}"
+
+
+def _fold_table(outcomes: list[Outcome]) -> str:
+    names = [
+        name for name in SHOWN if any(np.isfinite(one.fold_coverage(name)) for one in outcomes)
+    ]
+    rows = [
+        [one.cell, *(_mark(one.fold_coverage(name), FOLD_FLOOR) for name in names)]
+        for one in outcomes
+    ]
+    note = (
+        "Intervals of the table by fold, over the patients of one fold, against the true "
+        "performance of that fold's own model. A fold with fewer than five patients of a class has "
+        "none, so its studies are not counted. Bold: below 93 %."
+    )
+    header = ["setting", *(SHOWN[name] for name in names)]
+    return f"## One fold's own model\n\n{markdown(header, rows)}\n\n{note}"
 
 
 def _control_table(fixed: list[Outcome], groups: dict[str, list[Outcome]]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit, stdtrit
+from scipy.special import expit, logit, stdtrit
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks.shared.simulation.cohorts import Cell, Cohort, draw, project
 from benchmarks.shared.simulation.learners import (
@@ -19,12 +20,15 @@ from benchmarks.shared.simulation.learners import (
 from outerfold.objectives.measures.decisions import class_scores, confusion
 from outerfold.objectives.measures.ranks import roc_auc, weighted_auc
 from outerfold.objectives.metrics import METRICS, all_scores
+from outerfold.reports.analyses.calibration_slope import TINY
+from outerfold.reports.analyses.recalibration import recalibration
 from outerfold.reports.intervals.bootstrap import without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.reports.intervals.jackknife import jackknife_interval
 from outerfold.reports.intervals.leave_one_out import class_leave_outs, overall_leave_outs
 from outerfold.reports.intervals.overall import (
     ConfidenceInterval,
+    fixed_models,
     nadeau_bengio,
     overall,
     per_class,
@@ -58,6 +62,9 @@ class Study:
         truth: (metrics,) true performance of the refit on all rows.
         controls: (controls, 2) low and high of two-class ROC-AUC by worse methods; NaN for
             several classes.
+        slope: (6,) estimate of the calibration slope, low and high of the delivered model, of
+            models made this way, and the refit's true slope; NaN for several classes.
+        fold: (metrics, 3) low and high of the first fold's own model, and its true performance.
         unstable: (metrics,) 1 where the report warns of unstable thresholds, else 0.
         refused: number of earlier draws with too few patients of a class.
     """
@@ -67,23 +74,27 @@ class Study:
     measured: FloatArray
     truth: FloatArray
     controls: FloatArray
+    slope: FloatArray
+    fold: FloatArray
     unstable: FloatArray
     refused: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Models:
-    """Out-of-fold probabilities (n, classes), thresholds (folds + 1,) and the refit's truth.
+    """Out-of-fold probabilities (n, classes), thresholds (folds + 1,) and the truth of two models.
 
-    The last threshold is that of the refit. ``inner`` holds probabilities (folds x inner, n,
-    classes) of all rows by the inner folds' models, fold by fold, and ``inner_thresholds`` (folds
-    x inner,) their thresholds, which were learnt without them.
+    The last threshold is that of the refit. ``true_probabilities`` are those of the refit in the
+    whole population, and ``first_probabilities`` those of the first fold's model. ``inner`` holds
+    probabilities (folds x inner, n, classes) of all rows by the inner folds' models, fold by fold,
+    and ``inner_thresholds`` (folds x inner,) their thresholds, which were learnt without them.
     """
 
     probabilities: FloatArray
     thresholds: FloatArray
     true_labels: IntArray
     true_probabilities: FloatArray
+    first_probabilities: FloatArray
     inner: FloatArray
     inner_thresholds: FloatArray
 
@@ -112,8 +123,9 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
     predicted = decide(models.probabilities, models.thresholds[fold])
     predictions = _predictions(cohort, fold, models.probabilities, predicted)
     shown = _printed(cell, predictions)
-    wide = _measured(cell, predictions, _inner_rows(cohort, fold, models))
-    truth = _truth(models)
+    inner = _inner_rows(cohort, fold, models)
+    wide = _measured(cell, predictions, inner)
+    truth = _truth(models, models.true_probabilities, models.thresholds[-1])
     names = tuple(name for name in shown if name in truth)
     return Study(
         names,
@@ -121,6 +133,8 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
         np.array([_four(wide.get(name)) for name in names]),
         np.array([truth[name] for name in names]),
         _controls(predictions, cohort.patients, rng),
+        _slope(cell, predictions, inner, models),
+        _first_fold(cell, predictions, models, names),
         np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
         refused,
     )
@@ -180,7 +194,8 @@ def _train(
     rows = seen.astype(float)
     models = _others(cell, cohort, rows, seed)
     held = np.stack([model(cohort.x) for model in models[:FOLDS]])[fold, np.arange(len(fold))]
-    return _Models(held, thresholds, everyone.labels, models[-1](everyone.x), *inner)
+    true, first = models[-1](everyone.x), models[0](everyone.x)
+    return _Models(held, thresholds, everyone.labels, true, first, *inner)
 
 
 def _inner_probabilities(
@@ -226,11 +241,13 @@ def _logistic(
     betas = fit_all_logistic(cohort.x, cohort.labels, seen * 1.0, penalty, cell.classes)
     held = logistic_probabilities(cohort.x, betas[:, :FOLDS])[fold, np.arange(len(fold))]
     if cell.classes > 2:
-        true = logistic_probabilities(everyone.x, betas[:, -1:])[0]
-        return _Models(held, thresholds, everyone.labels, true, *inner)
-    labels, scores = project(cell, betas[0, -1, :-1], betas[0, -1, -1])
-    true = np.stack([expit(-scores), expit(scores)], axis=1)
-    return _Models(held, thresholds, labels, true, *inner)
+        first, true = logistic_probabilities(everyone.x, betas[:, [0, -1]])
+        return _Models(held, thresholds, everyone.labels, true, first, *inner)
+    found = []
+    for model in (-1, 0):
+        labels, scores = project(cell, betas[0, model, :-1], betas[0, model, -1])
+        found.append(np.stack([expit(-scores), expit(scores)], axis=1))
+    return _Models(held, thresholds, labels, found[0], found[1], *inner)
 
 
 def _choose(cell: Cell, side: Cohort, inner: IntArray, seed: int) -> _Choice:
@@ -342,12 +359,36 @@ def _printed(cell: Cell, predictions: Predictions) -> dict[str, ConfidenceInterv
     return found
 
 
-def _truth(models: _Models) -> dict[str, float]:
-    p, labels = models.true_probabilities, models.true_labels
-    predicted = decide(p, models.thresholds[-1])
+def _truth(models: _Models, p: FloatArray, threshold: float) -> dict[str, float]:
+    """True performance of a model with these probabilities (population, classes)."""
+    labels, predicted = models.true_labels, decide(p, threshold)
     each = class_scores(confusion(labels, predicted, p.shape[1]))
     last = {f"{name} (one class)": float(each[name][-1]) for name in ("precision", "f1")}
     return {**all_scores(labels, p, predicted), **last}
+
+
+def _slope(
+    cell: Cell, predictions: Predictions, inner: dict[str, Predictions], models: _Models
+) -> FloatArray:
+    """Calibration slope of the report (see ``Study``), and that of the refit in the population."""
+    if cell.classes > 2 or cell.split != "patients":
+        return np.full(6, np.nan)
+    printed = recalibration(predictions, inner, "model").slope
+    odds = logit(np.clip(models.true_probabilities[:, 1], TINY, 1 - TINY))
+    fitted = LogisticRegression(C=np.inf).fit(odds[:, None], models.true_labels)
+    return np.array([printed.estimate, *_four(printed), fitted.coef_[0, 0]])
+
+
+def _first_fold(
+    cell: Cell, predictions: Predictions, models: _Models, names: tuple[str, ...]
+) -> FloatArray:
+    """Intervals (metrics, 3) of the first fold's own model, as the table by fold prints them."""
+    if cell.split != "patients":
+        return np.full((len(names), 3), np.nan)
+    own = fixed_models(predictions.take(predictions.fold == "outer-0"))["outer-0"]
+    truth = _truth(models, models.first_probabilities, models.thresholds[0])
+    ends = {name: _three(one)[1:] for name, one in own.items()}
+    return np.array([[*ends.get(name, (np.nan, np.nan)), truth[name]] for name in names])
 
 
 def _controls(predictions: Predictions, patients: IntArray, rng: np.random.Generator) -> FloatArray:
