@@ -62,6 +62,15 @@ def later_figures(blocks: Sequence[Block], numbers: Results) -> list[Picture]:
     return [one for name, one in pictures(numbers).items() if name not in shown]
 
 
+def later_tables(numbers: Results) -> Iterator[Block]:
+    """Tables that the summary lacks, for the section on tables."""
+    if numbers["overall"]:
+        yield per_class_table(numbers, "test")
+        yield from (level_class_table(numbers, level) for level in numbers["levels"])
+        yield overall_table(numbers, "validation")
+        yield per_class_table(numbers, "validation")
+
+
 def _sections(
     numbers: Results, figures: Sequence[Picture], images: Mapping[str, bytes]
 ) -> Iterator[Block]:
@@ -70,11 +79,7 @@ def _sections(
         if one.name in images:
             yield one
     yield Heading("Tables")
-    if numbers["overall"]:
-        yield per_class_table(numbers, "test")
-        yield from (level_class_table(numbers, level) for level in numbers["levels"])
-        yield overall_table(numbers, "validation")
-        yield per_class_table(numbers, "validation")
+    yield from later_tables(numbers)
     yield Heading("Methods")
     yield from map(Paragraph, methods_paragraphs(numbers))
     yield from map(Paragraph, reference_lines(numbers))

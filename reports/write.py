@@ -28,14 +28,14 @@ from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.legible import legible_blocks
 from outerfold.reports.render.picture import draw_page
-from outerfold.reports.report_page import later_figures, page, with_figures
+from outerfold.reports.report_page import later_figures, later_tables, page, with_figures
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.levels import UNIT_LEVELS
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence, results_text
 from outerfold.reports.schema import Results
 from outerfold.reports.sections.fold_table import fold_table
-from outerfold.reports.sections.level_tables import level_class_table, level_table
+from outerfold.reports.sections.level_tables import level_table
 from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
 from outerfold.reports.wording import stamps
@@ -258,11 +258,7 @@ def _appendix(numbers: Results, opened: list[Block]) -> Iterator[Block]:
     yield Heading("Figures")
     yield from later_figures(opened, numbers)
     yield Heading("Tables")
-    if numbers["overall"]:
-        yield per_class_table(numbers, "test")
-        yield from (level_class_table(numbers, level) for level in numbers["levels"])
-        yield overall_table(numbers, "validation")
-        yield per_class_table(numbers, "validation")
+    yield from later_tables(numbers)
     yield Heading("Methods")
     yield from map(Paragraph, methods_paragraphs(numbers))
     yield Heading("References")
