@@ -7,7 +7,8 @@ draws a study, runs five patient-grouped folds and the refit, computes its inter
 of the report, and checks whether they contain the true performance of that refit and of the
 procedure (the mean truth over replicates). Control methods that are known to be wrong are judged
 by the same code and must fail. Finished chunks are kept under --out and reused while the code that
-made them is unchanged. The script writes coverage.md and coverage.png beside this file.
+made them is unchanged. The script writes coverage.md and coverage.png, of intervals by the
+constant, and measured_coverage.md, of those by the measured variation, beside this file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from benchmarks.shared.chunks import Arrays, Chunk, chunks_of, join_chunks, run_chunks, source_hash
 from benchmarks.shared.places import BENCHMARKS, ROOT
 from benchmarks.shared.simulation.cohorts import Cell, population
-from benchmarks.shared.simulation.coverage_report import Outcome, write_report
+from benchmarks.shared.simulation.coverage_report import Outcome, write_measured, write_report
 from benchmarks.shared.simulation.simulated_study import simulate
 
 HERE = Path(__file__).parent
@@ -85,7 +86,9 @@ def main() -> None:
     print(f"{minutes:.1f} min with {options.workers} workers")
     facts = f"{replicates} replicates per cell, seed {options.seed}"
     context = options.report or (options.out if options.quick else HERE)
-    write_report(outcomes, f"{facts}{' (quick)' if options.quick else ''}", context)
+    for page in options.pages.split(","):
+        write = {"constant": write_report, "measured": write_measured}[page]
+        write(outcomes, f"{facts}{' (quick)' if options.quick else ''}", context)
 
 
 def simulate_chunk(chunk: Chunk) -> Arrays:
@@ -123,6 +126,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--report", type=Path, help="folder of coverage.md and .png (default: here, --out if quick)"
+    )
+    parser.add_argument(
+        "--pages",
+        default="constant,measured",
+        help="constant (coverage.md), measured (measured_coverage.md), or both",
     )
     return parser.parse_args()
 
