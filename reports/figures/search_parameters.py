@@ -20,7 +20,7 @@ from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import number
 from outerfold.storage.records import FINAL, Search, TrialRow
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_NAMED = 12
 """Largest number of outer folds whose chosen trials have a colour and a name of their own."""
 _CUT, _COMPLETE = "#C9C9C9", "#8A8A8A"
@@ -176,6 +176,7 @@ def _name_lines(axes: Axes, x: int, labels: list[tuple[float, str, str]]) -> Non
     heights: list[float] = []
     for height, _, _ in labels:
         heights.append(max(height, heights[-1] + gap) if heights else height)
+    ends = {"shrinkA": 0, "shrinkB": 3}
     over = max(0.0, heights[-1] - 1.0) if heights else 0.0
     for height, (end, text, colour) in zip(heights, labels, strict=True):
         axes.annotate(
@@ -185,7 +186,7 @@ def _name_lines(axes: Axes, x: int, labels: list[tuple[float, str, str]]) -> Non
             fontsize=6.5,
             va="center",
             color=INK,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 3},
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.6, "relpos": (0, 0.5), **ends},
         )
 
 

@@ -31,7 +31,7 @@ def parameters_table(numbers: Results) -> Table:
         (
             name.replace("_", " "),
             *((_drawn(drawn.get(name)),) if space else ()),
-            *map(_setting, chosen),
+            *map(setting_text, chosen),
             *((_apart(stability.get(name)),) if stability else ()),
         )
         for name, chosen in _chosen_values(numbers)
@@ -175,7 +175,8 @@ def _apart(one: StabilityEntry | None) -> str:
     return f"{100 * one['apart']:.0f} %"
 
 
-def _setting(chosen: object) -> str:
+def setting_text(chosen: object) -> str:
+    """Value of a parameter as it is printed; a dash for none."""
     if chosen is None:
         return "–"
     if isinstance(chosen, bool):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.blocks import Block, Heading, Paragraph
+from outerfold.reports.paper.chosen import setting_text
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import Entry, Results
 from outerfold.reports.sections.comparison import NO_CLEAR_DIFFERENCE, clearly_better
@@ -31,7 +32,10 @@ def worth_section(numbers: Results) -> Iterator[Block]:
     yield Paragraph(worth_sentence(numbers))
     worth = numbers["worth"]
     if worth["reason"] is None:
-        values = ", ".join(f"{name} {value}" for name, value in worth["params"].items())
+        values = ", ".join(
+            f"{name.replace('_', ' ')} {setting_text(value)}"
+            for name, value in worth["params"].items()
+        )
         yield Paragraph(f"{WHAT_DEFAULT_MEANS}{_chosen_words(numbers)} Its values: {values}.")
 
 

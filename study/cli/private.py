@@ -22,6 +22,7 @@ from outerfold.storage.runs.results import NothingFinished
 from outerfold.study.cli.rewrite import rewrite_report
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
+from outerfold.study.driver.telling import stepping
 from outerfold.study.setup.lock import lock_run
 
 
@@ -64,7 +65,7 @@ def forget(options: argparse.Namespace) -> int:
         erased = erase_images(
             cache_folder(), data.ids[own].tolist(), images, set(data.ids.tolist())
         )
-        _write_report_anew(folder, paper)
+        _write_report_anew(folder, paper, console)
     console.print(escape(found.describe()), soft_wrap=True)
     console.print(
         f"{erased} rows of the cache were erased. Not touched: the image files themselves, copies "
@@ -76,7 +77,7 @@ def forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_report_anew(folder: RunFolder, paper: Mapping[str, str]) -> None:
+def _write_report_anew(folder: RunFolder, paper: Mapping[str, str], console: Console) -> None:
     for pattern in ("*_Inside_*", "inside.json", INSIDE):
         for path in folder.report.glob(pattern):
             path.unlink()
@@ -84,4 +85,5 @@ def _write_report_anew(folder: RunFolder, paper: Mapping[str, str]) -> None:
         run = read_kept_run(folder)
     except NothingFinished:
         return
-    rewrite_report(run, folder, paper)
+    with stepping(console, "writing the report anew") as step:
+        rewrite_report(run, folder, paper, step)

@@ -97,7 +97,7 @@ def test_a_default_that_won_everywhere_is_told_in_words() -> None:
     )
     told = " ".join(str(getattr(block, "text", "")) for block in worth_section(results(run)))
     assert "The search chose it in 5 of 5 outer folds, and not for the delivered model." in told
-    assert "learning_rate 0.001, dropout 0.3, sampler none." in told
+    assert "learning rate 0.001, dropout 0.3, sampler none." in told
 
 
 def test_a_run_of_an_earlier_version_says_that_no_default_was_kept() -> None:
