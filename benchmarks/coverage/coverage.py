@@ -28,7 +28,7 @@ from benchmarks.shared.simulation.simulated_study import simulate
 
 HERE = Path(__file__).parent
 CHUNK = 25
-KEPT = ("intervals", "measured", "truth", "controls", "slope", "fold", "unstable", "refused")
+KEPT = ("intervals", "measured", "truth", "controls", "answers", "fold", "unstable", "refused")
 BASE = Cell("150 patients, prevalence 0.3, icc 0.6", 150, (0.3,), 0.6)
 GRID = tuple(
     Cell(f"{n} patients, prevalence {share}, icc {icc}", n, (share,), icc)
@@ -111,7 +111,8 @@ def _sources() -> list[Path]:
     names = ("cohorts.py", "learners.py", "simulated_study.py")
     files = [simulation / name for name in names]
     files += [ROOT / "objectives" / "metrics.py"]
-    files += [ROOT / "reports" / "analyses" / "recalibration.py"]
+    analyses = ROOT / "reports" / "analyses"
+    files += [analyses / f"{name}.py" for name in ("measure", "operating_points", "recalibration")]
     return files + sorted((ROOT / "reports" / "intervals").glob("*.py"))
 
 

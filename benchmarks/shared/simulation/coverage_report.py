@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.shared.markdown import markdown
-from benchmarks.shared.simulation.simulated_study import CONTROLS
+from benchmarks.shared.simulation.simulated_study import ANSWERS, CONTROLS
 from outerfold.storage.records import FloatArray
 
 SHOWN = {
@@ -65,7 +65,7 @@ class Outcome:
     measured: FloatArray
     truth: FloatArray
     controls: FloatArray
-    slope: FloatArray
+    answers: FloatArray
     fold: FloatArray
     unstable: FloatArray
     refused: FloatArray
@@ -97,10 +97,15 @@ class Outcome:
         low, high = (self.measured if measured else self.intervals[..., 1:])[:, at, :2].T
         return float(np.nanmedian(high - low))
 
-    def slope_coverage(self, *, of_procedure: bool = False) -> float:
-        """Per cent of the intervals of the calibration slope that contain the true slope."""
-        low, high = self.slope[:, 1 + 2 * of_procedure : 3 + 2 * of_procedure].T
-        truth, printed = self.slope[:, 5], np.isfinite(low)
+    def answer_coverage(self, at: int, *, of_procedure: bool = False) -> float:
+        """Per cent of the intervals of one of ``ANSWERS`` that contain its true value.
+
+        Args:
+            at: place of the answer.
+            of_procedure: count the median truth over studies instead of the refit's.
+        """
+        low, high = self.answers[:, at, 1 + 2 * of_procedure : 3 + 2 * of_procedure].T
+        truth, printed = self.answers[:, at, 5], np.isfinite(low)
         if not printed.any():
             return float("nan")
         aim = np.full_like(truth, np.median(truth)) if of_procedure else truth
@@ -172,7 +177,8 @@ def measured_text(groups: dict[str, list[Outcome]], facts: str) -> str:
         _measured_verdict(fixed, tuned),
         _measured_table(every, of_procedure=False),
         _measured_table(every, of_procedure=True),
-        _slope_table(every),
+        _answer_table(every, of_procedure=False),
+        _answer_table(every, of_procedure=True),
         _fold_table(every),
     ]
     return "\n\n".join(parts) + "\n"
@@ -296,36 +302,44 @@ def _measured_table(outcomes: list[Outcome], *, of_procedure: bool) -> str:
     return f"## Intervals of {what}\n\n{markdown(header, rows)}\n\n{note}"
 
 
-SLOPE_FLOOR = FOLD_FLOOR = 93.0
+ANSWER_FLOOR = FOLD_FLOOR = 93.0
+ANSWER_NAMES = (
+    "slope",
+    "intercept",
+    "O/E",
+    "scaled Brier",
+    "LR+",
+    "LR-",
+    "sens. at 90 % spec.",
+    "spec. at 90 % sens.",
+)
 
 
-def _slope_table(outcomes: list[Outcome]) -> str:
+def _answer_table(outcomes: list[Outcome], *, of_procedure: bool) -> str:
+    every = range(len(ANSWERS))
     rows = [
         [
             one.cell,
-            _mark(one.slope_coverage(), SLOPE_FLOOR),
-            _mark(one.slope_coverage(of_procedure=True), SLOPE_FLOOR),
-            f"{np.nanmedian(one.slope[:, 0]):.2f}",
-            f"{np.nanmedian(one.slope[:, 5]):.2f}",
-            f"{np.nanmedian(one.slope[:, 2] - one.slope[:, 1]):.2f}",
+            *(
+                _mark(one.answer_coverage(k, of_procedure=of_procedure), ANSWER_FLOOR)
+                for k in every
+            ),
+            f"{np.nanmedian(one.answers[:, 0, 0]):.2f} / {np.nanmedian(one.answers[:, 0, 5]):.2f}",
         ]
         for one in outcomes
-        if np.isfinite(one.slope_coverage())
+        if np.isfinite(one.answers).any()
     ]
-    header = [
-        "setting",
-        "the refit model",
-        "models made this way",
-        "median estimate",
-        "median true slope",
-        "median width",
-    ]
+    what = "models made this way" if of_procedure else "the refit model"
     note = (
-        "The slope of one logistic model with an intercept a fold, and its interval over patients, "
-        "as the report prints them; the truth is the slope of the refit in the population, and its "
-        "median over studies for models made this way. Bold: below 93 %."
+        "Calibration (one logistic model with an intercept a fold, the mean of the folds' "
+        "intercepts, O/E, scaled Brier score), likelihood ratios, and points of the ROC curves, "
+        "with their intervals as the report prints them. Predictive values at a stated prevalence "
+        "are functions of the likelihood ratios, so they are covered as often. The truth is "
+        + ("the median over studies" if of_procedure else "the refit's in the population")
+        + ". Bold: below 93 %."
     )
-    return f"## Calibration slope\n\n{markdown(header, rows)}\n\n{note}"
+    header = ["setting", *ANSWER_NAMES, "slope: median estimate / truth"]
+    return f"## Other numbers, {what}\n\n{markdown(header, rows)}\n\n{note}"
 
 
 def _fold_table(outcomes: list[Outcome]) -> str:

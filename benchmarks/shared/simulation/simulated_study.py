@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit, logit, stdtrit
 from sklearn.linear_model import LogisticRegression
 
@@ -21,6 +22,12 @@ from outerfold.objectives.measures.decisions import class_scores, confusion
 from outerfold.objectives.measures.ranks import roc_auc, weighted_auc
 from outerfold.objectives.metrics import METRICS, all_scores
 from outerfold.reports.analyses.calibration_slope import TINY
+from outerfold.reports.analyses.operating_points import (
+    fixed_points,
+    likelihood_ratios,
+    sensitivity_at,
+    specificity_at,
+)
 from outerfold.reports.analyses.recalibration import recalibration
 from outerfold.reports.intervals.bootstrap import without_bias
 from outerfold.reports.intervals.coded_rows import code_rows
@@ -48,6 +55,17 @@ CONTROLS = (
     "patient bootstrap",
     "Nadeau-Bengio",
 )
+ANSWERS = (
+    "slope",
+    "intercept",
+    "observed_expected",
+    "scaled_brier",
+    "lr_positive",
+    "lr_negative",
+    "sensitivity_at_90_specificity",
+    "specificity_at_90_sensitivity",
+)
+"""Numbers of the report besides its metrics, for two classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +80,8 @@ class Study:
         truth: (metrics,) true performance of the refit on all rows.
         controls: (controls, 2) low and high of two-class ROC-AUC by worse methods; NaN for
             several classes.
-        slope: (6,) estimate of the calibration slope, low and high of the delivered model, of
-            models made this way, and the refit's true slope; NaN for several classes.
+        answers: (``ANSWERS``, 6) estimate, low and high of the delivered model, of models made
+            this way, and the refit's true value; NaN for several classes.
         fold: (metrics, 3) low and high of the first fold's own model, and its true performance.
         unstable: (metrics,) 1 where the report warns of unstable thresholds, else 0.
         refused: number of earlier draws with too few patients of a class.
@@ -74,7 +92,7 @@ class Study:
     measured: FloatArray
     truth: FloatArray
     controls: FloatArray
-    slope: FloatArray
+    answers: FloatArray
     fold: FloatArray
     unstable: FloatArray
     refused: int
@@ -133,7 +151,7 @@ def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
         np.array([_four(wide.get(name)) for name in names]),
         np.array([truth[name] for name in names]),
         _controls(predictions, cohort.patients, rng),
-        _slope(cell, predictions, inner, models),
+        _answers(cell, predictions, inner, models),
         _first_fold(cell, predictions, models, names),
         np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
         refused,
@@ -367,16 +385,45 @@ def _truth(models: _Models, p: FloatArray, threshold: float) -> dict[str, float]
     return {**all_scores(labels, p, predicted), **last}
 
 
-def _slope(
+def _answers(
     cell: Cell, predictions: Predictions, inner: dict[str, Predictions], models: _Models
 ) -> FloatArray:
-    """Calibration slope of the report (see ``Study``), and that of the refit in the population."""
+    """Numbers of the report besides its metrics (see ``Study``), and those of the refit."""
     if cell.classes > 2 or cell.split != "patients":
-        return np.full(6, np.nan)
-    printed = recalibration(predictions, inner, "model").slope
-    odds = logit(np.clip(models.true_probabilities[:, 1], TINY, 1 - TINY))
-    fitted = LogisticRegression(C=np.inf).fit(odds[:, None], models.true_labels)
-    return np.array([printed.estimate, *_four(printed), fitted.coef_[0, 0]])
+        return np.full((len(ANSWERS), 6), np.nan)
+    fitted = recalibration(predictions, inner, "model")
+    printed = {
+        **{name: getattr(fitted, name) for name in ("slope", "intercept", "scaled_brier")},
+        "observed_expected": fitted.ratio,
+        **likelihood_ratios(predictions, inner, "model"),
+        **fixed_points(predictions, "model"),
+    }
+    truth = _true_answers(models)
+    return np.array(
+        [[printed[name].estimate, *_four(printed[name]), truth[name]] for name in ANSWERS]
+    )
+
+
+def _true_answers(models: _Models) -> dict[str, float]:
+    """What the refit has in the whole population, by name of the answer."""
+    positive, p = models.true_labels == 1, models.true_probabilities[:, 1]
+    called, share = p >= models.thresholds[-1], float(positive.mean())
+    odds = logit(np.clip(p, TINY, 1 - TINY))
+    line = LogisticRegression(C=np.inf).fit(odds[:, None], positive)
+    shift = brentq(lambda up: float(expit(odds + up).mean()) - share, -20, 20)
+    found, alarms = float(called[positive].mean()), float(called[~positive].mean())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up, down = np.divide(found, alarms), np.divide(1 - found, 1 - alarms)
+    return {
+        "slope": line.coef_[0, 0],
+        "intercept": shift,
+        "observed_expected": share / float(p.mean()),
+        "scaled_brier": 1 - float(((p - positive) ** 2).mean()) / (share * (1 - share)),
+        "lr_positive": float(up),
+        "lr_negative": float(down),
+        "sensitivity_at_90_specificity": sensitivity_at(positive, p),
+        "specificity_at_90_sensitivity": specificity_at(positive, p),
+    }
 
 
 def _first_fold(
