@@ -31,6 +31,11 @@ _ID_WORDS = re.compile(
     r"client|participant|case|study|exam|accession|acc|visit|mrn|nhs|hospital)(?:_|$)"
 )
 """Normalised names of columns that may hold ids of patients or of their examinations."""
+_OTHER_IDS = re.compile(
+    r"(?:^|_)(?:images?|img|pictures?|files?|frames?|slices?|series|views?|lesions?|rois?|findings?|"
+    r"devices?|scanners?|machines?|sites?|cent(?:re|er)s?|readers?|radiologists?|operators?)(?:_|$)"
+)
+"""Normalised names of columns that number something else."""
 _YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
 _TOKENS = re.compile(r"[^_\-. ()\[\]]+")
 _NO_SEPARATOR = r"[^_\-. ()\[\]/]+"
@@ -253,7 +258,9 @@ def _propose_column(table: TextTable, source: str, options: ReadOptions) -> Ques
     likely = {
         name: Counter(texts)
         for name, texts in table.items()
-        if _ID_WORDS.search(normalise(name)) and not any(map(is_no_patient, texts))
+        if _ID_WORDS.search(normalise(name))
+        and not _OTHER_IDS.search(normalise(name))
+        and not any(map(is_no_patient, texts))
     }
     found = {
         name: sizes

@@ -35,7 +35,14 @@ def ask(rows: Listing, options: ReadOptions = DEFAULTS) -> tuple[int, int, list[
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"), [("study_id", True), ("woman id", True), ("scanner", False), ("site", False)]
+    ("name", "asked"),
+    [
+        ("study_id", True),
+        ("woman id", True),
+        ("site_id", False),
+        ("slice no", False),
+        ("hue", False),
+    ],
 )
 def test_a_column_that_may_name_patients_is_asked_about(name: str, asked: bool) -> None:
     rows = listing([f"a/{i}x.png" for i in range(48)])
