@@ -13,6 +13,7 @@ from outerfold.reports.blocks import Table
 from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
 from outerfold.reports.figures.catalogue import FigureSpec, figures_of
 from outerfold.reports.figures.style import vectors
+from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE
 from outerfold.reports.render.sheets import workbook
@@ -52,12 +53,13 @@ def write_whole_report(
     evidence = gather_evidence(run)
     remove_earlier(evidence.numbers, out)
     (out / SUBMISSION).mkdir(parents=True)
-    parts = [
-        *report_parts(evidence, inside=(out / INSIDE).exists()),
-        *table_pictures(evidence.numbers),
-        *_parts(evidence, paper),
-    ]
-    return write_parts(parts, out, step)
+    with printed_in(style_of(evidence.numbers["protocol"])):
+        parts = [
+            *report_parts(evidence, inside=(out / INSIDE).exists()),
+            *table_pictures(evidence.numbers),
+            *_parts(evidence, paper),
+        ]
+        return write_parts(parts, out, step)
 
 
 def _parts(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[Part]:
@@ -88,17 +90,26 @@ def submission_texts(numbers: Results, paper: Mapping[str, str]) -> Iterator[tup
         blocks = checklist_blocks(checklist, numbers, paper)
         date = end_of_run(numbers)
         yield f"{checklist.file}.docx", document(blocks, title=checklist.name, date=date)
-        yield f"{checklist.file}.csv", checklist_csv(checklist, numbers, paper).encode()
+        with printed_in(PLAIN):
+            text = checklist_csv(checklist, numbers, paper)
+        yield f"{checklist.file}.csv", text.encode()
 
 
 def _tables(numbers: Results) -> Iterator[tuple[str, bytes]]:
+    with printed_in(PLAIN):
+        plain = _sheets(numbers)
+    for name, table in plain.items():
+        rows = [_one_line(row) for row in table.rows]
+        yield f"{name}.csv", csv_text(_one_line(table.header), rows).encode()
+    yield "Tables.xlsx", workbook(_sheets(numbers), end_of_run(numbers))
+
+
+def _sheets(numbers: Results) -> dict[str, Table]:
+    """All tables by name, in the printed style."""
     sheets: dict[str, Table] = {}
     for name, blocks in table_blocks(numbers):
         sheets[name] = next(block for block in blocks if isinstance(block, Table))
-    for name in sheets:
-        rows = [_one_line(row) for row in sheets[name].rows]
-        yield f"{name}.csv", csv_text(_one_line(sheets[name].header), rows).encode()
-    yield "Tables.xlsx", workbook(sheets, end_of_run(numbers))
+    return sheets
 
 
 def _one_line(cells: tuple[str, ...]) -> list[str]:

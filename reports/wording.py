@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from outerfold.objectives.metrics import METRICS
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.schema import (
     Bounds,
     Choices,
@@ -107,15 +108,20 @@ def number(value: float | None, digits: int = 2) -> str:
     if value is None:
         return "–"
     text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("-")
+    text = text.replace("-", "−") if float(text) else text.lstrip("-")
+    return printed_style().decimals(text)
 
 
 def interval_text(entry: Interval | Bounds | CorrectedT) -> str:
     """Interval such as ``(0.68–0.94)``, or ``(no interval)`` if the entry has none."""
     if entry["low"] is None or entry["high"] is None:
         return "(no interval)"
-    low, high = number(entry["low"]), number(entry["high"])
-    return f"({low} to {high})" if entry["low"] < 0 else f"({low}–{high})"
+    return f"({printed_style().interval}{bounds_text(entry['low'], entry['high'])})"
+
+
+def bounds_text(low: float, high: float) -> str:
+    """Bounds of an interval or of a range, such as ``0.68–0.94`` or ``−0.10 to 0.20``."""
+    return f"{number(low)} to {number(high)}" if low < 0 else f"{number(low)}–{number(high)}"
 
 
 def value(entry: Interval | None) -> str:
@@ -143,9 +149,9 @@ def sentence_estimate(entry: LevelledInterval) -> str:
     """Estimate for running text, such as ``0.86 (95 % CI over patients 0.68–0.94)``."""
     if entry["estimate"] is None:
         return f"not estimated ({entry['reason'] or 'no data'})"
-    if entry["low"] is None:
+    if entry["low"] is None or entry["high"] is None:
         return f"{number(entry['estimate'])} (no interval: {entry['reason']})"
-    inside = interval_text(entry).strip("()")
+    inside = bounds_text(entry["low"], entry["high"])
     level = f"{100 * float(entry['level']):.0f}"
     return f"{number(entry['estimate'])} ({level} % CI over patients {inside})"
 

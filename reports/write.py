@@ -17,6 +17,7 @@ from outerfold.reports.chapters.errors import error_csv
 from outerfold.reports.chapters.tables import OWN_TABLES, own_tables
 from outerfold.reports.figures.catalogue import FIGURES, FigureSpec, figures_of, pictures
 from outerfold.reports.figures.style import render, render_inline
+from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.paper.methods import (
     bibliography,
     methods_paragraphs,
@@ -63,7 +64,8 @@ def write_report(run: Run, out: Path) -> list[Path]:
     """
     evidence = gather_evidence(run)
     remove_earlier(evidence.numbers, out)
-    return write_parts(report_parts(evidence, inside=(out / INSIDE).exists()), out)
+    with printed_in(style_of(evidence.numbers["protocol"])):
+        return write_parts(report_parts(evidence, inside=(out / INSIDE).exists()), out)
 
 
 def remove_earlier(numbers: Results, out: Path) -> None:
@@ -159,8 +161,9 @@ def answer_tables(evidence: Evidence) -> dict[str, str]:
     """Text of the CSV files of the answers by name: of the decision curve and of the errors."""
     numbers = evidence.numbers
     leading = evidence.levels.get(leading_level(numbers["protocol"]), evidence.test)
-    curve = {} if decision_table(numbers) is None else {DECISION_FILE: decision_csv(numbers)}
-    return {**curve, ERROR_FILE: error_csv(leading)}
+    with printed_in(PLAIN):
+        curve = {} if decision_table(numbers) is None else {DECISION_FILE: decision_csv(numbers)}
+        return {**curve, ERROR_FILE: error_csv(leading)}
 
 
 def _figure_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:

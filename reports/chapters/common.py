@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import Entry, Interval, QuestionLevel, Results
-from outerfold.reports.wording import interval_text, number, stamped, value
+from outerfold.reports.wording import bounds_text, number, stamped, value
 
 NOT_COUNTED = (
     "How often these intervals hold the true value was not counted; they are made as those of the "
@@ -45,13 +46,12 @@ def fine_cell(entry: Interval) -> str:
     size = number(entry["estimate"], 3)
     if entry["low"] is None or entry["high"] is None:
         return f"{size} (no interval)"
-    return f"{size} ({number(entry['low'], 3)} to {number(entry['high'], 3)})"
+    words = printed_style().interval
+    return f"{size} ({words}{number(entry['low'], 3)} to {number(entry['high'], 3)})"
 
 
 def range_cell(entry: Entry) -> str:
     """Smallest to largest fold with their standard deviation; a dash where there is none."""
     if entry["fold_range"] is None or entry["fold_spread"] is None:
         return "–"
-    low, high = entry["fold_range"]
-    inside = interval_text({"low": low, "high": high}).strip("()")
-    return f"{inside} ({number(entry['fold_spread'])})"
+    return f"{bounds_text(*entry['fold_range'])} ({number(entry['fold_spread'])})"

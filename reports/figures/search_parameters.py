@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.figures.style import add_legend, blank_figure, placeholder_figure
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET, TEST
 from outerfold.reports.render.svg import hint
 from outerfold.reports.results.predictions import Evidence
@@ -165,7 +166,7 @@ def _draw_chosen(
             look = look if named else {"color": TEST}
             (drawn,) = axes.plot(*zip(*points, strict=True), lw=1.4, ms=4, zorder=4, **look)
             hint(drawn, f"{_told(name, trial)}; chosen")
-            labels.append((points[-1][1], f"{name} ({trial.value:.3f})", colour))
+            labels.append((points[-1][1], f"{name} ({number(trial.value, 3)})", colour))
     if named:
         _name_lines(axes, len(axes_of), labels)
 
@@ -197,7 +198,7 @@ def _label_axes(
     bounds = [
         ("", "") if a.listed else (_short(a.drawn["low"]), _short(a.drawn["high"])) for a in axes_of
     ]
-    bounds.append(("", "") if ends is None else (f"{ends[0]:.3f}", f"{ends[1]:.3f}"))
+    bounds.append(("", "") if ends is None else (number(ends[0], 3), number(ends[1], 3)))
     for x, (low, high) in enumerate(bounds):
         axes.axvline(x, color=INK, lw=0.7, ymin=0.07 / 1.14, ymax=1.07 / 1.14, zorder=1)
         axes.text(x, -0.02, low, va="top", **small)
@@ -231,7 +232,9 @@ def _name_values(axes: Axes, axes_of: Sequence[_Axis]) -> None:
 def _short(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, int | float) else str(value).replace("_", "\n")
+    if isinstance(value, int | float):
+        return printed_style().decimals(f"{value:g}")
+    return str(value).replace("_", "\n")
 
 
 def _draw_importance(

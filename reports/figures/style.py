@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from outerfold.reports.journal_style import PLAIN, printed_style
 from outerfold.reports.render.legible import legible_evidence
 from outerfold.reports.render.palette import (
     ALARM,
@@ -20,6 +21,7 @@ from outerfold.reports.render.palette import (
     encode,
     font_families,
 )
+from outerfold.reports.render.restyle import apply_style
 from outerfold.reports.render.svg import inline_svg, with_hints
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import RowSet, sample_size, stamps
@@ -68,6 +70,10 @@ _RC: dict[Any, Any] = {
 }
 
 
+_SIZES = ("font.size", "titlesize", "labelsize", "legend.fontsize")
+"""Endings of the settings that are sizes of letters."""
+
+
 def render(draw: Draw, evidence: Evidence, *, kind: str = "jpg", rows: RowSet = "dataset") -> bytes:
     """File contents of the figure at 300 dots per inch, with stamps and a footer.
 
@@ -114,7 +120,11 @@ def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figu
 
 
 def _settings() -> dict[Any, Any]:
-    return {**_RC, "font.family": list(font_families())}
+    """Settings of matplotlib in the printed style, with letters of its size."""
+    style = printed_style()
+    scale = style.size / PLAIN.size
+    sizes = {name: scale * size for name, size in _RC.items() if name.endswith(_SIZES)}
+    return {**_RC, **sizes, "font.family": list(font_families(style.fonts))}
 
 
 def blank_figure(height: float, *, width: float = WIDTH) -> Figure:
@@ -166,6 +176,7 @@ def _finish_figure(draw: Draw, evidence: Evidence, rows: RowSet) -> Figure:
 
 
 def _stamp_figure(fig: Figure, evidence: Evidence, rows: RowSet) -> Figure:
+    apply_style(fig)
     height = fig.get_figheight()
     marks = stamps(evidence.numbers)
     top = HEADER if marks or fig.legends else 0.04

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from outerfold.reports.blocks import Table
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.schema import Results, StabilityEntry
 from outerfold.reports.wording import searched_studies, stamped
 
@@ -129,7 +130,7 @@ def edge_notes(numbers: Results) -> tuple[str, ...]:
         for key, chosen in study["params"].items():
             if (end := _edge(space.get(key, {}), chosen)) is not None:
                 edges.setdefault(f"{key.replace('_', ' ')} at {end:g}", []).append(name)
-    return tuple(_edge_sentences(last, most, edges))
+    return tuple(map(printed_style().decimals, _edge_sentences(last, most, edges)))
 
 
 def _edge_sentences(last: list[str], most: object, edges: Mapping[str, list[str]]) -> Iterator[str]:
@@ -164,7 +165,8 @@ def _drawn(one: Mapping[str, Any] | None) -> str:
         return "–"
     if "values" in one:
         return f"{len(one['values'])} values"
-    return f"{one['low']:g}–{one['high']:g}{' (log)' if one['log'] else ''}"
+    ends = printed_style().decimals(f"{one['low']:g}–{one['high']:g}")
+    return f"{ends}{' (log)' if one['log'] else ''}"
 
 
 def _apart(one: StabilityEntry | None) -> str:
@@ -183,4 +185,4 @@ def setting_text(chosen: object) -> str:
         return "on" if chosen else "off"
     if not isinstance(chosen, float):
         return str(chosen)
-    return f"{'−' if chosen < 0 else ''}{abs(chosen):.3g}"
+    return printed_style().decimals(f"{'−' if chosen < 0 else ''}{abs(chosen):.3g}")

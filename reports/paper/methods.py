@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.paper.references import REFERENCES
 from outerfold.reports.schema import Results
 from outerfold.reports.wording import (
@@ -169,7 +170,7 @@ def space_words(numbers: Results) -> str:
     if not space:
         return "The search space was not kept by the version that made the run."
     said = "; ".join(f"{name.replace('_', ' ')} {_drawn(one)}" for name, one in space.items())
-    return f"Searched were: {said}."
+    return printed_style().decimals(f"Searched were: {said}.")
 
 
 def _drawn(one: Mapping[str, Any]) -> str:

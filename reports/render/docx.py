@@ -20,6 +20,7 @@ from docx.text.paragraph import Paragraph as DocxParagraph
 from PIL import Image
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.archive import without_dates
 
 _BODY, _SMALL, _TINY = 10, 8, 6  # points
@@ -77,7 +78,7 @@ def _new_document(title: str, called: str) -> Document:
         section.left_margin = section.right_margin = Inches((8.27 - _PAGE_WIDTH) / 2)
         section.top_margin = section.bottom_margin = Inches(0.9)
     normal = sheet.styles["Normal"]
-    normal.font.name, normal.font.size = "Arial", Pt(_BODY)
+    normal.font.name, normal.font.size = printed_style().face, Pt(_BODY)
     normal.paragraph_format.space_after = Pt(6)
     properties = sheet.core_properties
     properties.author, properties.title, properties.comments = "outerfold", called, ""
@@ -150,10 +151,10 @@ def _add_caption(sheet: Document, text: str) -> DocxParagraph:
 
 
 def _style_heading(heading: DocxParagraph, size: int) -> None:
-    """Set a heading in black Arial, since Word's headings are blue; ``size`` is in points."""
+    """Set a heading in black, since Word's headings are blue; ``size`` is in points."""
     heading.paragraph_format.space_before = Pt(10)
     for run in heading.runs:
-        run.font.name, run.font.size = "Arial", Pt(size)
+        run.font.name, run.font.size = printed_style().face, Pt(size)
         run.font.color.rgb = RGBColor(0, 0, 0)
         fonts = run._element.get_or_add_rPr().get_or_add_rFonts()
         for theme in ("asciiTheme", "hAnsiTheme"):  # a theme font would override the name

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.palette import DPI, WIDTH
 from outerfold.reports.schema import Results
 from outerfold.reports.wording import stamps
@@ -83,6 +84,7 @@ def html_page(
             source=source,
             back=back,
             inside=Markup(INSIDE_PLACE),
+            fonts=Markup(printed_style().page),
         )
     )
 

@@ -8,6 +8,8 @@ from io import BytesIO
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from outerfold.reports.journal_style import PLAIN
+
 WIDTH = 7.2
 """Width in inches: the two-column width of most journals."""
 
@@ -15,8 +17,7 @@ WIDTH = 7.2
 DPI = 300
 
 
-# Okabe & Ito (2008): distinguishable with every common colour blindness and in greyscale order.
-CLASS_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+CLASS_COLOURS = PLAIN.colours
 
 CLASS_HATCHES = ("", "///", "...", "xxx", "---", "+++")
 CLASS_LINES = ("-", "--", "-.", ":")
@@ -53,10 +54,15 @@ OTHER_SCRIPTS = (
 
 
 @cache
-def font_families() -> tuple[str, ...]:
-    """Fonts of all figures: ``FONT``, then those of this machine for the letters that it lacks."""
+def font_families(first: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Fonts of all figures: ``FONT``, then those of this machine for the letters that it lacks.
+
+    Args:
+        first: fonts that are preferred where the machine has them.
+    """
     here = set(font_manager.get_font_names())
-    return (FONT, *(name for name in OTHER_SCRIPTS if name in here))
+    preferred = (name for name in first if name in here)
+    return (*preferred, FONT, *(name for name in OTHER_SCRIPTS if name in here))
 
 
 def encode(fig: Figure, kind: str) -> bytes:

@@ -16,6 +16,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode, font_families
 
 _MARGIN = 0.3  # inches
@@ -56,7 +57,7 @@ class _Page:
 
 def draw_page(blocks: Sequence[Block], title: str = "") -> bytes:
     """JPG of the blocks from top to bottom; its height is the height they need."""
-    fonts = list(font_families())
+    fonts = list(font_families(printed_style().fonts))
     with rc_context({"font.family": fonts, "text.color": INK, "text.parse_math": False}):
         return encode(compose_page(blocks, title), "jpg")
 
@@ -156,21 +157,24 @@ def wrap_lines(text: str, room: float, size: float, *, bold: bool = False) -> It
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Width of one line of text in inches; ``size`` is in points."""
+    fonts = font_families(printed_style().fonts)
     return (
-        sum(_word_width(word, bold) for word in text.split(" ")) * size
-        + text.count(" ") * (_word_width("a a", bold) - 2 * _word_width("a", bold)) * size
+        sum(_word_width(word, bold, fonts) for word in text.split(" ")) * size
+        + text.count(" ")
+        * (_word_width("a a", bold, fonts) - 2 * _word_width("a", bold, fonts))
+        * size
     )
 
 
 @lru_cache(maxsize=4096)
-def _word_width(text: str, bold: bool) -> float:
+def _word_width(text: str, bold: bool, fonts: tuple[str, ...]) -> float:
     """Width of a word in inches at a font size of one point.
 
     It is measured at 100 points, because hinting rounds small glyphs.
     """
     if not text:
         return 0.0
-    font = FontProperties(family=list(font_families()), weight="bold" if bold else "normal")
+    font = FontProperties(family=list(fonts), weight="bold" if bold else "normal")
     path = TextPath((0, 0), text, size=100, prop=font, usetex=False)
     return right_edge(path) / 100 / 72 * 1.02
 

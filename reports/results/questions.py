@@ -40,6 +40,8 @@ from outerfold.storage.records import Dataset, IntArray, Predictions, Run
 
 ASKED = ("prevalence", "ordered", "subgroups", "reader_column", "reader_positive")
 """Options of ``report`` that ask a question; ``protocol`` of ``results.json`` states them."""
+OF_REPORT = ("level", "aggregate", "style", *ASKED)
+"""Options with which a report may differ from its run."""
 
 
 @dataclass(frozen=True, eq=False)

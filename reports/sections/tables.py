@@ -8,6 +8,7 @@ from typing import Literal
 from outerfold.objectives.measures.metric import Sums
 from outerfold.objectives.metrics import METRICS, class_metrics
 from outerfold.reports.blocks import Table
+from outerfold.reports.journal_style import printed_style
 from outerfold.reports.schema import Entry, Overall, OverallEntry, Results, Scored
 from outerfold.reports.wording import (
     OF_BOTH,
@@ -15,9 +16,9 @@ from outerfold.reports.wording import (
     OF_PROCEDURE,
     OPTIMISTIC,
     RowSet,
+    bounds_text,
     coverage_sentence,
     finished_folds,
-    interval_text,
     is_biased,
     metric_name,
     number,
@@ -223,7 +224,7 @@ def _remark(entry: Entry) -> str:
     if entry["low"] is None:
         return str(entry["reason"] or "no interval")
     text = "; ".join((entry["method"], *entry["notes"]))
-    return f"{text[0].upper()}{text[1:]}."
+    return printed_style().decimals(f"{text[0].upper()}{text[1:]}.")
 
 
 def class_cell(entry: Entry | None, notes: Footnotes) -> str:
@@ -243,18 +244,19 @@ def _two_intervals(entries: Overall) -> bool:
 
 
 def _procedure(entry: Entry) -> str:
-    if entry["procedure"] is None:
+    found = entry["procedure"]
+    if found is None:
         return "–"
-    return interval_text(entry["procedure"]).strip("()")
+    if found["low"] is None or found["high"] is None:
+        return "no interval"
+    return bounds_text(found["low"], found["high"])
 
 
 def fold_range(entry: Entry) -> str:
     """Smallest to largest fold with the standard deviation, such as ``0.71–0.90 (0.07)``."""
     if entry["fold_range"] is None:
         return "–"
-    low, high = entry["fold_range"]
-    to = " to " if low < 0 else "–"
-    return f"{number(low)}{to}{number(high)} ({number(entry['fold_spread'])})"
+    return f"{bounds_text(*entry['fold_range'])} ({number(entry['fold_spread'])})"
 
 
 def _has_no_information(entries: Overall) -> bool:
@@ -272,4 +274,6 @@ def _has_corrected(entries: Overall) -> bool:
 
 def _corrected(entry: OverallEntry) -> str:
     found = entry["corrected_t"]
-    return "–" if found["low"] is None else interval_text(found).strip("()")
+    if found["low"] is None or found["high"] is None:
+        return "–"
+    return bounds_text(found["low"], found["high"])

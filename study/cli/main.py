@@ -209,7 +209,9 @@ def _add_run_argument(parser: Parser) -> None:
 def _add_report(parser: Parser) -> None:
     _add_run_argument(parser)
     _add_plugin(parser)
-    add_options(parser, {"level": "as in the run", "aggregate": "as in the run", "quiet": "off"})
+    usual = dict.fromkeys(("level", "aggregate"), "as in the run")
+    kept = "that of the report that lies there, or plain"
+    add_options(parser, {**usual, "style": kept, "quiet": "off"})
     add_options(parser, {one.name: "" for one in options_of(ReportOptions)}, [ReportOptions])
     parser.add_argument(
         "--pseudonymise",

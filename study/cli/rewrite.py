@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from outerfold.reports.journal_style import STYLES
+from outerfold.reports.schema import read_results
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.submission import write_whole_report
 from outerfold.reports.write import Step
+from outerfold.storage.errors import DataError
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
 
@@ -25,3 +28,13 @@ def rewrite_report(
     if run.ships:
         folder.write_card(model_card(run))
     write_whole_report(run, folder.report, paper, step)
+
+
+def kept_style(folder: RunFolder) -> str:
+    """Style of the report that lies there, which a new one keeps; empty for the plain one."""
+    try:
+        found = read_results(folder.report / "results.json", checked=False)["protocol"]
+    except DataError:
+        return ""
+    kept = found.get("style", "") if isinstance(found, dict) else ""
+    return str(kept) if kept in STYLES else ""

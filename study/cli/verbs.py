@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from outerfold.reports.journal_style import with_style
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
-from outerfold.reports.results.questions import ASKED, refuse_questions
+from outerfold.reports.results.questions import OF_REPORT, refuse_questions
 from outerfold.reports.sections.comparison import compare_runs as paired
 from outerfold.reports.sections.terminal import closing_table, comparison_lines
 from outerfold.reports.write import SUBMISSION
@@ -35,7 +36,7 @@ from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import is_finished
 from outerfold.storage.words.csv_tables import csv_text
 from outerfold.study.cli.private import share
-from outerfold.study.cli.rewrite import rewrite_report
+from outerfold.study.cli.rewrite import kept_style, rewrite_report
 from outerfold.study.config.answers import write_answers
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run, require_kept_plugins
@@ -60,6 +61,7 @@ def report(options: argparse.Namespace) -> int:
     folder.read_config()
     if options.pictures and options.pseudonymise is None:
         raise DataError("--pictures has no effect without --pseudonymise DIR; leave it out")
+    options.style = options.style or kept_style(folder)
     run = _change_level(read_kept_run(folder), options)
     quiet = bool(options.quiet)
     if options.pseudonymise is not None:
@@ -79,10 +81,10 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _change_level(run: Run, options: argparse.Namespace) -> Run:
-    """The run with the level and aggregation that the user typed, if any, and the questions."""
-    typed = {name: getattr(options, name) for name in ("level", "aggregate", *ASKED)}
+    """The run with the level, aggregation and style that the user typed, and the questions."""
+    typed = {name: getattr(options, name) for name in OF_REPORT}
     given = {name: value for name, value in typed.items() if value not in (None, "", ())}
-    protocol = {**run.protocol, **given}
+    protocol = with_style({**run.protocol, **given}, options.style)
     refuse_questions(protocol, run.classes)
     rows = unique_rows(run)
     patients = [] if rows is None else rows.patients.tolist()

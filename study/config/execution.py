@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from outerfold.reports.journal_style import PLAIN, STYLES
 from outerfold.storage.errors import DataError
 from outerfold.storage.images.pixels import MAX_PIXELS
 from outerfold.study.config.durations import parse_seconds
@@ -38,6 +39,7 @@ class Execution:
         storage: database URL for trials; empty for the journal file.
         hung_after: time without a sign of life, such as 10m, after which a worker's job is given
             to another.
+        style: journal in whose style the report is printed; ``plain`` for none.
         quiet: whether to show no live progress.
 
     Raises:
@@ -149,6 +151,15 @@ class Execution:
             "its job is given to another",
             group=EXECUTION,
             metavar="TIME",
+        ),
+    )
+    style: str = field(
+        default=PLAIN.name,
+        metadata=option(
+            about="print figures and tables in the style of a journal: letters, colours, decimal "
+            "sign, intervals",
+            group=EXECUTION,
+            choices=tuple(STYLES),
         ),
     )
     quiet: bool = field(

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.markup import escape
 from outerfold.objectives.metrics import METRICS
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
+from outerfold.reports.journal_style import with_style
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.storage.errors import RunFailed
 from outerfold.storage.records import FINAL, Dataset, Run
@@ -159,7 +161,7 @@ def _carry_out_one(
         try:
             failures = _run_studies(prepared, encoders, workers, how, call)
             with telling(console, "writing the report", quiet=how.quiet):
-                run = _write_report(prepared)
+                run = _write_report(prepared, how.style)
         except KeyboardInterrupt:
             _print_resume_command(call, prepared.folder)
             if not call.owns_process:
@@ -466,7 +468,7 @@ def _print_resume_command(call: Call, folder: RunFolder) -> None:
     )
 
 
-def _write_report(prepared: PreparedRun) -> Run | None:
+def _write_report(prepared: PreparedRun, style: str) -> Run | None:
     """Write the report and the model card; return the run, or None if no fold was finished."""
     # These imports take time; made only here, they do not delay the first trial.
     from outerfold.reports.sections.model_card import model_card
@@ -478,7 +480,8 @@ def _write_report(prepared: PreparedRun) -> Run | None:
         return None
     if run.ships:
         prepared.folder.write_card(model_card(run))
-    write_report(run, prepared.folder.report)
+    printed = replace(run, protocol=with_style(run.protocol, style))
+    write_report(printed, prepared.folder.report)
     return run
 
 

@@ -24,12 +24,13 @@ import optuna
 from outerfold.objectives.choice import best_candidate
 from outerfold.pipelines.fitted.calibration import decide
 from outerfold.reports.figures.catalogue import FIGURES
+from outerfold.reports.journal_style import printed_in, style_of
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, with_inside
 from outerfold.reports.render.svg import kept_drawings
 from outerfold.reports.report_page import page
 from outerfold.reports.results.predictions import Evidence
-from outerfold.reports.results.questions import ASKED
+from outerfold.reports.results.questions import OF_REPORT
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import SCHEMA, Results, Scored, read_results
 from outerfold.reports.sections.model_card import model_card
@@ -136,9 +137,9 @@ def _report_checks(folder: RunFolder) -> list[Check]:
 
 
 def _as_reported(folder: RunFolder, run: Run) -> Run:
-    """The run at the level and with the aggregation and the questions of its report."""
+    """The run with the level, the aggregation, the style and the questions of its report."""
     stated = _read_numbers(folder)["protocol"]
-    own = {name: stated[name] for name in ("level", "aggregate", *ASKED) if name in stated}
+    own = {name: stated[name] for name in OF_REPORT if name in stated}
     return replace(run, protocol={**run.protocol, **own})
 
 
@@ -358,7 +359,22 @@ def _quoted(folder: RunFolder) -> str:
 
 def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
     """Texts of the page, of the model card and of the tables' DOCX files, from the numbers."""
-    numbers, findings = evidence.numbers, []
+    findings = list(_card_findings(folder, evidence.run))
+    with printed_in(style_of(evidence.numbers["protocol"])):
+        findings += _page_findings(folder, evidence.numbers)
+        tables = dict(table_blocks(evidence.numbers))
+        for name, blocks in tables.items():
+            path = folder.report / f"{name}.docx"
+            if not path.exists() or _body(path.read_bytes()) != _body(document(blocks)):
+                findings.append(_other(path, folder))
+        held = f"page, model card and {len(tables)} tables in DOCX print these numbers"
+        if not (folder.report / SUBMISSION).exists():
+            return held, findings
+        findings += _submission_findings(folder, evidence.numbers)
+    return f"{held}, and so do the tables and checklists of {SUBMISSION}/", findings
+
+
+def _page_findings(folder: RunFolder, numbers: Results) -> Iterator[str]:
     images = {
         plate.name: (folder.report / plate.file).read_bytes()
         for plate in FIGURES.values()
@@ -368,22 +384,13 @@ def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterab
     shown = kept.read_text(encoding="utf-8") if kept.exists() else ""
     text = page(numbers, images, kept_drawings(shown))
     if shown != (with_inside(text) if (folder.report / INSIDE).exists() else text):
-        findings.append(_other(kept, folder))
+        yield _other(kept, folder)
+
+
+def _card_findings(folder: RunFolder, run: Run) -> Iterator[str]:
     card = folder.study(FINAL) / "MODEL_CARD.md"
-    if evidence.run.ships and card.exists():
-        found = card.read_text(encoding="utf-8")
-        if found != model_card(evidence.run):
-            findings.append(_other(card, folder))
-    count = 0
-    for name, blocks in table_blocks(numbers):
-        path, count = folder.report / f"{name}.docx", count + 1
-        if not path.exists() or _body(path.read_bytes()) != _body(document(blocks)):
-            findings.append(_other(path, folder))
-    held = f"page, model card and {count} tables in DOCX print these numbers"
-    if not (folder.report / SUBMISSION).exists():
-        return held, findings
-    findings += _submission_findings(folder, numbers)
-    return f"{held}, and so do the tables and checklists of {SUBMISSION}/", findings
+    if run.ships and card.exists() and card.read_text(encoding="utf-8") != model_card(run):
+        yield _other(card, folder)
 
 
 def _submission_findings(folder: RunFolder, numbers: Results) -> Iterator[str]:

@@ -1,7 +1,8 @@
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const text = (row, at) => row.cells[at].textContent.trim();
-  const size = (cell) => parseFloat(cell.replace(/\u2212/g, "-").replace(/,(?=\d{3})/g, ""));
+  const points = (cell) => cell.replace(/(\d)\u00b7(?=\d)/g, "$1.");
+  const size = (cell) => parseFloat(points(cell).replace(/\u2212/g, "-").replace(/,(?=\d{3})/g, ""));
   heads.forEach((head, at) => {
     const button = document.createElement("button");
     button.textContent = head.textContent || "\u00a0";
@@ -24,7 +25,7 @@ for (const table of document.querySelectorAll("table")) {
   save.textContent = "Save this table as CSV";
   save.onclick = () => {
     const plain = (cell) => {
-      const said = cell.textContent.trim();
+      const said = points(cell.textContent.trim());
       return '"' + (/^[=+@\t-]\D/.test(said) ? "'" : "") + said.replace(/"/g, '""') + '"';
     };
     const lines = [...table.rows].map((row) => [...row.cells].map(plain).join(","));

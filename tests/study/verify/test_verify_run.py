@@ -14,6 +14,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
+from outerfold.reports.journal_style import with_style
 from outerfold.reports.schema import read_results
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.submission import submission_texts
@@ -22,6 +23,7 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.manifest import write_manifest
 from outerfold.study.cli.main import main
+from outerfold.study.cli.rewrite import kept_style
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.engines.local import quiet_optuna
 from outerfold.study.verify.verify_run import verify_run
@@ -68,6 +70,20 @@ def test_an_honest_run_holds_wherever_its_folder_lies(
     assert {name for name in broken(moved)} <= {"documents"}, "they print the folder's name"
     assert main(["verify", str(honest)]) == 0
     assert "8 of 8 checks hold" in capsys.readouterr().out
+
+
+def test_a_report_in_a_journals_style_holds_and_a_later_report_keeps_the_style(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path / honest.name)
+    shutil.copytree(honest, folder.path)
+    run = read_kept_run(folder)
+    draw_small(monkeypatch)
+    write_report(replace(run, protocol=with_style(run.protocol, "lancet")), folder.report)
+    assert "0·" in (folder.report / "report.html").read_text(encoding="utf-8")
+    assert broken(folder.path) == {}
+    assert kept_style(folder) == "lancet"
+    assert kept_style(RunFolder(honest)) == ""
 
 
 def numbers(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
