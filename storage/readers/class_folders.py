@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
+from outerfold.storage.images.named import find_files
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
 from outerfold.storage.readers._base import (
     DEFAULTS,
@@ -18,6 +20,7 @@ from outerfold.storage.readers._base import (
 )
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
+from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
 from outerfold.storage.words.layouts import Layout, find_masks, is_junk, is_mask_folder, read_layout
 from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
@@ -203,18 +206,14 @@ def _join_table(listing: Listing, table: TextTable, options: ReadOptions) -> Lis
             f"{listing.root / METADATA}: has no column 'file' (the image's path below the data "
             f"folder), found {list(table)}"
         )
-    names = [value.replace("\\", "/") for value in table[file]]
+    names, found = find_files(listing.root, table[file])
     row_of = {name: row for row, name in enumerate(names)}
     if len(row_of) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise DataError(
             f"{METADATA}: files {first_three(twice)} are listed twice; keep one row each"
         )
-    missing = [name for name in listing.ids if name not in row_of]
-    if missing:
-        raise DataError(
-            f"{METADATA}: images {first_three(missing)} have no row; add them or remove the images"
-        )
+    listing = _without_unlisted(listing, row_of)
     rows = [row_of[name] for name in listing.ids]
     columns = {name: tuple(texts[row] for row in rows) for name, texts in table.items()}
     _check_labels(listing, columns)
@@ -231,8 +230,29 @@ def _join_table(listing: Listing, table: TextTable, options: ReadOptions) -> Lis
         columns[patient] if patient else listing.patients,
         columns,
         METADATA,
-        listing.assumptions + notes,
+        (*listing.assumptions, *found, *notes),
+        set_aside=listing.set_aside,
     )
+
+
+def _without_unlisted(listing: Listing, listed: Collection[str]) -> Listing:
+    """The images that ``metadata.csv`` lists; the others are set aside.
+
+    Raises:
+        DataError: half of the images or more have no row.
+    """
+    missing = [row for row, name in enumerate(listing.ids) if name not in listed]
+    if 2 * len(missing) >= len(listing.ids):
+        raise DataError(
+            f"{METADATA}: images {first_three(listing.ids[row] for row in missing)} have no row; "
+            "add them or remove the images"
+        )
+    out = tuple(
+        SetAside(listing.ids[row], f"no row in {METADATA}", listing.labels[row]) for row in missing
+    )
+    gone = set(missing)
+    kept = listing.keep([row for row in range(len(listing.ids)) if row not in gone])
+    return replace(kept, set_aside=kept.set_aside + out)
 
 
 def _check_labels(listing: Listing, columns: TextTable) -> None:

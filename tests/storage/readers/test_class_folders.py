@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -245,8 +246,22 @@ def test_metadata_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"'malignant/P004_0.png: no patient .*--set-aside"):
         read_dataset(tmp_path, task="dbt")
     write_picture(tmp_path / "benign" / "new.png", 77)
-    with pytest.raises(DataError, match=r"'benign/new.png'.* have no row"):
+    with pytest.raises(DataError, match=r"benign/new.png: no row in metadata.csv.*--set-aside"):
         read_dataset(tmp_path, task="dbt")
+    data = read_dataset(tmp_path, task="dbt", options=ReadOptions(set_aside=True))
+    assert {row.id for row in data.set_aside} == {"benign/new.png", "malignant/P004_0.png"}
+    for seed in range(5):
+        write_picture(tmp_path / "benign" / f"n{seed}.png", 80 + seed)
+    with pytest.raises(DataError, match=r"'benign/n0.png'.* have no row"):
+        read_dataset(tmp_path, task="dbt")
+
+
+def test_metadata_may_name_files_without_their_folders(tmp_path: Path) -> None:
+    _with_metadata(tmp_path, "file,patient_id", ["a", "b", "c", "d"])
+    text = (tmp_path / "metadata.csv").read_text()
+    plain = read_dataset(tmp_path, task="dbt")
+    (tmp_path / "metadata.csv").write_text(re.sub(r"^(benign|malignant)/", "", text, flags=re.M))
+    assert read_dataset(tmp_path, task="dbt").fingerprint == plain.fingerprint
 
 
 def test_metadata_rows_without_image_are_left_out_and_told(tmp_path: Path) -> None:
