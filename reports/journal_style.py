@@ -32,7 +32,8 @@ class JournalStyle:
             plain ones, whose bars have hatches and whose lines have dashes, also by their
             lightness alone. The first is that of the test rows, the last that of validation.
         decimal: sign between a number and its decimals.
-        interval: words before the bounds of an interval.
+        interval: words before the bounds of an interval in text and figures; in a table its head
+            says them.
     """
 
     name: str

@@ -131,6 +131,11 @@ def value(entry: Interval | None) -> str:
     return f"{number(entry['estimate'])} {interval_text(entry)}"
 
 
+def cell_value(entry: Interval | None) -> str:
+    """As ``value``, for a cell of a table, whose head says what the interval is."""
+    return value(entry).replace(printed_style().interval, "")
+
+
 def signed_difference(change: Interval, level: str = "") -> str:
     """Difference such as ``+0.031 (−0.010 to 0.072)``.
 

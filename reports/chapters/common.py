@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from outerfold.reports.journal_style import printed_style
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import Entry, Interval, QuestionLevel, Results
-from outerfold.reports.wording import bounds_text, number, stamped, value
+from outerfold.reports.wording import bounds_text, cell_value, number, stamped
 
 NOT_COUNTED = (
     "How often these intervals hold the true value was not counted; they are made as those of the "
@@ -36,7 +35,7 @@ def cell(entry: Entry | None) -> str:
     """Estimate with its interval, or the reason for none."""
     if entry is None or entry["estimate"] is None:
         return "–" if entry is None or not entry["reason"] else f"– ({entry['reason']})"
-    return value(entry)
+    return cell_value(entry)
 
 
 def fine_cell(entry: Interval) -> str:
@@ -46,8 +45,7 @@ def fine_cell(entry: Interval) -> str:
     size = number(entry["estimate"], 3)
     if entry["low"] is None or entry["high"] is None:
         return f"{size} (no interval)"
-    words = printed_style().interval
-    return f"{size} ({words}{number(entry['low'], 3)} to {number(entry['high'], 3)})"
+    return f"{size} ({number(entry['low'], 3)} to {number(entry['high'], 3)})"
 
 
 def range_cell(entry: Entry) -> str:

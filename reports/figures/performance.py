@@ -21,7 +21,7 @@ from outerfold.reports.render.svg import hint, hint_along
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.schema import Interval, OverallEntry, Results, SubgroupColumn
-from outerfold.reports.wording import metric_name, number, value
+from outerfold.reports.wording import cell_value, metric_name, number, value
 from outerfold.storage.records import Predictions
 
 _TWO = ("roc_auc", "sensitivity", "specificity")
@@ -292,7 +292,7 @@ def _draw_forest(
             told = f"{column['column']} {one['name']}: ROC-AUC"
             _draw_interval(forest, at, one["roc_auc"], TEST, "o", name=told)
             counts = f"{one['patients']:,}", f"{one['positives']:,} of {one['rows']:,}"
-            _write_cells(table, at, (*counts, value(one["roc_auc"])))
+            _write_cells(table, at, (*counts, cell_value(one["roc_auc"])))
             names.append(one["name"])
     last = list(numbers["dataset"]["classes"])[-1]
     _write_cells(table, -0.9, ("Patients", last, "ROC-AUC (95 % CI)"), bold=True)

@@ -8,7 +8,7 @@ from outerfold.reports.blocks import Table
 from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import FinalEntry, FoldEntry, Interval, Results
 from outerfold.reports.sections.tables import Footnotes, test_caption
-from outerfold.reports.wording import metric_name, number, value
+from outerfold.reports.wording import cell_value, metric_name, number
 
 OWN = (
     "Each interval is of that fold's one model, over the fold's own patients, with the model "
@@ -73,7 +73,7 @@ def _fold_row(
     fold: FoldEntry, metrics: tuple[str, ...], two: bool, notes: Footnotes
 ) -> tuple[str, ...]:
     def cell(entry: Interval) -> str:
-        return _two_lines(value(entry)) + notes.mark(entry["reason"] or "")
+        return _two_lines(cell_value(entry)) + notes.mark(entry["reason"] or "")
 
     name = f"{fold['fold']}{notes.mark(_odd_note(fold))}"
     return (

@@ -17,6 +17,7 @@ from outerfold.reports.wording import (
     OPTIMISTIC,
     RowSet,
     bounds_text,
+    cell_value,
     coverage_sentence,
     finished_folds,
     is_biased,
@@ -25,7 +26,6 @@ from outerfold.reports.wording import (
     positive_sentence,
     sample_size,
     stamped,
-    value,
 )
 
 WAY = "Models made this way"
@@ -105,7 +105,7 @@ def metric_rows(entries: Overall, classes: int, notes: Footnotes) -> tuple[tuple
     return tuple(
         (
             metric_name(metric, classes) + notes.mark(_remark(entries[metric])),
-            value(entries[metric]),
+            cell_value(entries[metric]),
             *((_no_information(entries[metric]),) if none else ()),
             *((_procedure(entries[metric]),) if two else ()),
             "–" if _is_biased(metric) else fold_range(entries[metric]),
@@ -231,7 +231,7 @@ def class_cell(entry: Entry | None, notes: Footnotes) -> str:
     """Cell with the estimate and, on the next line, its interval."""
     if entry is None:
         return "–"
-    return value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
+    return cell_value(entry).replace(" (", "\n(", 1) + notes.mark(_remark(entry))
 
 
 def _two_intervals(entries: Overall) -> bool:

@@ -24,7 +24,7 @@ from outerfold.reports.render.restyle import apply_style
 from outerfold.reports.report_page import page
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.submission import submission_texts
-from outerfold.reports.wording import value
+from outerfold.reports.wording import cell_value, value
 from outerfold.storage.errors import DataError
 
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
@@ -78,6 +78,7 @@ def test_each_style_prints_an_interval_in_its_own_way() -> None:
     for style in STYLES.values():
         with printed_in(style):
             printed[style.name] = value(ENTRY)  # type: ignore[arg-type]
+            assert cell_value(ENTRY) == style.decimals("0.76 (0.70–0.82)")  # type: ignore[arg-type]
     assert printed == {
         "plain": "0.76 (0.70–0.82)",
         "radiology": "0.76 (95% CI 0.70–0.82)",
