@@ -317,11 +317,12 @@ def verify(options: argparse.Namespace) -> int:
     from outerfold.study.verify import verify_run, verify_table
 
     console = Console(highlight=False)
-    if options.run.is_file():
-        checks, silent = verify_table.verify_table(options.run), verify_table.NOT_SHOWN
-    else:
-        checks = verify_run.verify_run(RunFolder(options.run))
-        silent = verify_run.NOT_CHECKED
+    with telling(console, "computing the numbers again"):
+        if options.run.is_file():
+            checks, silent = verify_table.verify_table(options.run), verify_table.NOT_SHOWN
+        else:
+            checks = verify_run.verify_run(RunFolder(options.run))
+            silent = verify_run.NOT_CHECKED
     for check in checks:
         mark = "[green]holds[/green]" if check.holds else "[red]DOES NOT HOLD[/red]"
         console.print(f"{mark} {check.name}", soft_wrap=True)
