@@ -7,13 +7,14 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from outerfold.reports import write
+from outerfold.reports import submission, write
 
 
 def draw_small(patch: pytest.MonkeyPatch) -> None:
-    """Let each figure and each picture of a table be a small grey square."""
+    """Let each picture be a small grey square, and each vector graphic of a submission empty."""
     picture = BytesIO()
     Image.new("RGB", (40, 30), "grey").save(picture, "JPEG")
     for name in ("render", "draw_page"):
         patch.setattr(write, name, lambda *_, **__: picture.getvalue())
     patch.setattr(write, "render_inline", lambda *_, **__: (picture.getvalue(), ""))
+    patch.setattr(submission, "vectors", lambda *_, **__: {"svg": b"", "pdf": b""})

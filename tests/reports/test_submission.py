@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from openpyxl import load_workbook
 
-from outerfold.reports import submission
 from outerfold.reports.blocks import Table
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import vectors
@@ -50,7 +49,6 @@ def test_the_whole_report_has_every_table_and_checklist_and_a_later_report_keeps
     binary: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_small(monkeypatch)
-    monkeypatch.setattr(submission, "vectors", lambda *_, **__: {"svg": b"", "pdf": b""})
     for left in ("Table_Subgroups.docx", "Table_Subgroups.jpg", "Table_Mine.docx"):
         (tmp_path / left).touch()
     told: list[tuple[int, int, str]] = []
