@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
+from io import BytesIO
 
-import numpy as np
-from matplotlib import rc_context
-from matplotlib.bezier import BezierSegment
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
 from outerfold.reports.journal_style import printed_style
-from outerfold.reports.render.palette import ALARM, INK, QUIET, WIDTH, encode, font_families
+from outerfold.reports.render.palette import ALARM, DPI, INK, QUIET, WIDTH, font_families
 
 _MARGIN = 0.3  # inches
 _LEADING = 1.42  # line height over font size
@@ -25,66 +20,88 @@ _INNER = WIDTH - 2 * _MARGIN
 _GAP = 0.22  # inches between columns
 
 
+_ASCENT = 0.76
+"""Height of a letter such as l over the base line, over the font size."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One line of text: its upper left corner in inches, its size in points, and its look."""
+
+    x: float
+    y: float
+    text: str
+    size: float
+    bold: bool
+    colour: str
+
+
 @dataclass
 class _Page:
     """A column of text, filled from the top; ``y`` is the height used so far, in inches."""
 
-    texts: list[tuple[float, float, str, dict[str, object]]] = field(default_factory=list)
+    texts: list[_Text] = field(default_factory=list)
     rules: list[tuple[float, float, float]] = field(default_factory=list)
     y: float = _MARGIN
 
-    def write(self, text: str, size: float, **look: object) -> None:
+    def write(self, text: str, size: float, *, bold: bool = False, colour: str = INK) -> None:
         """Add the text, wrapped to the page's full width; ``size`` is in points."""
-        bold = look.get("fontweight") == "bold"
         for line in wrap_lines(text, _INNER, size, bold=bold):
-            self.texts.append((_MARGIN, self.y, line, {"fontsize": size, **look}))
+            self.texts.append(_Text(_MARGIN, self.y, line, size, bold, colour))
             self.y += size * _LEADING / 72
 
     def rule(self, thickness: float, length: float) -> None:
         """Add a line from the left margin, ``thickness`` in points and ``length`` in inches."""
         self.rules.append((self.y, thickness, length))
 
-    def figure(self) -> Figure:
-        height = self.y + _MARGIN
-        fig = Figure(figsize=(WIDTH, height))
-        for x, y, text, look in self.texts:
-            fig.text(x / WIDTH, 1 - y / height, text, va="top", **look)  # type: ignore[arg-type]
+    def image(self) -> Image.Image:
+        image = Image.new("RGB", (round(WIDTH * DPI), round((self.y + _MARGIN) * DPI)), "white")
+        pen = ImageDraw.Draw(image)
+        for one in self.texts:
+            x, base = one.x * DPI, one.y * DPI + _ASCENT * _pixels(one.size)
+            for path, part in _runs(one.text, one.bold, _families()):
+                font = _font(path, _pixels(one.size))
+                pen.text((x, base), part, one.colour, font, anchor="ls")
+                x += font.getlength(part)
         for y, thickness, length in self.rules:
-            ends = [_MARGIN / WIDTH, (_MARGIN + length) / WIDTH]
-            fig.add_artist(Line2D(ends, [1 - y / height] * 2, color=INK, lw=thickness))
-        return fig
+            half = thickness * DPI / 72 / 2
+            ends = (_MARGIN * DPI, (_MARGIN + length) * DPI)
+            pen.rectangle((ends[0], y * DPI - half, ends[1], y * DPI + half), INK)
+        return image
 
 
 def draw_page(blocks: Sequence[Block], title: str = "") -> bytes:
-    """JPG of the blocks from top to bottom; its height is the height they need."""
-    fonts = list(font_families(printed_style().fonts))
-    with rc_context({"font.family": fonts, "text.color": INK, "text.parse_math": False}):
-        return encode(compose_page(blocks, title), "jpg")
+    """JPG of the blocks from top to bottom; its height is the height they need.
+
+    Pictures among the blocks are left out.
+    """
+    target = BytesIO()
+    image = _compose_page(blocks, title).image()
+    image.save(target, "JPEG", quality=95, subsampling=0, dpi=(DPI, DPI))
+    return target.getvalue()
 
 
-def compose_page(blocks: Sequence[Block], title: str = "") -> Figure:
-    """Figure of the page; pictures among the blocks are left out."""
+def _compose_page(blocks: Sequence[Block], title: str) -> _Page:
     page = _Page()
     if title:
-        page.write(title, 12, fontweight="bold")
+        page.write(title, 12, bold=True)
         page.y += 0.08
     for block in blocks:
         match block:
             case Heading(text):
                 page.y += 0.12
-                page.write(text, 10, fontweight="bold")
+                page.write(text, 10, bold=True)
                 page.y += 0.03
             case Paragraph(text, strong):
-                look = {"color": ALARM, "fontweight": "bold"} if strong else {}
-                page.write(text, 8, **look)
+                page.write(text, 8, bold=strong, colour=ALARM if strong else INK)
                 page.y += 0.07
             case Table():
                 _write_table(page, block)
-    return page.figure()
+    return page
 
 
 def _write_table(page: _Page, table: Table) -> None:
-    page.write(table.caption, 8.5, fontweight="bold")
+    page.write(table.caption, 8.5, bold=True)
     page.y += 0.05
     size = _font_size(table)
     left, length = _column_edges(table, size)
@@ -96,7 +113,7 @@ def _write_table(page: _Page, table: Table) -> None:
     page.rule(1.2, length)
     page.y += 0.07
     for note in table.notes:
-        page.write(note, 6.8, color=QUIET)
+        page.write(note, 6.8, colour=QUIET)
     page.y += 0.1
 
 
@@ -104,12 +121,10 @@ def _write_row(
     page: _Page, cells: tuple[str, ...], left: list[float], size: float, *, bold: bool
 ) -> None:
     page.y += 0.045
-    weight = "bold" if bold else "normal"
     for x, cell in zip(left, cells, strict=True):
         for index, line in enumerate(cell.split("\n")):
             drop = index * size * 1.3 / 72
-            look = {"fontsize": size, "fontweight": weight}
-            page.texts.append((_MARGIN + x, page.y + drop, line, look))
+            page.texts.append(_Text(_MARGIN + x, page.y + drop, line, size, bold, INK))
     lines = max(cell.count("\n") + 1 for cell in cells)
     page.y += lines * size * 1.3 / 72 + 0.035
 
@@ -157,42 +172,48 @@ def wrap_lines(text: str, room: float, size: float, *, bold: bool = False) -> It
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Width of one line of text in inches; ``size`` is in points."""
-    fonts = font_families(printed_style().fonts)
-    return (
-        sum(_word_width(word, bold, fonts) for word in text.split(" ")) * size
-        + text.count(" ")
-        * (_word_width("a a", bold, fonts) - 2 * _word_width("a", bold, fonts))
-        * size
-    )
+    return _width(text, size, bold, _families())
 
 
 @lru_cache(maxsize=4096)
-def _word_width(text: str, bold: bool, fonts: tuple[str, ...]) -> float:
-    """Width of a word in inches at a font size of one point.
-
-    It is measured at 100 points, because hinting rounds small glyphs.
-    """
-    if not text:
-        return 0.0
-    font = FontProperties(family=list(fonts), weight="bold" if bold else "normal")
-    path = TextPath((0, 0), text, size=100, prop=font, usetex=False)
-    return right_edge(path) / 100 / 72 * 1.02
+def _width(text: str, size: float, bold: bool, families: tuple[str, ...]) -> float:
+    parts = _runs(text, bold, families)
+    return sum(_font(path, _pixels(size)).getlength(part) for path, part in parts) / DPI
 
 
-def right_edge(path: Path) -> float:
-    """Largest x of a closed outline of lines and quadratic curves, to the last bit that of
-    ``get_extents``, which looks for the turning points of every curve and took a fifth of a report.
+def _families() -> tuple[str, ...]:
+    return font_families(printed_style().fonts)
 
-    A curve stays within the polygon of its points. So only those whose control point lies beyond
-    all ends can reach further than these.
-    """
-    points, codes = np.asarray(path.vertices), np.asarray(path.codes)
-    x = points[:, 0]
-    controls = np.flatnonzero(codes == Path.CURVE3)[::2]
-    ends = codes != Path.CLOSEPOLY
-    ends[controls] = False
-    edge = float(x[ends].max())
-    for at in controls[x[controls] > edge]:
-        curve = BezierSegment(points[at - 1 : at + 2])
-        edge = max(edge, float(curve(curve.axis_aligned_extrema()[1])[:, 0].max(initial=edge)))
-    return edge
+
+def _pixels(size: float) -> float:
+    return size * DPI / 72
+
+
+@cache
+def _font(path: str, pixels: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, pixels, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=4096)
+def _runs(text: str, bold: bool, families: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The text in parts, each with the file of the first font that has all of its letters."""
+    runs: list[tuple[str, str]] = []
+    for letter in text:
+        path = _font_of(letter, bold, families)
+        if runs and runs[-1][0] == path:
+            runs[-1] = (path, runs[-1][1] + letter)
+        else:
+            runs.append((path, letter))
+    return tuple(runs)
+
+
+@cache
+def _font_of(letter: str, bold: bool, families: tuple[str, ...]) -> str:
+    """File of the first font that has the letter, else of the first font."""
+    weight = "bold" if bold else "normal"
+    paths = [
+        font_manager.findfont(font_manager.FontProperties(family=name, weight=weight))
+        for name in families
+    ]
+    drawn = (path for path in paths if ord(letter) in font_manager.get_font(path).get_charmap())
+    return next(drawn, paths[0])

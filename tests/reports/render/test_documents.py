@@ -9,17 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import docx
+import numpy as np
 import pytest
-from matplotlib.font_manager import FontProperties
-from matplotlib.path import Path as Path2D
-from matplotlib.textpath import TextPath
 from PIL import Image
 from rich.console import Console
 
 from outerfold.reports.blocks import Heading, Paragraph, Table
 from outerfold.reports.figures.catalogue import FIGURES, pictures
 from outerfold.reports.render.docx import document
-from outerfold.reports.render.picture import draw_page, right_edge, text_width, wrap_lines
+from outerfold.reports.render.palette import DPI, WIDTH
+from outerfold.reports.render.picture import draw_page, text_width, wrap_lines
 from outerfold.reports.render.svg import kept_drawings
 from outerfold.reports.report_page import page, with_figures
 from outerfold.reports.results.results import gather_evidence
@@ -251,6 +250,21 @@ def test_many_columns_shrink_rather_than_leave_the_page():
     assert document([many])
 
 
+def test_a_page_is_as_dark_as_it_has_letters_and_no_letter_leaves_its_room():
+    def ink(*blocks):
+        page = np.asarray(Image.open(io.BytesIO(draw_page(blocks))).convert("L"))
+        return np.argwhere(page < 128)
+
+    one, two = ink(Paragraph("word")), ink(Paragraph("word word"))
+    assert 1.8 < len(two) / len(one) < 2.2
+    wide = ink(Paragraph("mmmm " * 90))
+    margin = 0.3 * DPI
+    assert margin <= wide[:, 1].min()
+    assert wide[:, 1].max() <= (WIDTH - 0.3) * DPI
+    width = two[:, 1].max() - two[:, 1].min()
+    assert width == pytest.approx(text_width("word word", 8) * DPI, abs=6)
+
+
 def test_numbers_and_plurals_in_print():
     assert number(-0.001) == "0.00"
     assert number(-0.04) == "−0.04"
@@ -274,19 +288,3 @@ def test_reports_load_neither_torch_nor_optuna():
         cwd=ROOT,
     ).stdout.split()
     assert not {"torch", "optuna", "matplotlib.pyplot"} & set(loaded)
-
-
-@pytest.mark.parametrize("weight", ["normal", "bold"])
-def test_the_right_edge_of_a_word_is_that_of_its_outline_to_the_last_bit(weight):
-    font = FontProperties(family="DejaVu Sans", weight=weight)
-    letters = [chr(code) for code in (*range(33, 127), *range(192, 384), *range(0x3B1, 0x3CA))]
-    for word in (*letters, "(95", "0.86", "ROC-AUC", "≤0.05", "−0.11", "∞"):
-        path = TextPath((0, 0), word, size=100, prop=font, usetex=False)
-        assert right_edge(path) == float(path.get_extents().x1)
-
-
-def test_a_curve_may_reach_further_than_all_ends():
-    """No letter of the font does, but those of a later version may."""
-    points = [(0.0, 0.0), (2.0, 0.9), (0.3, 2.0), (0.1, 2.5), (0.0, 3.0), (0.0, 0.0)]
-    path = Path2D(points, [1, 3, 3, 3, 3, 79])
-    assert right_edge(path) == float(path.get_extents().x1) > 1.0
