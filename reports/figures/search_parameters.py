@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from outerfold.objectives.metrics import METRICS
 from outerfold.reports.figures.style import add_legend, blank_figure, placeholder_figure
 from outerfold.reports.journal_style import printed_style
-from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, INK, QUIET, TEST
+from outerfold.reports.render.palette import CLASS_COLOURS, CLASS_LINES, FAINT, INK, QUIET, TEST
 from outerfold.reports.render.svg import hint
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.wording import number
@@ -24,7 +24,7 @@ from outerfold.storage.records import FINAL, Search, TrialRow
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_NAMED = 12
 """Largest number of outer folds whose chosen trials have a colour and a name of their own."""
-_CUT, _COMPLETE = "#C9C9C9", "#8A8A8A"
+_CUT, _COMPLETE = FAINT, "#8A8A8A"
 _DEFAULT: dict[str, Any] = {"color": INK, "lw": 4.0, "alpha": 0.22, "solid_capstyle": "round"}
 _CROWD = 30
 """Number of complete trials above which their lines are drawn fainter."""

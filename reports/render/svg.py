@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from outerfold.reports.render.palette import ALARM, GRID, INK, QUIET, WIDTH, encode
+from outerfold.reports.render.palette import ALARM, FAINT, GRID, INK, QUIET, WIDTH, encode
 from outerfold.storage.records import FloatArray
 
 _HINT, _SPOTS = "hint:", "spots:"
@@ -20,6 +20,7 @@ _PAGE_COLOURS = {
     QUIET.lower(): "--quiet",
     ALARM.lower(): "--alarm",
     GRID.lower(): "--line",
+    FAINT.lower(): "--faint",
     "#ffffff": "--paper",
 }
 """Variables of the style sheet that stand for the colours of print."""
