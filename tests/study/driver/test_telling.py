@@ -103,7 +103,7 @@ def test_ctrl_c_while_the_report_is_written_says_how_to_go_on(
     prepared, _ = begun(tmp_path / "run")
     config, data = prepared.config, prepared.data
 
-    def interrupt(of: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(one_run, "_settle", lambda *_: (config, {}))
