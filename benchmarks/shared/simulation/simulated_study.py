@@ -132,27 +132,39 @@ class _Choice:
     thresholds: FloatArray
 
 
-def simulate(cell: Cell, seed: int, replicate: int, everyone: Cohort) -> Study:
-    """Simulate one replicate; ``everyone`` is ``population(cell)``."""
+def simulate(
+    cell: Cell, seed: int, replicate: int, everyone: Cohort, *, whole: bool = True
+) -> Study:
+    """Simulate one replicate.
+
+    Args:
+        cell: the setting.
+        seed, replicate: what the draws depend on, besides the name of the setting.
+        everyone: ``population(cell)``.
+        whole: whether inner folds' models are trained, for ``measured``, ``answers`` and ``fold``,
+            which are NaN without them; the other numbers are the same.
+    """
     rng = cell.rng(seed, replicate)
     cohort, refused = draw(cell, rng)
     fold = deal(cohort, cell, FOLDS, rng)
-    models = _train(cell, cohort, fold, everyone, rng)
+    models = _train(cell, cohort, fold, everyone, rng, whole=whole)
     predicted = decide(models.probabilities, models.thresholds[fold])
     predictions = _predictions(cohort, fold, models.probabilities, predicted)
     shown = _printed(cell, predictions)
-    inner = _inner_rows(cohort, fold, models)
-    wide = _measured(cell, predictions, inner)
     truth = _truth(models, models.true_probabilities, models.thresholds[-1])
     names = tuple(name for name in shown if name in truth)
+    more = cell.split == "patients" and whole
+    inner = _inner_rows(cohort, fold, models) if more else {}
+    wide = _measured(cell, predictions, inner) if more else {}
+    two = more and cell.classes == 2
     return Study(
         names,
         np.array([_three(shown[name]) for name in names]),
         np.array([_four(wide.get(name)) for name in names]),
         np.array([truth[name] for name in names]),
         _controls(predictions, cohort.patients, rng),
-        _answers(cell, predictions, inner, models),
-        _first_fold(cell, predictions, models, names),
+        _answers(predictions, inner, models) if two else np.full((len(ANSWERS), 6), np.nan),
+        _first_fold(predictions, models, names) if more else np.full((len(names), 3), np.nan),
         np.array([any("unstable" in note for note in shown[name].notes) for name in names]) * 1.0,
         refused,
     )
@@ -191,7 +203,13 @@ def youden(labels: IntArray, scores: FloatArray) -> float:
 
 
 def _train(
-    cell: Cell, cohort: Cohort, fold: IntArray, everyone: Cohort, rng: np.random.Generator
+    cell: Cell,
+    cohort: Cohort,
+    fold: IntArray,
+    everyone: Cohort,
+    rng: np.random.Generator,
+    *,
+    whole: bool,
 ) -> _Models:
     seen = np.concatenate([fold != np.arange(FOLDS)[:, None], np.ones((1, len(fold)), dtype=bool)])
     seed = int(rng.integers(2**31))
@@ -205,7 +223,9 @@ def _train(
             choices.append(_choose(cell, side, deal(side, cell, INNER, rng), seed))
     penalty = np.stack([one.penalty for one in choices])
     thresholds = np.array([one.threshold for one in choices])
-    each = _inner_probabilities(cell, cohort, seen, choices[:FOLDS], seed)
+    each = np.zeros((0, len(fold), cell.classes))
+    if whole:
+        each = _inner_probabilities(cell, cohort, seen, choices[:FOLDS], seed)
     inner = each, np.concatenate([one.thresholds for one in choices[:FOLDS]])
     if cell.learner == "logistic":
         return _logistic(cell, cohort, fold, seen, penalty, thresholds, everyone, inner)
@@ -350,9 +370,7 @@ def _inner_rows(cohort: Cohort, fold: IntArray, models: _Models) -> dict[str, Pr
 def _measured(
     cell: Cell, predictions: Predictions, inner: dict[str, Predictions]
 ) -> dict[str, ConfidenceInterval]:
-    """The intervals of ``_printed`` by the measured variation; empty where a leak forbids them."""
-    if cell.split != "patients":
-        return {}
+    """The intervals of ``_printed`` by the measured variation."""
     last = cell.classes - 1
     found = dict(overall(predictions, tuned=True, variation=inner))
     own = per_class(predictions, tuned=True, variation=inner)[predictions.classes[last]]
@@ -386,11 +404,9 @@ def _truth(models: _Models, p: FloatArray, threshold: float) -> dict[str, float]
 
 
 def _answers(
-    cell: Cell, predictions: Predictions, inner: dict[str, Predictions], models: _Models
+    predictions: Predictions, inner: dict[str, Predictions], models: _Models
 ) -> FloatArray:
     """Numbers of the report besides its metrics (see ``Study``), and those of the refit."""
-    if cell.classes > 2 or cell.split != "patients":
-        return np.full((len(ANSWERS), 6), np.nan)
     fitted = recalibration(predictions, inner, "model")
     printed = {
         **{name: getattr(fitted, name) for name in ("slope", "intercept", "scaled_brier")},
@@ -426,12 +442,8 @@ def _true_answers(models: _Models) -> dict[str, float]:
     }
 
 
-def _first_fold(
-    cell: Cell, predictions: Predictions, models: _Models, names: tuple[str, ...]
-) -> FloatArray:
+def _first_fold(predictions: Predictions, models: _Models, names: tuple[str, ...]) -> FloatArray:
     """Intervals (metrics, 3) of the first fold's own model, as the table by fold prints them."""
-    if cell.split != "patients":
-        return np.full((len(names), 3), np.nan)
     own = fixed_models(predictions.take(predictions.fold == "outer-0"))["outer-0"]
     truth = _truth(models, models.first_probabilities, models.thresholds[0])
     ends = {name: _three(one)[1:] for name, one in own.items()}

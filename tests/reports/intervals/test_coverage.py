@@ -17,7 +17,7 @@ CELL = Cell("guard", 60, (0.3,), 0.6)
 @pytest.fixture(scope="module")
 def studies():
     everyone = population(CELL)
-    return [simulate(CELL, 0, replicate, everyone) for replicate in range(90)]
+    return [simulate(CELL, 0, replicate, everyone, whole=False) for replicate in range(90)]
 
 
 def covered(low, high, truth):
@@ -53,7 +53,7 @@ def test_learnt_thresholds_are_covered_too():
         CELL, name="guard, threshold", patients=150, prevalence=(0.1,), choice="threshold"
     )
     everyone = population(cell)
-    found = [simulate(cell, 0, replicate, everyone) for replicate in range(50)]
+    found = [simulate(cell, 0, replicate, everyone, whole=False) for replicate in range(50)]
     at = found[0].metrics.index("specificity")
     low, high = np.array([study.intervals[at, 1:] for study in found]).T
     assert covered(low, high, np.array([study.truth[at] for study in found])) >= 0.88
