@@ -60,7 +60,7 @@ def inline_svg(fig: Figure, name: str) -> str:
         fig: figure that has been saved before.
         name: name of the figure.
     """
-    fig.set_layout_engine("none")
+    fig.set_layout_engine(None)  # a placeholder would have it drawn twice
     for spots in fig.findobj(lambda one: str(one.get_gid()).startswith(_SPOTS)):
         spots.set(visible=True, alpha=0)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

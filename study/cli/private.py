@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from outerfold.reports.journal_style import with_style
 from outerfold.reports.pseudonyms import KEY, write_pseudonymised
 from outerfold.reports.render.html import INSIDE
 from outerfold.storage.errors import DataError
@@ -19,7 +21,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import forget_patient
 from outerfold.storage.runs.paper import read_paper
 from outerfold.storage.runs.results import NothingFinished
-from outerfold.study.cli.rewrite import rewrite_report
+from outerfold.study.cli.rewrite import kept_style, rewrite_report
 from outerfold.study.config.gather import cache_folder
 from outerfold.study.config.kept_run import read_kept_run
 from outerfold.study.driver.telling import stepping
@@ -85,5 +87,6 @@ def _write_report_anew(folder: RunFolder, paper: Mapping[str, str], console: Con
         run = read_kept_run(folder)
     except NothingFinished:
         return
+    run = replace(run, protocol=with_style(run.protocol, kept_style(folder)))
     with stepping(console, "writing the report anew") as step:
         rewrite_report(run, folder, paper, step)
