@@ -213,15 +213,15 @@ def _draw_benefit(axes: Axes, rows: Predictions, numbers: Results, level: str) -
 
 def _draw_recalls(axes: Axes, numbers: Results, level: str) -> None:
     per_class = numbers["levels"].get(level, numbers)["per_class"]
-    for at, entries in enumerate(per_class.values()):
+    for at, (name, entries) in enumerate(per_class.items()):
         colour = CLASS_COLOURS[at % len(CLASS_COLOURS)]
-        _draw_interval(axes, at, entries["recall"], colour, "o", name="Recall")
+        _draw_interval(axes, at, entries["recall"], colour, "o", name=f"{name}: recall")
     names = [f"{name}\n{value(entries['recall'])}" for name, entries in per_class.items()]
     axes.set_yticks(range(len(per_class)), names)
     axes.set_ylim(len(per_class) - 0.5, -0.5)
     axes.set(xlim=(0, 1), xlabel="Recall")
     axes.grid(axis="x")
-    set_panel_title(axes, f"Recall of each class by {level}", index=3)
+    set_panel_title(axes, f"Recall by {level}", index=3)
 
 
 def _draw_folds(axes: Axes, numbers: Results, level: str) -> None:

@@ -120,11 +120,15 @@ def compose(draw: Draw, evidence: Evidence, *, rows: RowSet = "dataset") -> Figu
 
 
 def _settings() -> dict[Any, Any]:
-    """Settings of matplotlib in the printed style, with letters of its size."""
+    """Settings of matplotlib in the printed style, with letters of its size.
+
+    Without any of its fonts the usual one stands in, which is wider and keeps its own size.
+    """
     style = printed_style()
-    scale = style.size / PLAIN.size
+    fonts = font_families(style.fonts)
+    scale = style.size / PLAIN.size if fonts[0] in style.fonts else 1
     sizes = {name: scale * size for name, size in _RC.items() if name.endswith(_SIZES)}
-    return {**_RC, **sizes, "font.family": list(font_families(style.fonts))}
+    return {**_RC, **sizes, "font.family": list(fonts)}
 
 
 def blank_figure(height: float, *, width: float = WIDTH) -> Figure:
