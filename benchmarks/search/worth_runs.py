@@ -25,7 +25,7 @@ def row(numbers: Results) -> list[str]:
     """Cells of one run: its data, its searches, and the difference of each metric."""
     data, worth = numbers["dataset"], numbers["worth"]
     cells = [
-        str(data["name"]),
+        data_name(numbers),
         f"{data['images']} of {data['patients']}",
         str(numbers["protocol"]["trials"]),
         f"{len(worth['chosen'])} of {len(numbers['outer'])}",
@@ -37,6 +37,12 @@ def row(numbers: Results) -> list[str]:
         else:
             cells.append(f"{found['estimate']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})")
     return cells
+
+
+def data_name(numbers: Results) -> str:
+    """Name of the data; of a ``metadata.csv`` that of its folder."""
+    folder = re.search(r"--data \S*?([^/\s]+)/metadata\.csv", numbers["provenance"]["command"])
+    return folder[1] if folder else str(numbers["dataset"]["name"])
 
 
 def page(every: list[Results]) -> str:
