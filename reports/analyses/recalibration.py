@@ -31,7 +31,10 @@ _LONGEST = 2.0  # step of Newton's method
 _CLOSE = 1e-8
 _STEPS_WITHOUT = 3
 """Steps from the solution of all rows to that without a patient. One leaves the standard error of
-80 patients 11 % too small."""
+80 patients 6 % too small."""
+MANY = 1000
+"""Patients from which on one step is taken: the standard error is then 0.5 % too small at most,
+and the steps that follow need every row for every patient."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ class _Table:
 
     def without(self, patients: int, slope: float, shift: FloatArray) -> FloatArray:
         """Slope (patients,) without each patient, by steps from the solution of all rows."""
+        if patients >= MANY:
+            return self.after_one_step(patients, slope, shift)
         found = np.full(patients, slope)
         size = max(1, CELLS // max(len(self.odds), 1))
         for start in range(0, patients, size):
@@ -144,6 +149,30 @@ class _Table:
                 found[left] += np.clip(step, -_LONGEST, _LONGEST)
                 shifts = shifts + np.clip(move, -_LONGEST, _LONGEST)
         return found
+
+    def after_one_step(self, patients: int, slope: float, shift: FloatArray) -> FloatArray:
+        """Slope (patients,) without each patient, one step from the solution of all rows."""
+        folds = len(self.starts)
+        p = expit(slope * self.odds + shift[self.fold])
+        weight, gap = p * (1 - p), self.positive - p
+        key = self.patient * folds + self.fold
+        w, wz, wzz, own, along = (
+            table.sum(0) - table
+            for table in (
+                np.bincount(key, terms, patients * folds).reshape(patients, folds)
+                for terms in (
+                    weight,
+                    weight * self.odds,
+                    weight * self.odds**2,
+                    gap,
+                    gap * self.odds,
+                )
+            )
+        )
+        mean = wz / np.maximum(w, TINY)
+        curve = (wzz - mean * wz).sum(1)
+        step = (along - mean * own).sum(1) / np.maximum(curve, TINY)
+        return np.asarray(slope + np.clip(step, -_LONGEST, _LONGEST))
 
     def _newton(
         self, slope: FloatArray, shift: FloatArray, counted: FloatArray

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Table
 from outerfold.reports.chapters.common import (
-    NOT_COUNTED,
+    COUNTED,
     cell,
     chapter_caption,
     leading_answers,
@@ -67,7 +67,7 @@ def _whole_table(numbers: Results) -> Table:
         chapter_caption("Calibration over all folds", numbers),
         (*header, "Scaled Brier score (95 % CI)"),
         tuple(rows),
-        (MEANING, NOT_COUNTED),
+        (MEANING, COUNTED),
     )
 
 

@@ -6,6 +6,12 @@ from outerfold.reports.results.level_entries import leading_level
 from outerfold.reports.schema import Entry, Interval, QuestionLevel, Results
 from outerfold.reports.wording import bounds_text, cell_value, number, stamped
 
+COUNTED = (
+    "In 20 simulated settings of 100 studies each, these intervals held the delivered model's true "
+    "value in 91 or more; only where a search left the models uncalibrated were the slope and the "
+    "scaled Brier score held less often."
+)
+"""What ``benchmarks/coverage/measured_coverage.md`` counted."""
 NOT_COUNTED = (
     "How often these intervals hold the true value was not counted; they are made as those of the "
     "overall metrics."

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
 from outerfold.reports.chapters.common import (
+    COUNTED,
     NOT_COUNTED,
     cell,
     chapter_caption,
@@ -63,7 +64,7 @@ def operating_table(numbers: Results) -> Table | None:
     notes = [
         *((POST_HOC,) if first["fixed_points"] is not None else ()),
         *((KAPPA,) if first["agreement"] is not None else ()),
-        NOT_COUNTED,
+        COUNTED if first["likelihood_ratios"] is not None else NOT_COUNTED,
     ]
     if first["likelihood_ratios"] is not None and first["at_prevalence"] is None:
         notes.insert(0, NO_PREVALENCE)

@@ -29,9 +29,14 @@ from outerfold.storage.records import Run
 
 def model_card(run: Run) -> str:
     """Text of ``final/MODEL_CARD.md``: the model, its intended use, its expected performance."""
-    numbers = results(run)
+    return model_card_text(results(run))
+
+
+def model_card_text(numbers: Results) -> str:
+    """As ``model_card``, from contents of ``results.json`` with the run's own protocol."""
     marks = "".join(f" [{mark}]" for mark in stamps(numbers))
-    return f"# Model card: {run.name} ({run.task}){marks}\n\n" + markdown(_sections(numbers))
+    name = f"{numbers['provenance']['run']} ({numbers['task']})"
+    return f"# Model card: {name}{marks}\n\n" + markdown(_sections(numbers))
 
 
 def markdown(blocks: Iterable[Block]) -> str:

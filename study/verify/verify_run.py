@@ -33,7 +33,7 @@ from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.questions import OF_REPORT
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import SCHEMA, Results, Scored, read_results
-from outerfold.reports.sections.model_card import model_card
+from outerfold.reports.sections.model_card import model_card_text
 from outerfold.reports.submission import submission_texts
 from outerfold.reports.write import SUBMISSION, answer_tables, table_blocks
 from outerfold.storage.errors import DataError
@@ -359,7 +359,7 @@ def _quoted(folder: RunFolder) -> str:
 
 def _check_documents(folder: RunFolder, evidence: Evidence) -> tuple[str, Iterable[str]]:
     """Texts of the page, of the model card and of the tables' DOCX files, from the numbers."""
-    findings = list(_card_findings(folder, evidence.run))
+    findings = list(_card_findings(folder, evidence))
     with printed_in(style_of(evidence.numbers["protocol"])):
         findings += _page_findings(folder, evidence.numbers)
         tables = dict(table_blocks(evidence.numbers))
@@ -387,9 +387,11 @@ def _page_findings(folder: RunFolder, numbers: Results) -> Iterator[str]:
         yield _other(kept, folder)
 
 
-def _card_findings(folder: RunFolder, run: Run) -> Iterator[str]:
+def _card_findings(folder: RunFolder, evidence: Evidence) -> Iterator[str]:
     card = folder.study(FINAL) / "MODEL_CARD.md"
-    if run.ships and card.exists() and card.read_text(encoding="utf-8") != model_card(run):
+    if not evidence.run.ships or not card.exists():
+        return
+    if card.read_text(encoding="utf-8") != model_card_text(evidence.numbers):
         yield _other(card, folder)
 
 

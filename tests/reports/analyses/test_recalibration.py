@@ -7,6 +7,7 @@ import pytest
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
+from outerfold.reports.analyses import recalibration as recalibrations
 from outerfold.reports.analyses.recalibration import (
     intercept_leave_out,
     recalibration,
@@ -44,6 +45,14 @@ def test_leaving_a_patient_out_is_refitting_without_it():
         assert slope.without[patient] == pytest.approx(sklearn_slope(left), abs=2e-3)
         again = intercept_leave_out(code_rows(left), odds_of(left)).estimate
         assert inter.without[patient] == pytest.approx(again, abs=2e-3)
+
+
+def test_one_step_is_what_newton_takes_first_and_enough_for_many_patients(monkeypatch):
+    rows, odds = code_rows(ROWS), odds_of(ROWS)
+    monkeypatch.setattr(recalibrations, "_STEPS_WITHOUT", 1)
+    first = slope_leave_out(rows, odds).without
+    monkeypatch.setattr(recalibrations, "MANY", 1)
+    np.testing.assert_allclose(slope_leave_out(rows, odds).without, first, atol=1e-12)
 
 
 def test_a_fold_that_is_off_shows_in_its_intercept_and_not_in_the_slope():
