@@ -76,7 +76,7 @@ def target(
         DataError: it is not clear which class is positive, or ``positive`` has no effect.
     """
     if not task.positive:
-        return labels, *_order_two(names, positive, column, task.name)
+        return labels, *order_two(names, positive, column, task.name)
     hits = _find_positive(names, positive, column, task.name)
     joined = ", ".join(hits)
     counts = Counter(label for label in labels if label not in hits)
@@ -94,10 +94,21 @@ def target(
     return tuple(joined if label in hits else OTHER for label in labels), (OTHER, joined), notes
 
 
-def _order_two(
+def order_two(
     names: tuple[str, ...], positive: str | None, column: str, task: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Class names with the positive one of two last, and the sentence that names it."""
+    """Class names with the positive one of two last, and the sentence that names it.
+
+    Args:
+        names: the class names.
+        positive: positive class; None takes the one that the names show.
+        column: name of the column of labels; empty for class folders.
+        task: name of the task, for the refusal of ``positive`` among several classes.
+
+    Raises:
+        DataError: ``positive`` is no class, or there are not two classes.
+        Question: the names do not say which class is positive.
+    """
     if len(names) != 2:
         if positive is not None:
             raise DataError(

@@ -305,6 +305,9 @@ def _add_verify(parser: Parser) -> None:
         metavar="RUN|CSV",
         help="a run directory, or a CSV file with the columns id, patient, fold, label, p_CLASS...",
     )
+    parser.add_argument(
+        "--positive", metavar="NAME", help="positive class of a CSV file with two classes"
+    )
     _add_plugin(parser)
 
 

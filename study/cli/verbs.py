@@ -316,10 +316,17 @@ def verify(options: argparse.Namespace) -> int:
     """Check a run or a table of predictions; return the exit code, 1 where a check fails."""
     from outerfold.study.verify import verify_run, verify_table
 
-    console = Console(highlight=False)
+    console, is_table = Console(highlight=False), options.run.is_file()
+    if not options.run.exists():
+        raise DataError(
+            f"{options.run}: does not exist; give a run directory, or a CSV file of predictions"
+        )
+    if options.positive is not None and not is_table:
+        raise DataError("--positive has no effect on a run, which keeps its own; leave it out")
     with telling(console, "computing the numbers again"):
-        if options.run.is_file():
-            checks, silent = verify_table.verify_table(options.run), verify_table.NOT_SHOWN
+        if is_table:
+            checks = verify_table.verify_table(options.run, options.positive)
+            silent = verify_table.NOT_SHOWN
         else:
             checks = verify_run.verify_run(RunFolder(options.run))
             silent = verify_run.NOT_CHECKED

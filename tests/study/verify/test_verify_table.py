@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from outerfold.objectives.metrics import all_scores
+from outerfold.storage.errors import DataError
 from outerfold.study.cli.main import main
 from outerfold.study.verify.recompute import SCORES, scores_of
 from outerfold.study.verify.verify_table import read_table, verify_table
@@ -70,7 +71,7 @@ def test_faults_of_other_peoples_predictions_are_named(tmp_path: Path) -> None:
         (table().drop(columns="p_other"), "at least two classes"),
         (table(label="benign"), r"column label has \['benign'\]"),
         (table(p_cancer="high"), "probabilities that are no numbers"),
-        (table().head(0), "and a row"),
+        (table().head(0), "has no rows"),
         (table(predicted="maybe"), "column predicted has"),
     ],
 )
@@ -99,4 +100,114 @@ def test_scikit_learns_scores_are_our_own(classes: tuple[str, ...], tmp_path: Pa
 def test_a_table_with_decisions_keeps_them(tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     table(predicted=["cancer"] * 40).to_csv(path, index=False)
-    assert set(read_table(path).predicted.tolist()) == {1}
+    rows, told = read_table(path)
+    assert set(rows.predicted.tolist()) == {1}
+    assert told.endswith("decisions are those of the column predicted")
+
+
+def test_the_order_of_the_columns_changes_no_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, said = tmp_path / "theirs.csv", []
+    for columns in (list(table()), list(table())[::-1]):
+        table()[columns].to_csv(path, index=False)
+        assert main(["verify", str(path)]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert "positive class 'cancer', against 'other'" in said[0]
+
+
+def test_two_classes_of_unknown_meaning_are_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.csv"
+    numbers = {"cancer": "1.0", "other": "0.0"}
+    frame = table().rename(columns={"p_other": "p_0", "p_cancer": "p_1"})
+    frame.assign(label=frame["label"].map(numbers)).to_csv(path, index=False)
+    assert main(["verify", str(path)]) == 2
+    assert "add --positive 0 or --positive 1" in capsys.readouterr().err
+    assert main(["verify", str(path), "--positive", "9"]) == 2
+    assert "class '9' is not in the data" in capsys.readouterr().err
+    shares = {}
+    for positive in ("0", "1.0"):
+        assert main(["verify", str(path), "--positive", positive]) == 0
+        found = re.search(r"sensitivity (\S+), specificity (\S+),", capsys.readouterr().out)
+        assert found
+        shares[positive] = found.groups()
+    assert shares["0"] == shares["1.0"][::-1]
+    assert len(set(shares["0"])) == 2
+    frame.rename(columns={"label": "Cancer"}).assign(Cancer=frame["label"].map(numbers)).to_csv(
+        path, index=False
+    )
+    assert read_table(path)[1].startswith("positive class '1', against '0'")
+
+
+def test_positive_without_effect_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(tmp_path), "--positive", "cancer"]) == 2
+    assert "--positive has no effect on a run" in capsys.readouterr().err
+    table(p_third=0.0).to_csv(tmp_path / "theirs.csv", index=False)
+    assert main(["verify", str(tmp_path / "theirs.csv"), "--positive", "cancer"]) == 0
+    third = table(p_third=0.0, label=["cancer", "other", "third", "other"] * 10)
+    third.to_csv(tmp_path / "theirs.csv", index=False)
+    assert main(["verify", str(tmp_path / "theirs.csv"), "--positive", "cancer"]) == 2
+    assert "no effect with 3 classes" in capsys.readouterr().err
+
+
+def test_rows_without_a_patient_are_not_one_patient(tmp_path: Path) -> None:
+    names = table()["patient"]
+    said = found(table(patient=["" if n < 8 else names[n] for n in range(40)]), tmp_path)
+    assert said["patients"].startswith("8 of 40 rows name no patient")
+    assert "in several folds, so" not in said["patients"]
+    unknown = table(patient="unknown", fold=[f"fold-{n % 4}" for n in range(40)])
+    assert found(unknown, tmp_path)["patients"].startswith("40 of 40 rows name no patient")
+
+
+def test_a_column_of_no_class_is_left_out_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    for value in (0.03, 0.0001, "n.s."):
+        table(p_value=value).to_csv(path, index=False)
+        rows, told = read_table(path)
+        assert rows.classes == ("other", "cancer")
+        assert "['p_value'] (1 in all) left out" in told
+    rare = table(p_cancer=0.3, p_other=0.5, p_rare=0.2)
+    rare.to_csv(path, index=False)
+    assert set(read_table(path)[0].classes) == {"other", "cancer", "rare"}
+    rare.assign(p_rare=0.9).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"\['p_rare'\] .* is no class of the column label"):
+        read_table(path)
+    table(**{"p_Cancer": 0.1}).to_csv(path, index=False)
+    with pytest.raises(DataError, match="p_cancer and p_Cancer are of one class"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_as_spreadsheets_write_them(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    names = {"id": "Image_ID", "patient": "PATIENT ID", "fold": "FOLD", "label": "Diagnosis"}
+    frame = table(label=[name.title() for name in table()["label"]]).rename(columns=names)
+    frame = frame.rename(columns={"p_other": "P_OTHER", "p_cancer": "Prob_Cancer"})
+    decimal = "," if separator == ";" else "."
+    frame.to_csv(path, index=False, sep=separator, decimal=decimal, encoding="utf-8-sig")
+    theirs, _ = read_table(path)
+    table().to_csv(path, index=False)
+    rows, _ = read_table(path)
+    assert np.array_equal(theirs.labels, rows.labels)
+    assert np.array_equal(theirs.probabilities, rows.probabilities)
+    assert np.array_equal(theirs.patients, rows.patients)
+
+
+@pytest.mark.parametrize("name", ["fold", "label", "id"])
+def test_gaps_in_a_needed_column_are_counted(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    table(**{name: ["", *table()[name][1:]]}).to_csv(path, index=False)
+    with pytest.raises(DataError, match=f"1 of 40 rows have no {name}"):
+        read_table(path)
+
+
+def test_a_path_that_does_not_exist_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(tmp_path / "none.csv")]) == 2
+    assert "none.csv: does not exist" in capsys.readouterr().err
