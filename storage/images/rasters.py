@@ -22,6 +22,14 @@ from outerfold.storage.images.pixels import (
     require_size,
     window,
 )
+from outerfold.storage.images.tiffs import (
+    BITS,
+    ORIENTATION,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    WHITE_IS_ZERO,
+    read_tiff,
+)
 from outerfold.storage.records import ByteArray, DataError
 
 if TYPE_CHECKING:
@@ -30,11 +38,11 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "PPM", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 """Pillow's decoders that are used. Others are never tried: the one of PostScript runs a program."""
 
-TIFF = (b"II*\0", b"MM\0*")
-"""First bytes of a TIFF."""
+TIFF = {b"II*\0": 8, b"MM\0*": 8, b"II+\0": 16}
+"""First bytes of a TIFF, the last of one with places of 64 bits, and the bytes of its header."""
 
-BITS, PHOTOMETRIC, SAMPLE_FORMAT, SUBFILE = 258, 262, 339, 254
-"""Tags of a TIFF file (TIFF 6.0, sections 3, 8 and 19)."""
+SUBFILE = 254
+"""Tag of a TIFF file that tells a reduced copy from an image (TIFF 6.0, section 8)."""
 
 FEW_BYTES = 64
 """Bytes that an encoder may leave before the end marker; libjpeg passes over them."""
@@ -181,7 +189,7 @@ def _to_eight_bits(image: PilImage, data: bytes) -> Decoded:
     if _tag(image, PHOTOMETRIC) == 0:  # white is zero; Pillow inverts up to 8 bits only
         shown = np.where(np.isfinite(values), 255 - shown, 0).astype(np.uint8)
     crushed = is_crushed(shown, values)
-    return Decoded(_turn(shown, image), crushed)
+    return Decoded(_turn(shown, _orientation(image)), crushed)
 
 
 def _single_channel(image: PilImage) -> NDArray[Any] | None:
@@ -209,6 +217,8 @@ def _is_deep_colour(image: PilImage) -> bool:
     tiles: Any = getattr(image, "tile", None)
     if image.mode not in {"RGB", "RGBA", "RGBX", "LA", "PA", "CMYK"} or not tiles:
         return False
+    if image.format == "TIFF":
+        return (_tag(image, BITS) or 8) > 8
     if image.format == "JPEG2000":
         return _jpeg2000_bits(image) > 8
     arguments = tiles[0][3]
@@ -229,26 +239,28 @@ def _jpeg2000_bits(image: PilImage) -> int:
 def _decode_deep_colour(image: PilImage, data: bytes) -> Decoded:
     import cv2
 
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None:
-        raise ValueError("colour of more than 8 bits a channel is not read in this format")
-    values = np.asarray(found)
-    values = values[..., 2::-1] if values.ndim == 3 else values  # (h, w, 3), blue comes first
+    if image.format == "TIFF":
+        values = read_tiff(data, image.tag_v2)  # type: ignore[attr-defined]
+    else:
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if found is None:
+            raise ValueError("colour of more than 8 bits a channel is not read in this format")
+        values = np.asarray(found)
+        values = values[..., 2::-1] if values.ndim == 3 else values  # (h, w, 3), blue comes first
     shown = window(values)
-    return Decoded(_turn(shown, image), is_crushed(shown, values))
+    return Decoded(_turn(shown, _orientation(image)), is_crushed(shown, values))
 
 
 def _decode_deep_tiff(path: Path, data: bytes) -> Decoded:
-    """Grey values of a TIFF of a depth that Pillow does not read, such as 12 bits or float64.
+    """Values of a TIFF of a kind that Pillow does not read, such as 12 bits, float64 or float RGB.
 
     Raises:
         DataError: OpenCV cannot decode it either, or it holds several or too many pixels.
     """
-    import cv2
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     try:
-        tags = ImageFileDirectory_v2(data[:8])
+        tags = ImageFileDirectory_v2(data[: TIFF[data[:4]]])
         file = BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
@@ -257,29 +269,30 @@ def _decode_deep_tiff(path: Path, data: bytes) -> Decoded:
         if tags.next:
             raise ValueError("it holds several pages")
         with decoding_turn(pixels, DEEP):
-            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-            values = None if found is None else np.asarray(found)
-            if values is None or values.ndim != 2:
-                raise ValueError("no reader knows values of this kind")
+            values = read_tiff(data, tags)
             shown = window(values)
     except DataError:
         raise
-    except (*DECODE_ERRORS, KeyError, TypeError, cv2.error) as error:
+    except (*DECODE_ERRORS, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: cannot be decoded as an image ({first_line(error)}); replace or remove the "
             "file"
         ) from error
-    if tags.get(PHOTOMETRIC) == 0:
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         shown = np.where(np.isfinite(values), 255 - shown, 0).astype(np.uint8)
-    return Decoded(shown, is_crushed(shown, values))
+    return Decoded(_turn(shown, int(tags.get(ORIENTATION, 1))), is_crushed(shown, values))
 
 
-def _turn(pixels: ByteArray, image: PilImage) -> ByteArray:
+def _orientation(image: PilImage) -> int:
+    return int(image.getexif().get(ORIENTATION, 1))
+
+
+def _turn(pixels: ByteArray, orientation: int) -> ByteArray:
     """The pixels as the orientation of their EXIF tag says."""
     from PIL import Image, ImageOps
 
-    if image.getexif().get(0x0112, 1) == 1:
+    if orientation == 1:
         return pixels
     flat = Image.fromarray(pixels)
-    flat.getexif()[0x0112] = image.getexif()[0x0112]
+    flat.getexif()[ORIENTATION] = orientation
     return np.array(ImageOps.exif_transpose(flat), dtype=np.uint8)

@@ -15,16 +15,46 @@ TRUTH = np.clip(picture(3, 64).astype(int), 2, 253)
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
 
-def tiff(path: Path, values: np.ndarray, sample_format: int, photometric: int = 1) -> Path:
+def tiff(
+    path: Path, values: np.ndarray, sample_format: int, photometric: int = 1, turn: int = 1
+) -> Path:
     """A TIFF of one channel of any type, which Pillow itself cannot write."""
     high, wide = values.shape
     raw = values.tobytes()
     tags = [(256, wide), (257, high), (258, values.itemsize * 8), (259, 1), (262, photometric)]
-    tags += [(273, 8), (277, 1), (278, high), (279, len(raw)), (339, sample_format)]
+    tags += [(273, 8), (274, turn), (277, 1), (278, high), (279, len(raw)), (339, sample_format)]
     directory = struct.pack("<H", len(tags))
     for tag, value in tags:
         directory += struct.pack("<HHII", tag, 4, 1, value)
     path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(raw)) + raw + directory + b"\0\0\0\0")
+    return path
+
+
+def colour_tiff(path: Path, values: np.ndarray, sample_format: int, *, separate: bool) -> Path:
+    """An RGB TIFF of values (h, w, 3) of any type, with planes apart or pixel by pixel."""
+    high, wide, _ = values.shape
+    raw = (np.moveaxis(values, 2, 0) if separate else values).tobytes()
+    strips = 3 if separate else 1
+    each = len(raw) // strips
+    lists = {
+        258: [values.itemsize * 8] * 3,
+        273: [8 + each * at for at in range(strips)],
+        279: [each] * strips,
+        339: [sample_format] * 3,
+    }
+    tags: dict[int, int | list[int]] = {256: wide, 257: high, 259: 1, 262: 2, 277: 3, 278: high}
+    tags |= {284: 1 + separate, **lists}
+    directory, at = struct.pack("<H", len(tags)), 8 + len(raw) + 6 + 12 * len(tags)
+    behind = b""
+    for tag in sorted(tags):
+        value = tags[tag]
+        cells = value if isinstance(value, list) else [value]
+        packed = struct.pack(f"<{len(cells)}I", *cells)
+        directory += struct.pack("<HHI", tag, 4, len(cells))
+        directory += packed if len(cells) == 1 else struct.pack("<I", at + len(behind))
+        behind += packed if len(cells) > 1 else b""
+    head = b"II*\0" + struct.pack("<I", 8 + len(raw))
+    path.write_bytes(head + raw + directory + b"\0\0\0\0" + behind)
     return path
 
 
@@ -45,10 +75,11 @@ def full(truth: np.ndarray) -> np.ndarray:
         ((TRUTH - 128).astype("i1"), SIGNED),
         ((TRUTH * 16 - 2000).astype("i2"), SIGNED),
         (TRUTH.astype("i4") * 2**20 - 2**26, SIGNED),
+        (TRUTH.astype("f2") / 255, FLOAT),
         (TRUTH.astype("f4") / 255, FLOAT),
         (TRUTH.astype("f8") * 1e-9, FLOAT),
     ],
-    ids=["uint16", "uint32", "int8", "int16", "int32", "float32", "float64"],
+    ids=["uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64"],
 )
 def test_values_of_every_type_give_the_same_picture(
     tmp_path: Path, values: np.ndarray, sample_format: int
@@ -57,10 +88,42 @@ def test_values_of_every_type_give_the_same_picture(
     np.testing.assert_allclose(grey, full(TRUTH), atol=3)
 
 
-@pytest.mark.parametrize("kind", ["u1", "u2"])
+@pytest.mark.parametrize("separate", [False, True], ids=["pixel by pixel", "planes apart"])
+@pytest.mark.parametrize("kind", ["u2", "i2", "f2", "f4", "f8"])
+def test_colour_of_every_type_gives_the_same_picture(
+    tmp_path: Path, kind: str, separate: bool
+) -> None:
+    colours = np.stack([TRUTH, 255 - TRUTH, TRUTH[::-1]], axis=-1)
+    values = (colours - (128 if kind == "i2" else 0)).astype(kind) * 64
+    formats = {"u": UNSIGNED, "i": SIGNED, "f": FLOAT}
+    path = colour_tiff(tmp_path / "a.tif", values, formats[kind[0]], separate=separate)
+    np.testing.assert_allclose(read_image(path), full(colours), atol=3)
+
+
+def test_half_floats_are_read_and_what_cannot_be_is_refused_without_noise(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiff(tmp_path / "a.tif", TRUTH.astype("f2"), FLOAT)
+    read_image(tmp_path / "a.tif")
+    tiff(tmp_path / "b.tif", TRUTH.astype("c16"), 6)
+    with pytest.raises(DataError, match=r"b\.tif: cannot be decoded .*no reader knows values"):
+        read_image(tmp_path / "b.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["u2", "f2", "f4", "f8"])
+def test_a_tiff_of_every_depth_is_turned_once(tmp_path: Path, kind: str) -> None:
+    half = TRUTH[:32]
+    form = UNSIGNED if kind == "u2" else FLOAT
+    grey = grey_of(tiff(tmp_path / "a.tif", (half * 64).astype(kind), form, turn=6))
+    np.testing.assert_allclose(grey, full(np.rot90(half, -1)), atol=3)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f2", "f8"])
 def test_white_is_zero_at_every_depth(tmp_path: Path, kind: str) -> None:
-    scale = 256 ** (np.dtype(kind).itemsize - 1) // 16 or 1
-    path = tiff(tmp_path / "a.tif", (TRUTH * scale).astype(kind), UNSIGNED, photometric=0)
+    scale = 16 if kind == "u2" else 1
+    form = FLOAT if kind.startswith("f") else UNSIGNED
+    path = tiff(tmp_path / "a.tif", (TRUTH * scale).astype(kind), form, photometric=0)
     np.testing.assert_allclose(full(grey_of(path)), full(255 - TRUTH), atol=3)
 
 
