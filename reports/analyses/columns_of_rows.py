@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from outerfold.storage.errors import DataError, unknown_name
-from outerfold.storage.names import normalise
+from outerfold.storage.names import match_name, same_names
 from outerfold.storage.readers.columns import parse_column
 from outerfold.storage.records import Column, Dataset, FloatArray, StrArray
 
@@ -45,9 +45,22 @@ class Ask:
         if list(cuts) != sorted(set(cuts)) or not np.isfinite(cuts).all() or not name.strip():
             raise DataError(
                 f"--subgroups {text}: needs a column, and after a colon its limits in rising "
-                "order, such as age:50|70"
+                "order with | between them, such as age:50|70"
             )
         return cls(name.strip(), cuts)
+
+
+def model_column(data: Dataset, name: str, option: str) -> int | None:
+    """Position among the models' columns of the one that is called ``name``; None if none is.
+
+    Raises:
+        DataError: several are called so, and none is spelt exactly so.
+    """
+    names = [column.name for column in data.features.columns]
+    if name not in names and len(same_names(data.facts, name)) > 1:
+        return None  # the model's is one of several, of which the exact name chooses
+    found = match_name(names, name, option)
+    return None if found is None else names.index(found)
 
 
 def image_column(data: Dataset, name: str, option: str) -> tuple[Column, FloatArray]:
@@ -56,12 +69,12 @@ def image_column(data: Dataset, name: str, option: str) -> tuple[Column, FloatAr
     Columns that no model read are found, too.
 
     Raises:
-        DataError: there is no such column; a similar name is suggested.
+        DataError: there is no such column, and a similar name is suggested, or several are called
+            so.
     """
-    features = data.features
-    for at, column in enumerate(features.columns):
-        if normalise(column.name) == normalise(name):
-            return column, features.tabular[:, at]
+    at = model_column(data, name, option)
+    if at is not None:
+        return data.features.columns[at], data.features.tabular[:, at]
     texts = text_column(data, name, option)
     column, values, _ = parse_column(name, texts.tolist())
     return column, values
@@ -71,20 +84,21 @@ def text_column(data: Dataset, name: str, option: str) -> StrArray:
     """Texts (n,) of a column of the data, as they stand in its source.
 
     Raises:
-        DataError: there is no such column; a similar name is suggested.
+        DataError: there is no such column, and a similar name is suggested, or several are called
+            so.
     """
-    known = {normalise(one): one for one in data.facts}
-    if len(data.sides) and "side" not in known:
-        known["side"] = "side"
-    if normalise(name) not in known:
+    known = list(data.facts)
+    if len(data.sides) and not same_names(known, "side"):
+        known.append("side")
+    found = match_name(known, name, option)
+    if found is None:
         if not data.facts:
             raise DataError(
                 f"{option} {name}: this run kept no columns besides those of its models, as its "
                 "data have none or an earlier version made it; start a new run of data with the "
                 "column"
             )
-        raise DataError(f"{option}: {unknown_name('column', name, known.values())}")
-    found = known[normalise(name)]
+        raise DataError(f"{option}: {unknown_name('column', name, known)}")
     return data.facts.get(found, data.sides)
 
 

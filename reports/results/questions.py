@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from outerfold.reports.analyses.columns_of_rows import (
     by_unit,
     groups_of,
     image_column,
+    model_column,
     text_column,
 )
 from outerfold.reports.analyses.decision_curve import decision_curve, treat_all
@@ -35,8 +37,9 @@ from outerfold.reports.results.levels import Level, LevelRows, units_of
 from outerfold.reports.results.predictions import inner_models
 from outerfold.reports.wording import Json
 from outerfold.storage.errors import DataError, first_three, suggest_name
-from outerfold.storage.names import normalise
 from outerfold.storage.records import Dataset, IntArray, Predictions, Run
+from outerfold.storage.words.numbers import parse_number
+from outerfold.storage.words.texts import spelling_key
 
 ASKED = ("prevalence", "ordered", "subgroups", "reader_column", "reader_positive")
 """Options of ``report`` that ask a question; ``protocol`` of ``results.json`` states them."""
@@ -103,6 +106,12 @@ def refuse_questions(protocol: Mapping[str, Any], classes: tuple[str, ...]) -> N
     twice = sorted({text for text in asked if asked.count(text) > 1})
     if twice:
         raise DataError(f"--subgroups names {twice[0]} twice; name it once")
+    for text, after in pairwise(asked):
+        if ":" in text and parse_number(after) is not None:
+            raise DataError(
+                f"--subgroups {text},{after}: a comma begins the next column; separate limits by "
+                f"|, such as {text}|{after}"
+            )
     if len(given & {"reader_column", "reader_positive"}) == 1:
         raise DataError(
             "--reader-column and --reader-positive belong together: the column of a reader's "
@@ -263,9 +272,7 @@ def _reader_entry(run: Run, images: _Rows, rows: _Rows) -> Json | None:
         "level": rows.level,
         "rows": len(set(rows.test.ids[kept].tolist())),
         "missing": len(set(rows.test.ids[~kept].tolist())),
-        "model_reads": any(
-            normalise(column.name) == normalise(str(name)) for column in data.features.columns
-        ),
+        "model_reads": model_column(data, str(name), "--reader-column") is not None,
         "metrics": {
             metric: {"reader": score, "difference": entry(change)}
             for metric, (score, change) in compared.items()
@@ -298,10 +305,14 @@ def _readings(data: Dataset, name: str, positive: str) -> tuple[IntArray, str]:
         calls, rule = np.where(values >= least, 1, 0), f"{least:g} or more"
     else:
         texts = text_column(data, name, "--reader-column").tolist()
-        wanted = {normalise(one): one.strip() for one in positive.split("|")}
-        _refuse_misspelt(wanted, sorted({text for text in texts if text}), name)
-        calls = np.array([int(normalise(text) in wanted) for text in texts])
+        read = [text for text, value in zip(texts, values, strict=True) if not np.isnan(value)]
+        _refuse_mixed(positive, read, name)
+        wanted = {spelling_key(one): one.strip() for one in positive.split("|")}
+        _refuse_misspelt(wanted, sorted(set(read)), name)
+        calls = np.array([int(spelling_key(text) in wanted) for text in texts])
         rule = " or ".join(one.strip() for one in positive.split("|"))
+        negative = np.array([spelling_key(text) == "-" and "+" in read for text in texts])
+        values = np.where(negative, 0.0, values)  # beside +, - is no gap
     calls = np.where(np.isnan(values), UNREAD, calls)
     if not {0, 1} <= set(calls.tolist()):
         which = "no" if 1 not in calls else "every"
@@ -312,11 +323,22 @@ def _readings(data: Dataset, name: str, positive: str) -> tuple[IntArray, str]:
     return calls.astype(np.int64), rule
 
 
+def _refuse_mixed(positive: str, read: Sequence[str], name: str) -> None:
+    """Refuse a number as the positive reading where half of the readings or more are numbers."""
+    words = [text for text in read if parse_number(text) is None]
+    if parse_number(positive) is not None and 0 < 2 * len(words) <= len(read):
+        raise DataError(
+            f"--reader-positive {positive}: {len(read) - len(words)} of {len(read)} readings of "
+            f"the column {name} are numbers, but not {first_three(sorted(set(words)))}; correct "
+            "these cells or leave them empty, since a number cannot be compared with a word"
+        )
+
+
 def _refuse_misspelt(wanted: Mapping[str, str], found: list[str], name: str) -> None:
     """Refuse a positive reading that does not occur where one that does is spelt almost like it."""
-    there = {normalise(text) for text in found}
+    there = {spelling_key(text) for text in found}
     for key, text in wanted.items():
-        near = suggest_name(text, [one for one in found if normalise(one) not in wanted])
+        near = suggest_name(text, [one for one in found if spelling_key(one) not in wanted])
         if key not in there and near:
             raise DataError(
                 f"--reader-positive: {text!r} is no reading of the column {name}{near}; it holds "

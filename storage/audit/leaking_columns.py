@@ -126,7 +126,7 @@ def _one_class_levels(data: Dataset, column: Column, values: FloatArray) -> Iter
 
 def is_verdict(name: str) -> bool:
     """Whether a column's name shows that it holds the verdict or label (``*_LEAKY``, BI-RADS)."""
-    normal = normalise(name)
+    normal = re.sub(r"[+%-]", "", normalise(name))
     return normal.endswith("_leaky") or normal in VERDICT_NAMES
 
 

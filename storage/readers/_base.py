@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from outerfold.storage.errors import DataError, first_three, suggest_name
-from outerfold.storage.names import normalise
+from outerfold.storage.names import match_name, require_one, same_names
 from outerfold.storage.registry import Registry, load_part
 from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.sheets import TextTable
@@ -100,10 +100,24 @@ class Listing:
         return self.keep(sorted(range(len(self.ids)), key=self.ids.__getitem__))
 
 
-def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
-    """First of the ``wanted`` columns among ``names``, as spelt in ``names``; None if none is."""
-    known = {normalise(name): name for name in names}
-    return next((known[normalise(w)] for w in wanted if normalise(w) in known), None)
+def find_columns(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """Spellings in ``names`` of the first of the ``wanted`` columns that is among them."""
+    every = list(names)
+    return next((found for one in wanted if (found := same_names(every, one))), [])
+
+
+def find_column(names: Iterable[str], wanted: Sequence[str], choice: str = "") -> str | None:
+    """First of the ``wanted`` columns among ``names``, as spelt in ``names``; None if none is.
+
+    Args:
+        names: columns of a table.
+        wanted: names of which the first that is there is taken.
+        choice: option that a message names to choose one of several.
+
+    Raises:
+        DataError: several columns are that one in different spellings.
+    """
+    return require_one(find_columns(names, wanted), choice)
 
 
 def pick_column(
@@ -112,11 +126,12 @@ def pick_column(
     """Column that the user named with ``option``, else the first of ``wanted``; None if none is.
 
     Raises:
-        DataError: the named column is not in the table.
+        DataError: the named column is not in the table, or several columns have that name in
+            different spellings.
     """
     if not named:
-        return find_column(table, wanted)
-    found = named if named in table else find_column(table, [named])
+        return find_column(table, wanted, option)
+    found = match_name(table, named, option)
     if found is None:
         raise DataError(
             f"{option} {named!r}: {source} has no such column{suggest_name(named, table)}; "

@@ -15,7 +15,7 @@ from outerfold.storage.readers._base import (
     DEFAULTS,
     Listing,
     ReadOptions,
-    find_column,
+    find_columns,
     pick_column,
 )
 from outerfold.storage.readers.manifest import list_manifest
@@ -50,11 +50,11 @@ def list_class_folders(root: Path, options: ReadOptions = DEFAULTS) -> Listing:
 
 def _folders_are_classes(root: Path, table: TextTable) -> bool:
     """Whether the table has no labels, or a label is the name of a folder in the root."""
-    label = find_column(table, FOLDER_LABELS)
-    if label is None:
+    labels = find_columns(table, FOLDER_LABELS)
+    if not labels:
         return True
     folders = {folder.name.lower() for folder in _class_folders(root)}
-    return any(value.lower() in folders for value in table[label])
+    return any(value.lower() in folders for label in labels for value in table[label])
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -256,12 +256,14 @@ def _without_unlisted(listing: Listing, listed: Collection[str]) -> Listing:
 
 
 def _check_labels(listing: Listing, columns: TextTable) -> None:
-    label = find_column(columns, FOLDER_LABELS)
-    if label is None:
-        return
+    for label in find_columns(columns, FOLDER_LABELS):
+        _check_label(listing, label, columns[label])
+
+
+def _check_label(listing: Listing, label: str, values: Sequence[str]) -> None:
     wrong = [
         f"{name} has {value!r}"
-        for name, folder, value in zip(listing.ids, listing.labels, columns[label], strict=True)
+        for name, folder, value in zip(listing.ids, listing.labels, values, strict=True)
         if value and value.lower() != folder.lower()
     ]
     if wrong:

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from outerfold.storage.errors import first_three, suggest_name
-from outerfold.storage.names import normalise
-from outerfold.storage.readers._base import find_column
+from outerfold.storage.names import match_name, normalise, same_names
 from outerfold.storage.records import BoolArray, Column, DataError, FloatArray, StrArray
 from outerfold.storage.words.headers import FILE_NAMES, LESION_NAMES, PATIENT_NAMES
 from outerfold.storage.words.numbers import (
@@ -55,17 +54,18 @@ def choose_columns(
         source: name of the source in messages.
 
     Raises:
-        DataError: a column does not exist, or is named twice.
+        DataError: a column does not exist, is named twice, or is one of several that differ in
+            their spelling only.
     """
     chosen = []
     for name in asked:
-        found = find_column(available, [name])
+        found = match_name(available, name, "--columns")
         if found is None:
             raise DataError(
                 f"column {name!r} is not in {source or 'the data, which have no table'}"
                 f"{suggest_name(name, available)}; available: {sorted(available)}"
             )
-        chosen.append((_model_name(found), found))
+        chosen.append((_model_name(found, available), found))
     twice = [found for i, (_, found) in enumerate(chosen) if found in [f for _, f in chosen[:i]]]
     if twice:
         raise DataError(f"columns {twice[:3]} are named twice in {list(asked)}; name each once")
@@ -221,9 +221,13 @@ def encode_value(column: Column, text: str) -> float:
     return float(codes[word])
 
 
-def _model_name(found: str) -> str:
-    """Model's name of a source column: a fixed name for a default column, else the source's."""
-    return normalise(found) if normalise(found) in DEFAULT_COLUMNS else found
+def _model_name(found: str, available: Sequence[str]) -> str:
+    """Model's name of a source column: a fixed name for a default column, else the source's.
+
+    A default column that the source has in several spellings keeps its own.
+    """
+    fixed = normalise(found)
+    return fixed if fixed in DEFAULT_COLUMNS and same_names(available, found) == [found] else found
 
 
 MOST_TEXTS = 30

@@ -11,12 +11,12 @@ from pathlib import Path
 from outerfold.storage.errors import Question, first_three, require_answers, suggest_name
 from outerfold.storage.images.named import find_files
 from outerfold.storage.images.read import IMAGE_SUFFIXES, is_image
-from outerfold.storage.names import normalise
+from outerfold.storage.names import normalise, same_names
 from outerfold.storage.readers._base import (
     DEFAULTS,
     Listing,
     ReadOptions,
-    find_column,
+    find_columns,
     pick_column,
 )
 from outerfold.storage.readers.patients import ask_of_table
@@ -87,7 +87,7 @@ def _merge_lesions(
     twice = sorted(name for name, found in rows.items() if len(found) > 1)
     if not twice:
         return ids, table, ()
-    if find_column(table, LESION_NAMES) is None:
+    if not find_columns(table, LESION_NAMES):
         raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
     labels = table[label]
     unclear = [
@@ -131,7 +131,7 @@ def _require_column(
 
 def _rivals(table: TextTable, wanted: tuple[str, ...]) -> list[str]:
     """Columns of labels of a table, where there are several and none is called label or class."""
-    found = [name for one in wanted if (name := find_column(table, [one]))]
+    found = [name for one in wanted for name in same_names(table, one)]
     plain = {normalise(name) for name in found} & {"label", "labels", "class", "target"}
     return found if len(found) > 1 and not plain else []
 

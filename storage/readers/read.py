@@ -293,7 +293,7 @@ def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) 
     notes: tuple[str, ...] = ()
     asked: Sequence[str] = columns or ()
     if columns is None and task.columns:
-        asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n])]
+        asked = [n for n in DEFAULT_COLUMNS if find_column(listing.table, [n], "--columns")]
         absent = [n for n in DEFAULT_COLUMNS if n not in asked]
         notes = (
             f"tabular columns found: {', '.join(asked) or 'none'}"

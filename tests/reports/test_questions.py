@@ -15,7 +15,7 @@ from outerfold.reports.blocks import Heading, Table
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import compose
 from outerfold.reports.paper.methods import methods_text
-from outerfold.reports.results.questions import question_entries, refuse_questions
+from outerfold.reports.results.questions import _readings, question_entries, refuse_questions
 from outerfold.reports.results.results import gather_evidence
 from outerfold.reports.schema import Results, misfits
 from outerfold.reports.sections.page_one import open_line
@@ -222,6 +222,47 @@ def test_a_misspelt_reading_is_refused(asked):
     protocol = {**asked.run.protocol, "reader_column": "site", "reader_positive": "East|nroth"}
     with pytest.raises(DataError, match=r"'nroth' is no reading .*did you mean 'north'"):
         question_entries(replace(asked.run, protocol=protocol), asked.test, {})
+
+
+def test_limits_with_a_comma_between_them_are_explained(asked):
+    protocol = {**asked.run.protocol, "subgroups": ["site", "age:50", "70"]}
+    with pytest.raises(DataError, match=r"separate limits by \|, such as age:50\|70"):
+        refuse_questions(protocol, asked.run.classes)
+
+
+@pytest.mark.parametrize(
+    ("texts", "positive", "calls"),
+    [
+        ("злокачественная доброкачественная", "Злокачественная", [1, 0]),
+        ("阳性 阴性 unknown", "阳性", [1, 0, -1]),
+        ("+ - ?", "+", [1, 0, -1]),
+        ("suspicious? suspicious benign", "suspicious?", [1, 0, 0]),
+        ("1 2 unknown 3", "2", [0, 1, -1, 1]),
+        ("4a 4b 3", "4b|4A", [1, 1, 0]),
+    ],
+)
+def test_readings_are_compared_as_they_are_spelt(texts, positive, calls, asked):
+    found, _ = _readings(_of_reader(asked, texts), "reader", positive)
+    assert found.tolist() == calls
+
+
+@pytest.mark.parametrize(
+    ("texts", "positive", "message"),
+    [
+        ("1 2 unread 3", "2", r"3 of 4 readings .* are numbers, but not \['unread'\]"),
+        ("suspicious? benign", "suspicious", r"no reading of .*did you mean 'suspicious\?'"),
+    ],
+)
+def test_readings_that_cannot_be_compared_are_refused(texts, positive, message, asked):
+    with pytest.raises(DataError, match=message):
+        _readings(_of_reader(asked, texts), "reader", positive)
+
+
+def _of_reader(asked, texts: str):
+    """Rows of which a reader has read the first few, in words."""
+    read = texts.split()
+    rows = asked.run.data.select(asked.run.data.ids[: len(read)].tolist())
+    return replace(rows, facts={"reader": np.array(read)})
 
 
 def test_one_column_of_subgroups_is_asked_once(asked):

@@ -131,6 +131,20 @@ def test_a_column_without_subgroups_is_refused(text: str, message: str):
         groups_of(DATA, Ask.parse(text))
 
 
+def test_a_column_is_found_by_its_exact_name_first():
+    data = table(密度=list("121212121"), 年龄=list("343434343"), Age=list("565656565"))
+    assert groups_of(data, Ask.parse("密度"))[1] == ["1", "2"]
+    assert groups_of(data, Ask.parse("年龄"))[1] == ["3", "4"]
+    assert groups_of(data, Ask.parse("Age"))[1] == ["<4", "≥4"]  # the model's column has its name
+    with pytest.raises(DataError, match="unknown column '高度'"):
+        groups_of(data, Ask.parse("高度"))
+    both = table(age=list("343434343"), Age=list("565656565"))
+    assert groups_of(both, Ask.parse("Age"))[1] == ["5", "6"]
+    assert groups_of(both, Ask.parse("age"))[1] == ["<4", "≥4"]
+    with pytest.raises(DataError, match=r"\['age', 'Age'\] have one name.*--subgroups"):
+        groups_of(both, Ask.parse("AGE"))
+
+
 def test_a_patient_with_images_of_several_subgroups_is_in_none():
     groups = {"a": "CC", "b": "MLO", "c": "CC", "d": ""}
     assert by_unit(groups, {"P": ["a", "c"], "Q": ["d"]}) == {"P": "CC", "Q": ""}
