@@ -31,11 +31,15 @@ class Column:
     ``levels`` are the texts of a binary or categorical column: the value 1.0 stands for
     ``levels[1]``. They list the texts in the file and are no statistic; a model learns which
     levels it uses from training rows alone. ``levels`` is empty for a numeric column.
+
+    ``gaps`` are the numbers that were read as missing, such as 999. They enter no comparison and no
+    fingerprint, since the values of the rows have them as NaN.
     """
 
     name: str
     kind: ColumnKind = "numeric"
     levels: tuple[str, ...] = ()
+    gaps: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)

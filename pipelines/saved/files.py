@@ -16,7 +16,7 @@ from typing import Any
 from outerfold.pipelines._base import Fitted, Pipeline
 from outerfold.pipelines.encoders._base import FLOAT32, Encoder
 from outerfold.pipelines.fitted.calibration import Decision
-from outerfold.pipelines.rows.tabular import NetworkColumns
+from outerfold.pipelines.rows.tabular import FittedColumn, NetworkColumns
 from outerfold.storage.cache.files import read_hashed, write_hashed, write_json
 from outerfold.storage.errors import DataError, first_line, shorten
 from outerfold.storage.runs.folder import RunFolder
@@ -147,8 +147,15 @@ def schema_of(columns: NetworkColumns) -> int:
 
 
 def _describe_columns(columns: NetworkColumns) -> dict[str, Any]:
-    each = [[asdict(column) for column in one.columns] for one in columns.each]
+    each = [[_describe_column(column) for column in one.columns] for one in columns.each]
     return {"columns": each[0]} if len(each) == 1 else {"columns_by_network": each}
+
+
+def _describe_column(fitted: FittedColumn) -> dict[str, Any]:
+    found = asdict(fitted)
+    if not fitted.column.gaps:  # as models of earlier versions have it
+        del found["column"]["gaps"]
+    return found
 
 
 def encoder_card(encoder: Encoder, weights: str, difference: float | None = None) -> dict[str, Any]:

@@ -210,7 +210,8 @@ def read_model(folder: RunFolder, study: str) -> StudyModel:
 
 
 def _read_column(kept: dict[str, Any]) -> FittedColumn:
-    column = Column(**{**kept["column"], "levels": tuple(kept["column"]["levels"])})
+    own = kept["column"]
+    column = Column(own["name"], own["kind"], tuple(own["levels"]), tuple(own.get("gaps", ())))
     return replace(
         FittedColumn(column, kept["fill"]),
         **{

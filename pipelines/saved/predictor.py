@@ -28,7 +28,7 @@ from outerfold.pipelines.saved.files import (
 )
 from outerfold.pipelines.saved.model import Origin, StudyModel, build_model
 from outerfold.storage.cache.files import read_json
-from outerfold.storage.readers.columns import encode_value
+from outerfold.storage.readers.columns import encode_value, find_gap
 from outerfold.storage.records import (
     FINAL,
     Column,
@@ -192,17 +192,28 @@ def new_features(
         given: clinical values as text, by column; an absent column is a missing value.
 
     Raises:
-        DataError: a column that the model does not have, or a value that cannot be read.
+        DataError: a column that the model does not have, or a value that cannot be read, is
+            impossible, or stands for missing in the data of the run.
     """
     known = [column.name for column in shipped.columns]
     unknown = [name for name in given if name not in known]
     if unknown:
         raise DataError(f"--{unknown[0]}: the model has no such column; it has {known}")
+    for column in shipped.columns:
+        why = find_gap(column, _encode_text(column, given.get(column.name)))
+        if why:
+            raise DataError(
+                f"--{column.name}: {given[column.name]} {why}; give another value, or leave the "
+                "option out where there is none"
+            )
     return new_rows(shipped, images, [given] * len(images))
 
 
 def new_rows(
-    shipped: ShippedModel, images: Sequence[Path], given: Sequence[Mapping[str, str]]
+    shipped: ShippedModel,
+    images: Sequence[Path],
+    given: Sequence[Mapping[str, str]],
+    say: Callable[[str], None] = log.warning,
 ) -> Features:
     """Return the rows of n new images with the clinical values of each.
 
@@ -211,14 +222,24 @@ def new_rows(
         images: n image files.
         given: n mappings of columns of the model to values as text; an absent column is a missing
             value.
+        say: called with a sentence on numbers that are impossible or stand for missing, which
+            become missing.
 
     Raises:
         DataError: a value cannot be read.
     """
     columns = shipped.columns
-    values = [[_encode_text(column, row.get(column.name)) for column in columns] for row in given]
+    texts = [[_encode_text(column, row.get(column.name)) for column in columns] for row in given]
     paths = np.array([str(path.resolve()) for path in images])
-    return Features(paths, paths, np.array(values).reshape(len(paths), len(columns)), columns)
+    values = np.array(texts, dtype=np.float64).reshape(len(paths), len(columns))
+    for at, column in enumerate(columns):
+        reasons = {value: find_gap(column, value) for value in np.unique(values[:, at]).tolist()}
+        for value, why in reasons.items():
+            if why:
+                own = values[:, at] == value
+                say(f"column {column.name!r}: {value:g} ({own.sum()} rows) {why}; read as missing")
+                values[own, at] = np.nan
+    return Features(paths, paths, values, columns)
 
 
 def _encode_text(column: Column, text: str | None) -> float:

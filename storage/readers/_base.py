@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class Listing:
         assumptions: sentences on how the source was read.
         label_column: name of the column of labels; empty where folders are the classes.
         set_aside: rows that have no label or cannot be read, and are not among the n rows.
+        gaps: {column: numbers} that stand for missing in this source, and are empty in the table.
     """
 
     root: Path
@@ -83,6 +84,7 @@ class Listing:
     assumptions: tuple[str, ...] = ()
     label_column: str = ""
     set_aside: tuple[SetAside, ...] = ()
+    gaps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def keep(self, rows: Sequence[int]) -> Listing:
         """The rows at the positions ``rows`` only, in that order."""

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,12 +73,19 @@ def choose_columns(
     return tuple(chosen)
 
 
-def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, tuple[str, ...]]:
+def parse_column(
+    name: str, texts: Sequence[str], gaps: Sequence[float] = ()
+) -> tuple[Column, FloatArray, tuple[str, ...]]:
     """Description of a column of n texts, its values (n,), NaN for missing, and sentences.
 
     Numbers stay numbers, yes/no words become 0/1, other texts become positions in sorted levels.
     A unit that all numbers share is left out. Sentinels such as 999 and impossible values become
     missing. A sentence says so.
+
+    Args:
+        name: the column.
+        texts: n texts.
+        gaps: numbers that the source itself read as missing, besides sentinels.
 
     Raises:
         DataError: a column of numbers also holds a few texts, or numbers of several units; a
@@ -96,6 +104,7 @@ def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, t
         return column, np.array([encode_value(column, text) for text in texts]), ()
     numbers = [math.nan if is_gap(text) else parse_number(text) for text in texts]
     values = np.array([math.nan if n is None else n for n in numbers], dtype=np.float64)
+    column = replace(column, gaps=(*gaps, *np.unique(values[_sentinels(name, values)]).tolist()))
     for why, find in (
         ("stand for missing, since they repeat and lie apart from the rest", _sentinels),
         ("are impossible", _impossible),
@@ -106,6 +115,22 @@ def parse_column(name: str, texts: Sequence[str]) -> tuple[Column, FloatArray, t
             notes.append(f"column {name!r}: {shown} ({wrong.sum()} rows) {why}; read as missing")
             values[wrong] = math.nan
     return column, values, tuple(notes)
+
+
+def find_gap(column: Column, value: float) -> str:
+    """Why a number of a new row stands for missing; empty where it is a value.
+
+    Example:
+        >>> find_gap(Column("age"), 999.0)
+        'is no age in years (0 to 120)'
+    """
+    if column.kind != "numeric" or math.isnan(value):
+        return ""
+    if value in column.gaps:
+        return "stands for missing in the data of the run"
+    if AGE.search(normalise(column.name)) and not 0 <= value <= OLDEST:
+        return f"is no age in years (0 to {OLDEST})"
+    return ""
 
 
 def _sentinels(name: str, values: FloatArray) -> BoolArray:

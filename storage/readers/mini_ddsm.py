@@ -7,6 +7,7 @@ images are from DDSM.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
@@ -64,9 +65,7 @@ def list_mini_ddsm(root: Path, options: ReadOptions = DEFAULTS) -> Listing:
             f"{len(images) - len(rows)} of {len(images)} rows of {every.source} have no image "
             "and were left out",
         )
-    return Listing(
-        root, kept.ids, found, kept.labels, kept.patients, kept.table, kept.source, notes
-    )
+    return replace(kept, images=found, assumptions=notes)
 
 
 def list_sheet_rows(root: Path) -> Listing:
@@ -90,6 +89,7 @@ def list_sheet_rows(root: Path) -> Listing:
         table,
         ", ".join(sheet.name for sheet in sheets),
         _empty_zero_density(table),
+        gaps={name: (0.0,) for name in table if find_column([name], ["density"])},
     )
 
 

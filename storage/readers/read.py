@@ -300,7 +300,10 @@ def _parse_columns(listing: Listing, task: Task, columns: Sequence[str] | None) 
             + (f"; absent: {', '.join(absent)}" if absent else ""),
         )
     chosen = choose_columns(list(listing.table), asked, listing.source)
-    parsed = [parse_column(name, listing.table[found]) for name, found in chosen]
+    parsed = [
+        parse_column(name, listing.table[found], listing.gaps.get(found, ()))
+        for name, found in chosen
+    ]
     notes += tuple(note for _, _, said in parsed for note in said)
     values = np.empty((len(listing.ids), len(parsed)))
     for at, (_, column, _) in enumerate(parsed):

@@ -117,7 +117,10 @@ class RunFolder:
                 "assumptions": list(data.assumptions),
                 "audit": list(audit),
                 "classes": list(data.classes),
-                "columns": [[c.name, c.kind, list(c.levels)] for c in features.columns],
+                "columns": [
+                    [c.name, c.kind, list(c.levels), *([list(c.gaps)] if c.gaps else [])]
+                    for c in features.columns
+                ],
                 "ids": features.ids.tolist(),
                 "images": features.images.tolist(),
                 "patients": data.patients.tolist(),
@@ -248,7 +251,10 @@ def _refuse_path(name: str) -> None:
 
 
 def _parse_dataset(kept: dict[str, Any]) -> Dataset:
-    columns = tuple(Column(name, kind, tuple(levels)) for name, kind, levels in kept["columns"])
+    columns = tuple(
+        Column(name, kind, tuple(levels), *map(tuple, gaps))
+        for name, kind, levels, *gaps in kept["columns"]
+    )
     tabular = np.array(kept["tabular"], dtype=np.float64).reshape(len(kept["ids"]), len(columns))
     return Dataset(
         Features(

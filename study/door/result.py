@@ -154,7 +154,8 @@ class RunResult:
         Args:
             frame: n rows; a column such as ``file``, ``image`` or ``path`` holds paths of images,
                 and the model's clinical columns have their own names. A column that is absent
-                counts as missing, and other columns are not read.
+                counts as missing, and other columns are not read. A number that is impossible, or
+                stood for missing in the data of the run, is read as missing, and a warning says so.
 
         Returns:
             (n, classes) frame with the index of ``frame`` and the columns ``classes``.
@@ -178,7 +179,7 @@ class RunResult:
         rows = [dict(zip(given, texts, strict=True)) for texts in zip(*values, strict=True)]
         if shipped.synthetic:
             log.warning("SYNTHETIC: this model was trained on synthetic images")
-        features = new_rows(shipped, images, rows or [{}] * len(images))
+        features = new_rows(shipped, images, rows or [{}] * len(images), log.warning)
         found, _ = shipped.score(features, cache_folder(), log.warning)
         return pd.DataFrame(found, index=frame.index, columns=list(shipped.classes))
 

@@ -41,6 +41,7 @@ def test_back_slashes_missing_age_and_density_zero_are_read(tmp_path: Path) -> N
     assert data.ids[0] == "Benign/0029/C_0029_1.LEFT_CC.png"
     assert data.classes == ("other", "Cancer")
     assert [column.name for column in data.features.columns] == ["age", "density"]
+    assert [column.gaps for column in data.features.columns] == [(), (0.0,)]
     np.testing.assert_array_equal(data.features.tabular, [[np.nan] * 2, [50, 2], [61, 2]])
     assert any("density 0" in said and "(1 rows)" in said for said in data.assumptions)
 

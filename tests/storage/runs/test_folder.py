@@ -110,6 +110,15 @@ def test_rows_come_back_with_missing_values_levels_and_awkward_names(folder: Run
     assert folder.read_audit() == ["a warning", "another"]
 
 
+def test_numbers_that_stand_for_missing_come_back(folder: RunFolder) -> None:
+    data = awkward()
+    first, *others = data.features.columns
+    columns = (replace(first, gaps=(-9.0, 999.0)), *others)
+    folder.write_dataset(replace(data, features=replace(data.features, columns=columns)), ())
+    found = folder.read_dataset().features.columns
+    assert [column.gaps for column in found] == [column.gaps for column in columns]
+
+
 def test_rows_without_columns_come_back(folder: RunFolder) -> None:
     data = awkward()
     bare = replace(data, features=replace(data.features, tabular=np.zeros((10, 0)), columns=()))
