@@ -184,9 +184,8 @@ def _display_pixels(dataset: Any) -> Decoded:
         ValueError: the values have another shape.
     """
     from pydicom.pixels.processing import apply_color_lut
-    from pydicom.pixels.utils import pixel_array
 
-    raw = pixel_array(dataset)
+    raw = _stored_values(dataset)
     meaning = str(dataset.get("PhotometricInterpretation", ""))
     if raw.ndim == 3 and raw.shape[-1] == 3:
         deep = int(dataset.get("BitsStored") or 8) > 8
@@ -200,6 +199,25 @@ def _display_pixels(dataset: Any) -> Decoded:
     grey, padding = _grey(raw, dataset), _padding(raw, dataset)
     shown = np.where(padding, 0, np.invert(grey) if meaning == "MONOCHROME1" else grey)
     return Decoded(shown, is_crushed(shown, raw))
+
+
+def _stored_values(dataset: Any) -> NDArray[Any]:
+    """Values of the bits that hold the pixel: ``BitsStored`` bits, the highest of them ``HighBit``.
+
+    pydicom takes the lowest bits whatever ``HighBit`` says. So do files that fill only these.
+    """
+    from pydicom.pixels.utils import pixel_array
+
+    stored, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    if compressed or not 0 < stored <= high < allocated:
+        return pixel_array(dataset)
+    whole = pixel_array(dataset, correct_unused_bits=False)
+    below = 2 ** (high + 1 - stored) - 1
+    if np.any(whole & below) and whole.min() >= 0 and whole.max() < 2**stored:
+        return pixel_array(dataset)
+    return (whole << (allocated - 1 - high)) >> (allocated - stored)
 
 
 def _grey(raw: NDArray[Any], dataset: Any) -> ByteArray:

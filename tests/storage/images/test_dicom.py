@@ -139,6 +139,21 @@ def test_signed_values_are_read_below_zero(tmp_path: Path) -> None:
     np.testing.assert_allclose(grey[middle], 127.5, atol=3)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [12, 15])
+def test_the_high_bit_says_where_a_value_lies(tmp_path: Path, signed: bool, high: int) -> None:
+    values = RAMP.astype(int) - (2048 if signed else 0)
+    plain = read_image(_dicom(tmp_path / "a.dcm", values, signed=signed))
+    moved = (values & 4095) << (high - 11) | 1  # a bit below the value is none of it
+    path = _dicom(tmp_path / "b.dcm", moved.astype("u2").view("i2"), signed=signed, HighBit=high)
+    np.testing.assert_array_equal(read_image(path), plain)
+
+
+def test_a_high_bit_above_values_that_fill_the_lowest_bits_is_passed_over(tmp_path: Path) -> None:
+    plain = read_image(_dicom(tmp_path / "a.dcm", RAMP))
+    np.testing.assert_array_equal(read_image(_dicom(tmp_path / "b.dcm", RAMP, HighBit=15)), plain)
+
+
 def test_windows_are_in_rescaled_units(tmp_path: Path) -> None:
     """Stored 0..4095 mean -1000..3095 here; the window is of what they mean."""
     tags = {"RescaleSlope": 1, "RescaleIntercept": -1000, "WindowCenter": 0, "WindowWidth": 200}
