@@ -130,7 +130,9 @@ def content_hash(path: Path | str) -> str:
         now = Path(path).stat()
         return _hash_file(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        dead = Path(path).is_symlink() and not Path(path).exists()
+        why = "it is a link to a file that is not there" if dead else error.strerror
+        raise DataError(f"{path}: cannot be read ({why})") from error
 
 
 @lru_cache(maxsize=1 << 20)

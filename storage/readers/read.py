@@ -83,10 +83,10 @@ def read_dataset(
         listing, (*classes, *([positive, *positive.split(",")] if positive else ()))
     )
     options = replace(options, patient_regex=patient_regex or options.patient_regex)
-    listing = drop_nameless(listing, options)
+    listing, hashes = _hash_images(drop_nameless(listing, options))
     return _build_dataset(
         listing,
-        _content_hashes(listing.images),
+        hashes,
         task=TASKS.named(task),
         classes=classes,
         positive=positive,
@@ -156,11 +156,37 @@ def _source_name(source: Path, root: Path) -> str:
     return source.resolve().stem if source.is_file() else root.name
 
 
-def _content_hashes(images: Sequence[Path]) -> list[str]:
+def _hash_images(listing: Listing) -> tuple[Listing, list[str]]:
+    """The rows whose files can be read, with the hashes of these; the others are set aside.
+
+    Raises:
+        DataError: no file can be read.
+    """
     from joblib import Parallel, delayed
 
     workers = Parallel(n_jobs=8, prefer="threads")
-    return list(workers(delayed(content_hash)(path) for path in images))
+    found = list(workers(delayed(_try_hash)(path) for path in listing.images))
+    errors = {row: one for row, one in enumerate(found) if isinstance(one, DataError)}
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    out = tuple(
+        SetAside(
+            listing.ids[row],
+            str(error).removeprefix(f"{listing.images[row]}: "),
+            listing.labels[row],
+        )
+        for row, error in errors.items()
+    )
+    kept = listing.keep([row for row in range(len(found)) if row not in errors])
+    hashes = [one for one in found if isinstance(one, str)]
+    return replace(kept, set_aside=kept.set_aside + out), hashes
+
+
+def _try_hash(path: Path) -> str | DataError:
+    try:
+        return content_hash(path)
+    except DataError as error:
+        return error
 
 
 # Longer than 30 lines: a list of steps, each of which needs the one before it.

@@ -256,6 +256,24 @@ def test_metadata_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> Non
         read_dataset(tmp_path, task="dbt")
 
 
+def test_a_dead_link_is_set_aside_like_every_file_that_cannot_be_read(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"benign": 2, "malignant": 2})
+    (tmp_path / "benign" / "P009_0.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        DataError, match=r"P009_0\.png: cannot be read \(it is a link .*--set-aside"
+    ):
+        read_dataset(tmp_path, task="dbt", patient_regex=REGEX)
+    options = ReadOptions(set_aside=True)
+    data = read_dataset(tmp_path, task="dbt", patient_regex=REGEX, options=options)
+    assert [(row.id, row.label) for row in data.set_aside] == [("benign/P009_0.png", "benign")]
+    assert len(data.ids) == 4
+    for file in tmp_path.glob("*/P00[1-4]*"):
+        file.unlink()
+        file.symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_dataset(tmp_path, task="dbt", patient_regex=REGEX, options=options)
+
+
 def test_metadata_may_name_files_without_their_folders(tmp_path: Path) -> None:
     _with_metadata(tmp_path, "file,patient_id", ["a", "b", "c", "d"])
     text = (tmp_path / "metadata.csv").read_text()
