@@ -145,6 +145,8 @@ def read_shipped_model(folder: RunFolder) -> ShippedModel:
         DataError: the run is not finished, its model was changed, or another version wrote it.
     """
     path = folder.study(FINAL)
+    if not folder.path.exists():
+        raise DataError(f"{folder.path}: does not exist; name the directory of a finished run")
     if not (path / "model.pt").exists():
         raise DataError(
             f"{folder.path}: holds no shipped model ({FINAL}/model.pt); "

@@ -67,8 +67,10 @@ def require_readable(path: Path) -> None:
     """Refuse a file that is no image, by its name or by its content, before any work is done.
 
     Raises:
-        DataError: the file is no image file, or cannot be read.
+        DataError: the file does not exist, is no image file, or cannot be read.
     """
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; check the path")
     if not path.is_file() or not is_image(path):
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(f"{path}: is no image file; known suffixes are {suffixes}")

@@ -85,10 +85,7 @@ class RunFolder:
                 _require_own(path, text)
                 found = tomllib.loads(text)
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(
-                f"{self.path}: not a run directory (no config.toml); name one that "
-                "`outerfold run` made"
-            ) from None
+            raise self._no_run() from None
         lacking = [name for name in ("task", "protocol") if name not in found]
         if lacking:
             raise DataError(
@@ -96,6 +93,10 @@ class RunFolder:
                 "from a copy"
             )
         return found
+
+    def _no_run(self) -> DataError:
+        found = "not a run directory (no config.toml)" if self.path.exists() else "does not exist"
+        return DataError(f"{self.path}: {found}; name a run directory that `outerfold run` made")
 
     def write_set_aside(self, data: Dataset) -> None:
         """Write ``set_aside.csv`` if rows take no part: each row, why, and its class."""

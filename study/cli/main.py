@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from outerfold.storage.errors import DataError, unknown_name
+from outerfold.storage.errors import DataError, suggest_name, unknown_name
 from outerfold.storage.network import go_offline
 from outerfold.storage.tasks import TASKS
 from outerfold.study.cli.options import (
@@ -104,10 +104,8 @@ def _dispatch(argv: list[str]) -> int:
     options, rest = chosen.parse_known_args(argv)
     if rest and verb == "predict":
         options.columns, rest = _parse_columns(rest)
-    for name in rest:
-        if name.startswith("-"):
-            raise DataError(unknown_name("option", name.split("=")[0], chosen.options()))
-        raise DataError(f"unexpected argument {name!r} (see {chosen.prog} --help)")
+    if rest:
+        raise _refuse_word(rest[0], verb, chosen)
     if verb == "run" and options.encoder == "list":
         from rich.console import Console
 
@@ -118,6 +116,16 @@ def _dispatch(argv: list[str]) -> int:
         go_offline()
     action: Callable[[argparse.Namespace], int] = _find_action(verb)
     return action(options)
+
+
+def _refuse_word(word: str, verb: str, parser: Parser) -> DataError:
+    """Refusal of a word that is no option and no argument of a verb."""
+    if not word.startswith("-"):
+        return DataError(f"unexpected argument {word!r} (see {parser.prog} --help)")
+    name, known = word.split("=")[0], parser.options()
+    if verb == "predict" and name.startswith("--") and not suggest_name(name, known):
+        return DataError(f"{name} needs a value, as --age 61 has one; give it, or leave {name} out")
+    return DataError(unknown_name("option", name, known))
 
 
 def _named_plugins(argv: Sequence[str]) -> tuple[str, ...]:
@@ -134,11 +142,20 @@ def _named_plugins(argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def _parse_columns(rest: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Columns by name from words such as ``--age 61 --density 2``, and the words after them."""
+    """Columns by name from words such as ``--age 61 --density 2``, and the words after them.
+
+    Raises:
+        DataError: a column is named twice.
+    """
     pairs: dict[str, str] = {}
     rest = [part for text in rest for part in (text.split("=", 1) if text[:2] == "--" else [text])]
     while len(rest) >= 2 and rest[0].startswith("--") and not rest[1].startswith("--"):
-        pairs[rest[0][2:].replace("-", "_")] = rest[1]
+        name = rest[0][2:].replace("-", "_")
+        if name in pairs:
+            raise DataError(
+                f"{rest[0]} is given twice, as {pairs[name]} and {rest[1]}; give it once"
+            )
+        pairs[name] = rest[1]
         rest = rest[2:]
     return pairs, rest
 

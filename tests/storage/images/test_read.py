@@ -1,10 +1,17 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from outerfold.storage.images.read import content_hash, is_image, read_image, read_thumbnail
+from outerfold.storage.images.read import (
+    content_hash,
+    is_image,
+    read_image,
+    read_thumbnail,
+    require_readable,
+)
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import picture, write_picture
 
@@ -95,3 +102,12 @@ def test_suffixes_count_in_any_case_and_hidden_files_do_not() -> None:
     assert is_image(Path("a.Dcm"))
     assert not is_image(Path("._a.jpg"))
     assert not is_image(Path("a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("none.png", "does not exist"), ("none/none.txt", "does not exist"), ("", "is no image file")],
+)
+def test_a_path_without_a_file_is_said(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / name))}: {why}"):
+        require_readable(tmp_path / name)

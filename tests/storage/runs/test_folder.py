@@ -222,7 +222,10 @@ def test_a_configuration_comes_back_and_says_that_the_run_was_begun(folder: RunF
 
 
 def test_a_folder_without_a_configuration_is_no_run(folder: RunFolder) -> None:
-    with pytest.raises(DataError, match=r"run: not a run directory \(no config.toml\); name one"):
+    with pytest.raises(DataError, match=r"run: does not exist; name a run directory"):
+        folder.read_config()
+    folder.path.mkdir()
+    with pytest.raises(DataError, match=r"run: not a run directory \(no config.toml\); name a run"):
         folder.read_config()
 
 

@@ -220,6 +220,14 @@ def test_bad_options_are_refused_before_data_are_sought(
         (("audit",), "the following arguments are required: --data (see outerfold audit --help)"),
         (("audit", "--data", "x", "--trials", "3"), "unknown option '--trials'; "),
         (("data", "demo"), "the following arguments are required: --task"),
+        (("predict", "run", "a.png", "--age"), "--age needs a value"),
+        (("predict", "run", "a.png", "--age", "--density", "2"), "--age needs a value"),
+        (
+            ("predict", "run", "a.png", "--age", "61", "--age=40"),
+            "--age is given twice, as 61 and ",
+        ),
+        (("predict", "run", "a.png", "--offlin"), "unknown option '--offlin'; did you mean"),
+        (("predict", "run", "a.png", "--age", "61", "-x"), "unknown option '-x'"),
     ],
 )
 def test_what_is_unknown_or_malformed_is_refused_with_the_nearest_known_name(
@@ -495,6 +503,8 @@ def test_a_folder_that_is_no_run_is_refused(refuse: Refuse, tmp_path: Path, verb
 def test_a_run_without_a_model_cannot_predict(refuse: Refuse, tmp_path: Path) -> None:
     said = refuse("predict", tmp_path, "image.png")
     assert said.startswith(f"{tmp_path}: holds no shipped model (final/model.pt)")
+    said = refuse("predict", tmp_path / "none", "image.png")
+    assert said.startswith(f"{tmp_path}/none: does not exist")
 
 
 def test_an_audit_that_finds_errors_ends_with_two_and_one_that_finds_none_with_nought(
