@@ -40,6 +40,8 @@ HISTORY = re.compile(r"history|(?:^|_)(?:hx|fh|prior|previous|symptoms?|complain
 """Normalised names of columns where ``None`` means no."""
 SENTINEL = re.compile(r"-?(?:9{2,}|8{2,}|7{3,})|-[1-9]|-9{1,}(?:\.9+)?|-1e\+\d+")
 """Numbers, in their shortest form, that often stand for a missing value."""
+_NEARLY_NUMBER = re.compile(r"[<>~≤≥=±≈(\[?*]*\s*\d+(?:[.,]\d+)?\s*[)\]?*+]*")
+"""A number with a mark, such as ``<5``, ``~5``, ``5*`` or ``(5)``."""
 NUMERIC_SHARE = 0.8
 """Share of numbers in a column from which on its other texts count as typing errors, not levels."""
 
@@ -91,6 +93,7 @@ def parse_column(
         DataError: a column of numbers also holds a few texts, or numbers of several units; a
             column holds dates; most values of an age are none.
     """
+    texts = _signs_as_words(texts)
     present = [text for text in texts if not is_missing(text)]
     refuse_dates(name, present)
     unit = find_unit(name, present)
@@ -131,6 +134,14 @@ def find_gap(column: Column, value: float) -> str:
     if AGE.search(normalise(column.name)) and not 0 <= value <= OLDEST:
         return f"is no age in years (0 to {OLDEST})"
     return ""
+
+
+def _signs_as_words(texts: Sequence[str]) -> Sequence[str]:
+    """``+`` and ``-`` as yes and no, in a column that holds nothing else and some ``+``."""
+    said = {text.strip() for text in texts if not is_missing(text)}
+    if said != {"+"}:
+        return texts
+    return [{"+": "yes", "-": "no"}.get(text.strip(), text) for text in texts]
 
 
 def _sentinels(name: str, values: FloatArray) -> BoolArray:
@@ -203,7 +214,8 @@ def describe_column(name: str, present: Sequence[str]) -> Column:
     if not present:
         return Column(name)
     numbers = sum(parse_number(text) is not None for text in present)
-    if numbers >= NUMERIC_SHARE * len(present):
+    marked = 2 * numbers >= len(present) and all(map(_NEARLY_NUMBER.fullmatch, texts))
+    if numbers >= NUMERIC_SHARE * len(present) or marked:
         raise DataError(
             f"column {name!r}: {numbers} of {len(present)} values are numbers, "
             f"but not {first_three(texts)}; correct them or leave them empty"

@@ -11,18 +11,14 @@ from outerfold.storage.records import DataError
 from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.texts import NONE, clean, is_missing, spelling_key
 
-_UNSORTED = frozenset(
-    [
-        "unsorted",
-        "unlabelled",
-        "unlabeled",
-        "unclassified",
-        "uncategorised",
-        "uncategorized",
-        "todo",
-    ]
-)
-"""Names, in lower case, of folders whose images nobody has labelled yet."""
+_NO_CLASS = """
+    unsorted unlabelled unlabeled unclassified uncategorised uncategorized todo excluded rejected
+    discarded removed to_check tocheck check review backup bak tmp temp duplicate duplicates copies
+    result results output outputs figures docs old archive misc trash deleted nondiagnostic
+    non-diagnostic inconclusive train test val validation
+"""
+_UNSORTED = frozenset(_NO_CLASS.split())
+"""Names, in lower case, of folders that hold images of no class."""
 _TRUTH = {"true": "1", "false": "0"}
 
 
@@ -58,7 +54,7 @@ def _is_label(text: str, every: Sequence[str], named: Sequence[str]) -> bool:
         return True
     if spelling_key(text) == "-":
         return any(spelling_key(other).strip("+") == "" and other.strip() for other in set(every))
-    return not is_missing(text) and spelling_key(text) not in {NONE, *_UNSORTED}
+    return not is_missing(text) and spelling_key(text) not in _UNSORTED | {NONE}
 
 
 def _one_spelling(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -54,10 +54,11 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
         more = ask_of_table(table, patient, path.name, options)
         require_answers([question, *([more] if more else [])])
         raise
+    table, label, hot = _one_column(path, table, label, options)
     ids, found = find_files(path.parent, table[file])
     ids, table, absent = _without_absent(path, ids, table, label)
     ids, table, merged = _merge_lesions(path, ids, table, label)
-    notes = (*found, *merged, *_left_out(path, ids))
+    notes = (*hot, *found, *merged, *_left_out(path, ids))
     return Listing(
         path.parent,
         ids,
@@ -70,6 +71,33 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
         label_column=label,
         set_aside=absent,
     )
+
+
+def _one_column(
+    path: Path, table: TextTable, label: str, options: ReadOptions
+) -> tuple[TextTable, str, tuple[str, ...]]:
+    """The table with one column of labels in place of several that hold 0 and 1, one a class.
+
+    So ``Normal,Actionable,Benign,Cancer`` with one 1 in each row are labels. A column that the user
+    names stays alone.
+    """
+    bits = {"0": False, "0.0": False, "1": True, "1.0": True, "false": False, "true": True}
+    hot = {
+        name: [bits.get(text.strip().lower()) for text in texts]
+        for name, texts in table.items()
+        if severity(name) is not None
+    }
+    hot = {name: found for name, found in hot.items() if None not in found}
+    if options.label_column or label not in hot or len(hot) < 3:
+        return table, label, ()
+    rows = list(zip(*hot.values(), strict=True))
+    if any(sum(map(bool, row)) != 1 for row in rows):
+        return table, label, ()
+    names = list(hot)
+    labels = tuple(names[row.index(True)] for row in rows)
+    note = f"{path.name}: the columns {names} hold 0 and 1, one a class, and were read as labels"
+    kept = {name: texts for name, texts in table.items() if name not in hot}
+    return {**kept, "label": labels}, "label", (note,)
 
 
 def _merge_lesions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from outerfold.storage.errors import Question, first_three
@@ -70,7 +70,8 @@ def find_patients(listing: Listing, options: ReadOptions, questions: list[Questi
     """
     found = _named(listing, options)
     if found is not None:
-        return found if options.distinct_patients else _group(found, questions)
+        classes = set(listing.labels)
+        return found if options.distinct_patients else _group(found, classes, questions)
     return _unnamed(listing, options, questions)
 
 
@@ -155,9 +156,10 @@ def _is_year_folder(name: str) -> bool:
     return "/" in name and bool(_YEAR.fullmatch(name.rsplit("/", 1)[1]))
 
 
-def _group(found: Patients, questions: list[Question]) -> Patients:
+def _group(found: Patients, classes: Collection[str], questions: list[Question]) -> Patients:
     """The patients with groups: spellings of one id, and equal folders under two classes."""
-    bare = {name: name.rsplit("/", 1)[-1] for name in set(found.names)}
+    parts = {name: name.rpartition("/") for name in set(found.names)}
+    bare = {name: last if top in classes else name for name, (top, _, last) in parts.items()}
     group_of = {name: group for name, group in group_spellings(bare.values()).items()}
     members: dict[str, list[str]] = defaultdict(list)
     for name in sorted(bare):

@@ -16,6 +16,8 @@ from outerfold.storage.words.texts import spelling_key
 
 Task = Literal["dbt", "multimodal"]
 OTHER = "other"
+NOT_OTHER = "the rest"
+"""Class 0 where the positive class itself is called ``OTHER``."""
 
 
 def class_order(labels: Sequence[str]) -> tuple[str, ...]:
@@ -90,8 +92,9 @@ def target(
     if not counts:
         raise DataError(f"--positive {positive!r} names all classes; leave one out of it")
     merged = ", ".join(f"{name} ({counts[name]} images)" for name in names if name not in hits)
-    notes = (f"positive class {joined!r}; {merged} merged into {OTHER!r}",)
-    return tuple(joined if label in hits else OTHER for label in labels), (OTHER, joined), notes
+    rest = OTHER if joined != OTHER else NOT_OTHER
+    notes = (f"positive class {joined!r}; {merged} merged into {rest!r}",)
+    return tuple(joined if label in hits else rest for label in labels), (rest, joined), notes
 
 
 def order_two(

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 DISEASE = """
     cancer cancerous cancers malignant malignancy malignancies malign maligne maligna
     maligno malignes maligni carcinoma carcinomas adenocarcinoma melanoma lymphoma
-    sarcoma metastasis metastatic metastases idc dcis ilc krebs karzinom karzinome
+    sarcoma metastasis metastatic metastases insitu situ invasive paget luminal recurrence idc dcis
+    ilc krebs karzinom karzinome
     bosartig boesartig bösartig cancereux cancereuse malin cancro tumormaligno
     kwaadaardig kanker rak złosliwy zlosliwy nowotwor zhoubny kanser kotuhuylu cancere
     злокачественный злокачественная злокачественное злокачественные рак κακοηθης

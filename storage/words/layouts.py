@@ -31,13 +31,16 @@ _DRAWN = (
 _MASK = re.compile(rf"[_\- ](?:{_DRAWN})[_ ]?(?:\d+|\(\d+\))?$", re.IGNORECASE)
 _MASK_BEFORE = re.compile(rf"^(?:{_DRAWN})[_\- ]", re.IGNORECASE)
 _MASK_FOLDER = re.compile(
-    r"(?:masks?|segmentations?|ground_?truths?|gt|rois?|overlays?|annotations?|annotated|contours?"
-    r"|outlines?|heat_?maps?|(?:grad)?cams?|thumbs?|thumbnails?|previews?)(?:_images?)?",
+    r"gt|rois?|outlines?|(?:grad)?cams?|thumbs?|thumbnails?|previews?|labels?(?:Tr|Ts)"
+    r"|(?:.*[_\- ])?(?:masks?|segmentations?|ground_?truths?|overlays?|annotations?|annotated"
+    r"|contours?|heat_?maps?)(?:[_\- ].*)?",
     re.IGNORECASE,
 )
 _EDITION = re.compile(
     r"(?:^|[^a-z])(?:jpe?gs?|pngs?|tiffs?|tif|dicoms?|dcms?|pgms?|bmps?|raw|originals?|processed"
-    r"|preprocessed|resized|cropped|enhanced|subtracted|images?)(?:$|[^a-z])"
+    r"|preprocessed|resized|cropped|enhanced|subtracted|images?|images?t[rs]|augmented|aug|clahe"
+    r"|flipped|rotated|normali[sz]ed|filtered|denoised|rgb|gr[ae]y(?:scale)?)(?:$|[^a-z])"
+    r"|^\d{2,3}$|^(?:1024|1536|2048|4096)$|^\d+x\d+$"
 )
 _VIEW = re.compile(r"(?:left|right|l|r|both|bilateral)?[_\- ]?(?:cc|mlo|ml|lm|views?|breasts?)?")
 _YEAR = re.compile(r"(?:19[5-9]\d|20[0-4]\d)")
@@ -66,16 +69,25 @@ def find_masks(paths: Sequence[str]) -> set[str]:
         >>> sorted(find_masks(["c/a.png", "c/a_seg.png", "c/masks/a.png", "c/b_roi.png"]))
         ['c/a_seg.png', 'c/masks/a.png']
     """
-    plain = {path: _stem(path) for path in paths if not _in_mask_folder(path)}
+    around = _shared_folders(paths)
+    inside = {path for path in paths if any(map(is_mask_folder, path.split("/")[around:-1]))}
+    plain = {path: _stem(path) for path in paths if path not in inside}
     stems = Counter(plain.values())
     beside = {(path.rpartition("/")[0], stem) for path, stem in plain.items()}
-    return {path for path in paths if _is_mask(path, stems, beside)}
+    return {path for path in paths if _is_mask(path, path in inside, stems, beside)}
 
 
-def _is_mask(path: str, stems: Counter[str], beside: set[tuple[str, str]]) -> bool:
+def _shared_folders(paths: Sequence[str]) -> int:
+    """Number of folders around all paths."""
+    folders = [path.split("/")[:-1] for path in paths] or [[]]
+    pairs = zip(min(folders), max(folders), strict=False)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), len(min(folders)))
+
+
+def _is_mask(path: str, inside: bool, stems: Counter[str], beside: set[tuple[str, str]]) -> bool:
     stem = _stem(path)
     bare = _MASK_BEFORE.sub("", _MASK.sub("", stem))
-    if _in_mask_folder(path):
+    if inside:
         return stem in stems or bare in stems
     if bare == stem:
         return False
@@ -86,10 +98,6 @@ def _is_mask(path: str, stems: Counter[str], beside: set[tuple[str, str]]) -> bo
 def is_mask_folder(name: str) -> bool:
     """Whether a folder of this name holds outlines, as ``masks`` does."""
     return bool(_MASK_FOLDER.fullmatch(name))
-
-
-def _in_mask_folder(path: str) -> bool:
-    return any(map(is_mask_folder, path.split("/")[:-1]))
 
 
 def _stem(path: str) -> str:
@@ -103,8 +111,8 @@ def read_layout(paths: Sequence[str]) -> Layout:
     are passed over. Splits are joined, since outerfold makes its own.
 
     Raises:
-        DataError: the folders are splits or patients without classes, editions of one set, or one
-            of them holds the folders of the others once more.
+        DataError: the folders are splits or patients without classes, editions of one set, one of
+            them holds the folders of the others once more, or a class holds another one.
     """
     level, notes = 0, []
     while len(_names(paths, level)) == 1 and _is_wrapper(paths, level):
@@ -119,6 +127,7 @@ def read_layout(paths: Sequence[str]) -> Layout:
         level += 1
     level, patients, told = _pass_patients(paths, level)
     _refuse_copies(paths, level)
+    _refuse_mixed(paths, level)
     _refuse_patients(paths, level)
     _refuse_editions(paths, level)
     if _holds_classes_each(paths, level):
@@ -223,6 +232,37 @@ def _refuse_copies(paths: Sequence[str], level: int) -> None:
             )
 
 
+def _refuse_mixed(paths: Sequence[str], level: int) -> None:
+    """Refuse a class that holds folders of other classes, such as ``cancer/benign``.
+
+    Raises:
+        DataError: a folder of a finding holds one without, or the other way round.
+    """
+    for path in paths:
+        top, *below = path.split("/")[level:-1]
+        rank = severity(top)
+        wrong = [name for name in below if rank is not None and not _fits(rank, name)]
+        if wrong:
+            raise DataError(
+                f"folder {top!r} holds the folder {wrong[0]!r}, so one of them is not the class:\n"
+                f"{draw(paths)}\nmove the folders that are the classes beside each other, or name "
+                f"a .csv with the columns file, label and patient_id as --data, such as "
+                f"{path},LABEL,PATIENT"
+            )
+
+
+def _fits(outer: int, name: str) -> bool:
+    """Whether a class of this rank (see ``severity``) may hold a folder of the name.
+
+    A finding says less than the benign or malignant that stands below it. Names with digits, such
+    as those of cases, say nothing.
+    """
+    inner = None if any(letter.isdigit() for letter in name) else severity(name)
+    if inner not in {2, 4}:
+        return True
+    return outer != 3 and (outer == 4) == (inner == 4)
+
+
 def _tell_views(paths: Sequence[str], level: int) -> tuple[str, ...]:
     """A sentence on classes that are sides or views by their names."""
     tops = sorted({path.split("/")[level] for path in paths})
@@ -265,7 +305,9 @@ def _refuse_editions(paths: Sequence[str], level: int) -> None:
         raise DataError(
             f"at least two classes are needed, and the only folder is {tops[0]!r}:{manifest}"
         )
-    if all(_EDITION.search(name.lower()) for name in tops):
+    if any(_EDITION.search(name.lower()) for name in tops) and (
+        all(_EDITION.search(name.lower()) for name in tops) or _holds_classes_each(paths, level)
+    ):
         raise DataError(
             f"the folders {tops[:4]} look like editions of one set and not like classes; where one "
             f"of them holds class folders, name it as --data:{manifest}"

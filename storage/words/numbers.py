@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from outerfold.storage.errors import DataError, first_three
 from outerfold.storage.words.texts import NONE, is_missing
 
-AGE_TEXT = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|yr|yrs|years?|years? old|yo|y/o)\.?", re.I)
+_YEARS = (
+    "y|yr|yrs|years?|years? old|yo|y/o|jahre?|ans?|a[ñn]os?|anni|jaar|lat|let|лет|год|岁|歲|歳|세"
+)
+AGE_TEXT = re.compile(
+    rf"(\d+(?:[.,]\d+)?)\s*(?:(?P<y>{_YEARS})|(?P<m>m|mo|months?)|(?P<w>w|weeks?)|(?P<d>d|days?))\.?",
+    re.IGNORECASE,
+)
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 52.18, "d": 365.25}
 
 _WITH_UNIT = re.compile(
@@ -46,7 +52,7 @@ def parse_number(text: str) -> float | None:
     plain = text.strip().replace("\u2212", "-")
     age = AGE_TEXT.fullmatch(plain)
     if age is not None:
-        return float(age[1].replace(",", ".")) / PER_YEAR[age[2][0].lower()]
+        return float(age[1].replace(",", ".")) / PER_YEAR[str(age.lastgroup)]
     if "_" in plain:  # Python reads 1_000 as a number; in a table it is a code
         return None
     if _GROUPED.fullmatch(plain):
@@ -112,15 +118,31 @@ def refuse_dates(name: str, present: Sequence[str]) -> None:
 def refuse_thousands(name: str, present: Sequence[str]) -> None:
     """Refuse numbers such as ``1,305``, which may be thousands or have three decimals.
 
+    So are ``2.055`` and ``304`` side by side, where points may stand between thousands.
+
     Args:
         present: the texts that are not missing.
 
     Raises:
-        DataError: every number with a comma has three digits behind it.
+        DataError: every number with a comma, or with a point beside whole hundreds, has three
+            digits behind it.
     """
     commas = [text.strip() for text in present if "," in text]
     if commas and all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) for text in commas):
         raise DataError(
             f"column {name!r}: {first_three(sorted(set(commas)))} may be thousands or have three "
             "decimals; write them without commas"
+        )
+    points = [text.strip() for text in present if "." in text]
+    whole = [text.strip() for text in present if "." not in text]
+    if (
+        points
+        and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in points)
+        and whole
+        and all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole)
+        and any(len(text.lstrip("+-")) == 3 for text in whole)
+    ):
+        raise DataError(
+            f"column {name!r}: {first_three(sorted(set(points)))} beside {whole[0]!r} may be "
+            "thousands; write them without points"
         )

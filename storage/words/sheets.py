@@ -26,6 +26,8 @@ TextTable = dict[str, tuple[str, ...]]
 
 _MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SEPARATORS = ",;\t|"
+_EXACT = 10**15
+"""Numbers of a workbook from which on digits are lost."""
 
 
 def read_sheet(path: Path) -> TextTable:
@@ -58,7 +60,21 @@ def _text_rows(path: Path) -> list[tuple[int, list[str]]]:
         rows = [(start + reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    _refuse_open_quotes(path, rows, separator)
     return [(line, row) for line, row in rows if any(cell.strip() for cell in row)]
+
+
+def _refuse_open_quotes(path: Path, rows: list[tuple[int, list[str]]], separator: str) -> None:
+    """Refuse a cell that swallowed the line behind it, as one does whose quote is not closed."""
+    fields = len(rows[0][1]) if rows else 0
+    for line, row in rows[1:]:
+        for cell in row:
+            behind = cell.partition("\n")[2]
+            if fields > 2 and behind.count(separator) >= fields - 2:
+                raise DataError(
+                    f"{path}: a cell that ends in line {line} holds a whole line of the table "
+                    f"({behind[:40]!r}); close the quote before it"
+                )
 
 
 def _decode(path: Path) -> str:
@@ -101,6 +117,17 @@ def _excel_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise DataError(
             f"{path}: cells {first_three(unsaved)} of sheet {sheet.title!r} hold formulas without "
             "their results; open the file in a spreadsheet program and save it"
+        )
+    long = [
+        cell.coordinate
+        for row in results.iter_rows()
+        for cell in row
+        if isinstance(cell.value, int | float) and abs(cell.value) >= _EXACT
+    ]
+    if long:
+        raise DataError(
+            f"{path}: cells {first_three(long)} of sheet {sheet.title!r} hold numbers of more than "
+            "15 digits, which a workbook rounds; write such ids as text"
         )
     grid = [[_cell_text(cell.value) for cell in row] for row in results.iter_rows()]
     for merged in sheet.merged_cells.ranges:

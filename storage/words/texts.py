@@ -9,7 +9,9 @@ _GAPS = """
     na, n/a, n.a., nan, null, nil, unknown, unk, not available, missing, ?, ??, -, --,
     ---, ., .., #n/a, #na, #value!, #ref!, #name?, #num!, #div/0!, <na>, nat, not
     applicable, not known, undefined, unspecified, n/k, not reported, not recorded, not
-    stated, not specified, not assessed, not done, no data, no information
+    stated, not specified, not assessed, not done, no data, no information,
+    tbd, pending, unbekannt, k.a., keine angabe, inconnu, inconnue, desconocido, desconocida,
+    sconosciuto, onbekend, неизвестно, нет данных, 不明, 未知, 不确定, 不詳, 모름
 """
 MISSING = frozenset(["", *(text.strip() for text in _GAPS.split(","))])
 """Texts, lower case, that stand for a missing value in any column."""

@@ -11,10 +11,13 @@ from outerfold.storage.records import Column, DataError
         (["40,5", "41,5", "42"], [40.5, 41.5, 42]),
         (["061Y", "40Y", "018M"], [61, 40, 1.5]),
         (["61 years", "40 yrs", "50y"], [61, 40, 50]),
+        (["61 Jahre", "40 años", "50岁", "732 months"], [61, 40, 50, 61]),
         (["None", "40", "#N/A", ".", "--", "41"], [np.nan, 40, np.nan, np.nan, np.nan, 41]),
         (["1e3", "2"], [1000, 2]),
         (["1 510", "12 300,5"], [1510, 12300.5]),
         (["1.425,3", "1,425.3"], [1425.3, 1425.3]),
+        (["1.425", "2.1", "3"], [1.425, 2.1, 3]),
+        (["1.425", "2", "3"], [1.425, 2, 3]),
         (["\u22129", "4"], [-9, 4]),
     ],
 )
@@ -111,6 +114,7 @@ def test_the_unit_that_all_numbers_share_is_left_out_and_said(
         ("size", ["32 mm", "35 mm", "3"], "the unit mm and without a unit"),
         ("age", ["1982-01-12", "1976-11-03"], "holds dates, such as '1982-01-12'"),
         ("seen", ["08/12/1984", "3.11.76", "2001-02-03T10:00"], "holds dates"),
+        ("vol", ["2.055", "1.090", "304"], "beside '304' may be thousands"),
         ("age", ["1976", "1958", "40"], "2 of 3 values are no age in years (such as 1976)"),
     ],
 )
@@ -133,3 +137,17 @@ def test_yes_no_words_and_bits_are_one_answer() -> None:
     column, found, _ = parse_column("family_history", ["True", "0", "1", "", "no", "1.0"])
     assert column.kind == "binary"
     np.testing.assert_array_equal(found, [1, 0, 1, np.nan, 0, 1])
+
+
+def test_plus_and_minus_are_yes_and_no() -> None:
+    column, found, _ = parse_column("HER2", ["+", "-", "", "+"])
+    assert column.kind == "binary"
+    np.testing.assert_array_equal(found, [1, 0, np.nan, 1])
+    assert np.isnan(parse_column("size", ["4", "-", "5"])[1][1])
+
+
+@pytest.mark.parametrize("mark", ["<5", "~5", "5*", "5?", "(5)", "≥5"])
+def test_marked_numbers_among_numbers_are_no_names(mark: str) -> None:
+    with pytest.raises(DataError, match="values are numbers, but not"):
+        parse_column("size", ["1", "2", "3", mark, mark])
+    assert parse_column("grade", [mark, mark, "1"])[0].kind == "categorical"

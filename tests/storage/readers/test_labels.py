@@ -32,6 +32,14 @@ def test_spellings_are_one_class(labels: list[str], classes: dict[str, int]) -> 
     assert Counter(read_labels(listing(labels)).labels) == classes
 
 
+@pytest.mark.parametrize(
+    "word", ["TBD", "pending", "unbekannt", "不明", "excluded", "to_check", "non-diagnostic", "tmp"]
+)
+def test_a_word_for_no_class_is_no_class(word: str) -> None:
+    assert read_labels(listing(["benign", "cancer", word])).labels == ("benign", "cancer")
+    assert word in read_labels(listing(["benign", "cancer", word]), [word]).labels
+
+
 @pytest.mark.parametrize("gap", ["nan", "NA", "unknown", "?", "-", "", "None", "#N/A", "–"])
 def test_a_gap_is_no_label_and_is_listed(gap: str) -> None:
     found = read_labels(listing(["benign", "cancer", gap]))
@@ -93,6 +101,13 @@ def test_several_classes_of_cancer_are_one_positive_class(tmp_path: Path) -> Non
     assert read(positive=data.classes[1]).fingerprint == data.fingerprint
     with pytest.raises(DataError, match="names all classes"):
         read(positive="benign,carcinoma,malignant")
+
+
+def test_a_positive_class_called_other_stands_against_the_rest(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"benign": 1, "other": 2})
+    data = read_dataset(tmp_path, task="multimodal", positive="other", patient_regex=r"(P\d+)_")
+    assert data.classes == ("the rest", "other")
+    assert sorted(data.labels.tolist()) == [0, 1, 1]
 
 
 def test_the_positive_class_is_the_last_and_is_named(tmp_path: Path) -> None:

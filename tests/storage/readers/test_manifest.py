@@ -124,3 +124,18 @@ def test_rows_without_a_file_are_set_aside_and_images_without_a_row_are_counted(
     assert any("m.csv lists 40 images; 2 others beside them" in note for note in data.assumptions)
     with pytest.raises(DataError, match="--strict"):
         read_dataset(source, task="dbt", positive="b", options=ReadOptions(strict=True))
+
+
+def test_columns_of_which_one_is_1_are_labels(tmp_path: Path) -> None:
+    names = _images(tmp_path, 6)
+    rows = [
+        f"{n},p{i},{int(i % 3 == 0)},{int(i % 3 == 1)},{int(i % 3 == 2)}"
+        for i, n in enumerate(names)
+    ]
+    source = write_metadata(tmp_path, "file,patient_id,Normal,Benign,Cancer", rows, "m.csv")
+    data = read_dataset(source, task="dbt")
+    assert data.classes == ("Normal", "Benign", "Cancer")
+    assert data.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert any("were read as labels" in note for note in data.assumptions)
+    one = read_dataset(source, task="dbt", options=ReadOptions(label_column="Cancer"))
+    assert one.classes == ("0", "1")

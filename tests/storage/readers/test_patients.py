@@ -185,3 +185,8 @@ def test_predictions_keep_groups_in_a_column_only_where_they_differ(tmp_path: Pa
     alone = replace(rows, groups=rows.patients)
     assert "group" not in predictions_csv(alone, rows.classes)
     assert code_rows(alone).patients == 2
+
+
+def test_ids_with_a_slash_stay_whole() -> None:
+    names = [f"{place}/{i:02}" for place in ("Oslo", "Rome") for i in range(8)]
+    assert ask(listing([f"a/{i}.png" for i in range(16)], names))[:2] == (16, 16)

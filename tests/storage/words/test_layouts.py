@@ -104,6 +104,36 @@ def test_classes_that_may_be_sides_or_views_are_said(tops: tuple[str, ...]) -> N
     assert read_layout([f"{top}/1.png" for top in ("benign", *tops)]).notes == ()
 
 
+@pytest.mark.parametrize(
+    "tops", [("imagesTr", "labelsTr"), ("original", "augmented"), ("raw", "CLAHE"), ("256", "512")]
+)
+def test_editions_that_hold_the_classes_are_not_joined(tops: tuple[str, ...]) -> None:
+    paths = [f"{top}/{c}/{i}.png" for top in tops for c in ("benign", "malignant") for i in "12"]
+    with pytest.raises(DataError, match="look like editions of one set"):
+        read_layout(paths)
+
+
+@pytest.mark.parametrize("top", ["cancer", "lesion", "abnormal"])
+def test_a_class_that_holds_other_classes_is_refused(top: str) -> None:
+    paths = [f"{top}/{c}/{i}.png" for c in ("benign", "malignant") for i in "12"]
+    with pytest.raises(DataError, match=rf"folder '{top}' holds the folder '(benign|malignant)'"):
+        read_layout([*paths, "normal/1.png", "normal/2.png"])
+
+
+def test_cases_and_subtypes_below_a_class_are_no_classes() -> None:
+    below = ("benign/case 1/a", "benign/patient2/b", "normal/c", "malignant/SOB/ductal_carcinoma/d")
+    layout = read_layout([f"{name}.png" for name in below])
+    assert set(layout.labels) == {"benign", "normal", "malignant"}
+
+
+def test_folders_of_masks_are_known_by_a_word_and_one_around_all_is_none() -> None:
+    images = ["benign/a.png", "malignant/b.png"]
+    masks = ["benign_masks/a.png", "malignant masks/b.png", "masks_of_c/b_mask.png"]
+    assert find_masks([*images, *masks]) == set(masks)
+    inside = [f"Set_with_masks/{name}" for name in (*images, *masks)]
+    assert find_masks(inside) == {f"Set_with_masks/{name}" for name in masks}
+
+
 def test_copies_of_machines_are_junk() -> None:
     assert is_junk("a/.ipynb_checkpoints/x.png")
     assert is_junk("__MACOSX/a/._x.png")

@@ -37,6 +37,7 @@ def test_sheets_as_spreadsheets_save_them(tmp_path: Path, content: bytes) -> Non
         (b"EXPORT,,\nfile,age,x\na,1,2\n", "line 1 names 1 of 3 columns .* remove titles above it"),
         (b"file,age\n", "has no rows"),
         (b"", "it is empty"),
+        (b'f,l,p,a\n1,b,"P1,7\n2,c,P2,8\n3,b,"P3,9\n4,c,P4,1\n', "close the quote before it"),
         (b"file\0,age\na,1\n", "NUL"),
     ],
 )
@@ -84,3 +85,14 @@ def test_formulas_without_results_are_refused(tmp_path: Path) -> None:
     _book(tmp_path / "m.xlsx", [["file", "age"], ["a", "=40+1"], ["b", 50]])
     with pytest.raises(DataError, match=r"cells \['B2'\].*hold formulas without their results"):
         read_sheet(tmp_path / "m.xlsx")
+
+
+def test_numbers_that_a_workbook_rounds_are_refused(tmp_path: Path) -> None:
+    _book(tmp_path / "m.xlsx", [["file", "patient"], ["a", 12345678901234567], ["b", 7]])
+    with pytest.raises(DataError, match=r"cells \['B2'\].*more than 15 digits"):
+        read_sheet(tmp_path / "m.xlsx")
+
+
+def test_a_remark_of_several_lines_is_no_open_quote(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('file,age,note,x\na.png,1,"seen,\nagain",2\n')
+    assert read_sheet(tmp_path / "m.csv")["note"] == ("seen, again",)
