@@ -140,8 +140,8 @@ def _probability_columns(path: Path, table: TextTable) -> dict[str, str]:
 
 
 def _key(name: str) -> str:
-    """Key of a class, whose name may have ``_`` for a blank in the heading of a column."""
-    return spelling_key(name.replace("_", " "))
+    """Key of a class, whose name may have ``_`` or ``-`` for a blank in the heading of a column."""
+    return spelling_key(re.sub(r"_|(?<=[^\W\d])-(?=[^\W\d])", " ", name))
 
 
 def _choose_classes(
@@ -175,12 +175,21 @@ def _choose_classes(
         )
     left_out = bool(others) and apart[1] <= apart[0]
     kept = seen if left_out else values
-    if any(np.isnan(one).any() for one in kept.values()):
-        raise DataError(
-            f"{path}: has probabilities that are no numbers; correct or remove the rows"
-        )
+    for column, name in columns.items():
+        if name in kept:
+            _refuse_texts(path, column, table[column], kept[name])
     said = f"; {first_three(others)} left out, since no label has this name" if left_out else ""
     return kept, said
+
+
+def _refuse_texts(path: Path, column: str, texts: Sequence[str], numbers: FloatArray) -> None:
+    """Refuse texts (n,) of a column that are no numbers, which are NaN in ``numbers`` (n,)."""
+    wrong = dict.fromkeys(np.array(texts)[np.isnan(numbers)].tolist())
+    if wrong:
+        raise DataError(
+            f"{path}: the column {column} has probabilities that are no numbers from 0 to 1, "
+            f"{first_three(wrong)}; correct them, or remove the rows"
+        )
 
 
 FAR = 0.01

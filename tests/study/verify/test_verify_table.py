@@ -70,7 +70,10 @@ def test_faults_of_other_peoples_predictions_are_named(tmp_path: Path) -> None:
         (table().drop(columns="patient"), "needs the columns id, patient, fold, label"),
         (table().drop(columns="p_other"), "at least two classes"),
         (table(label="benign"), r"column label has \['benign'\]"),
-        (table(p_cancer="high"), "probabilities that are no numbers"),
+        (
+            table(p_cancer="high"),
+            r"column p_cancer has probabilities that are no numbers .*\['high'\]",
+        ),
         (table().head(0), "has no rows"),
         (table(predicted="maybe"), "column predicted has"),
     ],
@@ -196,6 +199,15 @@ def test_tables_are_read_as_spreadsheets_write_them(separator: str, tmp_path: Pa
     assert np.array_equal(theirs.labels, rows.labels)
     assert np.array_equal(theirs.probabilities, rows.probabilities)
     assert np.array_equal(theirs.patients, rows.patients)
+
+
+def test_signs_and_words_with_a_dash_name_classes(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    for one, other in (("+", "-"), ("cancer", "non cancer")):
+        frame = table(label=table()["label"].map({"cancer": one, "other": other}))
+        names = {"p_cancer": f"p_{one}", "p_other": f"p_{other.replace(' ', '-')}"}
+        frame.rename(columns=names).to_csv(path, index=False)
+        assert read_table(path)[1].startswith(f"positive class '{one}'")
 
 
 @pytest.mark.parametrize("name", ["fold", "label", "id"])
