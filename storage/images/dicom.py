@@ -31,6 +31,7 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"
 """UID of the only syntax in which all elements are compressed, those of the size among them."""
 
 IDENTITIES, BURNED_IN = ("PatientName", "PatientBirthDate"), "BurnedInAnnotation"
+PATIENT = "PatientID"
 ANONYMOUS = frozenset(
     [
         "",
@@ -90,25 +91,32 @@ def find_identities(path: Path) -> tuple[str, ...]:
     Empty or anonymised values, and a name that repeats the patient's id, are none. A file that
     cannot be read has none.
     """
+    found = _read_tags(path, (*IDENTITIES, BURNED_IN, PATIENT))
+    own = found.get(PATIENT, "")
+    named = [name for name in IDENTITIES if not _is_anonymous(found.get(name, ""), own)]
+    return (*named, *([BURNED_IN] if found.get(BURNED_IN, "").upper() == "YES" else []))
+
+
+def read_patient_id(path: Path) -> str:
+    """Text of the tag ``PatientID``; empty where a file has none, or cannot be read."""
+    return _read_tags(path, (PATIENT,)).get(PATIENT, "")
+
+
+def _read_tags(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Texts of tags of a file's header; empty where the file cannot be read, or without pydicom."""
     try:
         import pydicom
         from pydicom.errors import InvalidDicomError
     except ImportError:
-        return ()
+        return {}
     try:
         with path.open("rb") as file:
             if DEFLATED in file.read(2048):  # its tags would be decompressed with its pixels
-                return ()
-        found = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=[*IDENTITIES, BURNED_IN, "PatientID"]
-        )
-        given = {name: str(found.get(name) or "").strip() for name in IDENTITIES}
-        own = str(found.get("PatientID") or "").strip()
-        burned = str(found.get(BURNED_IN) or "").strip().upper() == "YES"
+                return {}
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
+        return {name: str(found.get(name) or "").strip() for name in names}
     except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError):
-        return ()
-    named = [name for name in IDENTITIES if not _is_anonymous(given[name], own)]
-    return (*named, *([BURNED_IN] if burned else []))
+        return {}
 
 
 def _is_anonymous(value: str, own: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -120,6 +121,22 @@ def find_identities(path: Path | str) -> tuple[str, ...]:
     from outerfold.storage.images import dicom
 
     return dicom.find_identities(path)
+
+
+def read_patient_ids(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The DICOM tag ``PatientID`` of n files; empty where a file has none.
+
+    There are no texts at all unless every file is DICOM. Only headers are read.
+    Without pydicom no file has the tag.
+    """
+    from joblib import Parallel, delayed
+
+    if not all(map(_is_dicom, paths)):
+        return ()
+    from outerfold.storage.images.dicom import read_patient_id
+
+    workers = Parallel(n_jobs=8, prefer="threads")
+    return tuple(workers(delayed(read_patient_id)(path) for path in paths))
 
 
 def content_hash(path: Path | str) -> str:

@@ -35,7 +35,7 @@ class ReadOptions:
         patient_column, label_column, file_column, side_column: names of columns; empty finds them.
         patient_regex: pattern whose one group is the patient; None where the source names patients.
         distinct_patients: whether ids that differ in spelling only are different patients.
-        patients_unknown: whether to go on without patients where a pattern would give them.
+        patients_unknown: whether to go on without patients where a pattern or tag would give them.
         set_aside: whether rows that cannot be used are left out however many they are.
         strict: whether each row that cannot be used is an error.
         folds: number of outer folds, which says how many patients a pattern must give.

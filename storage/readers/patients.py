@@ -8,7 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from outerfold.storage.audit.suspected_patients import find_joined, join_groups
 from outerfold.storage.errors import Question, first_three
+from outerfold.storage.images.read import read_patient_ids
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import (
     DEFAULTS,
@@ -25,6 +29,9 @@ from outerfold.storage.words.texts import clean
 
 GROUPS_A_FOLD, LARGEST_SHARE = 3, 0.25
 """A pattern is asked about where it gives so many groups, and none has more of the images."""
+
+MOST_HEADERS = 20_000
+"""DICOM files at most whose ``PatientID`` is compared with the patients that are named."""
 
 _ID_WORDS = re.compile(
     r"(?:^|_)(?:id|ids|uid|no|nr|num|number|code|key|anon|patients?|pat|subject|person|woman|women|"
@@ -61,18 +68,22 @@ class Patients:
 def find_patients(listing: Listing, options: ReadOptions, questions: list[Question]) -> Patients:
     """Patients of the n rows, grouped where two may be one.
 
-    They come from the source, else from the pattern, else from a known naming scheme. Else a
-    pattern is proposed, and asked about if it gives enough groups; without one, near-duplicate
-    images are grouped.
+    They come from the source, else from the pattern, else from a known naming scheme, else from the
+    DICOM tag ``PatientID``. Else a pattern is proposed, and asked about if it gives enough groups;
+    without one, near-duplicate images are grouped.
 
     Raises:
         DataError: the pattern does not fit or has no effect.
     """
     found = _named(listing, options)
-    if found is not None:
-        classes = set(listing.labels)
-        return found if options.distinct_patients else _group(found, classes, questions)
-    return _unnamed(listing, options, questions)
+    tagged = _by_tag(listing) if found is None and not options.patients_unknown else None
+    people = tagged if found is None else found
+    if people is None:
+        return _unnamed(listing, options, questions)
+    if options.distinct_patients:
+        return people
+    people = _group(people, set(listing.labels), questions)
+    return people if found is None else _join_by_tag(people, listing, questions)
 
 
 def drop_nameless(listing: Listing, options: ReadOptions = DEFAULTS) -> Listing:
@@ -150,6 +161,54 @@ def _named(listing: Listing, options: ReadOptions) -> Patients | None:
         return None
     note = "patients were read from file names, by a known naming scheme"
     return Patients(names_or_none, names_or_none, True, (note,))
+
+
+def _by_tag(listing: Listing) -> Patients | None:
+    """Patients by the DICOM tag ``PatientID``; None unless every file has one, and two differ."""
+    names = tuple(map(clean, read_patient_ids(listing.images)))
+    if len(set(names)) < 2 or any(map(is_no_patient, names)):
+        return None
+    note = (
+        f"patients were read from the DICOM tag PatientID ({len(set(names))} patients, "
+        f"{len(names)} images); --patients-unknown passes over it"
+    )
+    return Patients(names, names, True, (note,))
+
+
+def _pairs_by_tag(listing: Listing) -> list[tuple[int, int]]:
+    """Pairs of rows with one ``PatientID``; none where all files share one, which is no patient."""
+    if len(listing.images) > MOST_HEADERS:
+        return []
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(map(clean, read_patient_ids(listing.images))):
+        if not is_no_patient(text):
+            rows_of[text].append(row)
+    several = rows_of.values() if len(rows_of) > 1 else ()
+    return [(rows[0], row) for rows in several for row in rows[1:]]
+
+
+def _join_by_tag(found: Patients, listing: Listing, questions: list[Question]) -> Patients:
+    """The patients, grouped where files of two have one ``PatientID``; it is not shown."""
+    names, before = np.array(found.names), np.array(found.groups)
+    groups = join_groups(before, _pairs_by_tag(listing))
+    joined = find_joined(names, before, groups)
+    if not joined:
+        return found
+    said = "have one PatientID in the tags of their DICOM files"
+    long = [each for each in joined if len(each) > MOST_IN_A_CHAIN]
+    if long:
+        questions.append(
+            Question(
+                f"patients {long[0][:6]} ({len(long[0])} names) {said}; correct the names, or add "
+                "--distinct-patients if they are different"
+            )
+        )
+    note = (
+        f"patients that {said} were grouped, so that no split parts them: "
+        f"{first_three(' = '.join(each[:4]) for each in joined)}; --distinct-patients takes them "
+        "for different ones"
+    )
+    return replace(found, groups=tuple(groups.tolist()), notes=(*found.notes, note))
 
 
 def _is_year_folder(name: str) -> bool:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from outerfold.reports.intervals.coded_rows import code_rows
 from outerfold.storage.errors import Question
 from outerfold.storage.readers._base import DEFAULTS, Listing, ReadOptions
 from outerfold.storage.readers.patients import (
+    _by_tag,
     ask_of_table,
     drop_nameless,
     find_patients,
@@ -75,6 +77,70 @@ def test_grouped_spellings_are_said() -> None:
     found = find_patients(listing(["a/1.png", "a/2.png"], ["7", "007"]), DEFAULTS, [])
     assert "007 = 7" in found.notes[0]
     assert "--distinct-patients" in found.notes[0]
+
+
+def _headers(root: Path, tags: list[str | None], patients: list[str] | None = None) -> Listing:
+    """Rows of DICOM files that hold no more than a ``PatientID``; None leaves it out."""
+    pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    rows = listing([f"a/{i}.dcm" for i in range(len(tags))], patients)
+    rows = replace(rows, images=tuple(root / f"{i}.dcm" for i in range(len(tags))))
+    for path, tag in zip(rows.images, tags, strict=True):
+        file = pydicom.Dataset()
+        file.file_meta = pydicom.dataset.FileMetaDataset()
+        file.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        file.SOPClassUID, file.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2"
+        if tag is not None:
+            file.PatientID = tag
+        file.save_as(path, enforce_file_format=True)
+    return rows
+
+
+def test_patients_are_those_of_the_dicom_tag_where_nothing_else_names_them(tmp_path: Path) -> None:
+    rows = _headers(tmp_path, ["K7", "K7", "L2", "k07"])
+    found = find_patients(rows, DEFAULTS, [])
+    assert found.names == ("K7", "K7", "L2", "k07")
+    assert found.known
+    assert len(set(found.groups)) == 2
+    assert "DICOM tag PatientID (3 patients, 4 images)" in found.notes[0]
+    assert ask(rows, ReadOptions(distinct_patients=True))[:2] == (3, 3)
+    regex = ReadOptions(patient_regex="a/(.)", distinct_patients=True)
+    assert ask(rows, regex)[0] == 4
+
+
+@pytest.mark.parametrize(
+    "tags", [["K7", "K7"], ["K7", None], ["K7", "anonymous"]], ids=["one", "gap", "removed"]
+)
+def test_a_tag_that_does_not_name_every_patient_names_none(
+    tmp_path: Path, tags: list[str | None]
+) -> None:
+    assert _by_tag(_headers(tmp_path, tags)) is None
+
+
+def test_tags_name_patients_only_where_all_files_are_dicom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = _headers(tmp_path, ["K7", "L2", "L2"])
+    assert _by_tag(rows) is not None
+    assert _by_tag(replace(rows, images=(*rows.images[:2], tmp_path / "b.png"))) is None
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert _by_tag(rows) is None
+
+
+def test_files_of_one_tag_under_two_patients_are_grouped(tmp_path: Path) -> None:
+    rows = _headers(tmp_path, ["K7", "K7", "L2", "L2", None], ["one", "two", "four", "four", "x"])
+    found = find_patients(rows, DEFAULTS, [])
+    assert found.groups == ("one", "one", "four", "four", "x")
+    assert found.names == rows.patients
+    assert "one = two" in found.notes[0]
+    assert "K7" not in found.notes[0]
+    assert ask(rows, ReadOptions(distinct_patients=True))[:2] == (4, 4)
+
+
+def test_a_tag_of_many_patients_is_asked_about_and_one_of_all_is_none(tmp_path: Path) -> None:
+    names = ["one", "two", "three", "four", "five", "six", "seven"]
+    rows = _headers(tmp_path, ["K7"] * 6 + ["L2"], names)
+    assert "(6 names) have one PatientID" in str(ask(rows)[2][0])
+    assert ask(_headers(tmp_path, ["K7"] * 7, names)) == (7, 7, [])
 
 
 def test_a_long_chain_is_asked() -> None:
