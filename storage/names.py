@@ -65,7 +65,25 @@ def match_name(names: Iterable[str], name: str, choice: str = "") -> str | None:
         DataError: several are called so, and none is spelt exactly so.
     """
     found = same_names(names, name)
-    return name if name in found else require_one(found, choice)
+    return name if found.count(name) == 1 else require_one(found, choice)
+
+
+def match_names(wanted: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """The one of ``names`` for each of the ``wanted`` that has one, by ``wanted``.
+
+    A name that is spelt exactly as one of the ``wanted`` stands for that one alone.
+
+    Raises:
+        DataError: several are called like one of the ``wanted``, and none is spelt exactly so.
+
+    Example:
+        >>> match_names(["age", "density"], ["Age", "file"])
+        {'age': 'Age'}
+    """
+    every, there = list(wanted), list(names)
+    free = [name for name in there if name not in every]
+    found = {one: match_name(there if one in there else free, one) for one in every}
+    return {one: name for one, name in found.items() if name is not None}
 
 
 def require_one(found: list[str], choice: str = "") -> str | None:
@@ -77,7 +95,7 @@ def require_one(found: list[str], choice: str = "") -> str | None:
     if len(found) > 1:
         how = f"choose one with {choice} and its exact name, or " if choice else ""
         raise DataError(
-            f"columns {found} have one name in different spellings, so it is not clear which one "
+            f"columns {found} have one name but for their spelling, so it is not clear which one "
             f"is meant; {how}rename or remove one"
         )
     return found[0] if found else None

@@ -28,6 +28,7 @@ from outerfold.pipelines.saved.files import (
 )
 from outerfold.pipelines.saved.model import Origin, StudyModel, build_model
 from outerfold.storage.cache.files import read_json
+from outerfold.storage.names import match_names
 from outerfold.storage.readers.columns import encode_value, find_gap
 from outerfold.storage.records import (
     FINAL,
@@ -197,18 +198,32 @@ def new_features(
         DataError: a column that the model does not have, or a value that cannot be read, is
             impossible, or stands for missing in the data of the run.
     """
-    known = [column.name for column in shipped.columns]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise DataError(f"--{unknown[0]}: the model has no such column; it has {known}")
+    named = name_columns([column.name for column in shipped.columns], given)
     for column in shipped.columns:
-        why = find_gap(column, _encode_text(column, given.get(column.name)))
+        why = find_gap(column, _encode_text(column, named.get(column.name)))
         if why:
             raise DataError(
-                f"--{column.name}: {given[column.name]} {why}; give another value, or leave the "
+                f"--{column.name}: {named[column.name]} {why}; give another value, or leave the "
                 "option out where there is none"
             )
-    return new_rows(shipped, images, [given] * len(images))
+    return new_rows(shipped, images, [named] * len(images))
+
+
+def name_columns(known: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Given values by the model's names of their columns, which may be spelt in another way.
+
+    Args:
+        known: names of the model's columns.
+        given: values as text, by column.
+
+    Raises:
+        DataError: a column that the model does not have, or two that are one.
+    """
+    found = match_names(known, given)
+    unknown = [name for name in given if name not in found.values()]
+    if unknown:
+        raise DataError(f"--{unknown[0]}: the model has no such column; it has {list(known)}")
+    return {name: given[own] for name, own in found.items()}
 
 
 def new_rows(

@@ -150,7 +150,7 @@ def _parse_columns(rest: list[str]) -> tuple[dict[str, str], list[str]]:
     pairs: dict[str, str] = {}
     rest = [part for text in rest for part in (text.split("=", 1) if text[:2] == "--" else [text])]
     while len(rest) >= 2 and rest[0].startswith("--") and not rest[1].startswith("--"):
-        name = rest[0][2:].replace("-", "_")
+        name = rest[0][2:]
         if name in pairs:
             raise DataError(
                 f"{rest[0]} is given twice, as {pairs[name]} and {rest[1]}; give it once"

@@ -176,7 +176,7 @@ def predict(options: argparse.Namespace) -> int:
 
     Standard output gets one CSV line for each image: its path, probabilities and predicted class.
     """
-    from outerfold.pipelines.saved.predictor import new_features, read_shipped_model
+    from outerfold.pipelines.saved.predictor import name_columns, new_features, read_shipped_model
 
     require_kept_plugins(RunFolder(options.run))
     limit_pixels(options.max_pixels)
@@ -184,7 +184,9 @@ def predict(options: argparse.Namespace) -> int:
     for path in options.images:
         require_readable(path)
     features = new_features(shipped, options.images, options.columns)
-    missing = [c.name for c in shipped.columns if c.name not in options.columns]
+    known = [column.name for column in shipped.columns]
+    given = name_columns(known, options.columns)
+    missing = [name for name in known if name not in given]
     if missing:
         names = ", ".join(missing)
         print(f"outerfold: counted as missing: {names}", file=sys.stderr)  # noqa: T201

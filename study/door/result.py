@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from outerfold.reports.results.results import results
 from outerfold.reports.schema import Results
 from outerfold.storage.errors import DataError, as_path, first_three, shorten
 from outerfold.storage.images.read import require_readable
+from outerfold.storage.names import match_names
 from outerfold.storage.readers._base import find_column
 from outerfold.storage.records import Predictions, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -153,16 +155,18 @@ class RunResult:
 
         Args:
             frame: n rows; a column such as ``file``, ``image`` or ``path`` holds paths of images,
-                and the model's clinical columns have their own names. A column that is absent
-                counts as missing, and other columns are not read. A number that is impossible, or
+                and the model's clinical columns have their own names, exactly or but for case,
+                blanks and separating signs. A column that is absent counts as missing, with a
+                ``UserWarning``, and other columns are not read. A number that is impossible, or
                 stood for missing in the data of the run, is read as missing, and a warning says so.
 
         Returns:
             (n, classes) frame with the index of ``frame`` and the columns ``classes``.
 
         Raises:
-            DataError: no shipped model, no column of paths, a path that is no readable image, or a
-                value that the model's column does not know.
+            DataError: no shipped model, no column of paths, a path that is no readable image, a
+                value that the model's column does not know, or two columns that may both be one of
+                the model.
         """
         from outerfold.pipelines.saved.predictor import new_rows, read_shipped_model
 
@@ -171,15 +175,19 @@ class RunResult:
         shipped = read_shipped_model(RunFolder(self.path))
         images = _image_paths(frame)
         names = [column.name for column in shipped.columns]
-        absent = [name for name in names if name not in frame.columns]
+        given = match_names(names, [str(name) for name in frame.columns])
+        absent = [name for name in names if name not in given]
         if absent:
-            log.warning("counted as missing: %s", ", ".join(absent))
-        values = [_column_texts(frame, name) for name in names if name not in absent]
-        given = [name for name in names if name not in absent]
-        rows = [dict(zip(given, texts, strict=True)) for texts in zip(*values, strict=True)]
+            warnings.warn(
+                f"the frame has no column {' and no column '.join(map(repr, absent))}, which the "
+                "model reads and counts as missing in every row; the frame has "
+                f"{list(map(str, frame.columns))}",
+                stacklevel=2,
+            )
+        rows = _rows(frame, given)
         if shipped.synthetic:
             log.warning("SYNTHETIC: this model was trained on synthetic images")
-        features = new_rows(shipped, images, rows or [{}] * len(images), log.warning)
+        features = new_rows(shipped, images, rows, log.warning)
         found, _ = shipped.score(features, cache_folder(), log.warning)
         return pd.DataFrame(found, index=frame.index, columns=list(shipped.classes))
 
@@ -251,8 +259,11 @@ def _image_paths(frame: pd.DataFrame) -> list[Path]:
     return paths
 
 
-def _column_texts(frame: pd.DataFrame, name: str) -> Sequence[str]:
-    """Values of a column as texts; empty where missing, and whole numbers without a fraction."""
+def _rows(frame: pd.DataFrame, given: Mapping[str, str]) -> list[dict[str, str]]:
+    """Texts of each row of a frame by the model's columns, which ``given`` maps to the frame's.
+
+    A text is empty where its value is missing, and whole numbers have no fraction.
+    """
 
     def text(value: Any) -> str:
         if pd.isna(value):
@@ -261,4 +272,8 @@ def _column_texts(frame: pd.DataFrame, name: str) -> Sequence[str]:
             return str(int(value))
         return str(value)
 
-    return [text(value) for value in frame[name]]
+    at = list(map(str, frame.columns))
+    columns = {
+        name: [text(value) for value in frame.iloc[:, at.index(own)]] for name, own in given.items()
+    }
+    return [{name: texts[row] for name, texts in columns.items()} for row in range(len(frame))]
