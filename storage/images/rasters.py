@@ -28,6 +28,7 @@ from outerfold.storage.images.tiffs import (
     PHOTOMETRIC,
     SAMPLE_FORMAT,
     WHITE_IS_ZERO,
+    decode_by_opencv,
     read_tiff,
 )
 from outerfold.storage.records import ByteArray, DataError
@@ -237,15 +238,10 @@ def _jpeg2000_bits(image: PilImage) -> int:
 
 
 def _decode_deep_colour(image: PilImage, data: bytes) -> Decoded:
-    import cv2
-
     if image.format == "TIFF":
         values = read_tiff(data, image.tag_v2)  # type: ignore[attr-defined]
     else:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if found is None:
-            raise ValueError("colour of more than 8 bits a channel is not read in this format")
-        values = np.asarray(found)
+        values = decode_by_opencv(data)
         values = values[..., 2::-1] if values.ndim == 3 else values  # (h, w, 3), blue comes first
     shown = window(values)
     return Decoded(_turn(shown, _orientation(image)), is_crushed(shown, values))
@@ -264,6 +260,8 @@ def _decode_deep_tiff(path: Path, data: bytes) -> Decoded:
         file = BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
+        if not {256, 257} <= set(tags):
+            raise ValueError("its directory is cut off or gives no size")
         pixels = int(tags[256]) * int(tags[257])
         require_size(path, pixels)
         if tags.next:

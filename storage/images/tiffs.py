@@ -40,10 +40,10 @@ def read_tiff(data: bytes, tags: Mapping[int, Any]) -> NDArray[Any]:
         raise ValueError("a TIFF of more than 8 bits must be grey or RGB")
     if samples > 1 and _first(tags, PLANES, 1) == 2:
         wanted = range(3 if kind == RGB else 1)
-        planes = [_decode(_with_directory(data, tags, half, plane)) for plane in wanted]
+        planes = [decode_by_opencv(_with_directory(data, tags, half, plane)) for plane in wanted]
         values = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
     else:
-        values = _decode(_with_directory(data, tags, half))
+        values = decode_by_opencv(_with_directory(data, tags, half))
         values = values[..., 2::-1] if values.ndim == 3 else values  # OpenCV gives blue first
     if values.ndim != (3 if kind == RGB else 2) or 8 * values.itemsize < _first(tags, BITS, 1):
         raise ValueError("no reader knows values of this kind")
@@ -55,16 +55,21 @@ def _first(tags: Mapping[int, Any], number: int, default: int) -> int:
     return int(value[0] if isinstance(value, tuple) else value)
 
 
-def _decode(data: bytes) -> NDArray[Any]:
+def decode_by_opencv(data: bytes) -> NDArray[Any]:
+    """Values (h, w) or (h, w, channels) as they are stored, blue first.
+
+    Raises:
+        ValueError: OpenCV cannot decode them; it prints nothing.
+    """
     import cv2
 
     try:
         with _silent():
             found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ValueError("no reader knows values of this kind") from error
+        raise ValueError("it is damaged, or no reader knows values of its kind") from error
     if found is None:
-        raise ValueError("no reader knows values of this kind")
+        raise ValueError("it is damaged, or no reader knows values of its kind")
     return np.ascontiguousarray(found)
 
 

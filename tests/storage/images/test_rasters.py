@@ -108,6 +108,10 @@ def test_half_floats_are_read_and_what_cannot_be_is_refused_without_noise(
     tiff(tmp_path / "b.tif", TRUTH.astype("c16"), 6)
     with pytest.raises(DataError, match=r"b\.tif: cannot be decoded .*no reader knows values"):
         read_image(tmp_path / "b.tif")
+    cut = _deep(tmp_path / "c.ppm")
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"c\.ppm: cannot be decoded as an image \(it is damaged"):
+        read_image(cut)
     assert capfd.readouterr() == ("", "")
 
 
