@@ -311,7 +311,8 @@ def _readings(data: Dataset, name: str, positive: str) -> tuple[IntArray, str]:
         _refuse_misspelt(wanted, sorted(set(read)), name)
         calls = np.array([int(spelling_key(text) in wanted) for text in texts])
         rule = " or ".join(one.strip() for one in positive.split("|"))
-        negative = np.array([spelling_key(text) == "-" and "+" in read for text in texts])
+        plus = any(not spelling_key(text).strip("+") for text in read)
+        negative = np.array([spelling_key(text) == "-" and plus for text in texts])
         values = np.where(negative, 0.0, values)  # beside +, - is no gap
     calls = np.where(np.isnan(values), UNREAD, calls)
     if not {0, 1} <= set(calls.tolist()):

@@ -236,6 +236,7 @@ def test_limits_with_a_comma_between_them_are_explained(asked):
         ("злокачественная доброкачественная", "Злокачественная", [1, 0]),
         ("阳性 阴性 unknown", "阳性", [1, 0, -1]),
         ("+ - ?", "+", [1, 0, -1]),
+        ("++ – benign ++", "++", [1, 0, 0, 1]),
         ("suspicious? suspicious benign", "suspicious?", [1, 0, 0]),
         ("1 2 unknown 3", "2", [0, 1, -1, 1]),
         ("4a 4b 3", "4b|4A", [1, 1, 0]),
