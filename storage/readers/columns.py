@@ -34,6 +34,8 @@ YES_NO_LEVELS = ("no", "yes")
 
 AGE = re.compile(r"(?:^|_)ages?(?:_|$)|^alter$|^edad$")
 OLDEST = 120
+CODE = 9.0
+"""What stands for unknown among codes of up to 5, such as a density, where it occurs ``OFTEN``."""
 OFTEN, YEARS_APART = 3, 8
 """How often an age of 0 or 99 occurs, and how far from the others, where it stands for none."""
 HISTORY = re.compile(r"history|(?:^|_)(?:hx|fh|prior|previous|symptoms?|complaints?)(?:_|$)|family")
@@ -165,6 +167,7 @@ def _sentinels(name: str, values: FloatArray) -> BoolArray:
             far = counts[value] >= OFTEN and not low - YEARS_APART < value < high + YEARS_APART
         else:
             far = abs(value) >= 77 and (value - high > width or low - value > width)
+            far |= value == CODE and counts[value] >= OFTEN and high <= 5 and CODE - high > width
         if far or value < 0 <= low:
             found |= values == value
     return found
@@ -173,7 +176,7 @@ def _sentinels(name: str, values: FloatArray) -> BoolArray:
 def _looks_like_sentinel(value: float, is_age: bool) -> bool:
     if is_age and 0 <= value <= OLDEST:
         return value in {0.0, 99.0}
-    return bool(SENTINEL.fullmatch(f"{value:g}"))
+    return value == CODE or bool(SENTINEL.fullmatch(f"{value:g}"))
 
 
 def _impossible(name: str, values: FloatArray) -> BoolArray:

@@ -6,9 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from outerfold.storage.errors import first_three
+from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import Listing
 from outerfold.storage.records import DataError
 from outerfold.storage.set_aside import SetAside
+from outerfold.storage.words.class_names import is_cancer
+from outerfold.storage.words.headers import LABEL_NAMES
+from outerfold.storage.words.sheets import TextTable
 from outerfold.storage.words.texts import NONE, clean, is_missing, spelling_key
 
 _NO_CLASS = """
@@ -19,6 +24,7 @@ _NO_CLASS = """
 """
 _UNSORTED = frozenset(_NO_CLASS.split())
 """Names, in lower case, of folders that hold images of no class."""
+_LABEL_COLUMNS = frozenset(map(normalise, LABEL_NAMES))
 _TRUTH = {"true": "1", "false": "0"}
 
 
@@ -96,3 +102,29 @@ def _is_number(key: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def contradictions(
+    ids: Sequence[str], labels: Sequence[str], label: str, table: TextTable
+) -> tuple[str, ...]:
+    """Sentences on columns that call rows cancer where the label denies it, or the reverse.
+
+    Args:
+        ids, labels: names and labels of n rows.
+        label: column of the labels; empty for class folders.
+        table: {column: n texts}.
+    """
+    own = [is_cancer(text, normalise(label)) for text in labels]
+    notes = []
+    for name, texts in table.items():
+        other = [is_cancer(text, normalise(name)) for text in texts]
+        if normalise(name) not in _LABEL_COLUMNS or name == label:
+            continue
+        rows = [
+            f"{ids[row]}: {labels[row]}, {texts[row]}"
+            for row, (one, two) in enumerate(zip(own, other, strict=True))
+            if None not in {one, two} and one != two
+        ]
+        if rows:
+            notes.append(f"column {name!r} contradicts the label: {first_three(rows)}")
+    return tuple(notes)

@@ -31,7 +31,7 @@ from outerfold.storage.readers.columns import (
     find_facts,
     parse_column,
 )
-from outerfold.storage.readers.labels import read_labels
+from outerfold.storage.readers.labels import contradictions, read_labels
 from outerfold.storage.readers.mini_ddsm import list_sheet_rows
 from outerfold.storage.readers.patients import Patients, drop_nameless, find_patients
 from outerfold.storage.readers.sides import find_sides
@@ -231,6 +231,7 @@ def _build_dataset(
         patients_known=people.known,
         assumptions=listing.assumptions
         + _told_set_aside(listing)
+        + contradictions(listing.ids, listing.labels, listing.label_column, listing.table)
         + merged
         + people.notes
         + table.assumptions,

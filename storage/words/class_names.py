@@ -150,3 +150,24 @@ def positive_of_two(names: Sequence[str], column: str) -> str | None:
             return other if at == 0 else one
         return names[at] if known == 3 else None
     return one if (ranks[0] or 0) > (ranks[1] or 0) else other
+
+
+def is_cancer(text: str, column: str) -> bool | None:
+    """Whether a cell says that there is cancer; None where it does not say.
+
+    Args:
+        text: the cell.
+        column: normalised name of its column; where it is called cancer, malignant or the like, 1
+            and yes mean cancer.
+
+    Example:
+        >>> [is_cancer(text, "pathology") for text in ("malignant", "benign", "1", "lesion")]
+        [True, False, None, None]
+        >>> is_cancer("0", "cancer")
+        False
+    """
+    truth = _TRUTH.get(text.strip().lower().removesuffix(".0"))
+    if truth is not None:
+        return truth if CANCER_COLUMNS.fullmatch(column) else None
+    rank = severity(text)
+    return None if rank in {None, 3} else rank == 4

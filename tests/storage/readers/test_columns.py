@@ -34,6 +34,8 @@ def test_numbers_and_gaps_in_numeric_columns(texts: list[str], values: list[floa
         ("age", [40, 50, 60, 999, 999], {999}),
         ("age", [40, 50, 60, -9, -9], {-9}),
         ("density", [1, 2, 3, 4, 99, 99], {99}),
+        ("density", [1, 2, 3, 4, 9, 9, 9], {9}),
+        ("hrt", [0, 1, 0, 9, 9, 9], {9}),
         ("size", [4, 5, 6, -1, -1, -99, -99], {-1, -99}),
         ("age", [40, 50, 150], {150}),
         ("age", [40, 50, 60, 0, 0, 0], {0}),
@@ -62,6 +64,8 @@ def test_sentinels_and_impossible_values_are_missing_and_said(
         ("age", [40, 50, 95, 99, 99, 99]),
         ("z", [-2, -1, 0, 1, -9, -9]),  # negative numbers belong here
         ("size", [1, 2, 3, 999]),  # once only
+        ("births", [0, 1, 2, 3, 4, 9, 9]),
+        ("size", [1, 2, 8, 9, 9, 9]),
         ("year", [1999, 2001, 1999, 2003]),
     ],
 )

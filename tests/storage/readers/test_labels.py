@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from outerfold.storage.readers._base import Listing, ReadOptions
-from outerfold.storage.readers.labels import read_labels
+from outerfold.storage.readers.labels import contradictions, read_labels
 from outerfold.storage.readers.read import read_dataset
 from outerfold.storage.records import DataError
 from tests.storage.images.image_factories import class_folders, write_metadata, write_picture
@@ -130,3 +130,23 @@ def test_all_questions_come_in_one_message(tmp_path: Path) -> None:
     source = _sheet(tmp_path, ["a", "b"] * 4 + ["?"] * 4)
     with pytest.raises(DataError, match=r"2 questions.*--positive.*--set-aside"):
         read_dataset(source, task="dbt")
+
+
+@pytest.mark.parametrize(
+    ("column", "texts", "said"),
+    [
+        ("pathology", ["benign", "benign"], "1.png: malignant, benign"),
+        ("cancer", ["1", "1"], "0.png: benign, 1"),
+        ("pathology", ["benign", "malignant"], ""),
+        ("pathology", ["lesion", "unknown"], ""),
+        ("site", ["malignant", "benign"], ""),
+    ],
+)
+def test_a_column_that_contradicts_the_label_is_said(
+    column: str, texts: list[str], said: str
+) -> None:
+    notes = contradictions(
+        ["0.png", "1.png"], ["benign", "malignant"], "label", {column: tuple(texts)}
+    )
+    assert bool(notes) == bool(said)
+    assert said in "".join(notes)
