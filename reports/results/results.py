@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,13 @@ from outerfold.reports.wording import OPTIMISTIC, Json
 from outerfold.storage.records import FoldResult, Predictions, Run
 
 
+@lru_cache(maxsize=1)
 def gather_evidence(run: Run) -> Evidence:
-    """Join the predictions and compute every number, once for all documents."""
+    """Join the predictions and compute every number, once for all documents.
+
+    What was found of the last run is kept, since the model card, the report and the table at the
+    end ask for the same; nobody may change it.
+    """
     test, validation = test_rows(run), validation_rows(run)
     levels = level_rows(run)
     by_level = {name: rows.test for name, rows in levels.items()}
