@@ -114,16 +114,16 @@ def contradictions(
         label: column of the labels; empty for class folders.
         table: {column: n texts}.
     """
-    own = [is_cancer(text, normalise(label)) for text in labels]
+    said = {text: is_cancer(text, normalise(label)) for text in set(labels)}
     notes = []
     for name, texts in table.items():
-        other = [is_cancer(text, normalise(name)) for text in texts]
         if normalise(name) not in _LABEL_COLUMNS or name == label:
             continue
+        other = {text: is_cancer(text, normalise(name)) for text in set(texts)}
         rows = [
             f"{ids[row]}: {labels[row]}, {texts[row]}"
-            for row, (one, two) in enumerate(zip(own, other, strict=True))
-            if None not in {one, two} and one != two
+            for row, (one, two) in enumerate(zip(labels, texts, strict=True))
+            if None not in {said[one], other[two]} and said[one] != other[two]
         ]
         if rows:
             notes.append(f"column {name!r} contradicts the label: {first_three(rows)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 DISEASE = """
     cancer cancerous cancers malignant malignancy malignancies malign maligne maligna
@@ -74,6 +75,7 @@ _VOCABULARY = {
 }
 
 
+@lru_cache(maxsize=4096)
 def severity(name: str) -> int | None:
     """Rank of a class by its name: 0 healthy, 1 no cancer, 2 benign, 3 a finding, 4 cancer.
 
