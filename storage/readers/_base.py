@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -96,6 +96,24 @@ class Listing:
             patients=None if self.patients is None else tuple(self.patients[i] for i in rows),
             table={name: tuple(texts[i] for i in rows) for name, texts in self.table.items()},
         )
+
+    def put_aside(self, why: Mapping[int, str], labels: Collection[str] | None = None) -> Listing:
+        """The other rows, with those at the positions in ``why`` set aside for its reasons.
+
+        Args:
+            why: reason by position.
+            labels: labels that name a class, so that a row is set aside with its own; None is all.
+        """
+        out = tuple(
+            SetAside(
+                self.ids[row] or f"row {row + 1}",
+                reason,
+                self.labels[row] if labels is None or self.labels[row] in labels else "",
+            )
+            for row, reason in sorted(why.items())
+        )
+        kept = self.keep([row for row in range(len(self.ids)) if row not in why])
+        return replace(kept, set_aside=self.set_aside + out)
 
     def by_id(self) -> Listing:
         """The rows sorted by id, so that the order of a table changes no result."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from outerfold.storage.errors import first_three
@@ -20,7 +19,6 @@ from outerfold.storage.readers._base import (
 )
 from outerfold.storage.readers.manifest import list_manifest
 from outerfold.storage.records import DataError
-from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.headers import FILE_NAMES, PATIENT_NAMES
 from outerfold.storage.words.layouts import Layout, find_masks, is_junk, is_mask_folder, read_layout
 from outerfold.storage.words.sheets import SHEET_SUFFIXES, TextTable, read_sheet
@@ -247,12 +245,7 @@ def _without_unlisted(listing: Listing, listed: Collection[str]) -> Listing:
             f"{METADATA}: images {first_three(listing.ids[row] for row in missing)} have no row; "
             "add them or remove the images"
         )
-    out = tuple(
-        SetAside(listing.ids[row], f"no row in {METADATA}", listing.labels[row]) for row in missing
-    )
-    gone = set(missing)
-    kept = listing.keep([row for row in range(len(listing.ids)) if row not in gone])
-    return replace(kept, set_aside=kept.set_aside + out)
+    return listing.put_aside(dict.fromkeys(missing, f"no row in {METADATA}"))
 
 
 def _check_labels(listing: Listing, columns: TextTable) -> None:

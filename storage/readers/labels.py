@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from outerfold.storage.errors import first_three
 from outerfold.storage.names import normalise
 from outerfold.storage.readers._base import Listing
 from outerfold.storage.records import DataError
-from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.class_names import is_cancer
 from outerfold.storage.words.headers import LABEL_NAMES
 from outerfold.storage.words.sheets import TextTable
@@ -43,23 +42,18 @@ def read_labels(listing: Listing, named: Sequence[str] = ()) -> Listing:
         DataError: numbers and words stand side by side.
     """
     texts = [clean(label) for label in listing.labels]
-    kept = [row for row, text in enumerate(texts) if _is_label(text, texts, named)]
-    names, notes = _one_spelling([texts[row] for row in kept])
-    out = [row for row in range(len(texts)) if row not in set(kept)]
-    found = replace(listing.keep(kept), labels=names)
-    return replace(
-        found,
-        assumptions=found.assumptions + notes,
-        set_aside=found.set_aside
-        + tuple(SetAside(listing.ids[row], f"no label ({texts[row] or 'empty'})") for row in out),
-    )
+    known = {text: _is_label(text, set(texts), named) for text in set(texts)}
+    why = {row: f"no label ({t or 'empty'})" for row, t in enumerate(texts) if not known[t]}
+    names, notes = _one_spelling([text for text in texts if known[text]])
+    found = listing.put_aside(why, labels=())
+    return replace(found, labels=names, assumptions=found.assumptions + notes)
 
 
-def _is_label(text: str, every: Sequence[str], named: Sequence[str]) -> bool:
+def _is_label(text: str, every: Collection[str], named: Sequence[str]) -> bool:
     if spelling_key(text) in {spelling_key(name) for name in named}:
         return True
     if spelling_key(text) == "-":
-        return any(spelling_key(other).strip("+") == "" and other.strip() for other in set(every))
+        return any(spelling_key(other).strip("+") == "" and other.strip() for other in every)
     return not is_missing(text) and spelling_key(text) not in _UNSORTED | {NONE}
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from outerfold.storage.errors import Question, first_three, require_answers, suggest_name
@@ -21,7 +22,6 @@ from outerfold.storage.readers._base import (
 )
 from outerfold.storage.readers.patients import ask_of_table
 from outerfold.storage.records import DataError
-from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.class_names import severity
 from outerfold.storage.words.headers import (
     FILE_NAMES,
@@ -56,10 +56,7 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
         raise
     table, label, hot = _one_column(path, table, label, options)
     ids, found = find_files(path.parent, table[file])
-    ids, table, absent = _without_absent(path, ids, table, label)
-    ids, table, merged = _merge_lesions(path, ids, table, label)
-    notes = (*hot, *found, *merged, *_left_out(path, ids))
-    return Listing(
+    every = Listing(
         path.parent,
         ids,
         tuple(path.parent / name for name in ids),
@@ -67,10 +64,11 @@ def list_manifest(path: Path, options: ReadOptions = DEFAULTS) -> Listing:
         table[patient] if patient else None,
         table,
         path.name,
-        assumptions=notes,
         label_column=label,
-        set_aside=absent,
     )
+    listing, merged = _merge_lesions(_without_absent(every))
+    notes = (*hot, *found, *merged, *_left_out(path, listing.ids))
+    return replace(listing, assumptions=notes)
 
 
 def _one_column(
@@ -100,24 +98,22 @@ def _one_column(
     return {**kept, "label": labels}, "label", (note,)
 
 
-def _merge_lesions(
-    path: Path, ids: tuple[str, ...], table: TextTable, label: str
-) -> tuple[tuple[str, ...], TextTable, tuple[str, ...]]:
+def _merge_lesions(listing: Listing) -> tuple[Listing, tuple[str, ...]]:
     """One row for each image of a sheet that lists lesions; the gravest label stays.
 
     Raises:
         DataError: files are listed twice in a sheet without a column of lesions, or under labels
             that do not say which one is graver.
     """
+    labels, source = listing.labels, listing.source
     rows: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(ids):
+    for row, name in enumerate(listing.ids):
         rows[name].append(row)
     twice = sorted(name for name, found in rows.items() if len(found) > 1)
     if not twice:
-        return ids, table, ()
-    if not find_columns(table, LESION_NAMES):
-        raise DataError(f"{path.name}: files {first_three(twice)} are listed twice; keep one row")
-    labels = table[label]
+        return listing, ()
+    if not find_columns(listing.table, LESION_NAMES):
+        raise DataError(f"{source}: files {first_three(twice)} are listed twice; keep one row")
     unclear = [
         name
         for name in twice
@@ -126,16 +122,15 @@ def _merge_lesions(
     ]
     if unclear:
         raise DataError(
-            f"{path.name}: files {first_three(unclear)} have lesions under several labels, and "
+            f"{source}: files {first_three(unclear)} have lesions under several labels, and "
             "their names do not say which is graver; keep one row a file, with its own label"
         )
     kept = [max(found, key=lambda row: severity(labels[row]) or 0) for found in rows.values()]
     note = (
-        f"{path.name} lists lesions: {len(twice)} images have several rows, and the one with the "
+        f"{source} lists lesions: {len(twice)} images have several rows, and the one with the "
         "gravest label was kept"
     )
-    columns = {name: tuple(texts[row] for row in kept) for name, texts in table.items()}
-    return tuple(rows), columns, (note,)
+    return listing.keep(kept), (note,)
 
 
 def _require_column(
@@ -164,36 +159,29 @@ def _rivals(table: TextTable, wanted: tuple[str, ...]) -> list[str]:
     return found if len(found) > 1 and not plain else []
 
 
-def _without_absent(
-    path: Path, ids: tuple[str, ...], table: TextTable, label: str
-) -> tuple[tuple[str, ...], TextTable, tuple[SetAside, ...]]:
-    """Rows whose file exists, and those without one, which are set aside.
+def _without_absent(listing: Listing) -> Listing:
+    """The rows whose file exists; those without one are set aside.
 
     Raises:
         DataError: half of the files or more do not exist, or a file is no image.
     """
-    absent = [row for row, name in enumerate(ids) if not name or not (path.parent / name).is_file()]
+    ids, images = listing.ids, listing.images
+    absent = {row for row, name in enumerate(ids) if not name or not images[row].is_file()}
     if 2 * len(absent) >= len(ids):
         raise DataError(
-            f"{path.name}: files {first_three(ids[row] or '(no name)' for row in absent)} do not "
-            f"exist below {path.parent}; paths are relative to the manifest's folder"
+            f"{listing.source}: files {first_three(ids[row] or '(no name)' for row in absent)} do "
+            f"not exist below {listing.root}; paths are relative to the manifest's folder"
         )
-    wrong = [name for name in ids if name and not is_image(path.parent / name)]
-    no_images = [name for name in wrong if (path.parent / name).is_file()]
+    no_images = [
+        name for row, name in enumerate(ids) if row not in absent and not is_image(images[row])
+    ]
     if no_images:
         raise DataError(
-            f"{path.name}: files {first_three(no_images)} are no images "
+            f"{listing.source}: files {first_three(no_images)} are no images "
             f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-    gone = set(absent)
-    kept = [row for row in range(len(ids)) if row not in gone]
-    classes = {table[label][row] for row in kept}
-    found = {row: table[label][row] for row in absent if table[label][row] in classes}
-    out = tuple(
-        SetAside(ids[row] or f"row {row + 1}", "no such file", found.get(row, "")) for row in absent
-    )
-    rows = {name: tuple(texts[row] for row in kept) for name, texts in table.items()}
-    return tuple(ids[row] for row in kept), rows, out
+    classes = {label for row, label in enumerate(listing.labels) if row not in absent}
+    return listing.put_aside(dict.fromkeys(absent, "no such file"), labels=classes)
 
 
 def _left_out(path: Path, ids: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from outerfold.storage.readers._base import (
     patients_by_regex,
 )
 from outerfold.storage.records import DataError
-from outerfold.storage.set_aside import SetAside
 from outerfold.storage.words.patient_ids import MOST_IN_A_CHAIN, group_spellings, is_no_patient
 from outerfold.storage.words.sheets import TextTable
 from outerfold.storage.words.texts import clean
@@ -98,21 +97,18 @@ def drop_nameless(listing: Listing, options: ReadOptions = DEFAULTS) -> Listing:
     if listing.patients is None:
         return listing
     texts = [clean(name) for name in listing.patients]
-    nameless = {row for row, text in enumerate(texts) if is_no_patient(text)}
     few = _few_named(texts, listing.source)
     if few is not None:
         if options.patient_regex is None and not options.patients_unknown:
             raise few
         note = f"{listing.source}: the column of patients names hardly any, and was not used"
         return replace(listing, patients=None, assumptions=(*listing.assumptions, note))
-    kept = replace(listing, patients=tuple(texts)).keep(
-        [row for row in range(len(texts)) if row not in nameless]
-    )
-    out = tuple(
-        SetAside(listing.ids[row], f"no patient ({texts[row] or 'empty'})", listing.labels[row])
-        for row in sorted(nameless)
-    )
-    return replace(kept, set_aside=kept.set_aside + out)
+    why = {
+        row: f"no patient ({text or 'empty'})"
+        for row, text in enumerate(texts)
+        if is_no_patient(text)
+    }
+    return replace(listing, patients=tuple(texts)).put_aside(why)
 
 
 def _few_named(texts: Sequence[str], source: str) -> Question | None:

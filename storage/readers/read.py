@@ -169,17 +169,10 @@ def _hash_images(listing: Listing) -> tuple[Listing, list[str]]:
     errors = {row: one for row, one in enumerate(found) if isinstance(one, DataError)}
     if errors and len(errors) == len(found):
         raise errors[0]
-    out = tuple(
-        SetAside(
-            listing.ids[row],
-            str(error).removeprefix(f"{listing.images[row]}: "),
-            listing.labels[row],
-        )
-        for row, error in errors.items()
-    )
-    kept = listing.keep([row for row in range(len(found)) if row not in errors])
-    hashes = [one for one in found if isinstance(one, str)]
-    return replace(kept, set_aside=kept.set_aside + out), hashes
+    why = {
+        row: str(error).removeprefix(f"{listing.images[row]}: ") for row, error in errors.items()
+    }
+    return listing.put_aside(why), [one for one in found if isinstance(one, str)]
 
 
 def _try_hash(path: Path) -> str | DataError:
