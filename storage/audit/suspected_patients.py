@@ -46,14 +46,25 @@ def find_joined(patients: StrArray, before: StrArray, after: StrArray) -> list[l
     return [sorted(members[name]) for name in sorted(members) if len(formers[name]) > 1]
 
 
-def long_chain_question(joined: Sequence[Sequence[str]]) -> Question | None:
-    """Question about the first group of too many patients; None where there is none."""
+NEAR_IDENTICAL = (
+    "have near-identical images, each of another; look at them: remove copies or correct the names"
+)
+
+
+def long_chain_question(
+    joined: Sequence[Sequence[str]], why: str = NEAR_IDENTICAL
+) -> Question | None:
+    """Question about the first group of too many patients; None where there is none.
+
+    Args:
+        joined: groups of names of patients.
+        why: what makes them one patient, and what to do if they are not.
+    """
     long = [names for names in joined if len(names) > MOST_IN_A_CHAIN]
     if not long:
         return None
     return Question(
-        f"patients {list(long[0][:6])} ({len(long[0])} names) have near-identical images, each of "
-        "another; look at them: remove copies or correct the names, or add --distinct-patients if "
+        f"patients {list(long[0][:6])} ({len(long[0])} names) {why}, or add --distinct-patients if "
         "they are different"
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from outerfold.storage.audit.suspected_patients import find_joined, join_groups
+from outerfold.storage.audit.suspected_patients import find_joined, join_groups, long_chain_question
 from outerfold.storage.errors import Question, first_three
 from outerfold.storage.images.read import read_patient_ids
 from outerfold.storage.names import normalise
@@ -22,7 +22,7 @@ from outerfold.storage.readers._base import (
     patients_by_regex,
 )
 from outerfold.storage.records import DataError
-from outerfold.storage.words.patient_ids import MOST_IN_A_CHAIN, group_spellings, is_no_patient
+from outerfold.storage.words.patient_ids import group_spellings, is_no_patient
 from outerfold.storage.words.sheets import TextTable
 from outerfold.storage.words.texts import clean
 
@@ -191,20 +191,28 @@ def _join_by_tag(found: Patients, listing: Listing, questions: list[Question]) -
     if not joined:
         return found
     said = "have one PatientID in the tags of their DICOM files"
-    long = [each for each in joined if len(each) > MOST_IN_A_CHAIN]
-    if long:
-        questions.append(
-            Question(
-                f"patients {long[0][:6]} ({len(long[0])} names) {said}; correct the names, or add "
-                "--distinct-patients if they are different"
-            )
-        )
-    note = (
+    note = _told_groups(joined, said, said, questions)
+    return replace(found, groups=tuple(groups.tolist()), notes=(*found.notes, note))
+
+
+def _told_groups(
+    joined: Sequence[Sequence[str]], said: str, why: str, questions: list[Question]
+) -> str:
+    """Sentence on patients that were grouped; a question is added where too many were.
+
+    Args:
+        joined: groups of names.
+        said: what is true of them.
+        why: the same, in the words of the question.
+        questions: questions so far.
+    """
+    chain = long_chain_question(joined, f"{why}; correct the names")
+    questions += [chain] if chain is not None else []
+    return (
         f"patients that {said} were grouped, so that no split parts them: "
         f"{first_three(' = '.join(each[:4]) for each in joined)}; --distinct-patients takes them "
         "for different ones"
     )
-    return replace(found, groups=tuple(groups.tolist()), notes=(*found.notes, note))
 
 
 def _is_year_folder(name: str) -> bool:
@@ -222,19 +230,8 @@ def _group(found: Patients, classes: Collection[str], questions: list[Question])
     several = [names for names in members.values() if len(names) > 1]
     if not several:
         return found
-    shown = first_three(" = ".join(names[:4]) for names in several)
-    long = [names for names in several if len(names) > MOST_IN_A_CHAIN]
-    if long:
-        questions.append(
-            Question(
-                f"patients {long[0][:6]} ({len(long[0])} names) may be one patient by their "
-                "spelling; correct the names, or add --distinct-patients if they are different"
-            )
-        )
-    note = (
-        f"patients that may be one by their names were grouped, so that no split parts them: "
-        f"{shown}; --distinct-patients takes them for different ones"
-    )
+    why = "may be one patient by their spelling"
+    note = _told_groups(several, "may be one by their names", why, questions)
     groups = {name: names[0] for names in members.values() for name in names}
     return Patients(
         found.names, tuple(groups[name] for name in found.names), True, (*found.notes, note)
