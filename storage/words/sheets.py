@@ -98,7 +98,7 @@ def _decode(path: Path) -> str:
 
 def unread_sheets(path: Path) -> list[str]:
     """Names of the sheets of an Excel file that ``read_sheet`` leaves out; empty for CSV."""
-    if path.suffix.lower() not in EXCEL_SUFFIXES:
+    if path.suffix.lower() not in EXCEL_SUFFIXES or len(_sheet_names(path)) < 2:
         return []
     written = _written_sheets(_open_book(path))
     return [sheet.title for sheet in written[1:]]
@@ -145,6 +145,17 @@ def _open_book(path: Path, *, results: bool = False) -> Workbook:
         return load_workbook(path, data_only=results)
     except Exception as error:
         raise DataError(f"{path}: cannot be read as an Excel sheet ({error})") from error
+
+
+def _sheet_names(path: Path) -> list[str]:
+    """Names of the sheets of a workbook that could be read; its cells are not."""
+    from openpyxl import load_workbook
+
+    book = load_workbook(path, read_only=True)
+    try:
+        return list(book.sheetnames)
+    finally:
+        book.close()
 
 
 def _written_sheets(book: Workbook) -> list[Worksheet]:
