@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,21 @@ def read_result(folder: RunFolder, study: str, classes: Sequence[str]) -> FoldRe
     )
 
 
+def read_finished(
+    folder: RunFolder, studies: Iterable[OuterFold], data: Dataset
+) -> list[FoldResult]:
+    """Results of the finished studies of a run, each with the rows of its folds.
+
+    Raises:
+        DataError: a file was changed, or a table has other rows than the splits.
+    """
+    return [
+        read_checked_result(folder, study, data)
+        for study in studies
+        if is_finished(folder, study.name)
+    ]
+
+
 def read_checked_result(folder: RunFolder, study: OuterFold, data: Dataset) -> FoldResult:
     """Result of a study whose rows are those of its folds.
 
@@ -195,23 +210,23 @@ def _read_tables(path: Path, names: dict[str, str], classes: Sequence[str]) -> d
 
 
 # Longer than 30 lines: one literal: the fields of a run.
-def read_run(folder: RunFolder, stated: Sequence[str]) -> Run:
+def read_run(
+    folder: RunFolder, stated: Sequence[str], done: Sequence[FoldResult] | None = None
+) -> Run:
     """Everything that a report needs of a run, finished or not.
 
     Args:
         folder: directory of the run.
         stated: names of the options that the report states as the run's protocol.
+        done: results of its finished studies, where they were read already.
 
     Raises:
         DataError: no outer fold is finished, or a file of one was changed.
     """
     config, data = folder.read_config(), folder.read_dataset()
     studies = folder.read_splits(data)
-    done = [
-        read_checked_result(folder, study, data)
-        for study in studies
-        if is_finished(folder, study.name)
-    ]
+    if done is None:
+        done = read_finished(folder, studies, data)
     final = next((result for result in done if result.name == FINAL), None)
     outer = tuple(result for result in done if result.name != FINAL)
     if config["protocol"] == "non-nested" and final is not None:

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠].", re.DOTALL)
@@ -55,7 +56,7 @@ def read_cell(text: str) -> str:
         >>> read_cell("'=1+1")
         '=1+1'
     """
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
 
 
 def read_csv_rows(path: Path) -> list[dict[str, str]]:
@@ -67,10 +68,9 @@ def read_csv_rows(path: Path) -> list[dict[str, str]]:
         ValueError: it is no UTF-8, or a row has more cells than the header.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if None in row:
-            raise ValueError("a row has more cells than the header")
-    return [
-        {read_cell(name): read_cell(value or "") for name, value in row.items()} for row in rows
-    ]
+        names, *rows = [[read_cell(cell) for cell in row] for row in csv.reader(file) if row] or [
+            []
+        ]
+    if any(len(row) > len(names) for row in rows):
+        raise ValueError("a row has more cells than the header")
+    return [dict(zip_longest(names, row, fillvalue="")) for row in rows]

@@ -42,7 +42,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.forget import Forgotten, read_forgotten
 from outerfold.storage.runs.manifest import MANIFEST, verify_files
 from outerfold.storage.runs.paper import FILE, read_paper
-from outerfold.storage.runs.results import is_finished, predictions_csv, read_checked_result
+from outerfold.storage.runs.results import is_finished, predictions_csv, read_finished
 from outerfold.storage.runs.search import read_search
 from outerfold.storage.trials.journal import check_trials, load_studies, open_trials
 from outerfold.study.config.kept_run import read_kept_run
@@ -69,21 +69,25 @@ def verify_run(folder: RunFolder) -> list[Check]:
         DataError: the folder is no run.
     """
     folder.read_config()
-    checks = check_kept(folder)
+    kept = _Kept(folder)
+    checks = _check_kept(kept)
     if not (folder.report / "results.json").exists():
         return [*checks, Check("report", "there is no report yet")]
-    return [*checks, *_report_checks(folder)]
+    return [*checks, *_report_checks(kept)]
 
 
 def check_kept(folder: RunFolder) -> list[Check]:
     """Checks of what a run keeps besides its report."""
-    kept = _Kept(folder)
+    return _check_kept(_Kept(folder))
+
+
+def _check_kept(kept: _Kept) -> list[Check]:
     return [
         carry_out("files", lambda: _check_files(kept)),
         carry_out("splits", lambda: _check_splits(kept)),
         carry_out("rows", lambda: _check_studies(kept)),
         carry_out("trials", lambda: _check_trials(kept)),
-        *_removed(folder),
+        *_removed(kept.folder),
     ]
 
 
@@ -108,20 +112,21 @@ class _Kept:
         return self.folder.read_splits(self.data)
 
     @cached_property
-    def results(self) -> list[tuple[OuterFold, FoldResult]]:
-        """Finished studies with their folds."""
-        return [
-            (fold, read_checked_result(self.folder, fold, self.data))
-            for fold in self.folds
-            if is_finished(self.folder, fold.name)
-        ]
+    def results(self) -> list[FoldResult]:
+        """Results of the finished studies, in the order of the splits."""
+        return read_finished(self.folder, self.folds, self.data)
+
+    def with_folds(self) -> Iterator[tuple[OuterFold, FoldResult]]:
+        """Results of the finished studies with their folds."""
+        folds = {fold.name: fold for fold in self.folds}
+        return ((folds[result.name], result) for result in self.results)
 
 
-def _report_checks(folder: RunFolder) -> list[Check]:
-    found: list[Evidence] = []
+def _report_checks(kept: _Kept) -> list[Check]:
+    folder, found = kept.folder, list[Evidence]()
 
     def gather() -> tuple[str, Iterable[str]]:
-        found.append(gather_evidence(_as_reported(folder, read_kept_run(folder))))
+        found.append(gather_evidence(_as_reported(folder, read_kept_run(folder, kept.results))))
         return _compare_numbers(folder, found[0])
 
     checks = [carry_out("results.json", gather)]
@@ -182,7 +187,7 @@ def _check_splits(kept: _Kept) -> tuple[str, Iterable[str]]:
 def _check_studies(kept: _Kept) -> tuple[str, Iterable[str]]:
     count, findings = 0, list[str]()
     gone = read_forgotten(kept.folder)
-    for fold, result in kept.results:
+    for fold, result in kept.with_folds():
         count += len(fold.test)
         findings += list(_check_decisions(result))
         findings += list(_check_counts(result, fold, gone))
@@ -225,7 +230,7 @@ def _check_trials(kept: _Kept) -> tuple[str, Iterable[str]]:
     findings: list[str] = []
     recorded = read_search(folder)
     count = 0
-    for fold, result in kept.results:
+    for fold, result in kept.with_folds():
         if fold.name not in studies:
             findings.append(f"{fold.name}: {folder.journal} has none of its trials")
             continue
