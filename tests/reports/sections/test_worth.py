@@ -48,8 +48,16 @@ def numbers_with(metric: str = "roc_auc", **change: Any) -> dict[str, Any]:
             -0.1,
             -0.15,
             -0.05,
-            "The search gained −0.100 ROC-AUC (95 % CI −0.150 to −0.050): worse than the default "
-            "configuration.",
+            "The search changed the ROC-AUC by −0.100 (95 % CI −0.150 to −0.050): worse than the "
+            "default configuration.",
+        ),
+        (
+            "brier",
+            0.02,
+            0.01,
+            0.03,
+            "The search changed the Brier score by 0.020 (95 % CI 0.010 to 0.030): worse than the "
+            "default configuration.",
         ),
         (
             "brier",
@@ -64,7 +72,7 @@ def numbers_with(metric: str = "roc_auc", **change: Any) -> dict[str, Any]:
             0.02,
             -0.01,
             0.05,
-            "The search lowered the Brier score by −0.020 (95 % CI −0.050 to 0.010): no clear "
+            "The search changed the Brier score by 0.020 (95 % CI −0.010 to 0.050): no clear "
             "difference from the default configuration.",
         ),
     ],
