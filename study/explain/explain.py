@@ -23,7 +23,6 @@ from outerfold.study.explain.finished_run import (
     FinishedRun,
     open_finished_run,
     refuse_device,
-    refuse_other_scores,
 )
 from outerfold.study.explain.permutation import PERMUTATIONS, permutation_importance
 from outerfold.study.setup.represent import build_division
@@ -117,7 +116,5 @@ def case_with_heat_map(finished: FinishedRun, case: Case) -> Shown:
     views = [view_of(square, content, view, style) for view in scoring_views(model.tta)]
     columns = model.columns.transform(row.tabular)[:, 0]
     heat = heat_of(encoder, model, np.stack(views), columns, target=case.predicted)
-    refuse_other_scores(
-        [case.id], np.array([case.probabilities]), heat.probabilities[None], model.decision
-    )
+    finished.refuse_other_scores(case.fold, [case.id], heat.probabilities[None])
     return Shown(case, square, heat.shares, heat.method, heat.peak)

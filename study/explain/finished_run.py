@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class FinishedRun:
         folds: outer folds by name.
         models: outer models by name of the outer fold.
         tests: test predictions by name of the outer fold.
+        tolerances: largest allowed difference of a probability computed again, by name of the outer
+            fold, where another backend or precision than the run's computes it; else ``TOLERANCE``.
     """
 
     run: Run
@@ -50,6 +52,24 @@ class FinishedRun:
     folds: Mapping[str, OuterFold]
     models: Mapping[str, FoldModel]
     tests: Mapping[str, Predictions]
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    def refuse_other_scores(self, fold: str, ids: Sequence[str], found: FloatArray) -> None:
+        """Refuse probabilities of a fold's test rows that are not those in its predictions.csv.
+
+        Args:
+            fold: name of the outer fold.
+            ids: n names of its test rows.
+            found: (n, classes) calibrated probabilities computed again.
+
+        Raises:
+            DataError: two probabilities differ by more than is allowed.
+        """
+        rows = self.tests[fold]
+        at = {name: i for i, name in enumerate(rows.ids.tolist())}
+        kept = rows.probabilities[[at[name] for name in ids]]
+        allowed = self.tolerances.get(fold, TOLERANCE)
+        refuse_other_scores(ids, kept, found, self.models[fold].decision, allowed)
 
 
 def open_finished_run(
@@ -81,10 +101,7 @@ def open_finished_run(
     refuse_moved(data)
     folds = {fold.name: fold for fold in folder.read_splits(data)}
     names = [result.name for result in run.outer]
-    kept = {name: read_preprocessing(folder, name) for name in names}
-    for one in kept.values():
-        check_views(one["augmentation"], config.task)
-    cards = {name: one["encoder"] for name, one in kept.items()}
+    cards = _read_cards(folder, names, config.task)
     build = partial(Origin.build_encoder, cache=cache, blocks=config.trainable_blocks, say=say)
     encoders = _load_encoders(cards, device, build)
     divided = _divide_encoders(encoders, config)
@@ -93,7 +110,33 @@ def open_finished_run(
         for name in names
     }
     tests = {result.name: result.test for result in run.outer if result.test is not None}
-    return FinishedRun(run, config, data, encoders, folds, models, tests)
+    allowed = {name: find_tolerance(Origin.of(cards[name]), encoders[name]) for name in names}
+    return FinishedRun(run, config, data, encoders, folds, models, tests, allowed)
+
+
+def _read_cards(folder: RunFolder, names: Sequence[str], task: str) -> dict[str, Any]:
+    """Card of each outer model's encoder, by name of the outer fold.
+
+    Raises:
+        DataError: a file is missing, or this version augments images in another way.
+    """
+    kept = {name: read_preprocessing(folder, name) for name in names}
+    for one in kept.values():
+        check_views(one["augmentation"], task)
+    return {name: one["encoder"] for name, one in kept.items()}
+
+
+def find_tolerance(origin: Origin, encoder: Encoder) -> float:
+    """Largest allowed difference of a probability that this encoder's values give.
+
+    Where another backend or precision than the run's computes the values, it is the largest
+    difference between the two that the run measured when it began, in standard deviations of the
+    values: a probability moves by less than the values that it is computed from.
+    """
+    other = bool(origin.backend) and encoder.backend != origin.backend
+    if not other and encoder.precision == origin.precision:
+        return TOLERANCE
+    return max(TOLERANCE, origin.difference or 0.0)
 
 
 def _load_encoders(
@@ -161,7 +204,11 @@ def refuse_moved(data: Dataset) -> None:
 
 
 def refuse_other_scores(
-    ids: Sequence[str], kept: FloatArray, found: FloatArray, decision: Decision
+    ids: Sequence[str],
+    kept: FloatArray,
+    found: FloatArray,
+    decision: Decision,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Refuse probabilities computed again that differ from those in predictions.csv.
 
@@ -173,19 +220,20 @@ def refuse_other_scores(
         kept: (n, classes) calibrated probabilities in predictions.csv.
         found: (n, classes) calibrated probabilities computed again.
         decision: calibration of the model.
+        tolerance: largest allowed difference.
 
     Raises:
-        DataError: two probabilities differ by more than ``TOLERANCE``.
+        DataError: two probabilities differ by more than is allowed.
     """
     softened = max(decision.temperature, 1.0)
     before = Decision(1 / softened, None, -decision.shift * softened)
     apart = np.abs(before.calibrate(kept) - before.calibrate(found)).max(axis=1)
-    other = ~(apart <= TOLERANCE)  # NaN counts as a difference too
+    other = ~(apart <= tolerance)  # NaN counts as a difference too
     if other.any():
         worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
         raise DataError(
             f"{ids[worst]}: its model gives {found[worst].max():.6f} now, predictions.csv holds "
-            f"{kept[worst].max():.6f}; a difference above {TOLERANCE} means another model or image "
-            f"({int(other.sum())} rows in all); restore the images, weights and versions that the "
-            "run was made with"
+            f"{kept[worst].max():.6f}; a difference above {tolerance:.1g} means another model or "
+            f"image ({int(other.sum())} rows in all); restore the images, weights and versions "
+            "that the run was made with"
         )

@@ -14,7 +14,7 @@ from outerfold.reports.results.predictions import join_predictions
 from outerfold.reports.wording import Json
 from outerfold.storage.records import FloatArray, Predictions
 from outerfold.storage.seeds import derive_seed
-from outerfold.study.explain.finished_run import FinishedRun, refuse_other_scores
+from outerfold.study.explain.finished_run import FinishedRun
 
 PERMUTATIONS = 20
 """Number of random permutations of each column; their results are averaged."""
@@ -39,7 +39,7 @@ def permutation_importance(finished: FinishedRun, sources: Mapping[str, ImageSou
         probabilities = altered_probabilities(
             model, RowsToAlter(images, rest, table, names), seed=finished.config.seed, fold=name
         )
-        refuse_other_scores(ids, rows.probabilities, probabilities[""][0], model.decision)
+        finished.refuse_other_scores(name, ids, probabilities[""][0])
         for key, found in probabilities.items():
             scored[key].append([_replace_probabilities(rows, one, model) for one in found])
     whole, *altered = (
