@@ -1,0 +1,55 @@
+"""One nested study in a process of its own, in this checkout or in an older one.
+
+`python study_once.py CHECKOUT REQUEST`, where REQUEST is a JSON file: `data`, `cache`, `run`,
+`patients`, `workers`, `seed`, `final` and `options` of the benchmark of throughput. The last line
+of the output is the result as JSON: `wall` and `cpu` seconds, `trials`, `epochs` and `scores` of
+the outer folds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def module(*names: str) -> ModuleType:
+    """The first module of these names that this checkout has."""
+    for name in names[:-1]:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise
+    return import_module(names[-1])
+
+
+def carry_out(request: dict[str, Any]) -> dict[str, Any]:
+    """Carry out the study of a request."""
+    throughput = module("benchmarks.speed.throughput", "benchmarks.throughput")
+    study = module("benchmarks.shared.own_study", "benchmarks.own_study")
+    small = module("benchmarks.shared.small_studies", "benchmarks.small_studies")
+    config = throughput.study_config(Namespace(**request["options"]), request["seed"])
+    pool = small.pathology_pool(Path(request["data"]), Path(request["cache"]))
+    draw = getattr(small, "draw_patients", None) or small.drawn
+    data = draw(pool.data, request["patients"], request["seed"])[0]
+    mine = small.Pool(data, pool.embeddings, pool.encoder)
+    found: dict[str, Any] = study.whole_study(
+        Path(request["run"]), mine, replace(config, final=request["final"]), request["workers"]
+    )
+    return {name: found[name] for name in ("wall", "cpu", "trials", "epochs", "scores")}
+
+
+def main(argv: list[str]) -> None:
+    checkout, text = argv
+    sys.path[0] = checkout  # in place of this file's folder
+    print(json.dumps(carry_out(json.loads(Path(text).read_text(encoding="utf-8")))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
