@@ -99,25 +99,20 @@ class Measured:
 
     Attributes:
         epoch_seconds: duration of one epoch of a study's inner folds.
-        start_seconds: time until a worker begins to train.
         fits: number of such workers for which a GPU has memory; 0 on a CPU.
     """
 
     epoch_seconds: float
-    start_seconds: float
     fits: int = 0
 
 
-def measure(
-    context: WorkerContext, study: str, engine: Engine, clock: Callable[[], float]
-) -> Measured | None:
-    """Measure one epoch of a study's inner folds on one device, and a worker's start.
+def measure(context: WorkerContext, study: str, engine: Engine) -> Measured | None:
+    """Measure one epoch of a study's inner folds on one device.
 
     Args:
         context: locations of the run's files.
         study: name of the study.
         engine: engine whose first device is used.
-        clock: returns seconds since a fixed moment.
 
     Returns:
         None where the machine ended the measurement twice.
@@ -125,7 +120,6 @@ def measure(
     job = Job(context, study, None, engine.devices[0], measure=True)
     silence = Silence(context.run)
     for _ in range(TRIES_ALONE):
-        started = clock()
         try:
             running = {engine.submit(job): job}
             while wait(running, timeout=LOOK_SECONDS).not_done:
@@ -136,11 +130,8 @@ def measure(
                 raise
             _log.warning("%s: an epoch could not be measured (%s)", study, first_line(error))
         else:
-            break
-    else:
-        return None
-    start = clock() - started - outcome.epochs * outcome.seconds
-    return Measured(outcome.seconds, start, outcome.fits)
+            return Measured(outcome.seconds, outcome.fits)
+    return None
 
 
 def measure_together(context: WorkerContext, study: str, engine: Engine) -> float | None:

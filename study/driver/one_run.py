@@ -353,7 +353,7 @@ def _print_plan(
         measured, beside = _measure_epochs(prepared, context, workers)
     if beside:
         console.print(f"- {beside}", soft_wrap=True)
-    cost = _cost(prepared, schedule, measured or Measured(0.0, 0.0), encoding)
+    cost = _cost(prepared, schedule, measured or Measured(0.0), encoding)
     _tell_plan(prepared, cost, workers, console, measured=measured is not None)
     if measured is not None and cost.trials == len(prepared.studies) * prepared.config.trials:
         _offer_blocks(prepared, encoders, workers, how, cost, console)
@@ -368,7 +368,6 @@ def _cost(
         schedule.left,
         schedule.ends,
         measured.epoch_seconds,
-        measured.start_seconds,
         rows_share=mean_rows(prepared.studies) / len(prepared.studies[-1].train),
         defaults=_count_defaults(prepared),
         encoding_seconds=encoding_seconds,
@@ -384,7 +383,7 @@ def _measure_epochs(
         The measurement, None where the machine ended it, and a phrase on the workers.
     """
     name = prepared.studies[-1].name
-    measured = measure(context, name, workers.waiting(), time.monotonic)
+    measured = measure(context, name, workers.waiting())
     if measured is None or not prepared.config.trainable_blocks:
         return measured, ""
     return place_beside(context, name, workers, measured)

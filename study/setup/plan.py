@@ -39,6 +39,10 @@ earlier ones and so are pruned less often (factor 1.0 to 1.4 in searches of 6, 1
 TRIAL_SECONDS = 0.05
 """Seconds of a trial besides its epochs: suggestion, journal, preparation."""
 
+OPEN_SECONDS = 1.0
+"""Seconds until the workers have opened the first studies. They have started before the plan, for
+which one of them measured an epoch."""
+
 REPORT_SECONDS = 20.0
 """Seconds for figures, tables and documents of a finished run, with the import of packages."""
 
@@ -51,7 +55,6 @@ class Cost:
         trials: number of trials left in all studies.
         ends: number of studies that must still be refitted and scored.
         epoch_seconds: measured duration of one epoch of all inner folds together.
-        start_seconds: measured time until a worker begins to train.
         rows_share: mean number of training rows of a study, divided by that of the measured study.
         defaults: number of default configurations that are refitted and scored beside the studies'
             own; those that a search will choose are counted too.
@@ -61,7 +64,6 @@ class Cost:
     trials: int
     ends: int
     epoch_seconds: float
-    start_seconds: float = 0.0
     rows_share: float = 1.0
     defaults: int = 0
     encoding_seconds: float = 0.0
@@ -74,7 +76,7 @@ class Cost:
         at_once = min(workers, self.ends * config.in_flight)
         return {
             "encoding": self.encoding_seconds,
-            "search": self.start_seconds + self.trials * trial / at_once,
+            "search": OPEN_SECONDS + self.trials * trial / at_once,
             "ends": (self.ends + self.defaults) * end / at_once,
             "report": REPORT_SECONDS,
         }

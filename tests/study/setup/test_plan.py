@@ -16,6 +16,7 @@ from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.plan import (
     LEARNT,
+    OPEN_SECONDS,
     SCORED,
     TRIAL_SECONDS,
     Cost,
@@ -58,19 +59,21 @@ def test_the_share_of_epochs_is_what_halving_trains_of_random_scores_and_a_littl
     ) == pytest.approx(LEARNT * mean, rel=0.12)
 
 
-def test_the_time_is_a_start_and_the_work_shared_by_as_many_as_can_work() -> None:
+def test_the_time_is_an_opening_and_the_work_shared_by_as_many_as_can_work() -> None:
     config = make_config(pruner="none", epochs=10)
     work = 8 * (5.0 + TRIAL_SECONDS) + 2 * config.networks * 0.5 * end_epochs(config)
-    cost = Cost(trials=8, ends=2, epoch_seconds=0.5, start_seconds=3.0)
-    assert cost.seconds(config, 1) == pytest.approx(3.0 + work)
-    assert cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(3.0 + work / 2)
+    cost = Cost(trials=8, ends=2, epoch_seconds=0.5)
+    assert cost.seconds(config, 1) == pytest.approx(OPEN_SECONDS + work)
+    assert (
+        cost.seconds(config, 2) == cost.seconds(config, 9) == pytest.approx(OPEN_SECONDS + work / 2)
+    )
     end = config.networks * 0.5 * end_epochs(config)
-    assert replace(cost, defaults=1).seconds(config, 1) == pytest.approx(3.0 + work + end)
+    assert replace(cost, defaults=1).seconds(config, 1) == pytest.approx(OPEN_SECONDS + work + end)
     parts = replace(cost, encoding_seconds=7.0).parts(config, 2)
     assert list(parts) == ["encoding", "search", "ends", "report"]
     assert parts["encoding"] == 7.0
     assert parts["search"] + parts["ends"] == pytest.approx(cost.seconds(config, 2))
-    assert parts["search"] == pytest.approx(3.0 + 8 * (5.0 + TRIAL_SECONDS) / 2)
+    assert parts["search"] == pytest.approx(OPEN_SECONDS + 8 * (5.0 + TRIAL_SECONDS) / 2)
     mean = replace(cost, epoch_seconds=1.0, rows_share=0.5)
     assert mean.seconds(config, 1) == cost.seconds(config, 1)
 

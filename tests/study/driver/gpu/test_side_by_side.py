@@ -26,7 +26,7 @@ from tests.factories import ArraySource, make_config, make_rows
 from tests.study.driver.test_in_flight import Unruly, begun, drive
 
 NAME = "bundled:efficientnet_lite0"
-ALONE = Measured(1.0, 3.0, fits=4)
+ALONE = Measured(1.0, fits=4)
 
 
 class Card:
