@@ -31,8 +31,12 @@ from outerfold.study.engines.local import ONE_THREAD
 BEFORE = "5960655"
 """The tree before encoding, ends and first minutes were made quicker."""
 CHILD = ROOT / "benchmarks" / "shared" / "speed" / "study_once.py"
-FINALS = {"refit, before": "refit", "refit, now": "refit", "folds, now": "folds"}
-"""Way of making models by name of a column."""
+FINALS: dict[str, dict[str, object]] = {
+    "refit, before": {"final": "refit", "networks": 5},
+    "refit, now": {"final": "refit", "networks": 5},
+    "folds, now": {"final": "folds", "networks": 1},
+}
+"""Way of making models by name of a column; the number of networks is the usual one."""
 
 
 def measure(tree: Path, request: dict[str, object], folder: Path) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with worktree(chosen.before) as before, tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for seed in chosen.seeds:
-            for name, final in FINALS.items():
+            for name, models in FINALS.items():
                 old = name.endswith("before")
                 request: dict[str, object] = {
                     "data": str(chosen.data.resolve()),
@@ -93,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "patients": 500,
                     "workers": 2,
                     "seed": seed,
-                    "final": final,
+                    "models": models,
                     "options": options,
                 }
                 found[name].append(measure(before if old else ROOT, request, folder))

@@ -1,9 +1,9 @@
 """One nested study in a process of its own, in this checkout or in an older one.
 
 `python study_once.py CHECKOUT REQUEST`, where REQUEST is a JSON file: `data`, `cache`, `run`,
-`patients`, `workers`, `seed`, `final` and `options` of the benchmark of throughput. The last line
-of the output is the result as JSON: `wall` and `cpu` seconds, `trials`, `epochs` and `scores` of
-the outer folds.
+`patients`, `workers`, `seed`, `models` (how they are made) and `options` of the benchmark of
+throughput. The last line of the output is the result as JSON: `wall` and `cpu` seconds, `trials`,
+`epochs` and `scores` of the outer folds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
     data = draw(pool.data, request["patients"], request["seed"])[0]
     mine = small.Pool(data, pool.embeddings, pool.encoder)
     found: dict[str, Any] = study.whole_study(
-        Path(request["run"]), mine, replace(config, final=request["final"]), request["workers"]
+        Path(request["run"]), mine, replace(config, **request["models"]), request["workers"]
     )
     return {name: found[name] for name in ("wall", "cpu", "trials", "epochs", "scores")}
 
