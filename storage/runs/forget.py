@@ -10,14 +10,13 @@ from typing import Any
 
 from outerfold.storage.cache.files import (
     read_hashed,
-    read_json,
     write_hashed,
     write_text,
 )
 from outerfold.storage.errors import DataError, first_three, suggest_name
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.storage.runs.folder import RunFolder
-from outerfold.storage.runs.manifest import MANIFEST, verify_files, write_manifest
+from outerfold.storage.runs.manifest import MANIFEST, read_hashes, verify_files, write_manifest
 from outerfold.storage.words.csv_tables import csv_text, read_csv_rows
 from outerfold.storage.words.hidden_names import without_names
 
@@ -175,7 +174,7 @@ def _clean_study(path: Path, ids: set[str], groups: dict[str, str]) -> None:
 
 
 def _hashes(path: Path) -> dict[str, Any]:
-    return read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
+    return read_hashes(path) if (path / MANIFEST).exists() else {}
 
 
 def _was_cleaned(path: Path, ids: set[str]) -> bool:

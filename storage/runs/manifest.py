@@ -1,7 +1,7 @@
 """SHA-256 of each file of a finished study, so that a file that was changed is not trusted.
 
-``manifest.json`` lies beside the files. Studies that ended before it existed have none, and their
-files are read as they are.
+``manifest.json`` lies beside the files and holds its own hash. Studies that ended before it existed
+have none, and their files are read as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from outerfold.storage.cache.files import read_json, write_json
+from outerfold.storage.cache.files import read_hashed, write_hashed
 from outerfold.storage.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -32,7 +32,7 @@ def write_manifest(path: Path, coming: Mapping[str, bytes]) -> None:
     }
     there.pop(MANIFEST, None)
     hashes = {name: sha256(data).hexdigest() for name, data in {**there, **coming}.items()}
-    write_json(path / MANIFEST, dict(sorted(hashes.items())))
+    write_hashed(path / MANIFEST, dict(sorted(hashes.items())))
 
 
 def verify_files(path: Path, *names: str) -> None:
@@ -69,10 +69,14 @@ def read_hashes(path: Path) -> dict[str, str]:
     """SHA-256 by name of the files in a study's folder.
 
     Raises:
-        DataError: the manifest cannot be read.
+        DataError: the manifest cannot be read, or is not the one that was written.
     """
-    kept = read_json(path / MANIFEST)
-    if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
+    try:
+        kept = read_hashed(path / MANIFEST)
+    except DataError as error:
+        found = str(error).removeprefix(f"{path / MANIFEST}: ").split("; ")[0]
+        raise DataError(f"{path / MANIFEST}: {found}; {_remedy(path)}") from None
+    if not all(isinstance(each, str) for each in kept.values()):
         raise DataError(f"{path / MANIFEST}: is no list of SHA-256; {_remedy(path)}")
     return kept
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from outerfold.objectives.measures.metric import POSITIVE, REAL
+from outerfold.objectives.measures.metric import POSITIVE, REAL, Scale
 from outerfold.objectives.measures.ranks import roc_auc, weighted_ap, weighted_auc
 from outerfold.reports.intervals.overall import (
     corrected_t,
@@ -20,6 +20,8 @@ from outerfold.reports.intervals.overall import (
 )
 from outerfold.storage.records import DataError
 from tests.reports.prediction_factory import make, take
+
+WIDE = Scale("logit", -1.0, 2.0)
 
 
 def test_nadeau_bengio_is_the_corrected_t_on_the_logit_scale():
@@ -40,6 +42,14 @@ def test_nadeau_bengio_of_repeats_keeps_the_folds_degrees_of_freedom_and_says_so
     reach = stats.t.ppf(0.975, 4) * se / (p * (1 - p))
     assert math.log(two.high / (1 - two.high)) - math.log(4) == pytest.approx(reach)
     assert "covers less than its level" in two.notes[0]
+
+
+def test_a_bounded_scale_is_moved_to_the_unit_interval_and_back():
+    shares = [0.8, 0.85, 0.7, 0.9, 0.75]
+    usual = nadeau_bengio(shares, test_share=0.25)
+    found = nadeau_bengio([3 * share - 1 for share in shares], test_share=0.25, scale=WIDE)
+    assert (found.low, found.high) == pytest.approx((3 * usual.low - 1, 3 * usual.high - 1))
+    assert found.estimate == pytest.approx(3 * usual.estimate - 1)
 
 
 def test_nadeau_bengio_has_no_interval_without_spread():

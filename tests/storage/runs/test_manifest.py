@@ -150,3 +150,17 @@ def test_a_study_that_was_changed_is_ended_again_when_the_run_goes_on(
     assert not is_finished(folder, study.name)
     assert "model.pt: is not the file that was written" in said[0]
     assert said[1] == "outer-0 is ended again"
+
+
+@pytest.mark.parametrize("harm", ["line", "name"])
+def test_a_manifest_that_no_longer_lists_a_file_is_refused(
+    scored: tuple[RunFolder, OuterFold, Dataset], harm: str
+) -> None:
+    folder, fold, _ = scored
+    file = folder.study(fold.name) / MANIFEST
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if "test" in line or "predictions" in line)
+    lines[at] = "" if harm == "line" else lines[at].replace("e", "f", 1)
+    file.write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(DataError, match=r"manifest\.json: is not the file that was written.*anew"):
+        read_kept_run(folder)
