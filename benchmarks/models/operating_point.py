@@ -18,6 +18,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import scipy.stats
 from joblib import Parallel, delayed
 
 from benchmarks.models.batch_statistics import STATISTICS
@@ -142,7 +143,7 @@ def page(
     parts += ["## Default space, by data set", markdown(["data", "way", *HEADER], rows)]
     for title, ways in RULES.items():
         parts += [f"## {title}", _compare(whole, ways)]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "## All rules together", _together(whole)])
 
 
 HEADER = [
@@ -180,6 +181,55 @@ def _compare(whole: Mapping[str, Sequence[KeptSearch]], ways: Sequence[Way]) -> 
         at = MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")
         rows.append([way.name, *_columns(searches, way), *(_interval(apart[:, i]) for i in at)])
     return markdown(["way", *HEADER, "Brier minus the first (95 %)", "ROC-AUC likewise"], rows)
+
+
+def _together(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
+    """Rules whose own interval lies below 0, and those that are left where all are counted."""
+    searches = [search for each in whole.values() for search in each]
+    at = MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")
+    names, pairs = [], []
+    for ways in RULES.values():
+        own = np.array([measure(search, ways[0]) for search in searches])
+        for way in ways[1:]:
+            if way.threshold == ways[0].threshold:  # a threshold moves no probability
+                names.append(way.name)
+                pairs.append((np.array([measure(one, way) for one in searches]) - own)[:, at])
+    brier = np.array([pair[:, 0] for pair in pairs])
+    p = np.asarray(scipy.stats.ttest_1samp(brier, 0, axis=1).pvalue)
+    passed = [
+        f"{name} (p = {value:.3f})"
+        for name, value, pair in zip(names, p, pairs, strict=True)
+        if _high(pair[:, 0]) < 0 and pair[:, 1].mean() > -0.005
+    ]
+    left = [name for name, value in zip(names, holm(p), strict=True) if value < 0.05]
+    better = [name for name in left if brier[names.index(name)].mean() < 0]
+    return (
+        f"{len(names)} rules were compared with the project's own, each by itself. By itself, "
+        f"{_listed(passed)} would be adopted. With the p values of a paired t test corrected for "
+        f"{len(names)} comparisons (Holm), {_listed(better)} lowers the Brier score."
+    )
+
+
+def holm(p: FloatArray) -> FloatArray:
+    """P values corrected for their number (Holm 1979), shape ``(comparisons,)``.
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p)
+    steps = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    corrected = np.empty_like(p)
+    corrected[order] = steps
+    return corrected
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _high(apart: FloatArray) -> float:
+    return float(apart.mean() + 1.96 * apart.std(ddof=1) / np.sqrt(len(apart)))
 
 
 def _interval(apart: FloatArray) -> str:
