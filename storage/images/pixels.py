@@ -28,7 +28,16 @@ MAX_PIXELS = 200_000_000
 MAX_PIXELS_VARIABLE = "OUTERFOLD_MAX_PIXELS"
 """Environment variable that hands ``--max-pixels`` to all processes that decode images."""
 
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError)
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+)
 """Errors that Pillow raises for files that are no images, empty, truncated or damaged."""
 
 

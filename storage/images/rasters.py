@@ -271,7 +271,7 @@ def _decode_deep_tiff(path: Path, data: bytes) -> Decoded:
             shown = window(values)
     except DataError:
         raise
-    except (*DECODE_ERRORS, KeyError, TypeError) as error:
+    except DECODE_ERRORS as error:
         raise DataError(
             f"{path}: cannot be decoded as an image ({first_line(error)}); replace or remove the "
             "file"

@@ -313,3 +313,14 @@ def test_a_picture_that_lost_its_levels_is_known(tmp_path: Path) -> None:
     assert not examine_image(tiff(tmp_path / "b.tif", TRUTH.astype("u2"), UNSIGNED), 32)[1]
     two = np.where(TRUTH > 100, 5, 9).astype("u2")
     assert not examine_image(tiff(tmp_path / "c.tif", two, UNSIGNED), 32)[1]
+
+
+def test_a_second_page_without_a_width_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    page = Image.fromarray(np.zeros((8, 8), np.uint8))
+    path = tmp_path / "a.tif"
+    page.save(path, save_all=True, append_images=[page])
+    width = (256).to_bytes(2, "little") + b"\x04\x00\x01\x00\x00\x00\x08"
+    first, second, third = path.read_bytes().split(width)
+    path.write_bytes(first + width + second + b"\xff\xfe" + width[2:] + third)
+    with pytest.raises(DataError, match=r"a\.tif: .*cannot be decoded .*Missing dimensions"):
+        grey_of(path)
