@@ -36,7 +36,11 @@ from outerfold.storage.words.csv_tables import csv_text
 
 
 def write_whole_report(
-    run: Run, out: Path, paper: Mapping[str, str], step: Step | None = None
+    run: Run,
+    out: Path,
+    paper: Mapping[str, str],
+    step: Step | None = None,
+    template: bytes = b"",
 ) -> list[Path]:
     """Write a report and the files for a submission; return their paths in order of writing.
 
@@ -47,6 +51,7 @@ def write_whole_report(
         out: folder of the report.
         paper: contents of ``paper.toml``.
         step: is told of each part before it is made.
+        template: Word file in whose styles ``Report.docx`` is set; empty for none.
     """
     if step is not None:
         step(0, 1, "numbers")
@@ -55,7 +60,7 @@ def write_whole_report(
     (out / SUBMISSION).mkdir(parents=True)
     with printed_in(style_of(evidence.numbers["protocol"])):
         parts = [
-            *report_parts(evidence, inside=(out / INSIDE).exists()),
+            *report_parts(evidence, inside=(out / INSIDE).exists(), template=template),
             *table_pictures(evidence.numbers),
             *_parts(evidence, paper),
         ]

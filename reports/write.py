@@ -100,12 +100,13 @@ def write_parts(parts: Iterable[Part], out: Path, step: Step | None = None) -> l
     return written
 
 
-def report_parts(evidence: Evidence, *, inside: bool) -> Iterator[Part]:
+def report_parts(evidence: Evidence, *, inside: bool, template: bytes = b"") -> Iterator[Part]:
     """Parts of a report in the order of writing; the later ones hold figures of the earlier ones.
 
     Args:
         evidence: numbers and tables.
         inside: whether the page of ``outerfold explain`` lies there too.
+        template: Word file in whose styles ``Report.docx`` is set; empty for none.
     """
     numbers = evidence.numbers
     images, drawings = dict[str, bytes](), dict[str, str]()
@@ -116,7 +117,7 @@ def report_parts(evidence: Evidence, *, inside: bool) -> Iterator[Part]:
     for name, blocks in table_blocks(numbers):
         yield name, partial(_table_files, numbers, name, blocks)
     yield "Summary_Experiment", partial(_summary_documents, numbers, images)
-    yield "Report.docx", partial(_whole_document, numbers, images)
+    yield "Report.docx", partial(_whole_document, numbers, images, template)
     yield "report.html", partial(_page_file, numbers, images, drawings, inside)
 
 
@@ -243,11 +244,15 @@ def _summary_documents(numbers: Results, images: dict[str, bytes]) -> Iterator[t
     yield "Summary_Experiment.jpg", draw_page(legible_blocks(blocks, numbers), heading)
 
 
-def _whole_document(numbers: Results, images: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
+def _whole_document(
+    numbers: Results, images: dict[str, bytes], template: bytes
+) -> Iterator[tuple[str, bytes]]:
     opened = with_figures(summary(numbers), numbers)
     whole = _number_tables([*opened, *_appendix(numbers, opened)])
     date, stamp = end_of_run(numbers), "  ·  ".join(stamps(numbers))
-    contents = document(whole, title=title(numbers), images=images, date=date, stamp=stamp)
+    contents = document(
+        whole, title=title(numbers), images=images, date=date, stamp=stamp, template=template
+    )
     yield "Report.docx", contents
 
 

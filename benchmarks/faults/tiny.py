@@ -68,7 +68,7 @@ class Here:
     def close(self, *, kill: bool) -> None: ...
 
 
-def write_numbers(run: Run, out: Path, paper: object = None, step: object = None) -> list[Path]:
+def write_numbers(run: Run, out: Path, *_: object) -> list[Path]:
     """The numbers of a report alone; its figures take most of its time."""
     return [write_text(out / "results.json", results_text(results(run)))]
 

@@ -22,6 +22,7 @@ from PIL import Image
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.archive import without_dates
+from outerfold.reports.render.word_template import follow_styles, open_template, text_width
 
 _BODY, _SMALL, _TINY = 10, 8, 6  # points
 _MARGINS = 0.16  # inches to the left and right of a cell's text, together
@@ -30,6 +31,7 @@ _SHORT = 20  # letters: a cell of so many is better left in one line
 _LONG = 4000  # letters: a table with more does not fit on one page
 _WORD = re.compile(r"[^\s–/]+[–/]?")  # a line may be broken after these signs
 _PAGE_WIDTH = 6.5  # inches between margins
+_ROUNDING = 1e-3  # inches, of margins that are whole units of Word
 _PAGE_HEIGHT = 7.2  # inches left for a figure above its caption
 _NUMBERED = re.compile(r"(Figure|Table) (\d+)(\..*)", re.DOTALL)
 _ALARM = RGBColor(0xB3, 0x26, 0x1E)
@@ -43,6 +45,7 @@ def document(
     images: dict[str, bytes] | None = None,
     date: str = "",
     stamp: str = "",
+    template: bytes = b"",
 ) -> bytes:
     """Bytes of a DOCX file with these blocks; equal blocks give equal bytes.
 
@@ -52,8 +55,9 @@ def document(
         images: file contents of every ``Picture`` among the blocks, by name.
         date: date of the file in ISO format, such as the end of the run; empty for none.
         stamp: warning at the top of every page; empty for none.
+        template: Word file whose page, styles and running lines are used; empty for none.
     """
-    sheet = _new_document(title, title or properties_title)
+    sheet = _new_document(title, title or properties_title, template)
     _set_date(sheet, date)
     _add_running_lines(sheet, stamp)
     for block in blocks:
@@ -66,12 +70,23 @@ def document(
                 _add_table(sheet, block)
             case Picture():
                 _add_picture(sheet, block, (images or {})[block.name])
+    if template:
+        follow_styles(sheet, _BODY)
     target = BytesIO()
     sheet.save(target)
     return without_dates(target.getvalue())
 
 
-def _new_document(title: str, called: str) -> Document:
+def _new_document(title: str, called: str, template: bytes) -> Document:
+    sheet = open_template(template) if template else _plain_document()
+    properties = sheet.core_properties
+    properties.author, properties.title, properties.comments = "outerfold", called, ""
+    if title:
+        _style_heading(sheet.add_paragraph(title, style="Title"), 16)
+    return sheet
+
+
+def _plain_document() -> Document:
     sheet = docx.Document()
     for section in sheet.sections:
         section.page_width, section.page_height = Inches(8.27), Inches(11.69)
@@ -80,10 +95,6 @@ def _new_document(title: str, called: str) -> Document:
     normal = sheet.styles["Normal"]
     normal.font.name, normal.font.size = printed_style().face, Pt(_BODY)
     normal.paragraph_format.space_after = Pt(6)
-    properties = sheet.core_properties
-    properties.author, properties.title, properties.comments = "outerfold", called, ""
-    if title:
-        _style_heading(sheet.add_paragraph(title, style="Title"), 16)
     return sheet
 
 
@@ -99,11 +110,18 @@ def _set_date(sheet: Document, date: str) -> None:
 
 
 def _add_running_lines(sheet: Document, stamp: str) -> None:
-    """Write the stamp above every page, and its number of all pages below it."""
+    """Write the stamp above every page, and its number of all pages below it.
+
+    Lines of a template stay; a footer with text of its own gets no numbers.
+    """
     for section in sheet.sections:
         if stamp:
-            run = section.header.paragraphs[0].add_run(stamp)
+            first = section.header.paragraphs[0]
+            line = section.header.add_paragraph() if first.text.strip() else first
+            run = line.add_run(stamp)
             run.bold, run.font.size, run.font.color.rgb = True, Pt(_SMALL), _ALARM
+        if any(paragraph.text.strip() for paragraph in section.footer.paragraphs):
+            continue
         foot = section.footer.paragraphs[0]
         foot.alignment = WD_ALIGN_PARAGRAPH.RIGHT
         for text, field in (("Page ", "PAGE"), (" of ", "NUMPAGES")):
@@ -175,7 +193,7 @@ def _add_paragraph(
 def _add_picture(sheet: Document, picture: Picture, image: bytes) -> None:
     with Image.open(BytesIO(image)) as opened:
         shape = opened.height / opened.width
-    wide = min(_PAGE_WIDTH, _PAGE_HEIGHT / shape)
+    wide = min(_PAGE_WIDTH, text_width(sheet) + _ROUNDING, _PAGE_HEIGHT / shape)
     shown = sheet.add_picture(BytesIO(image), width=Inches(wide))
     shown._inline.docPr.set("descr", f"{picture.caption} {picture.description}".strip())
     sheet.paragraphs[-1].paragraph_format.keep_with_next = True
@@ -189,7 +207,8 @@ def _add_table(sheet: Document, table: Table) -> None:
     caption.paragraph_format.keep_with_next = True
     made = sheet.add_table(rows=1 + len(table.rows), cols=len(table.header))
     made.alignment = WD_TABLE_ALIGNMENT.LEFT
-    size, widths = fit_columns((table.header, *table.rows))
+    room = min(_PAGE_WIDTH, text_width(sheet) + _ROUNDING)
+    size, widths = fit_columns((table.header, *table.rows), room)
     made.autofit = False
     for column, width in zip(made.columns, widths, strict=True):
         column.width = Inches(width)  # LibreOffice reads this one, Word that of the cells
@@ -211,7 +230,9 @@ def _add_table(sheet: Document, table: Table) -> None:
         _add_paragraph(sheet, "", size=4)
 
 
-def fit_columns(rows: Sequence[tuple[str, ...]]) -> tuple[int, list[float]]:
+def fit_columns(
+    rows: Sequence[tuple[str, ...]], width: float = _PAGE_WIDTH
+) -> tuple[int, list[float]]:
     """Size of a table's letters, in points, and width of each column, in inches.
 
     A short cell, such as an estimate with its interval, is not broken where all of them fit; a
@@ -219,6 +240,7 @@ def fit_columns(rows: Sequence[tuple[str, ...]]) -> tuple[int, list[float]]:
 
     Args:
         rows: cells of every row, the header first.
+        width: inches between the margins.
     """
     columns = list(zip(*rows, strict=True))
     words, cells = ([_least(column, whole) for column in columns] for whole in (0, _SHORT))
@@ -228,14 +250,14 @@ def fit_columns(rows: Sequence[tuple[str, ...]]) -> tuple[int, list[float]]:
             (size, least)
             for least, last in ((cells, first - 1), (words, _TINY))
             for size in range(first, last - 1, -1)
-            if sum(least) <= _letters(size, len(columns))
+            if sum(least) <= _letters(size, len(columns), width)
         ),
         (_TINY, words),
     )
-    spare = max(0.0, _letters(size, len(columns)) - sum(least))
+    spare = max(0.0, _letters(size, len(columns), width) - sum(least))
     held = [sum(map(len, column)) for column in columns]
     chosen = [one + spare * some / sum(held) for one, some in zip(least, held, strict=True)]
-    room = _PAGE_WIDTH - _MARGINS * len(columns)
+    room = width - _MARGINS * len(columns)
     return size, [_MARGINS + room * one / sum(chosen) for one in chosen]
 
 
@@ -251,9 +273,9 @@ def _least(column: tuple[str, ...], whole: int) -> int:
     return 1 + max(map(len, (*parts, *words)), default=0)
 
 
-def _letters(size: int, columns: int) -> float:
+def _letters(size: int, columns: int, width: float) -> float:
     """Number of letters of a size that a row of so many columns holds."""
-    return (_PAGE_WIDTH - _MARGINS * columns) * 72 / (_LETTER * size)
+    return (width - _MARGINS * columns) * 72 / (_LETTER * size)
 
 
 def _fill_row(

@@ -231,6 +231,12 @@ def _add_report(parser: Parser) -> None:
     add_options(parser, {**usual, "style": kept, "quiet": "off"})
     add_options(parser, {one.name: "" for one in options_of(ReportOptions)}, [ReportOptions])
     parser.add_argument(
+        "--docx-template",
+        type=Path,
+        metavar="FILE",
+        help="Word file (.docx) whose page, styles, header and footer Report.docx takes",
+    )
+    parser.add_argument(
         "--pseudonymise",
         type=Path,
         metavar="DIR",

@@ -15,7 +15,11 @@ from outerfold.storage.runs.folder import RunFolder
 
 
 def rewrite_report(
-    run: Run, folder: RunFolder, paper: Mapping[str, str], step: Step | None = None
+    run: Run,
+    folder: RunFolder,
+    paper: Mapping[str, str],
+    step: Step | None = None,
+    template: bytes = b"",
 ) -> None:
     """Write the model card and the whole report into the run's directory, whose lock is held.
 
@@ -24,10 +28,11 @@ def rewrite_report(
         folder: its directory.
         paper: contents of ``paper.toml``.
         step: is told of each part of the report before it is made.
+        template: Word file in whose styles ``Report.docx`` is set; empty for none.
     """
     if run.ships:
         folder.write_card(model_card(run))
-    write_whole_report(run, folder.report, paper, step)
+    write_whole_report(run, folder.report, paper, step, template)
 
 
 def kept_style(folder: RunFolder) -> str:

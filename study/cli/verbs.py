@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from outerfold.reports.journal_style import with_style
+from outerfold.reports.render.word_template import read_template
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.reports.results.predictions import unique_rows
 from outerfold.reports.results.questions import OF_REPORT, refuse_questions
@@ -61,6 +62,9 @@ def report(options: argparse.Namespace) -> int:
     folder.read_config()
     if options.pictures and options.pseudonymise is None:
         raise DataError("--pictures has no effect without --pseudonymise DIR; leave it out")
+    if options.docx_template and options.pseudonymise is not None:
+        raise DataError("--docx-template has no effect with --pseudonymise; leave it out")
+    template = read_template(options.docx_template) if options.docx_template else b""
     options.style = options.style or kept_style(folder)
     run = _change_level(read_kept_run(folder), options)
     quiet = bool(options.quiet)
@@ -73,7 +77,7 @@ def report(options: argparse.Namespace) -> int:
     paper = read_paper(folder.path)
     steps = stepping(console, "writing the report", quiet=quiet)
     with lock_run(folder.path), steps as step:
-        rewrite_report(run, folder, paper, step)
+        rewrite_report(run, folder, paper, step, template)
     console.print(closing_table(run))
     console.print(f"report: {folder.report / 'report.html'}", soft_wrap=True)
     console.print(f"for a submission: {folder.report / SUBMISSION}", soft_wrap=True)

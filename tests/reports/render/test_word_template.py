@@ -1,0 +1,81 @@
+"""A report in the page, the styles and the running lines of a Word file."""
+
+from __future__ import annotations
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import docx
+import pytest
+from docx.shared import Inches, Pt, RGBColor
+
+from outerfold.reports.blocks import Block, Heading, Paragraph, Table
+from outerfold.reports.render.docx import document
+from outerfold.reports.render.word_template import read_template
+from outerfold.storage.errors import DataError
+
+BLOCKS: list[Block] = [
+    Heading("Results"),
+    Paragraph("A sentence."),
+    Table("Table 1. Numbers", ("Metric", "Estimate"), (("ROC-AUC", "0.80"),), ("A note.",)),
+]
+
+
+def write_template(path: Path, *, margin: float = 1.5, header: str = "Our institute") -> Path:
+    sheet = docx.Document()
+    section = sheet.sections[0]
+    section.page_width, section.page_height = Inches(8.5), Inches(11)
+    section.left_margin = section.right_margin = Inches(margin)
+    section.header.paragraphs[0].text = header
+    style = sheet.styles["Heading 1"]
+    style.font.size, style.font.color.rgb = Pt(22), RGBColor(0x80, 0, 0)
+    sheet.add_paragraph("Replace this text.")
+    sheet.save(str(path))
+    return path
+
+
+def test_page_styles_and_header_are_those_of_the_template(tmp_path: Path) -> None:
+    template = read_template(write_template(tmp_path / "own.docx"))
+    made = document(BLOCKS, title="A study", stamp="SYNTHETIC DATA", template=template)
+    sheet = docx.Document(BytesIO(made))
+    texts = [paragraph.text for paragraph in sheet.paragraphs]
+    assert texts[:3] == ["A study", "Results", "A sentence."], "the template's own text is gone"
+    heading, note = sheet.paragraphs[1], sheet.paragraphs[-1]
+    assert (heading.style.name, heading.style.font.size.pt) == ("Heading 1", 22)
+    assert heading.runs[0].font.size is heading.runs[0].font.color.rgb is None
+    assert (sheet.paragraphs[2].runs[0].font.size, note.runs[0].font.size.pt) == (None, 8)
+    section = sheet.sections[0]
+    assert section.page_height == Inches(11)
+    assert [one.text for one in section.header.paragraphs] == ["Our institute", "SYNTHETIC DATA"]
+    assert sum(column.width.inches for column in sheet.tables[0].columns) <= 5.51
+    assert made == document(BLOCKS, title="A study", stamp="SYNTHETIC DATA", template=template)
+
+
+def test_a_style_that_the_template_lacks_is_added(tmp_path: Path) -> None:
+    path = write_template(tmp_path / "bare.docx")
+    sheet = docx.Document(str(path))
+    for name in ("Title", "Caption"):
+        sheet.styles[name].delete()
+    sheet.save(str(path))
+    made = docx.Document(BytesIO(document(BLOCKS, title="A", template=read_template(path))))
+    assert [p.style.name for p in made.paragraphs][:1] == ["Title"]
+    assert "Caption" in [p.style.name for p in made.paragraphs]
+
+
+def test_what_can_be_no_template_is_refused(tmp_path: Path) -> None:
+    text, dotx = tmp_path / "a.docx", tmp_path / "b.dotx"
+    text.write_text("no zip", encoding="utf-8")
+    usual = write_template(tmp_path / "c.docx")
+    with zipfile.ZipFile(usual) as old, zipfile.ZipFile(dotx, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"document.main", b"template.main"))
+    for path, found in (
+        (text, "is no Word document"),
+        (dotx, r"is no Word document .*save the template as \.docx"),
+        (tmp_path / "none.docx", "cannot be read"),
+        (tmp_path, "cannot be read"),
+        (write_template(tmp_path / "d.docx", margin=2.5), r"leaves 3\.5 inches"),
+    ):
+        with pytest.raises(DataError, match=found):
+            read_template(path)
