@@ -308,3 +308,21 @@ def test_the_middle_of_impossible_and_certain_thresholds_is_between_them() -> No
     assert middle_threshold([0.0, 1.0]) == pytest.approx(0.5, abs=1e-4)
     assert 0 < middle_threshold([0.0, 0.0]) < 1e-6
     assert 1 - 1e-6 < middle_threshold([1.0, 1.0]) < 1
+
+
+def test_a_negative_row_that_ties_with_the_lowest_positive_is_no_separation() -> None:
+    labels = np.repeat([0, 1], [14, 6])
+    score = np.linspace(0.2, 0.8, 20)
+    score[14] = score[13]
+    decision, _ = fitted(labels, two(score))
+    assert decision.note == ""
+
+
+def test_networks_that_have_hardly_moved_are_told_from_those_that_have() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 200)
+    odds = labels - 0.5 + rng.normal(size=400)
+    few, enough = (fitted(labels, two(1 / (1 + np.exp(-size * odds))))[0] for size in (0.05, 0.2))
+    assert "spread by 0.05" in few.note
+    assert "too few steps" in few.note
+    assert enough.note == ""

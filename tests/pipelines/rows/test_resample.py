@@ -198,3 +198,14 @@ def test_two_rows_of_a_class_are_enough_and_one_class_alone_is_repeated(sampler:
             assert counts(found, len(sizes)) == [12] * len(sizes)
             assert len(found.synthetic) == 0
             assert "so rows were repeated instead" in found.note
+
+
+def test_many_rows_of_a_fold_that_lacks_the_first_class_are_interpolated() -> None:
+    labels = np.repeat([1, 2], [12, 6])
+    rows = np.random.default_rng(0).normal(size=(18, 3)).astype(np.float32)
+    made = resample_many("smote", lambda at: rows[at], labels, seed=0)
+    assert np.bincount(made.labels).tolist() == [0, 12, 12]
+    assert len(made.pairs.first) == 6
+    alone = resample_many("smote", lambda at: rows[at], np.ones(18, dtype=np.int64), seed=0)
+    assert alone.labels.tolist() == [1] * 18
+    assert "instead" in alone.note
