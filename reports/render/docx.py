@@ -22,7 +22,16 @@ from PIL import Image
 from outerfold.reports.blocks import Block, Heading, Paragraph, Picture, Table
 from outerfold.reports.journal_style import printed_style
 from outerfold.reports.render.archive import without_dates
-from outerfold.reports.render.word_template import follow_styles, open_template, text_width
+from outerfold.reports.render.word_template import (
+    PAGE,
+    TEXT_WIDTH,
+    follow_styles,
+    free_line,
+    has_text,
+    open_template,
+    running_lines,
+    text_width,
+)
 
 _BODY, _SMALL, _TINY = 10, 8, 6  # points
 _MARGINS = 0.16  # inches to the left and right of a cell's text, together
@@ -30,7 +39,6 @@ _LETTER = 0.56  # mean width of a letter over its size
 _SHORT = 20  # letters: a cell of so many is better left in one line
 _LONG = 4000  # letters: a table with more does not fit on one page
 _WORD = re.compile(r"[^\s–/]+[–/]?")  # a line may be broken after these signs
-_PAGE_WIDTH = 6.5  # inches between margins
 _ROUNDING = 1e-3  # inches, of margins that are whole units of Word
 _PAGE_HEIGHT = 7.2  # inches left for a figure above its caption
 _NUMBERED = re.compile(r"(Figure|Table) (\d+)(\..*)", re.DOTALL)
@@ -89,9 +97,8 @@ def _new_document(title: str, called: str, template: bytes) -> Document:
 def _plain_document() -> Document:
     sheet = docx.Document()
     for section in sheet.sections:
-        section.page_width, section.page_height = Inches(8.27), Inches(11.69)
-        section.left_margin = section.right_margin = Inches((8.27 - _PAGE_WIDTH) / 2)
-        section.top_margin = section.bottom_margin = Inches(0.9)
+        for side, value in PAGE.items():
+            setattr(section, side, value)
     normal = sheet.styles["Normal"]
     normal.font.name, normal.font.size = printed_style().face, Pt(_BODY)
     normal.paragraph_format.space_after = Pt(6)
@@ -114,15 +121,14 @@ def _add_running_lines(sheet: Document, stamp: str) -> None:
 
     Lines of a template stay; a footer with text of its own gets no numbers.
     """
-    for section in sheet.sections:
-        if stamp:
-            first = section.header.paragraphs[0]
-            line = section.header.add_paragraph() if first.text.strip() else first
-            run = line.add_run(stamp)
-            run.bold, run.font.size, run.font.color.rgb = True, Pt(_SMALL), _ALARM
-        if any(paragraph.text.strip() for paragraph in section.footer.paragraphs):
+    headers, footers = running_lines(sheet)
+    for header in headers if stamp else ():
+        run = free_line(header).add_run(stamp)
+        run.bold, run.font.size, run.font.color.rgb = True, Pt(_SMALL), _ALARM
+    for footer in footers:
+        if has_text(footer):
             continue
-        foot = section.footer.paragraphs[0]
+        foot = free_line(footer)
         foot.alignment = WD_ALIGN_PARAGRAPH.RIGHT
         for text, field in (("Page ", "PAGE"), (" of ", "NUMPAGES")):
             foot.add_run(text).font.size = Pt(_SMALL)
@@ -193,7 +199,7 @@ def _add_paragraph(
 def _add_picture(sheet: Document, picture: Picture, image: bytes) -> None:
     with Image.open(BytesIO(image)) as opened:
         shape = opened.height / opened.width
-    wide = min(_PAGE_WIDTH, text_width(sheet) + _ROUNDING, _PAGE_HEIGHT / shape)
+    wide = min(_room(sheet), _PAGE_HEIGHT / shape)
     shown = sheet.add_picture(BytesIO(image), width=Inches(wide))
     shown._inline.docPr.set("descr", f"{picture.caption} {picture.description}".strip())
     sheet.paragraphs[-1].paragraph_format.keep_with_next = True
@@ -202,13 +208,17 @@ def _add_picture(sheet: Document, picture: Picture, image: bytes) -> None:
         _add_paragraph(sheet, picture.description)
 
 
+def _room(sheet: Document) -> float:
+    """Inches that a table or a figure may take."""
+    return min(TEXT_WIDTH, text_width(sheet) + _ROUNDING)
+
+
 def _add_table(sheet: Document, table: Table) -> None:
     caption = _add_caption(sheet, table.caption)
     caption.paragraph_format.keep_with_next = True
     made = sheet.add_table(rows=1 + len(table.rows), cols=len(table.header))
     made.alignment = WD_TABLE_ALIGNMENT.LEFT
-    room = min(_PAGE_WIDTH, text_width(sheet) + _ROUNDING)
-    size, widths = fit_columns((table.header, *table.rows), room)
+    size, widths = fit_columns((table.header, *table.rows), _room(sheet))
     made.autofit = False
     for column, width in zip(made.columns, widths, strict=True):
         column.width = Inches(width)  # LibreOffice reads this one, Word that of the cells
@@ -231,7 +241,7 @@ def _add_table(sheet: Document, table: Table) -> None:
 
 
 def fit_columns(
-    rows: Sequence[tuple[str, ...]], width: float = _PAGE_WIDTH
+    rows: Sequence[tuple[str, ...]], width: float = TEXT_WIDTH
 ) -> tuple[int, list[float]]:
     """Size of a table's letters, in points, and width of each column, in inches.
 

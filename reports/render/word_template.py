@@ -10,7 +10,12 @@ import docx
 from docx.document import Document
 from docx.enum.style import WD_STYLE_TYPE
 from docx.opc.exceptions import PackageNotFoundError
+from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
+from docx.oxml.xmlchemy import BaseOxmlElement
+from docx.section import _Footer, _Header
+from docx.shared import Inches, Length
+from docx.text.paragraph import Paragraph as DocxParagraph
 
 from outerfold.storage.errors import DataError, first_line
 
@@ -18,6 +23,17 @@ HEADINGS = ("Title", "Heading 1", "Caption")
 """Styles of the paragraphs that a template dresses; one that it lacks is added as plain text."""
 LEAST_WIDTH = 4.0
 """Inches between the margins that tables and figures need."""
+TEXT_WIDTH = 6.5
+"""Inches between the margins of a report's own page."""
+PAGE = {
+    "page_width": Inches(8.27),
+    "page_height": Inches(11.69),
+    "left_margin": Inches((8.27 - TEXT_WIDTH) / 2),
+    "right_margin": Inches((8.27 - TEXT_WIDTH) / 2),
+    "top_margin": Inches(0.9),
+    "bottom_margin": Inches(0.9),
+}
+"""A report's own page, and that of a template that names none."""
 _DRESS = ("w:rFonts", "w:sz", "w:color", "w:b")
 _READ_ERRORS = (PackageNotFoundError, zipfile.BadZipFile, KeyError, ValueError, SyntaxError)
 
@@ -58,16 +74,51 @@ def open_template(contents: bytes) -> Document:
     for name in HEADINGS:
         if name not in there:
             sheet.styles.add_style(name, WD_STYLE_TYPE.PARAGRAPH, builtin=True)
+    if not len(sheet.sections):
+        body.append(OxmlElement("w:sectPr"))
+    last = sheet.sections[-1]
+    for side, usual in PAGE.items():
+        if getattr(last, side) is None:
+            setattr(last, side, usual)
     return sheet
 
 
 def text_width(sheet: Document) -> float:
-    """Inches between the margins of a document's last section; those of A4 where it names none."""
+    """Inches between the margins of a document's last section, which names its page."""
     last = sheet.sections[-1]
-    sides = (last.left_margin, last.right_margin)
-    if last.page_width is None or None in sides:
-        return 6.5
-    return float((last.page_width - sum(side for side in sides if side)) / 914400)
+    room = (last.page_width or 0) - (last.left_margin or 0) - (last.right_margin or 0)
+    return float(Length(room).inches)
+
+
+def running_lines(sheet: Document) -> tuple[list[_Header], list[_Footer]]:
+    """Headers and footers that pages show: also those of first and of even pages of their own."""
+    headers, footers = list[_Header](), list[_Footer]()
+    for section in sheet.sections:
+        headers.append(section.header)
+        footers.append(section.footer)
+        if section.different_first_page_header_footer:
+            headers.append(section.first_page_header)
+            footers.append(section.first_page_footer)
+        if sheet.settings.odd_and_even_pages_header_footer:
+            headers.append(section.even_page_header)
+            footers.append(section.even_page_footer)
+    return headers, footers
+
+
+def has_text(part: _Header | _Footer) -> bool:
+    """Whether a header or a footer says anything, also within a content control or a table."""
+    return _says(part._element)
+
+
+def free_line(part: _Header | _Footer) -> DocxParagraph:
+    """An empty paragraph of a header or a footer, which is added where there is none."""
+    free = (line for line in part.paragraphs if not _says(line._element))
+    return next(free, None) or part.add_paragraph()
+
+
+def _says(element: BaseOxmlElement) -> bool:
+    texts = element.xpath(".//w:t | .//w:instrText")
+    return any((text.text or "").strip() for text in texts)
 
 
 def follow_styles(sheet: Document, body: int) -> None:

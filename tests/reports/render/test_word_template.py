@@ -8,6 +8,7 @@ from pathlib import Path
 
 import docx
 import pytest
+from docx.oxml import OxmlElement
 from docx.shared import Inches, Pt, RGBColor
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
@@ -79,3 +80,36 @@ def test_what_can_be_no_template_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=found):
             read_template(path)
+
+
+def test_the_stamp_is_on_first_and_even_pages_and_a_number_is_not_written_twice(
+    tmp_path: Path,
+) -> None:
+    path = write_template(tmp_path / "own.docx")
+    sheet = docx.Document(str(path))
+    section = sheet.sections[0]
+    section.different_first_page_header_footer = True
+    sheet.settings.odd_and_even_pages_header_footer = True
+    section.first_page_header.paragraphs[0].text = "Letterhead"
+    control = OxmlElement("w:sdt")  # as Word writes the page numbers that it offers
+    control.append(OxmlElement("w:sdtContent"))
+    control[0].append(section.footer.add_paragraph("Page 1 of 2")._element)
+    section.footer._element.insert(0, control)
+    sheet.save(str(path))
+    made = document(BLOCKS, stamp="SYNTHETIC DATA", template=read_template(path))
+    section = docx.Document(BytesIO(made)).sections[0]
+    for header in (section.header, section.first_page_header, section.even_page_header):
+        assert "SYNTHETIC DATA" in [line.text for line in header.paragraphs]
+    texts = section.footer._element.xpath(".//w:t | .//w:instrText")
+    assert [text.text for text in texts] == ["Page 1 of 2"]
+    fields = section.first_page_footer._element.xpath(".//w:instrText")
+    assert [field.text.strip() for field in fields] == ["PAGE", "NUMPAGES"]
+
+
+def test_a_template_without_a_section_gets_the_usual_page(tmp_path: Path) -> None:
+    path = write_template(tmp_path / "own.docx")
+    sheet = docx.Document(str(path))
+    sheet.element.body.remove(sheet.element.body.sectPr)
+    sheet.save(str(path))
+    made = docx.Document(BytesIO(document(BLOCKS, template=read_template(path))))
+    assert made.sections[0].page_width.inches == pytest.approx(8.27, abs=1e-3)
