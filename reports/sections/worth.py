@@ -62,16 +62,15 @@ def worth_sentence(numbers: Results) -> str:
 
 
 def _gain_sentence(change: Entry, metric: str, name: str) -> str:
-    """Sentence on a difference; the sign is left out where a metric was lowered that should be."""
+    """Sentence on a difference; its sign is turned where a metric that is minimised was lowered."""
     rises, estimate = METRICS[metric].direction == "maximize", change["estimate"] or 0.0
-    sign = 1 if rises or estimate > 0 else -1
+    lowered = not rises and estimate <= 0
+    sign = -1 if lowered else 1
     size = number(sign * estimate, 3)
     if rises and estimate >= 0:
         gained = f"gained {size} {name}"
-    elif rises or estimate > 0:
-        gained = f"changed the {name} by {size}"
     else:
-        gained = f"lowered the {name} by {size}"
+        gained = f"{'lowered' if lowered else 'changed'} the {name} by {size}"
     if change["low"] is None or change["high"] is None:
         return (
             f"The search {gained} against the default configuration (no interval: "

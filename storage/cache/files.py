@@ -106,8 +106,12 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str = "") -> Any:
     """Content that ``write_json`` wrote.
+
+    Args:
+        path: the file.
+        remedy: what the user can do where it cannot be read; empty for nothing.
 
     Raises:
         DataError: the file cannot be read or is not JSON in UTF-8.
@@ -115,7 +119,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: not JSON, or not UTF-8
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from None
+        told = f"; {remedy}" if remedy else ""
+        raise DataError(f"{path}: cannot be read as JSON ({error}){told}") from None
 
 
 def write_hashed(path: Path, content: dict[str, Any]) -> Path:
@@ -127,22 +132,27 @@ def write_hashed(path: Path, content: dict[str, Any]) -> Path:
     return write_bytes(path, _put_hash(blank, NO_HASH, sha256(blank).hexdigest()))
 
 
-def read_hashed(path: Path) -> dict[str, Any]:
+def read_hashed(path: Path, remedy: str = "") -> dict[str, Any]:
     """Content that ``write_hashed`` wrote; a file of an earlier version without hash is accepted.
+
+    Args:
+        path: the file.
+        remedy: what the user can do where it is not the one that was written; empty for a copy.
 
     Raises:
         DataError: the file cannot be read, or is not the one that was written.
     """
-    content = read_json(path)
+    content = read_json(path, remedy)
+    remedy = remedy or "restore the file from a copy, or give another --run"
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no entries; restore the file from a copy")
+        raise DataError(f"{path}: holds no entries; {remedy}")
     found = content.pop(HASH, NO_HASH)
     if found != NO_HASH:
         blank = _put_hash(path.read_bytes(), str(found), NO_HASH)
         if sha256(blank).hexdigest() != found:
             raise DataError(
                 f"{path}: is not the file that was written (its SHA-256 differs from the one in "
-                "it); restore the file from a copy, or give another --run"
+                f"it); {remedy}"
             )
     return content
 

@@ -24,7 +24,7 @@ from outerfold.storage.records import ByteArray, DataError
 
 Values = NDArray[np.float64]
 
-DICOM_ERRORS = (AttributeError, KeyError, TypeError, RuntimeError, NotImplementedError, zlib.error)
+DICOM_ERRORS = (*DECODE_ERRORS, AttributeError, RuntimeError, zlib.error)
 """Errors that pydicom raises for absent tags, invalid values and codecs that are not installed."""
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -81,7 +81,7 @@ def read_dicom(path: Path, data: bytes) -> Decoded:
             return _display_pixels(dataset)
     except DataError:
         raise
-    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError, BytesLengthException) as error:
+    except (*DICOM_ERRORS, InvalidDicomError, BytesLengthException) as error:
         raise DataError(f"{path}: {_told(str(error))}") from error
 
 
@@ -115,7 +115,7 @@ def _read_tags(path: Path, names: Sequence[str]) -> dict[str, str]:
                 return {}
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(names))
         return {name: str(found.get(name) or "").strip() for name in names}
-    except (*DECODE_ERRORS, *DICOM_ERRORS, InvalidDicomError):
+    except (*DICOM_ERRORS, InvalidDicomError):
         return {}
 
 

@@ -71,11 +71,7 @@ def read_hashes(path: Path) -> dict[str, str]:
     Raises:
         DataError: the manifest cannot be read, or is not the one that was written.
     """
-    try:
-        kept = read_hashed(path / MANIFEST)
-    except DataError as error:
-        found = str(error).removeprefix(f"{path / MANIFEST}: ").split("; ")[0]
-        raise DataError(f"{path / MANIFEST}: {found}; {_remedy(path)}") from None
+    kept = read_hashed(path / MANIFEST, _remedy(path))
     if not all(isinstance(each, str) for each in kept.values()):
         raise DataError(f"{path / MANIFEST}: is no list of SHA-256; {_remedy(path)}")
     return kept

@@ -68,9 +68,10 @@ def read_csv_rows(path: Path) -> list[dict[str, str]]:
         ValueError: it is no UTF-8, or a row has more cells than the header.
     """
     with path.open(encoding="utf-8", newline="") as file:
-        names, *rows = [[read_cell(cell) for cell in row] for row in csv.reader(file) if row] or [
-            []
-        ]
+        table = [[read_cell(cell) for cell in row] for row in csv.reader(file) if row]
+    if not table:
+        return []
+    names, *rows = table
     if any(len(row) > len(names) for row in rows):
         raise ValueError("a row has more cells than the header")
     return [dict(zip_longest(names, row, fillvalue="")) for row in rows]
