@@ -10,7 +10,6 @@ they mean the same in both trees.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,8 @@ from statistics import geometric_mean, median
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import ROOT
-from benchmarks.shared.worktree import worktree
-from benchmarks.speed.ends import BEFORE, JOB
+from benchmarks.shared.worktree import BEFORE, own_environment, worktree
+from benchmarks.speed.ends import JOB
 
 STUDY = ["--task", "multimodal", "--data", "demo", "--trials", "10", "--epochs", "30"]
 WAYS = {
@@ -56,8 +55,7 @@ def measure(tree: Path, words: Sequence[str], folder: Path) -> Parts:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         run = Path(place) / "run"
         command = [sys.executable, str(tree / "run_study.py"), *STUDY, *words, "--run", str(run)]
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        env["OUTERFOLD_CACHE"] = f"{place}/cache"
+        env = own_environment(OUTERFOLD_CACHE=f"{place}/cache")
         began, at = time.monotonic(), dict[str, float]()
         with subprocess.Popen(command, cwd=tree, env=env, stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:

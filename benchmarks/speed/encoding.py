@@ -10,10 +10,7 @@ weights.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +23,8 @@ from PIL import Image
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import BENCHMARKS, ROOT
 from benchmarks.shared.speed.card_rows import random_weights
-from benchmarks.shared.worktree import worktree
+from benchmarks.shared.worktree import BEFORE, ask_child, worktree
 
-BEFORE = "5960655"
-"""Last commit before encoding was made quicker."""
 PAGE = BENCHMARKS / "speed" / "encoding.md"
 CHILD = BENCHMARKS / "shared" / "speed" / "embed_once.py"
 ENCODERS = {"bundled:efficientnet_lite0": 3.3, "timm:efficientnet_b0": 2.5}
@@ -88,22 +83,11 @@ def write_pictures(folder: Path, count: int) -> list[str]:
 
 
 def ask(tree: Path, request: Mapping[str, object], folder: Path) -> dict[str, float]:
-    """Measure in a process of its own; see ``embed_once``."""
-    with tempfile.TemporaryDirectory(dir=folder) as cache:
-        file = Path(cache) / "request.json"
-        file.write_text(json.dumps({**request, "cache": f"{cache}/kept"}), encoding="utf-8")
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        env["OMP_WAIT_POLICY"] = "PASSIVE"  # as the command sets it, in both trees
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(CHILD), str(tree), str(file)],
-            cwd=tree,
-            env=env,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    """Measure in a process of its own, with a cache of its own; see ``embed_once``."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        whole = {**request, "cache": f"{place}/kept"}
+        # As the command sets it, in both trees.
+        return ask_child(CHILD, tree, whole, Path(place), OMP_WAIT_POLICY="PASSIVE")
 
 
 def slope(

@@ -25,10 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.shared.places import ROOT
-from benchmarks.shared.worktree import worktree
+from benchmarks.shared.worktree import BEFORE, worktree
 
-BEFORE = "5960655"
-"""The tree before ends were looked at; its models were refits of five networks."""
 POLL_SECONDS = 0.02
 JOB = re.compile(r" INFO \S+ (trial|end)\b.*?([0-9.]+) s$", re.MULTILINE)
 """Line of a run's log for an ended job: its kind and its seconds."""

@@ -11,10 +11,6 @@ trees is the ratio of their advantages over it.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +21,9 @@ import numpy as np
 
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import ROOT, real_data
-from benchmarks.shared.worktree import worktree
+from benchmarks.shared.worktree import BEFORE, ask_child, worktree
 from outerfold.study.engines.local import ONE_THREAD
 
-BEFORE = "5960655"
-"""The tree before encoding, ends and first minutes were made quicker."""
 CHILD = ROOT / "benchmarks" / "shared" / "speed" / "study_once.py"
 FINALS: dict[str, dict[str, object]] = {
     "refit, before": {"final": "refit", "networks": 5},
@@ -41,20 +35,10 @@ FINALS: dict[str, dict[str, object]] = {
 
 def measure(tree: Path, request: dict[str, object], folder: Path) -> dict[str, Any]:
     """Carry out a study with the code of a tree; see ``study_once``."""
-    with tempfile.TemporaryDirectory(dir=folder) as run:
-        file = Path(run) / "request.json"
-        file.write_text(json.dumps({**request, "run": f"{run}/study"}), encoding="utf-8")
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(CHILD), str(tree), str(file)],
-            cwd=tree,
-            env={**env, **ONE_THREAD},
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        return ask_child(
+            CHILD, tree, {**request, "run": f"{place}/study"}, Path(place), **ONE_THREAD
         )
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def table(found: dict[str, list[dict[str, Any]]], seeds: Sequence[int]) -> str:

@@ -14,26 +14,21 @@ from argparse import Namespace
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-
-def module(*names: str) -> ModuleType:
-    """The first module of these names that this checkout has."""
-    for name in names[:-1]:
-        try:
-            return import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not name.startswith(error.name):
-                raise
-    return import_module(names[-1])
+NOW = (
+    "benchmarks.speed.throughput",
+    "benchmarks.shared.own_study",
+    "benchmarks.shared.small_studies",
+)
+THEN = ("benchmarks.throughput", "benchmarks.own_study", "benchmarks.small_studies")
+"""Modules of the study in this checkout, and in one whose benchmarks lay in one folder."""
 
 
-def carry_out(request: dict[str, Any]) -> dict[str, Any]:
+def carry_out(request: dict[str, Any], checkout: Path) -> dict[str, Any]:
     """Carry out the study of a request."""
-    throughput = module("benchmarks.speed.throughput", "benchmarks.throughput")
-    study = module("benchmarks.shared.own_study", "benchmarks.own_study")
-    small = module("benchmarks.shared.small_studies", "benchmarks.small_studies")
+    names = NOW if (checkout / "benchmarks" / "shared").is_dir() else THEN
+    throughput, study, small = map(import_module, names)
     config = throughput.study_config(Namespace(**request["options"]), request["seed"])
     pool = small.pathology_pool(Path(request["data"]), Path(request["cache"]))
     draw = getattr(small, "draw_patients", None) or small.drawn
@@ -48,7 +43,8 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     checkout, text = argv
     sys.path[0] = checkout  # in place of this file's folder
-    print(json.dumps(carry_out(json.loads(Path(text).read_text(encoding="utf-8")))))
+    request = json.loads(Path(text).read_text(encoding="utf-8"))
+    print(json.dumps(carry_out(request, Path(checkout))))
 
 
 if __name__ == "__main__":
