@@ -40,6 +40,8 @@ from outerfold.study.config.gather import cache_folder
 HERE = Path(__file__).parent
 NETWORKS = 3
 OWN = "corrected for the start"
+MOST_LOST = 0.005
+"""ROC-AUC that a rule may lose."""
 SHORT = replace(small_config("multimodal"), pruner="none")
 DEFAULT = replace(
     small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0, pruner="none"
@@ -174,39 +176,47 @@ def _columns(searches: Sequence[KeptSearch], way: Way) -> list[str]:
 
 def _compare(whole: Mapping[str, Sequence[KeptSearch]], ways: Sequence[Way]) -> str:
     searches = [search for each in whole.values() for search in each]
-    own = np.array([measure(search, ways[0]) for search in searches])
     rows = [[ways[0].name, *_columns(searches, ways[0]), "", ""]]
-    for way in ways[1:]:
-        apart = np.array([measure(search, way) for search in searches]) - own
-        at = MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")
-        rows.append([way.name, *_columns(searches, way), *(_interval(apart[:, i]) for i in at)])
+    for way, apart in _differences(whole, ways).items():
+        rows.append([way.name, *_columns(searches, way), *(_interval(one) for one in apart)])
     return markdown(["way", *HEADER, "Brier minus the first (95 %)", "ROC-AUC likewise"], rows)
 
 
-def _together(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
-    """Rules whose own interval lies below 0, and those that are left where all are counted."""
+def _differences(
+    whole: Mapping[str, Sequence[KeptSearch]], ways: Sequence[Way]
+) -> dict[Way, FloatArray]:
+    """Brier score and ROC-AUC (2, searches) of each later way minus those of the first."""
     searches = [search for each in whole.values() for search in each]
-    at = MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")
-    names, pairs = [], []
-    for ways in RULES.values():
-        own = np.array([measure(search, ways[0]) for search in searches])
-        for way in ways[1:]:
-            if way.threshold == ways[0].threshold:  # a threshold moves no probability
-                names.append(way.name)
-                pairs.append((np.array([measure(one, way) for one in searches]) - own)[:, at])
-    brier = np.array([pair[:, 0] for pair in pairs])
-    p = np.asarray(scipy.stats.ttest_1samp(brier, 0, axis=1).pvalue)
-    passed = [
-        f"{name} (p = {value:.3f})"
-        for name, value, pair in zip(names, p, pairs, strict=True)
-        if _high(pair[:, 0]) < 0 and pair[:, 1].mean() > -0.005
-    ]
-    left = [name for name, value in zip(names, holm(p), strict=True) if value < 0.05]
-    better = [name for name in left if brier[names.index(name)].mean() < 0]
+    at = [MEASURES.index("Brier score"), MEASURES.index("ROC-AUC")]
+    own = np.array([measure(search, ways[0]) for search in searches])
+    return {
+        way: (np.array([measure(search, way) for search in searches]) - own)[:, at].T
+        for way in ways[1:]
+    }
+
+
+def _together(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
+    """Rules that pass by themselves, and those that are left where all are counted."""
+    apart = {
+        way: found
+        for ways in RULES.values()
+        for way, found in _differences(whole, ways).items()
+        if way.threshold == ways[0].threshold  # a threshold moves no probability
+    }
+    p = [float(scipy.stats.ttest_1samp(brier, 0).pvalue) for brier, _ in apart.values()]
+    passed, left = [], []
+    for (way, (brier, auc)), own, corrected in zip(
+        apart.items(), p, holm(np.array(p)), strict=True
+    ):
+        if _bounds(brier)[1] < 0 and auc.mean() > -MOST_LOST:
+            passed.append(f"{way.name} (p = {own:.3f})")
+        if corrected < 0.05 and brier.mean() < 0:
+            left.append(way.name)
     return (
-        f"{len(names)} rules were compared with the project's own, each by itself. By itself, "
-        f"{_listed(passed)} would be adopted. With the p values of a paired t test corrected for "
-        f"{len(names)} comparisons (Holm), {_listed(better)} lowers the Brier score."
+        f"{len(apart)} rules were compared with the project's own, each by itself. By itself, "
+        f"{', '.join(passed) or 'none'} would be adopted. With the p values of a paired t test "
+        f"corrected for {len(apart)} comparisons (Holm), {', '.join(left) or 'none'} lowers the "
+        "Brier score."
     )
 
 
@@ -224,17 +234,15 @@ def holm(p: FloatArray) -> FloatArray:
     return corrected
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def _high(apart: FloatArray) -> float:
-    return float(apart.mean() + 1.96 * apart.std(ddof=1) / np.sqrt(len(apart)))
+def _bounds(apart: FloatArray) -> tuple[float, float]:
+    """95 % interval of a mean difference."""
+    mean, half_width = apart.mean(), 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
+    return float(mean - half_width), float(mean + half_width)
 
 
 def _interval(apart: FloatArray) -> str:
-    mean, half_width = apart.mean(), 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
-    return f"{mean:+.4f} ({mean - half_width:+.4f} to {mean + half_width:+.4f})"
+    low, high = _bounds(apart)
+    return f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def _text(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
@@ -247,8 +255,8 @@ def _text(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
         "does better on new patients than its out-of-fold rows promised. Networks of a refit: "
         f"{NETWORKS}. *Slope* is that of a logistic regression of the label on the log-odds; "
         "above 1 the probabilities are not sure enough. A rule is adopted if the 95 % interval "
-        "of the paired Brier difference lies below 0 and ROC-AUC loses at most 0.005; otherwise "
-        "the simpler rule stands. A search took "
+        f"of the paired Brier difference lies below 0 and ROC-AUC loses at most {MOST_LOST}; "
+        "otherwise the simpler rule stands. A search took "
         f"{np.mean([one.seconds[0] for one in every]):.0f} CPU seconds on average. For "
         "thresholds, what counts is how far sensitivity and specificity move."
     )
