@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from outerfold.reports.drawing import Drawer
 from outerfold.reports.journal_style import printed_in, style_of
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.results.results import gather_evidence
@@ -121,7 +122,7 @@ def write_pseudonymised(
         names.write(key, run.data)
     evidence = _renamed(gather_evidence(run), names)
     with printed_in(style_of(run.protocol)):
-        written = write_parts(report_parts(evidence, inside=bool(copied)), to)
+        written = write_parts(report_parts(evidence, Drawer(), inside=bool(copied)), to)
     for path in copied:
         (to / path.name).write_bytes(path.read_bytes())
     return [*written, *(to / path.name for path in copied)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from outerfold.reports.blocks import Table
 from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
-from outerfold.reports.figures.catalogue import FigureSpec, figures_of
-from outerfold.reports.figures.style import vectors
+from outerfold.reports.drawing import VECTORS, Drawer, drawer
+from outerfold.reports.figures.catalogue import figures_of
 from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE
@@ -41,6 +41,7 @@ def write_whole_report(
     paper: Mapping[str, str],
     step: Step | None = None,
     template: bytes = b"",
+    cores: int = 1,
 ) -> list[Path]:
     """Write a report and the files for a submission; return their paths in order of writing.
 
@@ -52,25 +53,30 @@ def write_whole_report(
         paper: contents of ``paper.toml``.
         step: is told of each part before it is made.
         template: Word file in whose styles ``Report.docx`` is set; empty for none.
+        cores: number of processes that draw figures, with this one.
     """
     if step is not None:
         step(0, 1, "numbers")
-    evidence = gather_evidence(run)
-    remove_earlier(evidence.numbers, out)
-    (out / SUBMISSION).mkdir(parents=True)
-    with printed_in(style_of(evidence.numbers["protocol"])):
-        parts = [
-            *report_parts(evidence, inside=(out / INSIDE).exists(), template=template),
-            *table_pictures(evidence.numbers),
-            *_parts(evidence, paper),
-        ]
-        return write_parts(parts, out, step)
+    with drawer(cores) as figures:
+        evidence = gather_evidence(run)
+        remove_earlier(evidence.numbers, out)
+        (out / SUBMISSION).mkdir(parents=True)
+        inside = (out / INSIDE).exists()
+        with printed_in(style_of(evidence.numbers["protocol"])):
+            parts = [
+                *report_parts(evidence, figures, inside=inside, template=template),
+                *table_pictures(evidence.numbers),
+                *_parts(evidence, figures, paper),
+            ]
+            return write_parts(parts, out, step)
 
 
-def _parts(evidence: Evidence, paper: Mapping[str, str]) -> Iterator[Part]:
+def _parts(evidence: Evidence, figures: Drawer, paper: Mapping[str, str]) -> Iterator[Part]:
+    names = tuple(spec.name for spec in figures_of(evidence.numbers))
+    figures.begin(VECTORS, names, evidence)
     yield "tables and checklists", partial(_text_files, evidence.numbers, paper)
-    for spec in figures_of(evidence.numbers):
-        yield f"{spec.name}.svg", partial(_vector_files, spec, evidence)
+    for name in names:
+        yield f"{name}.svg", partial(_vector_files, name, figures, evidence)
 
 
 def _text_files(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -78,9 +84,9 @@ def _text_files(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[st
         yield f"{SUBMISSION}/{name}", body
 
 
-def _vector_files(spec: FigureSpec, evidence: Evidence) -> Iterator[tuple[str, bytes]]:
-    for kind, body in vectors(spec.draw, evidence, rows=spec.rows).items():
-        yield f"{SUBMISSION}/{spec.name}.{kind}", body
+def _vector_files(name: str, figures: Drawer, evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    for kind, body in figures.draw(VECTORS, name, evidence).items():
+        yield f"{SUBMISSION}/{name}.{kind}", body
 
 
 def submission_texts(numbers: Results, paper: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:

@@ -15,8 +15,8 @@ from outerfold.reports.chapters.decision_curve import decision_csv, decision_tab
 from outerfold.reports.chapters.errors import NAME as ERROR_FILE
 from outerfold.reports.chapters.errors import error_csv
 from outerfold.reports.chapters.tables import OWN_TABLES, own_tables
+from outerfold.reports.drawing import PICTURE, Drawer, drawer
 from outerfold.reports.figures.catalogue import FIGURES, FigureSpec, figures_of, pictures
-from outerfold.reports.figures.style import render, render_inline
 from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.paper.methods import (
     bibliography,
@@ -56,16 +56,18 @@ Step = Callable[[int, int, str], None]
 """Is told how many parts are written, how many there are, and which one is begun."""
 
 
-def write_report(run: Run, out: Path) -> list[Path]:
+def write_report(run: Run, out: Path, *, cores: int = 1) -> list[Path]:
     """Write all files of the report into ``out`` and return their paths in order of writing.
 
-    The same run gives the same bytes. Each file is replaced in one step; ``report.html`` is
-    written last, so the files of a page that opens are complete.
+    The same run gives the same bytes, on any number of cores. Each file is replaced in one step;
+    ``report.html`` is written last, so the files of a page that opens are complete.
     """
-    evidence = gather_evidence(run)
-    remove_earlier(evidence.numbers, out)
-    with printed_in(style_of(evidence.numbers["protocol"])):
-        return write_parts(report_parts(evidence, inside=(out / INSIDE).exists()), out)
+    with drawer(cores) as figures:
+        evidence = gather_evidence(run)
+        remove_earlier(evidence.numbers, out)
+        with printed_in(style_of(evidence.numbers["protocol"])):
+            inside = (out / INSIDE).exists()
+            return write_parts(report_parts(evidence, figures, inside=inside), out)
 
 
 def remove_earlier(numbers: Results, out: Path) -> None:
@@ -100,22 +102,27 @@ def write_parts(parts: Iterable[Part], out: Path, step: Step | None = None) -> l
     return written
 
 
-def report_parts(evidence: Evidence, *, inside: bool, template: bytes = b"") -> Iterator[Part]:
+def report_parts(
+    evidence: Evidence, figures: Drawer, *, inside: bool, template: bytes = b""
+) -> Iterator[Part]:
     """Parts of a report in the order of writing; the later ones hold figures of the earlier ones.
 
     Args:
         evidence: numbers and tables.
+        figures: draws the figures, in other processes from the first part on.
         inside: whether the page of ``outerfold explain`` lies there too.
         template: Word file in whose styles ``Report.docx`` is set; empty for none.
     """
     numbers = evidence.numbers
     images, drawings = dict[str, bytes](), dict[str, str]()
+    plates = figures_of(numbers)
+    figures.begin(PICTURE, tuple(plate.name for plate in plates), evidence)
     yield "numbers", partial(_number_files, evidence)
-    for plate in figures_of(numbers):
-        yield plate.name, partial(_figure_file, plate, evidence, images, drawings)
-    yield "documents of the figures", partial(_figure_documents, numbers, images)
     for name, blocks in table_blocks(numbers):
         yield name, partial(_table_files, numbers, name, blocks)
+    for plate in plates:
+        yield plate.name, partial(_figure_file, plate, figures, evidence, images, drawings)
+    yield "documents of the figures", partial(_figure_documents, numbers, images)
     yield "Summary_Experiment", partial(_summary_documents, numbers, images)
     yield "Report.docx", partial(_whole_document, numbers, images, template)
     yield "report.html", partial(_page_file, numbers, images, drawings, inside)
@@ -135,10 +142,15 @@ def _number_files(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
 
 
 def _figure_file(
-    plate: FigureSpec, evidence: Evidence, images: dict[str, bytes], drawings: dict[str, str]
+    plate: FigureSpec,
+    figures: Drawer,
+    evidence: Evidence,
+    images: dict[str, bytes],
+    drawings: dict[str, str],
 ) -> Iterator[tuple[str, bytes]]:
     """File of a figure; its contents and its SVG for the page are kept in the two tables."""
-    images[plate.name], drawings[plate.name] = _drawn(plate, evidence)
+    drawn = figures.draw(PICTURE, plate.name, evidence)
+    images[plate.name], drawings[plate.name] = drawn[plate.kind], drawn["inline"].decode()
     yield plate.file, images[plate.name]
 
 
@@ -147,15 +159,6 @@ def _page_file(
 ) -> Iterator[tuple[str, bytes]]:
     report = page(numbers, images, drawings)
     yield "report.html", (with_inside(report) if inside else report).encode()
-
-
-def _drawn(plate: FigureSpec, evidence: Evidence) -> tuple[bytes, str]:
-    """File contents of a figure, and its SVG for the page; empty where the page has a picture."""
-    if plate.inline:
-        return render_inline(
-            plate.draw, evidence, name=plate.name, kind=plate.kind, rows=plate.rows
-        )
-    return render(plate.draw, evidence, kind=plate.kind, rows=plate.rows), ""
 
 
 def answer_tables(evidence: Evidence) -> dict[str, str]:

@@ -46,6 +46,11 @@ def added_by(owner: str) -> list[str]:
     return [f"{each.what} {name}" for each in _registries for name in each.added_by(owner)]
 
 
+def anything_added() -> bool:
+    """Whether a plugin added a record to any registry of this process."""
+    return any(each.is_extended for each in _registries)
+
+
 class Named(Protocol):
     """A record with a name."""
 
@@ -123,6 +128,11 @@ class Registry(Mapping[str, T]):
     def is_added(self, name: str) -> bool:
         """Whether a plugin added the record of this name."""
         return name in self._owners
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether a plugin added a record."""
+        return bool(self._owners)
 
     def withdraw(self, owner: str) -> None:
         """Remove the records that a plugin added."""

@@ -15,6 +15,16 @@ def converted_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def drawn_here() -> Iterator[None]:
+    """No process is started to draw a report's figures, for each takes 2 s; tests of that ask."""
+    from outerfold.reports import drawing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "MOST", 0)
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that hold slow tests, so that no process works alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}

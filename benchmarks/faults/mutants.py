@@ -2,9 +2,12 @@
 
 ``python -m benchmarks.faults.mutants storage/trials/journal.py study/splits.py --each 40 --seed 1``
 prints each fault that no test noticed, and the share that was noticed. It works in a copy of the
-tracked files. Each fault gets a process that is forked after the large packages were loaded, so
-that a test file takes seconds. (mutmut and cosmic-ray load all packages anew for each fault, and
-neither draws a sample of faults by a seed.)
+tracked files. The room's tests run once without a fault, and it is recorded which of them execute
+which line of the file. A fault is then shown to the tests that execute its statement, the quick
+ones first; to all tests that execute the file where none does (a constant of the module, a
+default of an argument). Each fault gets a process that is forked after the large packages were
+loaded. (mutmut and cosmic-ray load all packages anew for each fault, and neither draws a sample
+of faults by a seed.)
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import itertools
+import json
 import os
 import random
 import shutil
@@ -19,14 +24,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
 
 from benchmarks.shared.places import ROOT
 
-LARGE = ("numpy", "pandas", "scipy.stats", "sklearn.metrics", "torch", "optuna", "pytest")
+LARGE = ("numpy", "pandas", "scipy.stats", "sklearn.metrics", "torch", "optuna", "docx")
 """Packages that tests load and that no fault touches."""
 COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=",
@@ -60,12 +70,14 @@ class Fault:
         before: text that is replaced.
         after: text in its place.
         start: position of the text in the file.
+        statement: lines of the statement it stands in, without the statements inside that one.
     """
 
     line: int
     before: str
     after: str
     start: int
+    statement: range
 
     def plant(self, text: str) -> str:
         """The file with the fault."""
@@ -83,11 +95,14 @@ def list_faults(text: str) -> list[Fault]:
         return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
     def replace(node: ast.expr, after: str) -> Fault:
-        end = position(node.end_lineno or node.lineno, node.end_col_offset or 0)
+        end_line = node.end_lineno or node.lineno
+        end = position(end_line, node.end_col_offset or 0)
         start = position(node.lineno, node.col_offset)
-        return Fault(node.lineno, text[start:end], after, start)
+        own = statements.get(node.lineno, range(node.lineno, end_line + 1))  # none: a decorator
+        return Fault(node.lineno, text[start:end], after, start, own)
 
     tree = ast.parse(text)
+    statements = _list_statements(tree)
     said = {
         id(node.value)
         for node in ast.walk(tree)
@@ -100,6 +115,18 @@ def list_faults(text: str) -> list[Fault]:
         for after in _changes(node)
     ]
     return sorted(found, key=lambda fault: (fault.start, fault.after))
+
+
+def _list_statements(tree: ast.Module) -> dict[int, range]:
+    """The innermost statement of each line, as its lines."""
+    found = {}
+    for node in ast.walk(tree):  # from the outside to the inside
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
+            lines = range(node.lineno, max(last, node.lineno) + 1)
+            found.update(dict.fromkeys(lines, lines))
+    return found
 
 
 def _changes(node: ast.expr) -> Iterator[str]:
@@ -122,20 +149,16 @@ def _changes(node: ast.expr) -> Iterator[str]:
             yield f"({ast.unparse(other)} if {ast.unparse(test)} else {ast.unparse(body)})"
 
 
-def list_tests(file: str, *, own_only: bool = False) -> list[str]:
-    """Tests of the room of a file: those with its name first, then the others of its folder."""
-    path = Path(file)
-    room = Path("tests") / path.parent
-    own = sorted(room.glob(f"test_{path.stem}*.py"))
-    rest = [test for test in sorted(room.glob("test_*.py")) if test not in own]
-    return [str(test) for test in (own if own_only else (*own, *rest))]
+def list_tests(room: str) -> list[str]:
+    """Test files of a room, the folder below the top level: ``tests/storage`` for ``storage``."""
+    return [str(test) for test in sorted((Path("tests") / room).rglob("test_*.py"))]
 
 
-def notice(tests: list[str], seconds: float) -> str:
+def notice(tests: Sequence[str], seconds: float, plugin: object = None) -> str:
     """Whether the tests, in a process of their own, fail or take too long."""
     child = os.fork()
     if child == 0:
-        _run_tests(tests)
+        _run_tests(tests, plugin)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -147,39 +170,91 @@ def notice(tests: list[str], seconds: float) -> str:
     return NOTICED
 
 
-def _run_tests(tests: list[str]) -> None:
-    import pytest
-
+def _run_tests(tests: Sequence[str], plugin: object) -> None:
     os.setsid()
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
+    log = os.open("tests.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    words = ["-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *tests]
     code = 1
     try:
-        code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *tests]))
+        code = int(pytest.main(words, plugins=[plugin] if plugin else None))
     finally:
         os._exit(code)
 
 
-def try_file(
-    file: str, each: int, seed: int, seconds: float, *, own_only: bool = False
-) -> tuple[int, list[Fault]]:
-    """Plant faults in one file; return how many were tried, and those that no test noticed.
+@dataclass
+class Tested:
+    """One test: its name, its seconds, and the lines of each file that it executes."""
+
+    name: str
+    seconds: float
+    lines: dict[str, list[int]]
+
+
+class LinesOfTests:
+    """A plugin of pytest: which lines of some files each test executes, and how long it takes."""
+
+    def __init__(self, files: Sequence[str], target: Path) -> None:
+        self.files = {str(Path(file).resolve()): file for file in files}
+        self.target = target
+        self.found: list[Tested] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        lines: dict[str, set[int]] = {name: set() for name in self.files}
+
+        def trace_call(frame: FrameType, event: str, argument: object) -> Any:
+            return trace_line if frame.f_code.co_filename in lines else None
+
+        def trace_line(frame: FrameType, event: str, argument: object) -> Any:
+            lines[frame.f_code.co_filename].add(frame.f_lineno)
+            return trace_line
+
+        began = time.monotonic()
+        threading.settrace(trace_call)
+        sys.settrace(trace_call)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)
+            executed = {self.files[name]: sorted(of) for name, of in lines.items() if of}
+            self.found.append(Tested(item.nodeid, time.monotonic() - began, executed))
+
+    def pytest_sessionfinish(self) -> None:
+        self.found.sort(key=lambda test: test.seconds)
+        self.target.write_text(json.dumps([asdict(test) for test in self.found]), encoding="utf-8")
+
+
+def trace_tests(room: str, files: Sequence[str]) -> list[Tested]:
+    """The tests of a room, the quickest first, and what they execute of some files.
 
     Raises:
         SystemExit: the tests fail without a fault.
     """
+    target = Path("lines_of_tests.json")
+    if notice(list_tests(room), 3600, LinesOfTests(files, target)) != SURVIVED:
+        log = Path("tests.log").read_text(encoding="utf-8", errors="replace")
+        raise SystemExit(f"{room}: its tests fail without a fault:\n{log[-3000:]}")
+    return [Tested(**test) for test in json.loads(target.read_text(encoding="utf-8"))]
+
+
+def try_file(
+    file: str, tests: Sequence[Tested], each: int, seed: int, seconds: float
+) -> tuple[int, list[Fault]]:
+    """Plant faults in one file; return how many were tried, and those that no test noticed."""
     path = Path(file)
     text = path.read_text(encoding="utf-8")
-    tests = list_tests(file, own_only=own_only)
-    if notice(tests, 10 * seconds) != SURVIVED:
-        raise SystemExit(f"{file}: its tests fail without a fault: {' '.join(tests)}")
+    tests = [test for test in tests if file in test.lines]
     faults = list_faults(text)
     chosen = random.Random(f"{seed} {file}").sample(faults, min(each, len(faults)))
     survivors = []
     for fault in sorted(chosen, key=lambda one: one.start):
+        shown = [t for t in tests if not set(fault.statement).isdisjoint(t.lines[file])] or tests
+        limit = max(seconds, 3 * sum(test.seconds for test in shown))
         path.write_text(fault.plant(text), encoding="utf-8")
-        if notice(tests, seconds) == SURVIVED:
+        if not shown or notice([test.name for test in shown], limit) == SURVIVED:
             survivors.append(fault)
             print(f"{file}:{fault.line}: {fault.before!r} -> {fault.after!r}", flush=True)
     path.write_text(text, encoding="utf-8")
@@ -207,8 +282,9 @@ def main() -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="source files, from the root")
     parser.add_argument("--each", type=int, default=40, metavar="N", help="faults of each file")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="for each fault")
-    parser.add_argument("--own", action="store_true", help="only tests with the file's name")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, metavar="S", help="for each fault, at least"
+    )
     options = parser.parse_args()
     for name in LARGE:
         importlib.import_module(name)
@@ -220,12 +296,15 @@ def main() -> None:
         sys.path[:] = [folder, *(p for p in sys.path if p not in ("", str(ROOT)))]
         sys.dont_write_bytecode = True
         tried = missed = 0
-        for file in options.files:
-            count, survivors = try_file(
-                file, options.each, options.seed, options.seconds, own_only=options.own
-            )
-            print(f"{file}: {count - len(survivors)} of {count} noticed", flush=True)
-            tried, missed = tried + count, missed + len(survivors)
+        for room, files in itertools.groupby(sorted(options.files), lambda f: Path(f).parts[0]):
+            ours = list(files)
+            tests = trace_tests(room, ours)
+            for file in ours:
+                count, survivors = try_file(
+                    file, tests, options.each, options.seed, options.seconds
+                )
+                print(f"{file}: {count - len(survivors)} of {count} noticed", flush=True)
+                tried, missed = tried + count, missed + len(survivors)
     print(f"in all: {tried - missed} of {tried} noticed")
 
 

@@ -1,18 +1,11 @@
 """Work on images that runs ahead of the encoder, in other processes or, for a few images, threads.
 
 Threads that make views wait for the interpreter's lock, so they keep an encoder busy for a few
-percent of its time where there are many cores. The processes are loky's: they do not import the
-main module, so a script needs no main guard, and they send results through pipes, so a small
-/dev/shm suffices.
+percent of its time where there are many cores.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -21,10 +14,11 @@ from multiprocessing import current_process
 from types import TracebackType
 from typing import Any, TypeVar
 
-from joblib.externals.loky import ProcessPoolExecutor, process_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from outerfold.storage.errors import DataError, first_line
+from outerfold.storage.processes import open_processes
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -35,15 +29,6 @@ of the augmentation, which is what one core needs for 400 views."""
 LEAD = 2
 """Tasks that each worker may be ahead of the encoder, besides the one that it works on; their
 results wait in memory, 10 MB each."""
-WATCH_SECONDS = 0.5
-"""Seconds between two checks of a worker whether the process that started it still runs."""
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OPENCV_FOR_THREADS_NUM": "1",
-}
-"""Environment of a worker process: there is one for each core, so each gets one thread."""
 
 
 class Ahead:
@@ -102,13 +87,7 @@ class Ahead:
     def _pool(self, images: int) -> Executor:
         if self._cores > 1 and images >= PROCESSES_FROM and not current_process().daemon:
             if self._processes is None:
-                self._processes = ProcessPoolExecutor(
-                    max_workers=self._cores,
-                    timeout=None,
-                    env=ENVIRONMENT,
-                    initializer=_set_up_worker,
-                    initargs=(os.getpid(),),
-                )
+                self._processes = open_processes(self._cores)
             pool: Executor = self._processes
             return pool
         if self._threads is None:
@@ -130,18 +109,3 @@ def results_ahead(submit: Callable[[S], Future[T]], tasks: Iterable[S], lead: in
         result = waiting.popleft().result()
         waiting.extend(map(submit, islice(coming, 1)))
         yield result
-
-
-def _set_up_worker(parent: int) -> None:
-    """Let the parent alone react to Ctrl-C, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # loky restarts a worker whose memory grows by 300 MB; the packages alone need that much.
-    if hasattr(process_executor, "_MAX_MEMORY_LEAK_SIZE"):
-        process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)

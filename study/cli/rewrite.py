@@ -9,6 +9,7 @@ from outerfold.reports.schema import read_results
 from outerfold.reports.sections.model_card import model_card
 from outerfold.reports.submission import write_whole_report
 from outerfold.reports.write import Step
+from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
@@ -32,7 +33,7 @@ def rewrite_report(
     """
     if run.ships:
         folder.write_card(model_card(run))
-    write_whole_report(run, folder.report, paper, step, template)
+    write_whole_report(run, folder.report, paper, step, template, count_cores())
 
 
 def kept_style(folder: RunFolder) -> str:

@@ -19,6 +19,7 @@ from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.rows.training_rows import Sources
 from outerfold.reports.journal_style import with_style
 from outerfold.reports.results.level_entries import refuse_without_effect
+from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import RunFailed
 from outerfold.storage.records import FINAL, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
@@ -480,7 +481,7 @@ def _write_report(prepared: PreparedRun, style: str) -> Run | None:
     if run.ships:
         prepared.folder.write_card(model_card(run))
     printed = replace(run, protocol=with_style(run.protocol, style))
-    write_report(printed, prepared.folder.report)
+    write_report(printed, prepared.folder.report, cores=count_cores())
     return run
 
 

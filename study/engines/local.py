@@ -6,10 +6,6 @@ A device token, such as ``cpu`` or ``cuda:0``, is the name of the device that a 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
@@ -27,16 +23,14 @@ from joblib.externals.loky.process_executor import (
 
 from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError, first_line
+from outerfold.storage.processes import LEAK_SIZE, tend_process
 
 if TYPE_CHECKING:
     from outerfold.study.worker.jobs import Job, Outcome
 
-WATCH_SECONDS = 0.5
-"""Seconds between two checks of a worker whether its driver still runs."""
-
-LEAK_SIZE, LEAK_SIZE_TESTED = "_MAX_MEMORY_LEAK_SIZE", "joblib 1.6.0"
-"""loky's bound on the growth of a worker's memory, for which it has no public setting, and the
-version that this name was tested with."""
+LEAK_SIZE_TESTED = "joblib 1.6.0"
+"""Version in which loky's bound on the growth of a worker's memory, for which it has no public
+setting, has the name that we know."""
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -312,10 +306,10 @@ def require_leak_size(module: object = process_executor) -> None:
 
 
 def set_up_worker(driver: int) -> None:
-    """Set up a worker process: one thread, no reaction to Ctrl-C, and an end with its driver.
+    """Set up a worker process, with one thread of torch.
 
-    The driver handles Ctrl-C for all workers. The packages that jobs need are imported here,
-    while the driver imports the same and reads the data.
+    The packages that jobs need are imported here, while the driver imports the same and reads the
+    data.
 
     Args:
         driver: process id of the driver.
@@ -326,16 +320,4 @@ def set_up_worker(driver: int) -> None:
 
     torch.set_num_threads(1)
     quiet_optuna()
-    # If psutil is installed, loky restarts a worker whose memory has grown by 300 MB, as a leak.
-    # The data that a worker keeps and the rows that it maps are larger than that, and no leak.
-    setattr(process_executor, LEAK_SIZE, sys.maxsize)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_driver, args=(driver,), daemon=True).start()
-
-
-def _end_with_driver(driver: int) -> None:
-    # Otherwise a worker of a killed driver would still write to a journal that a resumed driver
-    # has repaired meanwhile.
-    while os.getppid() == driver:
-        time.sleep(WATCH_SECONDS)
-    os._exit(1)
+    tend_process(driver)
