@@ -40,11 +40,10 @@ def class_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
     hits = np.diagonal(table, axis1=-2, axis2=-1)
     actual, called = table.sum(-1), table.sum(-2)
     others = actual.sum(-1, keepdims=True) - actual
-    precision = np.where(called > 0, hits / np.maximum(called, 1), 0.0)
     return {
-        "precision": np.where(actual > 0, precision, np.nan),
+        "precision": np.where(actual > 0, _ratio(hits, called, empty=0.0), np.nan),
         "recall": _ratio(hits, actual),
-        "f1": np.where(actual > 0, 2 * hits / np.maximum(actual + called, 1), np.nan),
+        "f1": np.where(actual > 0, _ratio(2 * hits, actual + called), np.nan),
         "specificity": _ratio(others - (called - hits), others),
     }
 
@@ -75,10 +74,10 @@ def decision_scores(labels: IntArray, predicted: IntArray, classes: int) -> dict
     return {name: float(value) for name, value in scores.items()}
 
 
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """``part / whole``, NaN where ``whole`` is 0."""
-    filled = np.where(whole > 0, whole, 1.0)
-    return np.asarray(np.where(whole > 0, part / filled, np.nan), dtype=np.float64)
+def _ratio(part: FloatArray, whole: FloatArray, empty: float = np.nan) -> FloatArray:
+    """``part / whole``, both (...,), and ``empty`` where ``whole`` is 0."""
+    filled: FloatArray = np.full(np.shape(whole), empty)
+    return np.divide(part, whole, out=filled, where=whole > 0)
 
 
 def _table(sums: FloatArray) -> FloatArray:

@@ -93,12 +93,12 @@ def optimism(
             f"optimism is the inner minus the outer score of each fold, "
             f"found {len(inner_scores)} and {len(outer_scores)} scores"
         )
-    by_fold = tuple(float(i - o) for i, o in zip(inner_scores, outer_scores, strict=True))
+    by_fold = tuple(np.subtract(inner_scores, outer_scores).tolist())
     method = "Nadeau-Bengio corrected t, linear"
     notes = (REPEATS_NOTE,) if repeats > 1 else ()
     folds = len(by_fold) // repeats
     mean, se, df = _mean_and_error(by_fold, 1 / max(folds - 1, 1), repeats)
-    reason = None if se > NO_SPREAD else _refusal(0.5, se)
+    reason = _refusal(0.5, se)
     if reason is not None:
         return ConfidenceInterval(mean, None, None, level, method, by_fold, reason, notes)
     half = t_quantile(df, level) * se
@@ -108,7 +108,7 @@ def optimism(
 def _mean_and_error(
     scores: Sequence[float], test_share: float, repeats: int
 ) -> tuple[float, float, float]:
-    """Mean, corrected standard error (NaN below two finite scores), degrees of freedom."""
+    """Mean, corrected standard error and degrees of freedom, NaN below two finite scores."""
     if not test_share > 0:
         raise ValueError(
             f"test_share is test rows divided by training rows and must be positive, "
@@ -116,7 +116,7 @@ def _mean_and_error(
         )
     there = np.array([value for value in scores if np.isfinite(value)])
     if len(there) < 2:
-        return (float(there[0]) if len(there) else float("nan")), float("nan"), 1.0
+        return (float(there[0]) if len(there) else float("nan")), float("nan"), float("nan")
     variance = float(there.var(ddof=1)) * (1 / len(there) + test_share)
     return float(there.mean()), float(np.sqrt(variance)), max(len(there) / repeats - 1, 1.0)
 

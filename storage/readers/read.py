@@ -43,7 +43,7 @@ from outerfold.storage.tasks import TASKS, Task
 from outerfold.storage.words.texts import clean
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Table:
     columns: tuple[Column, ...]
     values: FloatArray  # (n, k)

@@ -14,7 +14,12 @@ import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from outerfold.objectives.choice import smoothed
-from outerfold.objectives.inner import InnerObjective, Protocol, repeat_folds
+from outerfold.objectives.inner import (
+    InnerObjective,
+    Protocol,
+    average_networks,
+    repeat_folds,
+)
 from outerfold.objectives.metrics import METRICS
 from outerfold.objectives.pruning import PRUNERS
 from outerfold.objectives.spaces import make_space, override_ranges
@@ -274,6 +279,56 @@ def test_a_replay_keeps_the_networks_of_the_chosen_epoch(networks: int) -> None:
         each = replay.fitted.predict_each(inner.train.select(fold.val).features)
         np.testing.assert_allclose(each[at :: len(inner.folds)].mean(0), kept, atol=1e-6)
         assert np.abs(each.mean(0) - kept).max() > 1e-3
+
+
+def test_a_trial_is_recorded_only_where_it_is_asked_for_and_can_be() -> None:
+    inner = objective()
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    trial = study.ask()
+    assert inner.run(trial)[1] is None
+    other = objective()
+    same = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    recording = other.run(same.ask(), record=True)[1]
+    assert recording is not None
+    fixed = FixedTrial(trial.params, number=0)
+    epochs, length = trial.user_attrs["epochs"], trial.user_attrs["length"]
+    again = inner.replay(fixed, epochs=epochs, length=length)
+    restored = inner.restore(fixed, recording.end())
+    assert (restored.epochs, restored.score) == (again.epochs, again.score)
+    assert restored.history == again.history
+    for one, other in zip(restored.probabilities, again.probabilities, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_no_trial_is_pruned_after_its_last_epoch() -> None:
+    class Last(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            return trial.last_step == 4
+
+    for epochs, state in ((4, TrialState.COMPLETE), (5, TrialState.PRUNED)):
+        study = optuna.create_study(direction="maximize", pruner=Last())
+        study.optimize(objective(epochs=epochs), n_trials=1)
+        assert study.trials[0].state == state
+
+
+def test_a_fold_without_probabilities_is_an_error_and_no_mean_over_fewer_folds() -> None:
+    inner = objective()
+    scored = [np.full((len(fold.val), 2), 0.5) for fold in inner.folds]
+    assert len(inner._score_folds(scored)) == 3
+    with pytest.raises(ValueError, match="shorter"):
+        inner._score_folds(scored[:-1])
+
+
+def test_an_epoch_of_two_networks_a_fold_is_their_mean_fold_by_fold() -> None:
+    losses = np.array([1.0, 2.0, 3.0, 5.0, 6.0, 9.0])  # three folds, twice
+    each = tuple(np.full((2, 2), loss) for loss in losses)
+    epoch = average_networks(Epoch(7, losses, losses + 10, each), networks=2)
+    assert epoch.number == 7
+    assert epoch.fit_loss.tolist() == [3.0, 4.0, 6.0]
+    assert epoch.val_loss.tolist() == [13.0, 14.0, 16.0]
+    assert [fold.tolist() for fold in epoch.probabilities] == [
+        np.full((2, 2), mean).tolist() for mean in (3.0, 4.0, 6.0)
+    ]
 
 
 def test_a_number_that_is_none_fails_the_trial_and_not_the_objective() -> None:

@@ -8,8 +8,16 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from outerfold.objectives.measures.metric import POSITIVE, REAL, Scale
+from outerfold.objectives.measures.metric import (
+    CORRELATION,
+    GAP,
+    POSITIVE,
+    REAL,
+    UNIT,
+    Scale,
+)
 from outerfold.objectives.measures.ranks import roc_auc, weighted_ap, weighted_auc
+from outerfold.reports.intervals.corrected_t import NO_SPREAD, _refusal
 from outerfold.reports.intervals.overall import (
     corrected_t,
     nadeau_bengio,
@@ -178,3 +186,18 @@ def test_a_logarithm_needs_a_positive_mean_and_no_other_scale_does():
     assert refused.low is None
     assert refused.reason
     assert nadeau_bengio([-0.2, 0.1, 0.05], test_share=0.5, scale=REAL).reason is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [(UNIT, "logit"), (CORRELATION, "logit"), (GAP, "logit"), (REAL, "linear"), (POSITIVE, "log")],
+)
+def test_the_method_names_the_scale_that_was_computed_on(scale, words):
+    found = nadeau_bengio([0.5, 0.6, 0.7], test_share=0.25, scale=scale)
+    assert found.method == f"Nadeau-Bengio corrected t, {words}"
+
+
+def test_a_spread_at_the_limit_is_a_spread():
+    assert _refusal(0.5, NO_SPREAD) is None
+    assert _refusal(0.5, NO_SPREAD / 2) is not None
+    assert _refusal(0.5, float("nan")) == "fewer than two folds have a score"
