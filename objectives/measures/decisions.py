@@ -9,7 +9,14 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from outerfold.objectives.measures.metric import PROPORTION, Cells, ClassColumn, Metric, Sums
+from outerfold.objectives.measures.metric import (
+    PROPORTION,
+    Cells,
+    ClassColumn,
+    Metric,
+    Sums,
+    ratio,
+)
 from outerfold.storage.records import FloatArray, IntArray
 
 
@@ -41,10 +48,10 @@ def class_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
     actual, called = table.sum(-1), table.sum(-2)
     others = actual.sum(-1, keepdims=True) - actual
     return {
-        "precision": np.where(actual > 0, _ratio(hits, called, empty=0.0), np.nan),
-        "recall": _ratio(hits, actual),
-        "f1": np.where(actual > 0, _ratio(2 * hits, actual + called), np.nan),
-        "specificity": _ratio(others - (called - hits), others),
+        "precision": np.where(actual > 0, ratio(hits, called, empty=0.0), np.nan),
+        "recall": ratio(hits, actual),
+        "f1": np.where(actual > 0, ratio(2 * hits, actual + called), np.nan),
+        "specificity": ratio(others - (called - hits), others),
     }
 
 
@@ -55,7 +62,7 @@ def count_scores(counts: NDArray[np.generic]) -> dict[str, FloatArray]:
     hits = np.trace(table, axis1=-2, axis2=-1)
     two = table.shape[-1] == 2
     return {
-        "accuracy": _ratio(hits, table.sum((-1, -2))),
+        "accuracy": ratio(hits, table.sum((-1, -2))),
         "balanced_accuracy": each["recall"].mean(-1),
         "f1": each["f1"].mean(-1),
         "precision": each["precision"].mean(-1),
@@ -72,12 +79,6 @@ def decision_scores(labels: IntArray, predicted: IntArray, classes: int) -> dict
     """
     scores = count_scores(confusion(labels, predicted, classes))
     return {name: float(value) for name, value in scores.items()}
-
-
-def _ratio(part: FloatArray, whole: FloatArray, empty: float = np.nan) -> FloatArray:
-    """``part / whole``, both (...,), and ``empty`` where ``whole`` is 0."""
-    filled: FloatArray = np.full(np.shape(whole), empty)
-    return np.divide(part, whole, out=filled, where=whole > 0)
 
 
 def _table(sums: FloatArray) -> FloatArray:

@@ -94,6 +94,15 @@ def sum_terms(terms: FloatArray | Cells, key: IntArray, keys: int) -> FloatArray
     return np.stack([np.bincount(key, column, keys) for column in columns], axis=-1)
 
 
+Numbers = FloatArray | IntArray | np.number
+
+
+def ratio(part: Numbers, whole: Numbers, empty: float = np.nan) -> FloatArray:
+    """``part / whole``, both (...,), and ``empty`` where ``whole`` is not positive."""
+    filled: FloatArray = np.full(np.shape(whole), empty)
+    return np.divide(part, whole, out=filled, where=np.asarray(whole) > 0)
+
+
 def mean_of_rows(sums: FloatArray, rows: FloatArray) -> FloatArray:
     """Mean (...,) of one term a row, from its sums (..., 1) and numbers of rows (...,)."""
     return np.asarray(sums[..., 0] / rows, dtype=np.float64)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from outerfold.objectives.measures.metric import Numbers, ratio
 from outerfold.storage.records import BoolArray, FloatArray, IntArray
-
-Numbers = FloatArray | IntArray
 
 
 def auc_without(
@@ -28,8 +27,8 @@ def auc_without(
     own = np.bincount(patient, won - within, patients)
     up = np.bincount(patient, positive, patients)
     down = np.bincount(patient, ~positive, patients)
-    left = _ratio(wins - own, (up.sum() - up) * (down.sum() - down))
-    return float(_ratio(wins, up.sum() * down.sum())), left
+    left = ratio(wins - own, (up.sum() - up) * (down.sum() - down))
+    return float(ratio(wins, up.sum() * down.sum())), left
 
 
 def ap_without(
@@ -55,8 +54,8 @@ def ap_without(
     best = _prefix_sum(hits * caught, above)[rank[first]]  # above the patient's best image
     # The sums so far also count the patient's own positives, which must not count.
     own = np.bincount(who, _own_terms(who, rank, up, a, t, above, caught), patients)
-    left = _ratio(total + best - own, caught[-1] - np.bincount(who, up, patients))
-    return float(_ratio(np.sum(hits * caught / above), caught[-1])), left
+    left = ratio(total + best - own, caught[-1] - np.bincount(who, up, patients))
+    return float(ratio(np.sum(hits * caught / above), caught[-1])), left
 
 
 def _placements(positive: BoolArray, scores: FloatArray, group: IntArray) -> FloatArray:
@@ -121,7 +120,7 @@ def _own_terms(
     """Term (n,) that each of the patient's own positive images added to its stretch."""
     tie = _tie_codes(who, rank)
     last = np.searchsorted(tie, tie, side="right") - 1
-    return np.where(up, _ratio(caught[rank] - t[last], above[rank] - a[last], empty=0.0), 0.0)
+    return np.where(up, ratio(caught[rank] - t[last], above[rank] - a[last], empty=0.0), 0.0)
 
 
 def _prefix_sum(part: Numbers, whole: IntArray) -> FloatArray:
@@ -129,9 +128,4 @@ def _prefix_sum(part: Numbers, whole: IntArray) -> FloatArray:
 
     Such a tie contains only images of the patient.
     """
-    return np.concatenate([[0.0], np.cumsum(_ratio(part, whole, empty=0.0))])
-
-
-def _ratio(part: Numbers | np.number, whole: IntArray, empty: float = np.nan) -> FloatArray:
-    filled = np.where(whole > 0, whole, 1)
-    return np.asarray(np.where(whole > 0, part / filled, empty), dtype=np.float64)
+    return np.concatenate([[0.0], np.cumsum(ratio(part, whole, empty=0.0))])

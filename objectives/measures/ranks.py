@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from outerfold.objectives.measures.metric import ClassColumn, Metric, Ranks
+from outerfold.objectives.measures.metric import ClassColumn, Metric, Ranks, ratio
 from outerfold.objectives.measures.rank_leave_one_out import ap_without, auc_without
 from outerfold.storage.records import BoolArray, FloatArray
 
@@ -66,7 +66,7 @@ def weighted_auc(positive: BoolArray, scores: FloatArray, weights: FloatArray) -
     order = np.argsort(scores)
     up, down = _sum_ties(positive[order], scores[order], weights[:, order])
     below = np.cumsum(down, axis=1) - down / 2
-    return _ratio((up * below).sum(1), up.sum(1) * down.sum(1))
+    return ratio((up * below).sum(1), up.sum(1) * down.sum(1))
 
 
 def weighted_ap(positive: BoolArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
@@ -80,7 +80,7 @@ def weighted_ap(positive: BoolArray, scores: FloatArray, weights: FloatArray) ->
     up, down = _sum_ties(positive[order], scores[order], weights[:, order])
     caught = np.cumsum(up, axis=1)
     above = caught + np.cumsum(down, axis=1)
-    return _ratio((up * caught / np.maximum(above, 1)).sum(1), caught[:, -1])
+    return ratio((up * caught / np.maximum(above, 1)).sum(1), caught[:, -1])
 
 
 def _sum_ties(
@@ -89,11 +89,6 @@ def _sum_ties(
     starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
     up = np.add.reduceat(weights * positive, starts, axis=1)
     return up, np.add.reduceat(weights, starts, axis=1) - up
-
-
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    filled = np.where(whole > 0, whole, 1.0)
-    return np.asarray(np.where(whole > 0, part / filled, np.nan), dtype=np.float64)
 
 
 RANKS = (
