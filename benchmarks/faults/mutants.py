@@ -174,6 +174,7 @@ def notice(tests: Sequence[str], seconds: float, plugin: object = None) -> str:
 
 def _run_tests(tests: Sequence[str], plugin: object) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     log = os.open("tests.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -100,10 +100,12 @@ class Measured:
     Attributes:
         epoch_seconds: duration of one epoch of a study's inner folds.
         fits: number of such workers for which a GPU has memory; 0 on a CPU.
+        default_share: duration of an epoch of the default configuration over ``epoch_seconds``.
     """
 
     epoch_seconds: float
     fits: int = 0
+    default_share: float = 1.0
 
 
 def measure(context: WorkerContext, study: str, engine: Engine) -> Measured | None:
@@ -130,7 +132,7 @@ def measure(context: WorkerContext, study: str, engine: Engine) -> Measured | No
                 raise
             _log.warning("%s: an epoch could not be measured (%s)", study, first_line(error))
         else:
-            return Measured(outcome.seconds, outcome.fits)
+            return Measured(outcome.seconds, outcome.fits, outcome.default_share)
     return None
 
 

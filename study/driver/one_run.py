@@ -371,6 +371,8 @@ def _cost(
         measured.epoch_seconds,
         rows_share=mean_rows(prepared.studies) / len(prepared.studies[-1].train),
         defaults=_count_defaults(prepared),
+        default_share=measured.default_share,
+        firsts=schedule.untouched,
         encoding_seconds=encoding_seconds,
     )
 

@@ -107,6 +107,11 @@ class Schedule:
         """Number of studies that must still be refitted and scored."""
         return sum(not study.ended for study in self._studies.values())
 
+    @property
+    def untouched(self) -> int:
+        """Number of studies of which no trial has ended."""
+        return sum(not study.history for study in self._studies.values())
+
     def _free_studies(self) -> list[str]:
         """Names of the studies in which a trial or the end can be started now."""
         return [name for name, study in self._studies.items() if self._is_free(study)]

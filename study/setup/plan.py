@@ -31,11 +31,6 @@ SCORED = 1.0
 """Duration of a study's end that trains nothing, in epochs of all inner folds: its networks score
 the test rows twice (0.08 s where an epoch takes 0.1 s)."""
 
-LEARNT = 1.2
-"""Epochs of a search with halving, relative to random scores: later trials score better than
-earlier ones and so are pruned less often (factor 1.0 to 1.4 in searches of 6, 10 and 100 trials).
-"""
-
 TRIAL_SECONDS = 0.05
 """Seconds of a trial besides its epochs: suggestion, journal, preparation."""
 
@@ -59,6 +54,9 @@ class Cost:
         rows_share: mean number of training rows of a study, divided by that of the measured study.
         defaults: number of default configurations that are refitted and scored beside the studies'
             own; those that a search will choose are counted too.
+        default_share: duration of an epoch of the default configuration over ``epoch_seconds``.
+        firsts: number of studies whose first trial, that of the default configuration, is left; it
+            is never pruned.
         encoding_seconds: expected duration of the encoding that is left.
     """
 
@@ -67,17 +65,20 @@ class Cost:
     epoch_seconds: float
     rows_share: float = 1.0
     defaults: int = 0
+    default_share: float = 1.0
+    firsts: int = 0
     encoding_seconds: float = 0.0
 
     def parts(self, config: StudyConfig, workers: int) -> dict[str, float]:
         """Expected seconds of each part of the run: ``encoding, search, ends, report``."""
         epoch = self.epoch_seconds * self.rows_share
         trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
+        saved = epoch * (1 - self.default_share) * complete_epochs(config)
         end = epoch * config.networks * end_epochs(config)
         at_once = min(workers, self.ends * config.in_flight)
         return {
             "encoding": self.encoding_seconds,
-            "search": OPEN_SECONDS + self.trials * trial / at_once,
+            "search": OPEN_SECONDS + (self.trials * trial - self.firsts * saved) / at_once,
             "ends": (self.ends + self.defaults) * end / at_once,
             "report": REPORT_SECONDS,
         }
@@ -115,13 +116,17 @@ def end_epochs(config: StudyConfig) -> float:
 def epoch_share(config: StudyConfig) -> float:
     """Share of all epochs (trials times epochs) that a search is expected to train."""
     if config.pruner == "halving":
-        share = LEARNT * _halving_share(config.trials, config.epochs, complete_epochs(config))
+        share = _halving_share(config.trials, config.epochs, complete_epochs(config))
         return min(share, complete_epochs(config) / config.epochs)
     return EPOCH_SHARE[config.pruner] * complete_epochs(config) / config.epochs
 
 
 def _halving_share(trials: int, epochs: int, length: int) -> float:
     """Share of all epochs that successive halving trains if the scores are in random order.
+
+    Later trials score better than earlier ones, and the first one, the default configuration, is a
+    good one already; together these hardly matter (factor 0.8 to 1.0 in searches of 6, 10 and 60
+    trials).
 
     The k-th trial that reaches a rung goes on if it is among the best ``max(1, k // 3)`` of these
     k. A trial that is never pruned ends after ``length`` epochs.
@@ -173,8 +178,8 @@ def describe_plan(
         "views": _describe_views(config, data),
         "work": f"{studies} {noun} of {config.trials} trials, at most {fits:,} fits "
         f"of up to {config.epochs} epochs; {most}{cost.trials} trials are left",
-        "cost": f"an epoch of {inner} folds together takes {cost.epoch_seconds:.2f} s; "
-        f"pruner: {config.pruner}",
+        "cost": f"an epoch of {inner} folds together takes {cost.epoch_seconds:.2f} s"
+        f"{_default(cost)}; pruner: {config.pruner}",
         "devices": device_counts,
         "expected": f"{format_duration(seconds)}, until about {end:%a %H:%M}: "
         + ", ".join(f"{name} {format_duration(part)}" for name, part in parts.items()),
@@ -183,6 +188,12 @@ def describe_plan(
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _default(cost: Cost) -> str:
+    if cost.default_share == 1:
+        return ""
+    return f", of the default configuration {cost.default_share * cost.epoch_seconds:.2f} s"
 
 
 def _describe_views(config: StudyConfig, data: Dataset) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState
 
 from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines._base import Pipeline, TrainingDiverged
@@ -75,13 +75,14 @@ class Outcome:
             ``measured`` for a measurement; ``AGAIN`` for a job that the machine ended.
         seconds: duration of the job; for a measurement, the mean duration of one epoch.
         value: inner score of a completed trial or finished study, in the metric's unit.
-        epochs: number of trained epochs; for a finished study, the chosen number.
+        epochs: number of trained epochs of a trial; for a finished study, the chosen number.
         reason: reason of a failure, in one line.
         trace: traceback of a failure, for the log.
         trial: the ended trial as Optuna keeps it; None if the job was no trial.
         no_memory: whether the machine ended the job because memory ran out.
         fits: for a measurement, the number of such workers for which the device has memory; 0 for
             one that is no GPU.
+        default_share: for a measurement, an epoch of the default configuration over the mean one.
     """
 
     study: str
@@ -95,6 +96,7 @@ class Outcome:
     trial: FrozenTrial | None = None
     no_memory: bool = False
     fits: int = 0
+    default_share: float = 1.0
 
 
 def run_and_keep_job(job: Job) -> Outcome:
@@ -132,9 +134,9 @@ def _run_alive(job: Job) -> Outcome:
     session = open_session(job.context)  # opened once a process, so it is no part of the time
     started = time.perf_counter()
     if job.measure:
-        seconds, trained = _measure_epochs(session, job.study, job.device)
+        seconds, share = _measure_epochs(session, job.study, job.device)
         fits = count_beside(job.device)
-        return Outcome(job.study, None, "measured", seconds, epochs=trained, fits=fits)
+        return Outcome(job.study, None, "measured", seconds, fits=fits, default_share=share)
     with whole_batches(on=job.sharing > 1):
         if job.number is None:
             outcome = _run_end(session, job)
@@ -240,31 +242,45 @@ def _run_end(session: Session, job: Job) -> Outcome:
     return Outcome(job.study, None, "finished", 0.0, result.inner_score, result.epochs)
 
 
-def _measure_epochs(session: Session, study: str, device: str) -> tuple[float, int]:
-    """Mean seconds of an epoch of all inner folds, and the number of epochs trained to measure it.
+def _measure_epochs(session: Session, study: str, device: str) -> tuple[float, float]:
+    """Mean seconds of an epoch of all inner folds, and that of the default configuration over it.
 
-    The second epoch of several random configurations is measured, since the first also loads code,
-    kernels and rows. Where blocks of the encoder are trained, epochs of a few batches are measured,
-    and their time is multiplied by the share of the rows that was left out.
+    Several random configurations are measured, after the default one, which may take half of their
+    time: it has neither attention nor a sampler. Where blocks of the encoder are trained, epochs of
+    a few batches are measured, and their time is multiplied by the share of the rows that was left
+    out.
     """
     objective = session.objective(study, device)
     draw = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    frozen = not session.config.trainable_blocks
-    length = min(2, session.config.epochs)
-    seconds: list[float] = []
-    began = time.perf_counter()
-    for _ in range(MEASURED_CONFIGURATIONS if frozen else 1):
+    if session.config.trainable_blocks:
         pipeline = session.space(draw.ask())
-        rows, share = (objective.rows(pipeline), 1.0) if frozen else _few_rows(objective, pipeline)
-        budget = session.config.epochs
-        epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
-        for _ in range(length):
-            started = time.perf_counter()
-            next(epochs)
-        seconds.append((time.perf_counter() - started) / share)
+        rows, share = _few_rows(objective, pipeline)
+        return _time_epoch(session, pipeline, rows, device) / share, 1.0
+
+    def timed(trial: BaseTrial) -> float:
+        pipeline = session.space(trial)
+        return _time_epoch(session, pipeline, objective.rows(pipeline), device)
+
+    began = time.perf_counter()
+    default = session.default.params
+    first = timed(FixedTrial(dict(default))) if default else None
+    seconds: list[float] = []
+    while len(seconds) < MEASURED_CONFIGURATIONS:
+        seconds.append(timed(draw.ask()))
         if time.perf_counter() - began > MEASURED_SECONDS:
             break
-    return sum(seconds) / len(seconds), length * len(seconds)
+    mean = sum(seconds) / len(seconds)
+    return mean, 1.0 if first is None else first / mean
+
+
+def _time_epoch(session: Session, pipeline: Pipeline, rows: TrainingRows, device: str) -> float:
+    """Seconds of the second epoch, if there is one; the first also loads code, kernels and rows."""
+    budget = session.config.epochs
+    epochs = iter(pipeline.start(rows, budget=budget, seed=0, device=device))
+    for _ in range(min(2, budget)):
+        started = time.perf_counter()
+        next(epochs)
+    return time.perf_counter() - started
 
 
 def _few_rows(objective: InnerObjective, pipeline: Pipeline) -> tuple[TrainingRows, float]:
