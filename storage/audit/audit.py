@@ -13,6 +13,7 @@ import numpy as np
 from outerfold.storage.audit.cropped_copies import find_overlaps
 from outerfold.storage.audit.leaking_columns import column_errors, column_warnings
 from outerfold.storage.audit.near_duplicates import (
+    FLAT,
     Pair,
     Signatures,
     compute_signatures,
@@ -25,9 +26,6 @@ from outerfold.storage.records import SUSPECTED_PAIRS, DataError, Dataset, Float
 CRUSHED_SHARE, WHOLE = 0.01, 3
 """Share of all images that may have lost most of their grey levels, and images of one folder from
 which on they are a source of their own."""
-
-FLAT = 2
-"""Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +154,8 @@ def _group_identical_files(data: Dataset, signatures: Signatures) -> tuple[tuple
     images = data.features.images
     hashes = Parallel(n_jobs=4, prefer="threads")(delayed(content_hash)(images[r]) for r in rows)
     groups: dict[str, list[int]] = defaultdict(list)
-    for row, content in zip(rows, hashes, strict=True):
-        groups[content].append(row)
+    for at, content in enumerate(hashes):
+        groups[content].append(rows[at])
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 

@@ -36,6 +36,9 @@ CROWDED = 64
 """Number of images, next in hash order, with which an image of the same band value is compared. If
 thousands share a value (blank frames), comparing all pairs would cost their number squared."""
 
+FLAT = 2
+"""Largest difference, in grey levels, between the lightest and darkest pixel of an empty image."""
+
 CHUNK = 4096
 """Pairs confirmed at once; their reduced images take 32 MiB for each side of the pairs."""
 
@@ -115,7 +118,7 @@ def _hash_image(grey: ByteArray) -> ByteArray:
 
 def find_pairs(signatures: Signatures) -> tuple[Pair, ...]:
     """Pairs of near-duplicate images, as they are or mirrored; images of one grey are left out."""
-    usable = np.flatnonzero(signatures.spread > 2)
+    usable = np.flatnonzero(signatures.spread > FLAT)
     found = {
         (first, second): Pair(first, second, mirrored)
         for mirrored in (True, False)
