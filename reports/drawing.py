@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import current_process
 
@@ -47,10 +47,14 @@ class Drawer:
 
     Args:
         processes: the other processes; None to draw all figures here.
+        count: their number.
     """
 
-    def __init__(self, processes: ProcessPoolExecutor | None = None) -> None:
+    def __init__(self, processes: ProcessPoolExecutor | None = None, count: int = 0) -> None:
         self._processes = processes
+        # One thread for each of them hands it a figure at a time: what no process has begun can
+        # be taken back, and loky, when it is shut down, stumbles over tasks that wait.
+        self._threads = ThreadPoolExecutor(count) if count else None
         self._begun: dict[tuple[str, str], Future[Drawn]] = {}
 
     def begin(self, what: str, names: tuple[str, ...], evidence: Evidence) -> None:
@@ -61,10 +65,10 @@ class Drawer:
             names: names of figures, in the order in which they will be asked for.
             evidence: numbers and tables.
         """
-        if self._processes is not None:
+        if self._threads is not None:
             for name in reversed(names):
-                self._begun[name, what] = self._processes.submit(
-                    _draw_in_style, name, what, evidence, printed_style()
+                self._begun[name, what] = self._threads.submit(
+                    self._draw_there, name, what, evidence, printed_style()
                 )
 
     def draw(self, what: str, name: str, evidence: Evidence) -> Drawn:
@@ -73,6 +77,17 @@ class Drawer:
         if begun is None or begun.cancel() or begun.exception() is not None:
             return draw(name, what, evidence)
         return begun.result()
+
+    def end(self) -> None:
+        """End the other processes, whatever they are doing."""
+        if self._threads is not None and self._processes is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._processes.shutdown(wait=True, kill_workers=True)
+
+    def _draw_there(self, name: str, what: str, evidence: Evidence, style: JournalStyle) -> Drawn:
+        assert self._processes is not None
+        drawn: Drawn = self._processes.submit(_draw_in_style, name, what, evidence, style).result()
+        return drawn
 
 
 @contextmanager
@@ -87,11 +102,12 @@ def drawer(cores: int) -> Iterator[Drawer]:
         yield Drawer()
         return
     processes = open_processes(count)
+    processes.submit(printed_style)  # they load the packages meanwhile
+    figures = Drawer(processes, count)
     try:
-        processes.submit(printed_style)  # they load the packages meanwhile
-        yield Drawer(processes)
+        yield figures
     finally:
-        processes.shutdown(wait=True, kill_workers=True)
+        figures.end()
 
 
 def _draw_in_style(name: str, what: str, evidence: Evidence, style: JournalStyle) -> Drawn:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from concurrent.futures import Future
 from multiprocessing import current_process
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -21,21 +25,25 @@ NAME = "Figure_Test_Confusion_Matrix"
 
 
 class Processes:
-    """Stands in for other processes that have taken one task, and died or not."""
+    """Stands in for one other process, which is held until a figure was drawn here, and may die."""
 
-    def __init__(self, taken: str, error: Exception | None) -> None:
-        self.taken, self.error, self.asked = taken, error, list[str]()
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.asked = error, list[str]()
+        self.held, self.begun = Event(), Event()
 
     def submit(self, function: Any, name: str, *rest: Any) -> Future[Any]:
         self.asked.append(name)
+        self.begun.set()
+        self.held.wait(30)
         future: Future[Any] = Future()
-        if name == self.taken:
-            future.set_running_or_notify_cancel()
-            if self.error is None:
-                future.set_result({"jpg": b"drawn there"})
-            else:
-                future.set_exception(self.error)
+        if self.error is None:
+            future.set_result({"jpg": b"drawn there"})
+        else:
+            future.set_exception(self.error)
         return future
+
+    def shutdown(self, **how: Any) -> None:
+        self.held.set()
 
 
 def test_a_report_drawn_by_two_processes_is_the_same(
@@ -71,21 +79,54 @@ def test_what_no_process_has_begun_is_drawn_here(
     binary: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "draw", lambda name, what, evidence: {"jpg": b"drawn here"})
-    processes = Processes("b", None)
-    figures = Drawer(processes)  # type: ignore[arg-type]
-    figures.begin(PICTURE, ("a", "b"), binary)
-    assert processes.asked == ["b", "a"]
+    processes = Processes()
+    figures = Drawer(processes, 1)  # type: ignore[arg-type]
+    figures.begin(PICTURE, ("a", "b", "c"), binary)
+    assert processes.begun.wait(30)
     assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
-    assert figures.draw(PICTURE, "b", binary) == {"jpg": b"drawn there"}
+    assert figures.draw(PICTURE, "b", binary) == {"jpg": b"drawn here"}
+    processes.held.set()
+    assert figures.draw(PICTURE, "c", binary) == {"jpg": b"drawn there"}
+    figures.end()
+    assert processes.asked == ["c"]
 
 
 def test_a_figure_whose_process_died_is_drawn_here(
     binary: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "draw", lambda name, what, evidence: {"jpg": b"drawn here"})
-    figures = Drawer(Processes("a", BrokenProcessPool("died")))  # type: ignore[arg-type]
+    processes = Processes(BrokenProcessPool("died"))
+    figures = Drawer(processes, 1)  # type: ignore[arg-type]
     figures.begin(PICTURE, ("a",), binary)
+    assert processes.begun.wait(30)
+    processes.held.set()
     assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
+    figures.end()
+
+
+def test_an_interrupted_report_leaves_no_process_and_no_word(tmp_path: Path) -> None:
+    """Many figures wait when Ctrl-C comes; loky's thread must not stumble over them."""
+    script = (
+        "import time\n"
+        "from outerfold.reports.drawing import drawer, PICTURE\n"
+        "import outerfold.reports.drawing as drawing\n"
+        "class Sleeps(drawing.Drawer):\n"
+        "    def _draw_there(self, name, what, evidence, style):\n"
+        "        return self._processes.submit(time.sleep, 60).result()\n"
+        "drawing.Drawer = Sleeps\n"
+        "with drawer(cores=3) as figures:\n"
+        "    figures.begin(PICTURE, tuple('abcdefghijklmnop'), None)\n"
+        "    time.sleep(2)\n"
+        "    raise KeyboardInterrupt\n"
+    )
+    began = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert time.monotonic() - began < 50
+    assert "KeyError" not in ended.stderr
+    assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
+    assert "Thread" not in ended.stderr
 
 
 def test_nothing_is_begun_elsewhere_on_one_core_in_a_daemon_or_beside_a_plugin(
