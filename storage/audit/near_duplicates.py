@@ -151,8 +151,8 @@ def _candidates(hashes: ByteArray, other: ByteArray, mirrored: bool) -> IntArray
     place = np.unique(rows, axis=0, return_inverse=True)[1].ravel()  # rank in hash order
     weights = 1 << np.arange(BAND_BITS)
     found: set[int] = set()
-    for start in range(0, bits.shape[1] - BAND_BITS + 1, BAND_BITS):
-        keys = bits[:, start : start + BAND_BITS] @ weights
+    for band in range(bits.shape[1] // BAND_BITS):
+        keys = bits[:, band * BAND_BITS : (band + 1) * BAND_BITS] @ weights
         for one, two in _same_key(keys, np.lexsort((place, keys)), n):
             near = np.bitwise_count(rows[one] ^ rows[two]).sum(axis=1) <= MAX_BITS
             one, two = one[near] % n, two[near] % n

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from outerfold.pipelines.fitted.calibration import Decision, middle_threshold
+from outerfold.pipelines.fitted.calibration import (
+    _NARROW,
+    _SIGNAL,
+    Decision,
+    _note_fit,
+    _separates,
+    fit_threshold,
+    middle_threshold,
+)
+from outerfold.pipelines.fitted.scaling import Scaling
 from outerfold.storage.records import FloatArray, IntArray
 
 
@@ -326,3 +337,27 @@ def test_networks_that_have_hardly_moved_are_told_from_those_that_have() -> None
     assert "spread by 0.05" in few.note
     assert "too few steps" in few.note
     assert enough.note == ""
+
+
+def test_notes_begin_below_their_limits() -> None:
+    labels, probabilities = np.array([0, 1, 0, 1]), two([0.2, 0.6, 0.7, 0.9])
+    plain = Scaling(1.0, 0.0, slope=1.0, error=0.1, spread=1.0)
+    at = replace(plain, slope=_SIGNAL * 0.1), replace(plain, spread=_NARROW)
+    below = replace(plain, slope=0.9 * _SIGNAL * 0.1), replace(plain, spread=0.9 * _NARROW)
+    assert [_note_fit(labels, probabilities, one) for one in (plain, *at)] == ["", "", ""]
+    notes = [_note_fit(labels, probabilities, one) for one in below]
+    assert "do not separate the classes measurably" in notes[0]
+    assert "too few steps" in notes[1]
+
+
+def test_only_two_classes_that_are_both_there_can_be_separated() -> None:
+    assert _separates(np.array([0, 1]), two([0.2, 0.3]))
+    assert not _separates(np.array([0, 1]), two([0.3, 0.2]))
+    assert not _separates(np.array([1, 1]), two([0.2, 0.3]))
+    assert not _separates(np.array([0, 1, 2]), np.eye(3))
+
+
+def test_without_a_negative_row_a_target_specificity_is_above_every_score() -> None:
+    score = np.array([0.2, 0.4, 0.9])
+    found = fit_threshold(np.ones(3, dtype=bool), score, "specificity", 0.9)
+    assert found > 0.9

@@ -69,6 +69,7 @@ def test_mirrored_candidates_compare_an_image_with_a_mirror_image_alone() -> Non
     n = len(rows)
     mirrors = np.random.default_rng(1).integers(0, 256, (n, 32)).astype(np.uint8)
     mirrors[30], mirrors[5] = altered(rows[2:3], 7, 1)[0], rows[5]  # its own mirror image: no pair
+    mirrors[0], mirrors[n - 1] = altered(rows[4:5], 7, 2)[0], altered(rows[0:1], 7, 3)[0]
     expected = sorted(
         {
             min(a, b) * n + max(a, b)
@@ -81,7 +82,7 @@ def test_mirrored_candidates_compare_an_image_with_a_mirror_image_alone() -> Non
     )
     found = _candidates(rows, mirrors, mirrored=True).tolist()
     assert found == expected
-    assert 2 * n + 30 in found
+    assert {2 * n + 30, 4, n - 1} <= set(found)
 
 
 def test_correlations_are_pearsons_of_image_and_mirror_image() -> None:
@@ -118,6 +119,19 @@ def test_a_pair_needs_the_same_outline_and_the_same_detail() -> None:
     flipped = images.copy()
     flipped[3] = flipped[3][:, ::-1]
     assert _alike(flipped, first, second, mirrored=True).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("whole", "fine", "alike"),
+    [(0.97, 0.9, True), (0.969, 0.95, False), (0.99, 0.899, False)],
+)
+def test_a_pair_at_both_limits_is_a_pair(
+    monkeypatch: pytest.MonkeyPatch, whole: float, fine: float, alike: bool
+) -> None:
+    found = iter([np.array([whole]), np.array([fine])])
+    monkeypatch.setattr(module, "_correlations", lambda *_: next(found))
+    one = np.array([0])
+    assert _alike(np.zeros((2, 32, 32), np.uint8), one, one + 1, mirrored=False).tolist() == [alike]
 
 
 def signed(root: Path, count: int = 8) -> Signatures:
