@@ -135,9 +135,9 @@ def _interpolate_rows(sampler: str, inputs: Float32, labels: IntArray, seed: int
 
     n = len(labels)
     every, nothing = np.arange(n, dtype=np.int64), inputs[:0]
-    counts = np.bincount(labels)
-    smallest = int(counts[counts > 0].min())
-    if smallest < 2 or (counts > 0).sum() < 2:
+    counts = np.unique(labels, return_counts=True)[1]
+    smallest = int(counts.min())
+    if smallest < 2 or len(counts) < 2:
         note = f"{sampler}: a class has {smallest} training image, so rows were repeated instead"
         return _repeat_rows(every, nothing, labels, seed, note)
     neighbours = min(NEIGHBOURS, smallest - 1)
@@ -200,8 +200,8 @@ def _interpolate_many(
     limits: list[str],
 ) -> Resampled:
     every, nothing = np.arange(len(labels), dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
-    counts = np.bincount(labels)
-    if int(counts[counts > 0].min()) < 2 or (counts > 0).sum() < 2:
+    counts = np.unique(labels, return_counts=True)[1]
+    if counts.min() < 2 or len(counts) < 2:
         return _interpolate_rows(sampler, nothing, labels, seed)
     pairs, kinds, pool = draw_pairs(read, labels, neighbours=NEIGHBOURS, seed=seed)
     found = [f"neighbours among {POOL:,} rows of a class at most"] if pool == POOL else []

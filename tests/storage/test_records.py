@@ -19,6 +19,7 @@ from outerfold.storage.records import (
     Fold,
     LeakError,
     OuterFold,
+    Predictions,
 )
 from outerfold.storage.seeds import derive_seed
 from tests.reports.run_factory import make_run
@@ -108,6 +109,38 @@ def test_a_stranger_among_the_ids_is_refused_with_the_first_three() -> None:
         dataset().select(["x", "a", "y", "z", "q"])
     with pytest.raises(DataError, match=r"ids \['g'\] are not among these 6 rows \(1 unknown ids"):
         features().positions(["g"])
+
+
+def test_no_row_has_a_name_among_none_and_no_name_is_asked_of_some() -> None:
+    with pytest.raises(DataError, match=r"ids \['a'\] are not among these 0 rows \(1 unknown"):
+        features().select([]).positions(["a"])
+    assert features().positions([]).tolist() == []
+
+
+def test_numbers_read_as_missing_are_no_part_of_what_a_column_is() -> None:
+    plain, gappy = Column("age"), Column("age", gaps=(999.0,))
+    assert plain == gappy
+    assert repr(plain) == repr(gappy)
+
+
+def test_rows_are_of_known_patients_and_no_program_unless_it_is_said() -> None:
+    rows = Dataset(features(("a",)), np.zeros(1, np.int64), np.array(["p"]), ("x", "y"), "f")
+    assert (rows.name, rows.synthetic, rows.patients_known) == ("data", False, True)
+    assert rows.groups.tolist() == ["p"]
+    assert (len(rows.sides), len(rows.originals), rows.facts) == (0, 0, {})
+
+
+def test_one_prediction_has_its_patient_as_group() -> None:
+    zero, name = np.zeros(1, np.int64), np.array(["a"])
+    one = Predictions(name, np.array(["p"]), name, zero, zero, np.eye(2)[:1], zero, ("x", "y"))
+    assert one.groups.tolist() == ["p"]
+    assert one.take(np.array([True])).groups.tolist() == ["p"]
+
+
+def test_three_of_the_rows_on_both_sides_are_named() -> None:
+    shared = ("a", "b", "c", "d")
+    with pytest.raises(LeakError, match=r"rows \['a', 'b', 'c'\] are in both fit and val \(4 in"):
+        fold(fit=shared, val=shared)
 
 
 def test_an_id_that_occurs_twice_is_refused() -> None:

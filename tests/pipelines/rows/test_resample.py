@@ -209,3 +209,27 @@ def test_many_rows_of_a_fold_that_lacks_the_first_class_are_interpolated() -> No
     alone = resample_many("smote", lambda at: rows[at], np.ones(18, dtype=np.int64), seed=0)
     assert alone.labels.tolist() == [1] * 18
     assert "instead" in alone.note
+
+
+def test_the_weight_of_a_row_is_the_inverse_of_its_classs_count() -> None:
+    found = resample("weighted", np.zeros((4, 2), np.float32), np.array([0, 0, 0, 2]), seed=0)
+    assert found.weights is not None
+    np.testing.assert_allclose(found.weights, [1 / 3, 1 / 3, 1 / 3, 1.0])
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 2], [0, 0, 0, 0]])
+def test_many_rows_of_one_class_or_with_a_class_of_one_are_repeated(labels: list[int]) -> None:
+    def read(at: IntArray) -> NDArray[np.float32]:
+        raise AssertionError("no row is interpolated")
+
+    found = resample_many("smote", read, np.array(labels), seed=0)
+    counts = np.unique(found.labels, return_counts=True)[1]
+    assert set(counts.tolist()) == {max(labels.count(0), 0)}
+    assert f"a class has {min(labels.count(x) for x in labels)} training image" in found.note
+
+
+def test_a_class_that_no_row_has_is_no_smallest_class() -> None:
+    inputs = np.random.default_rng(0).random((12, 2)).astype(np.float32)
+    found = resample("smote", inputs, np.array([0] * 8 + [2] * 4), seed=0)
+    assert np.bincount(found.labels).tolist() == [8, 0, 8]
+    assert found.note == "smote: 3 neighbours instead of 5, for a class of 4 training images"
