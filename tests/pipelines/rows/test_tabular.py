@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outerfold.pipelines.rows.tabular import TabularColumns
+from outerfold.pipelines.rows.tabular import NetworkColumns, TabularColumns
 from outerfold.storage.records import Column, FloatArray
 from tests.factories import COLUMNS
 from tests.pipelines.rows.fold_factories import prepared
@@ -164,3 +164,19 @@ def test_noise_in_the_rows_that_validate_changes_no_scaler_encoder_or_made_row()
     assert made.synthetic.tobytes() == again.synthetic.tobytes()
     assert made.rows.tolist() == again.rows.tolist()
     assert noisy.folds[0].tabular[val].max() > 1e3, "the noise is there to be seen"
+
+
+def test_equal_encoders_of_a_stack_are_one_and_others_are_kept() -> None:
+    one, same, other = (
+        TabularColumns.fit((Column("age"),), np.array(ages)[:, None])
+        for ages in ([30.0, 50.0], [30.0, 50.0], [30.0, 60.0])
+    )
+    assert NetworkColumns.of([one]).each == (one,)
+    assert (NetworkColumns.of([one]).width, NetworkColumns.of([one]).columns) == (
+        2,
+        (Column("age"),),
+    )
+    assert NetworkColumns.of([one, same]).each == (one,)
+    assert NetworkColumns.of([one, same, other]).each == (one, same, other)
+    assert NetworkColumns.of([other, one, same]).each == (other, one, same)
+    assert NetworkColumns.of([one, other]).transform(np.zeros((3, 1))).shape == (2, 3, 2)
