@@ -22,6 +22,7 @@ from outerfold.reports.explain.page import (
     opening_blocks,
 )
 from outerfold.reports.figures.style import render
+from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.render.docx import document
 from outerfold.reports.render.html import INSIDE, html_page, with_inside
 from outerfold.reports.render.picture import draw_page
@@ -35,7 +36,8 @@ from outerfold.storage.cache.files import write_bytes
 def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:
     """Write all files into ``out`` and return their paths in order of writing; the page is last.
 
-    If ``out`` has a report, it gets a link to the page. Files of an earlier call are deleted.
+    They are printed in the style that the run's protocol names. If ``out`` has a report, it gets a
+    link to the page. Files of an earlier call are deleted.
 
     Args:
         cases: number of places per row of each figure.
@@ -43,9 +45,11 @@ def write_inside(inside: Inside, out: Path, *, cases: int) -> list[Path]:
     evidence = gather_evidence(inside.run)
     for old in out.glob("*_Inside_*"):
         old.unlink()  # files of an earlier call with other options
-    written = [
-        write_bytes(out / name, contents) for name, contents in _contents(inside, evidence, cases)
-    ]
+    with printed_in(style_of(evidence.numbers["protocol"])):
+        written = [
+            write_bytes(out / name, contents)
+            for name, contents in _contents(inside, evidence, cases)
+        ]
     report = out / "report.html"
     if report.exists():
         write_bytes(report, with_inside(report.read_text(encoding="utf-8")).encode())
@@ -83,7 +87,9 @@ def _table_files(found: Json, numbers: Results) -> Iterator[tuple[str, bytes]]:
     blocks: list[Block] = [
         Table(f"Table 1. {table.caption}", table.header, table.rows, table.notes)
     ]
-    yield f"{TABLE}.csv", contribution_csv(found, synthetic=numbers["synthetic_data"]).encode()
+    with printed_in(PLAIN):
+        text = contribution_csv(found, synthetic=numbers["synthetic_data"])
+    yield f"{TABLE}.csv", text.encode()
     yield f"{TABLE}.docx", document(blocks, properties_title=table.caption)
     yield f"{TABLE}.jpg", draw_page(blocks)
 

@@ -130,6 +130,8 @@ def explain(options: argparse.Namespace) -> int:
         say=lambda text: console.print(f"- {text}", soft_wrap=True),
     )
     with lock_run(folder.path):
+        protocol = with_style(inside.run.protocol, kept_style(folder))
+        inside = replace(inside, run=replace(inside.run, protocol=protocol))
         written = write_inside(inside, folder.report, cases=options.cases)
     console.print(f"looking inside: {written[-1]}", soft_wrap=True)
     return 0

@@ -20,6 +20,7 @@ from outerfold.reports.explain.page import (
     heat_map_text,
 )
 from outerfold.reports.explain.write import write_inside
+from outerfold.reports.journal_style import with_style
 from outerfold.reports.render.html import with_inside
 from outerfold.reports.render.picture import text_width
 from outerfold.reports.report_page import page
@@ -48,6 +49,20 @@ def inside_of(run: Run, *, method: str = POOLING, peak: float | None = 1.4) -> I
 
 def test_every_way_of_explaining_is_told_in_words() -> None:
     assert set(METHODS) == {GRAD_CAM, ROLL_OUT, POOLING}
+
+
+def test_the_page_is_printed_in_the_style_of_the_report(tmp_path: Path) -> None:
+    run = make_run(FOUR)
+    for style in ("", "lancet"):
+        where = tmp_path / (style or "plain")
+        where.mkdir()
+        styled = replace(run, protocol=with_style(run.protocol, style))
+        write_inside(inside_of(styled), where, cases=1)
+        page, numbers = (where / "inside.html").read_text(), (where / "inside.json").read_text()
+        assert ("0·" in page) is (style == "lancet")
+        assert "0·" not in numbers
+    name = f"Figure_Inside_{FOUR[0]}.jpg"
+    assert (tmp_path / "plain" / name).read_bytes() != (tmp_path / "lancet" / name).read_bytes()
 
 
 def test_models_of_images_alone_are_told_in_words_and_leave_no_table(tmp_path: Path) -> None:
