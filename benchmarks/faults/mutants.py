@@ -4,10 +4,10 @@
 prints each fault that no test noticed, and the share that was noticed. It works in a copy of the
 tracked files. The room's tests run once without a fault, and it is recorded which of them execute
 which line of the file. A fault is then shown to the tests that execute its statement, the quick
-ones first; to all tests that execute the file where none does (a constant of the module, a
-default of an argument). Each fault gets a process that is forked after the large packages were
-loaded. (mutmut and cosmic-ray load all packages anew for each fault, and neither draws a sample
-of faults by a seed.)
+ones first. Where none does (a constant of the module, a default of an argument), it is shown to
+all tests that execute the file and to those of its own folder. Each fault gets a process that is
+forked after the large packages were loaded. (mutmut and cosmic-ray load all packages anew for
+each fault, and neither draws a sample of faults by a seed.)
 """
 
 from __future__ import annotations
@@ -249,12 +249,14 @@ def try_file(
     """Plant faults in one file; return how many were tried, and those that no test noticed."""
     path = Path(file)
     text = path.read_text(encoding="utf-8")
+    room = f"tests/{path.parent}/"
+    every = [test for test in tests if file in test.lines or test.name.startswith(room)]
     tests = [test for test in tests if file in test.lines]
     faults = list_faults(text)
     chosen = random.Random(f"{seed} {file}").sample(faults, min(each, len(faults)))
     survivors = []
     for fault in sorted(chosen, key=lambda one: one.start):
-        shown = [t for t in tests if not set(fault.statement).isdisjoint(t.lines[file])] or tests
+        shown = [t for t in tests if not set(fault.statement).isdisjoint(t.lines[file])] or every
         limit = max(seconds, 3 * sum(test.seconds for test in shown))
         path.write_text(fault.plant(text), encoding="utf-8")
         if not shown or notice([*(test.name for test in shown), *READ_SOURCES], limit) == SURVIVED:

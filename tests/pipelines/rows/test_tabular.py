@@ -180,3 +180,11 @@ def test_equal_encoders_of_a_stack_are_one_and_others_are_kept() -> None:
     assert NetworkColumns.of([one, same, other]).each == (one, same, other)
     assert NetworkColumns.of([other, one, same]).each == (other, one, same)
     assert NetworkColumns.of([one, other]).transform(np.zeros((3, 1))).shape == (2, 3, 2)
+
+
+def test_a_column_of_small_numbers_is_scaled_too() -> None:
+    for unit in (1.0, 1e-6, 1e-20):
+        encoder = fit(AGE, 1 * unit, 2 * unit, 3 * unit)
+        assert encoder.columns[0].scale == pytest.approx(np.sqrt(2 / 3) * unit, rel=1e-9)
+    assert fit(AGE, 0, 0, 0).columns[0].scale == 1.0
+    assert fit(AGE, 5, 5, 5 + 1e-9).columns[0].scale == 1.0

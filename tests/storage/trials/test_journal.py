@@ -18,6 +18,7 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.seeds import derive_seed
 from outerfold.storage.trials.journal import (
+    _without_copies,
     discard_interrupted,
     keep_trial,
     load_studies,
@@ -363,6 +364,19 @@ def test_two_trials_of_the_same_parameters_are_both_kept(folder: RunFolder) -> N
     of.ask()
     assert discard_interrupted(folder) == {"outer-0": 1}
     assert [trial.value for trial in study(folder).get_trials()] == [0.5, 0.5]
+
+
+def test_only_a_trial_right_after_its_equal_is_a_copy() -> None:
+    one, other = ended(0), ended(1, 0.75)
+    for kept, left in (
+        ([one], [one]),
+        ([one, one], [one]),
+        ([one, other], [one, other]),
+        ([one, one, other, other], [one, other]),
+        ([one, other, one], [one, other, one]),
+        ([], []),
+    ):
+        assert _without_copies(kept) == left
 
 
 def test_studies_that_have_not_begun_are_left_out(folder: RunFolder) -> None:
