@@ -89,13 +89,13 @@ def keep_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def _add_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    kept = study.get_trials(deepcopy=False)
+    kept = _trials(study)
     held = len(kept)
     if held > trial.number and _is_same(kept[trial.number], trial):
         return
     if held == trial.number:
         study.add_trial(trial)
-        held = len(study.get_trials(deepcopy=False)) - 1
+        held = len(_trials(study)) - 1
     if held != trial.number:
         raise RuntimeError(
             f"{study.study_name}: trial {trial.number} cannot follow the {held} trials that are "
@@ -173,7 +173,7 @@ def check_trials(folder: RunFolder, url: str | None = None) -> int:
         study = optuna.load_study(study_name=name, storage=storage)
         sealed = bool(study.user_attrs.get(SEALED))
         whole = sealed and url is None  # a database may hold a trial that an addition left
-        trials = study.get_trials(deepcopy=False) if whole else _ended_trials(study)
+        trials = _trials(study) if whole else _ended_trials(study)
         try:
             bare += check_seals(name, _without_copies(trials), sealed=sealed)
         except ChangedTrial as changed:
@@ -207,8 +207,7 @@ def discard_interrupted(folder: RunFolder, url: str | None = None) -> dict[str, 
         for name in _study_names(storage, folder, url)
     }
     stale = {
-        name: len(study.get_trials(deepcopy=False)) - len(_ended_trials(study))
-        for name, study in studies.items()
+        name: len(_trials(study)) - len(_ended_trials(study)) for name, study in studies.items()
     }
     found = {name: count for name, count in stale.items() if count}
     if found and url is None:
@@ -254,9 +253,14 @@ def _study_names(storage: BaseStorage, folder: RunFolder, url: str | None) -> li
     return [name for name in names if name.startswith(study_name(folder, "", url))]
 
 
+def _trials(study: optuna.Study) -> list[FrozenTrial]:
+    """All trials, as the storage holds them; a copy of 10,000 takes a second."""
+    return study.get_trials(deepcopy=False)
+
+
 def _ended_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that ended, without the second of two equal ones."""
-    return _without_copies([t for t in study.get_trials(deepcopy=False) if t.state.is_finished()])
+    return _without_copies([t for t in _trials(study) if t.state.is_finished()])
 
 
 def _without_copies(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
