@@ -24,9 +24,10 @@ class Slope:
     Attributes:
         estimate: of the log-odds, in a logistic regression with an intercept; None if undefined.
         low, high: 95 % interval with errors clustered by patient; None if there is none.
-        chi2: score statistic (one degree of freedom) of the hypothesis that the slope is 1 with any
-            intercept: the smaller one of that with variances clustered by patient and of that of
-            the model, since each is too large in some small folds. None if there is no interval.
+        chi2: score statistic (one degree of freedom) of the hypothesis that the slope is the usual
+            one with any intercept: the smaller one of that with variances clustered by patient and
+            of that of the model, since each is too large in some small folds. None if there is no
+            interval.
         reason: why there is no interval; None if there is one.
     """
 
@@ -37,8 +38,12 @@ class Slope:
     reason: str | None = None
 
 
-def calibration_slope(rows: Predictions) -> Slope:
+def calibration_slope(rows: Predictions, usual: float = 1.0) -> Slope:
     """Calibration slope of one model's rows of two classes.
+
+    Args:
+        rows: the rows.
+        usual: positive slope that ``chi2`` compares with.
 
     References: Cox (1958), Biometrika 45; Van Calster et al. (2019), BMC Medicine 17, 230.
     """
@@ -56,7 +61,7 @@ def calibration_slope(rows: Predictions) -> Slope:
     if min(patients) < FEWEST:
         return Slope(slope / spread, reason=f"a class has fewer than {FEWEST} patients")
     half = t_quantile(patient.max(), 0.95) * error
-    chi2 = _score_statistic(odds, labels, patient)
+    chi2 = _score_statistic(usual * odds, labels, patient)
     return Slope(slope / spread, (slope - half) / spread, (slope + half) / spread, chi2)
 
 

@@ -98,6 +98,20 @@ def slope_leave_out(rows: CodedRows, odds: FloatArray) -> LeaveOut:
     return LeaveOut(slope, table.without(rows.patients, slope, shift), np.zeros(0), True)
 
 
+def common_slope(predictions: Predictions) -> float:
+    """Slope of one logistic model with an intercept a fold; NaN where there is none.
+
+    Args:
+        predictions: outer test rows of two classes.
+    """
+    rows = code_rows(predictions)
+    odds = logit(np.clip(rows.probabilities[:, 1], TINY, 1 - TINY))
+    kept = _mixed_folds(rows)[rows.fold]
+    if not kept.any() or _separated(rows, odds):
+        return float("nan")
+    return _Table.of(rows, odds, kept).fit()[0]
+
+
 @dataclass(frozen=True, eq=False)
 class _Table:
     """Rows sorted by fold, for logistic models with one slope and an intercept a fold.

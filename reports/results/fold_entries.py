@@ -9,6 +9,7 @@ import numpy as np
 
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.reports.analyses.calibration_slope import Slope, calibration_slope
+from outerfold.reports.analyses.recalibration import common_slope
 from outerfold.reports.intervals.overall import fixed_models
 from outerfold.reports.results.entries import entry
 from outerfold.reports.results.levels import LevelRows
@@ -25,8 +26,8 @@ FEWEST_ROWS = 5
 FAR_SLOPE = 2.0
 """A slope above this, or below its inverse, is far off."""
 CHI2 = 6.63
-"""Score statistic above which a slope of 1 is rejected, at 1 % a fold. With a slope far off, too,
-at most 2 in 1000 calibrated folds of 25 to 80 patients are called odd."""
+"""Score statistic above which the usual slope is rejected, at 1 % a fold. With a slope far off,
+too, at most 2 in 1000 folds of 25 to 80 patients are called odd that are no odder than others."""
 
 
 def folds_entry(run: Run, test: Predictions | None, levels: Mapping[str, LevelRows]) -> Json:
@@ -43,10 +44,12 @@ def folds_entry(run: Run, test: Predictions | None, levels: Mapping[str, LevelRo
 def _level_folds(
     level: str, run: Run, rows: Predictions, decisions: Mapping[str, Decision]
 ) -> list[Json]:
-    intervals = fixed_models(rows)
+    intervals, usual = fixed_models(rows), _usual_slope(rows)
     return [
         {
-            **_fold_entry(level, study, rows.take(rows.fold == study.name), decisions[study.name]),
+            **_fold_entry(
+                level, study, rows.take(rows.fold == study.name), decisions[study.name], usual
+            ),
             "metrics": {
                 name: {key: found[key] for key in ("estimate", "low", "high", "level", "reason")}
                 for name, found in (
@@ -59,10 +62,23 @@ def _level_folds(
     ]
 
 
-def _fold_entry(level: str, study: FoldResult, rows: Predictions, decision: Decision) -> Json:
+def _usual_slope(rows: Predictions) -> float:
+    """Slope of all folds together; 1 where that is not positive.
+
+    The mean of several networks is less sure than each of them, and by as much in every fold. A
+    fold is odd where it is unlike the others; what is off in all of them is a caution of its own.
+    """
+    found = common_slope(rows) if len(rows.classes) == 2 else float("nan")
+    return found if found > 0 else 1.0
+
+
+def _fold_entry(
+    level: str, study: FoldResult, rows: Predictions, decision: Decision, usual: float
+) -> Json:
     classes = rows.classes
     two = len(classes) == 2
-    slope = calibration_slope(rows) if two else Slope(None, reason="there are several classes")
+    several = Slope(None, reason="there are several classes")
+    slope = calibration_slope(rows, usual) if two else several
     called = np.bincount(rows.predicted, minlength=len(classes)).tolist()
     return {
         "fold": study.name,
@@ -77,7 +93,7 @@ def _fold_entry(level: str, study: FoldResult, rows: Predictions, decision: Deci
         "slope": asdict(slope),
         "mean_probability": float(rows.probabilities[:, 1].mean()) if two else None,
         "prevalence": float(rows.labels.mean()) if two else None,
-        "odd": [*odd_decisions(rows, level), *odd_slope(slope)],
+        "odd": [*odd_decisions(rows, level), *odd_slope(slope, usual)],
     }
 
 
@@ -104,11 +120,19 @@ def odd_decisions(rows: Predictions, level: str = "image") -> list[str]:
     return found
 
 
-def odd_slope(slope: Slope) -> list[str]:
-    """What is odd of a fold's calibration: a slope far off 1, by more than chance."""
+def odd_slope(slope: Slope, usual: float) -> list[str]:
+    """What is odd of a fold's calibration: a slope far off the usual one, by more than chance.
+
+    Args:
+        slope: of the fold, with the statistic of the usual slope.
+        usual: that of all folds together.
+    """
     if slope.estimate is None or slope.chi2 is None or slope.chi2 < CHI2:
         return []
-    if 1 / FAR_SLOPE <= slope.estimate <= FAR_SLOPE:
+    if 1 / FAR_SLOPE <= slope.estimate / usual <= FAR_SLOPE:
         return []
-    way = "extreme" if slope.estimate < 1 else "moderate"
-    return [f"has a calibration slope of {number(slope.estimate)}: its probabilities are too {way}"]
+    way = "extreme" if slope.estimate < usual else "moderate"
+    return [
+        f"has a calibration slope of {number(slope.estimate)}, where {number(usual)} is usual in "
+        f"this run: its probabilities are too {way}"
+    ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from outerfold.reports.blocks import Block, Paragraph
+from outerfold.reports.results.fold_entries import FAR_SLOPE
 from outerfold.reports.results.level_entries import leading_level
-from outerfold.reports.schema import Entry, Overall, PerClass, Results
+from outerfold.reports.schema import Entry, Interval, Overall, PerClass, Results
 from outerfold.reports.sections.fold_table import leading_folds, odd_fold_lines
 from outerfold.reports.sections.level_tables import (
     headline_value,
@@ -53,7 +54,12 @@ def headline(numbers: Results) -> Iterator[Block]:
 
 def caution_lines(numbers: Results) -> tuple[str, ...]:
     """Sentences on what is odd of this run; none for a healthy one."""
-    return (*_extended_lines(numbers), *odd_fold_lines(numbers), *_uninformed_lines(numbers))
+    return (
+        *_extended_lines(numbers),
+        *odd_fold_lines(numbers),
+        *_miscalibrated_lines(numbers),
+        *_uninformed_lines(numbers),
+    )
 
 
 def _extended_lines(numbers: Results) -> tuple[str, ...]:
@@ -134,7 +140,9 @@ def certainty_line(numbers: Results) -> str:
     slopes = [f["slope"]["estimate"] for f in folds if f["slope"]["estimate"] is not None]
     if slopes:
         low, high = number(min(slopes)), number(max(slopes))
-        parts.append(f"calibration slopes of the folds from {low} to {high} (1 is ideal)")
+        whole = _whole_slope(numbers)
+        said = "" if whole is None else f"calibration slope {value(whole)}; "
+        parts.append(f"{said}calibration slopes of the folds from {low} to {high} (1 is ideal)")
     brier = entries["brier"]
     if brier.get("no_information") is not None:
         parts.append(
@@ -223,6 +231,30 @@ def _recall_line(names: list[str], counts: list[list[int]], per_class: PerClass,
 def _repeat_words(numbers: Results) -> str:
     repeats = int(numbers["protocol"]["repeats"])
     return f" Counts are over {repeats} repeats." if repeats > 1 else ""
+
+
+def _whole_slope(numbers: Results) -> Interval | None:
+    """Calibration slope over all folds at the level of the headline."""
+    questions = numbers["questions"]
+    found = None if questions is None else questions["levels"][_level(numbers)]["calibration"]
+    return None if found is None or found["slope"]["estimate"] is None else found["slope"]
+
+
+def _miscalibrated_lines(numbers: Results) -> Iterator[str]:
+    """A sentence where the probabilities of all folds are far off, by more than chance."""
+    slope = _whole_slope(numbers)
+    if slope is None or slope["estimate"] is None or slope["low"] is None or slope["high"] is None:
+        return
+    if slope["estimate"] > FAR_SLOPE and slope["low"] > 1:
+        yield (
+            f"The calibration slope over all folds is {value(slope)}: the probabilities are too "
+            "moderate throughout."
+        )
+    if slope["estimate"] < 1 / FAR_SLOPE and slope["high"] < 1:
+        yield (
+            f"The calibration slope over all folds is {value(slope)}: the probabilities are too "
+            "extreme throughout."
+        )
 
 
 def _uninformed_lines(numbers: Results) -> Iterator[str]:

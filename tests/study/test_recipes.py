@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import log_loss
 
-from outerfold.reports import submission
+from outerfold.reports import drawing
 from outerfold.storage.cache.files import read_json
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.journal import open_trials
@@ -151,7 +151,7 @@ def test_with_the_files_a_verb_works_and_the_terminal_shows_the_metric(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submission, "vectors", lambda *_, **__: {})  # they take most of the time
+    monkeypatch.setattr(drawing, "vectors", lambda *_, **__: {})  # they take most of the time
     assert (
         main(["predict", str(run), str(run.parent / "i00.png"), "--age", "50", *named(files)]) == 0
     )

@@ -10,6 +10,7 @@ from outerfold.reports.analyses.calibration_slope import SEPARATED, calibration_
 from outerfold.reports.intervals.overall import fixed_models, overall
 from outerfold.reports.results.fold_entries import odd_decisions, odd_slope
 from outerfold.reports.results.results import results
+from outerfold.reports.sections.page_one import caution_lines
 from outerfold.storage.records import Predictions, Run
 from tests.reports.prediction_factory import make
 from tests.reports.run_factory import BINARY, FOUR, make_run, unfinished
@@ -69,16 +70,50 @@ def test_a_class_that_one_fold_hardly_finds_is_odd():
 
 @pytest.mark.parametrize(("slope", "word"), [(6.0, "moderate"), (-0.2, "extreme")])
 def test_a_calibration_slope_far_off_is_odd(slope, word):
-    (said,) = odd_slope(calibration_slope(calibrated(80, slope=slope)))
+    (said,) = odd_slope(calibration_slope(calibrated(80, slope=slope)), 1.0)
     assert "calibration slope of" in said
+    assert "where 1.00 is usual in this run" in said
     assert said.endswith(f"probabilities are too {word}")
 
 
-def test_few_healthy_folds_are_odd():
-    folds = [calibrated(40, seed=seed) for seed in range(500)]
-    found = [seed for seed, rows in enumerate(folds) if odd_slope(calibration_slope(rows))]
-    assert len(found) <= 2
+@pytest.mark.parametrize("usual", [1.0, 1.8])
+def test_few_folds_are_odd_that_are_as_the_others(usual):
+    folds = [calibrated(40, slope=usual, seed=seed) for seed in range(500)]
+    slopes = [calibration_slope(rows, usual) for rows in folds]
+    assert sum(bool(odd_slope(slope, usual)) for slope in slopes) <= 2
     assert sum(bool(odd_decisions(rows)) for rows in folds) <= 5
+
+
+def run_of_slopes(*slopes: float, patients: int = 80) -> Run:
+    """A run whose outer folds have these calibration slopes."""
+    run = make_run()
+    tests = [
+        calibrated(patients, slope=slope, seed=at, fold=study.name)
+        for at, (study, slope) in enumerate(zip(run.outer, slopes, strict=True))
+    ]
+    outer = tuple(
+        replace(study, test=test, variation=None, default=None)
+        for study, test in zip(run.outer, tests, strict=True)
+    )
+    return replace(run, outer=outer, data=None, sides={})
+
+
+def cautions(run: Run) -> list[str]:
+    return [line for line in caution_lines(results(run)) if "slope" in line]
+
+
+def test_a_fold_is_odd_where_it_is_unlike_the_others_and_all_folds_are_a_caution_of_their_own():
+    count = len(make_run().outer)
+    assert cautions(run_of_slopes(*[1.0] * count)) == []
+    assert cautions(run_of_slopes(*[1.6] * count)) == []  # as the mean of networks often is
+    (one,) = cautions(run_of_slopes(*[1.0] * (count - 1), 5.0))
+    assert one.startswith(f"Odd fold, by image: outer-{count - 1} has a calibration slope of")
+    assert "is usual in this run: its probabilities are too moderate" in one
+    (whole,) = cautions(run_of_slopes(*[4.0] * count))
+    assert whole.startswith("The calibration slope over all folds is")
+    assert whole.endswith("the probabilities are too moderate throughout.")
+    (whole,) = cautions(run_of_slopes(*[0.2] * count))
+    assert whole.endswith("the probabilities are too extreme throughout.")
 
 
 def test_the_slope_is_that_of_a_logistic_regression():
