@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -30,7 +29,7 @@ from outerfold.study.schedule.schedule import Schedule
 from outerfold.study.setup.run_directory import PreparedRun
 from outerfold.study.worker.faults import Fault, classify
 from outerfold.study.worker.heartbeat import clear_beats
-from outerfold.study.worker.jobs import AGAIN, Job, Outcome, record_lost
+from outerfold.study.worker.jobs import AGAIN, Job, Measured, Outcome, record_lost
 from outerfold.study.worker.recordings import discard_recordings
 from outerfold.study.worker.search_record import record_searches
 from outerfold.study.worker.session import WorkerContext, create_studies
@@ -93,21 +92,6 @@ def carry_out_run(
     return failures
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Measurement of an epoch.
-
-    Attributes:
-        epoch_seconds: duration of one epoch of a study's inner folds.
-        fits: number of such workers for which a GPU has memory; 0 on a CPU.
-        default_share: duration of an epoch of the default configuration over ``epoch_seconds``.
-    """
-
-    epoch_seconds: float
-    fits: int = 0
-    default_share: float = 1.0
-
-
 def measure(context: WorkerContext, study: str, engine: Engine) -> Measured | None:
     """Measure one epoch of a study's inner folds on one device.
 
@@ -132,7 +116,7 @@ def measure(context: WorkerContext, study: str, engine: Engine) -> Measured | No
                 raise
             _log.warning("%s: an epoch could not be measured (%s)", study, first_line(error))
         else:
-            return Measured(outcome.seconds, outcome.fits, outcome.default_share)
+            return outcome.measured
     return None
 
 

@@ -34,7 +34,6 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of, describe_ranges
 from outerfold.study.driver.call import Call
 from outerfold.study.driver.driver import (
-    Measured,
     build_schedule,
     carry_out_run,
     measure,
@@ -60,7 +59,6 @@ from outerfold.study.setup.encoder_backend import (
 )
 from outerfold.study.setup.lock import lock_run
 from outerfold.study.setup.plan import (
-    REPORT_SECONDS,
     Cost,
     complete_epochs,
     describe_plan,
@@ -85,6 +83,7 @@ from outerfold.study.setup.run_directory import (
     reopen_damaged,
     repair,
 )
+from outerfold.study.worker.jobs import Measured
 from outerfold.study.worker.session import WorkerContext
 
 
@@ -372,6 +371,7 @@ def _cost(
         rows_share=mean_rows(prepared.studies) / len(prepared.studies[-1].train),
         defaults=_count_defaults(prepared),
         default_share=measured.default_share,
+        core_seconds=measured.core_seconds,
         firsts=schedule.untouched,
         encoding_seconds=encoding_seconds,
     )
@@ -447,7 +447,7 @@ def _make_deadline(
         workers=workers,
         networks=trained * (2 if cost.defaults else 1),
         trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),
-        report_seconds=REPORT_SECONDS,
+        report_seconds=cost.report_seconds,
         clock=time.monotonic,
     )
 

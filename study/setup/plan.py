@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from rich.table import Table
 
 from outerfold.objectives.pruning import FIRST_RUNG_SHARE
+from outerfold.storage.cores import CORE_SECONDS
 from outerfold.storage.records import Dataset, OuterFold
 from outerfold.study.config.record import ALL, ENSEMBLE, FOLDS, StudyConfig
 from outerfold.study.config.search_space import build_ranges, build_views
@@ -31,16 +32,17 @@ SCORED = 1.0
 """Duration of a study's end that trains nothing, in epochs of all inner folds: its networks score
 the test rows twice (0.08 s where an epoch takes 0.1 s)."""
 
-TRIAL_SECONDS = 0.05
-"""Seconds of a trial besides its epochs: suggestion, journal, preparation."""
+TRIAL_SECONDS = 0.025
+"""Seconds of a trial besides its epochs: suggestion, journal, preparation. This and the two that
+follow are work in Python, so they grow with the time of a core (``time_core``)."""
 
-OPEN_SECONDS = 1.0
+OPEN_SECONDS = 0.5
 """Seconds until the workers have opened the first studies. They have started before the plan, for
 which one of them measured an epoch."""
 
-REPORT_SECONDS = 13.0
-"""Seconds for figures, tables and documents of a finished run, with the import of packages: 11 to
-17 in ten runs of the demo."""
+REPORT_SECONDS = 6.7
+"""Seconds for figures, tables and documents of a finished run, with the import of packages: 6.3 to
+7.4 in eleven runs of the demo."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Cost:
         firsts: number of studies whose first trial, that of the default configuration, is left; it
             is never pruned.
         encoding_seconds: expected duration of the encoding that is left.
+        core_seconds: measured duration of a fixed piece of work in Python, see ``time_core``.
     """
 
     trials: int
@@ -68,19 +71,26 @@ class Cost:
     default_share: float = 1.0
     firsts: int = 0
     encoding_seconds: float = 0.0
+    core_seconds: float = CORE_SECONDS
+
+    @property
+    def report_seconds(self) -> float:
+        """Expected duration of the report."""
+        return REPORT_SECONDS * self.core_seconds / CORE_SECONDS
 
     def parts(self, config: StudyConfig, workers: int) -> dict[str, float]:
         """Expected seconds of each part of the run: ``encoding, search, ends, report``."""
         epoch = self.epoch_seconds * self.rows_share
-        trial = epoch * config.epochs * epoch_share(config) + TRIAL_SECONDS
+        slow = self.core_seconds / CORE_SECONDS
+        trial = epoch * config.epochs * epoch_share(config) + slow * TRIAL_SECONDS
         saved = epoch * (1 - self.default_share) * complete_epochs(config)
         end = epoch * config.networks * end_epochs(config)
         at_once = min(workers, self.ends * config.in_flight)
         return {
             "encoding": self.encoding_seconds,
-            "search": OPEN_SECONDS + (self.trials * trial - self.firsts * saved) / at_once,
+            "search": slow * OPEN_SECONDS + (self.trials * trial - self.firsts * saved) / at_once,
             "ends": (self.ends + self.defaults) * end / at_once,
-            "report": REPORT_SECONDS,
+            "report": self.report_seconds,
         }
 
     def seconds(self, config: StudyConfig, workers: int) -> float:

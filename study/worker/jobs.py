@@ -18,6 +18,7 @@ from outerfold.pipelines.training.micro_batches import (
     out_of_memory,
     whole_batches,
 )
+from outerfold.storage.cores import CORE_SECONDS, time_core
 from outerfold.storage.records import Ids
 from outerfold.storage.trials.journal import keep_trial
 from outerfold.storage.trials.ownership import refuse_former_driver
@@ -65,6 +66,23 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Measurement of an epoch and of a core.
+
+    Attributes:
+        epoch_seconds: duration of one epoch of a study's inner folds.
+        fits: number of such workers for which a GPU has memory; 0 on a CPU.
+        default_share: duration of an epoch of the default configuration over ``epoch_seconds``.
+        core_seconds: duration of a fixed piece of work in Python, see ``time_core``.
+    """
+
+    epoch_seconds: float
+    fits: int = 0
+    default_share: float = 1.0
+    core_seconds: float = CORE_SECONDS
+
+
+@dataclass(frozen=True)
 class Outcome:
     """Outcome of a job.
 
@@ -80,9 +98,7 @@ class Outcome:
         trace: traceback of a failure, for the log.
         trial: the ended trial as Optuna keeps it; None if the job was no trial.
         no_memory: whether the machine ended the job because memory ran out.
-        fits: for a measurement, the number of such workers for which the device has memory; 0 for
-            one that is no GPU.
-        default_share: for a measurement, an epoch of the default configuration over the mean one.
+        measured: what a measurement found.
     """
 
     study: str
@@ -95,8 +111,7 @@ class Outcome:
     trace: str = ""
     trial: FrozenTrial | None = None
     no_memory: bool = False
-    fits: int = 0
-    default_share: float = 1.0
+    measured: Measured | None = None
 
 
 def run_and_keep_job(job: Job) -> Outcome:
@@ -135,8 +150,8 @@ def _run_alive(job: Job) -> Outcome:
     started = time.perf_counter()
     if job.measure:
         seconds, share = _measure_epochs(session, job.study, job.device)
-        fits = count_beside(job.device)
-        return Outcome(job.study, None, "measured", seconds, fits=fits, default_share=share)
+        measured = Measured(seconds, count_beside(job.device), share, time_core())
+        return Outcome(job.study, None, "measured", seconds, measured=measured)
     with whole_batches(on=job.sharing > 1):
         if job.number is None:
             outcome = _run_end(session, job)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from outerfold.storage.cores import SLURM_VARIABLE, count_cores
+from outerfold.storage.cores import SLURM_VARIABLE, count_cores, time_core
 from tests.places import ROOT
 
 COUNT = "from outerfold.storage.cores import count_cores; print(count_cores())"
@@ -41,3 +41,8 @@ def test_a_slurm_job_counts_the_cores_that_it_was_granted() -> None:
 @pytest.mark.parametrize("granted", ["", "0", "many", "100000"])
 def test_no_variable_adds_cores(granted: str) -> None:
     assert count_cores({SLURM_VARIABLE: granted}) == count_cores({})
+
+
+def test_a_core_is_timed_by_the_least_of_several_goes() -> None:
+    found = time_core()
+    assert 1e-4 < found < 10

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import replace
 
 from outerfold.storage.cores import count_cores
-from outerfold.study.driver.driver import Measured, measure_together
+from outerfold.study.driver.driver import measure_together
 from outerfold.study.engines.local import EngineStarter
+from outerfold.study.worker.jobs import Measured
 from outerfold.study.worker.session import WorkerContext
 
 MOST_BESIDE = 8

@@ -15,6 +15,7 @@ from outerfold.pipelines._base import Epoch
 from outerfold.pipelines.tasks.fine_tuned import TailPipeline
 from outerfold.pipelines.training.heads import StackedTraining
 from outerfold.storage.cache.files import read_json
+from outerfold.storage.cores import CORE_SECONDS
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.plan import (
@@ -76,6 +77,11 @@ def test_the_time_is_an_opening_and_the_work_shared_by_as_many_as_can_work() -> 
     assert parts["encoding"] == 7.0
     assert parts["search"] + parts["ends"] == pytest.approx(cost.seconds(config, 2))
     assert parts["search"] == pytest.approx(OPEN_SECONDS + 8 * (5.0 + TRIAL_SECONDS) / 2)
+    slow = replace(cost, core_seconds=3 * CORE_SECONDS).parts(config, 2)
+    assert slow["report"] == pytest.approx(3 * parts["report"])
+    assert slow["ends"] == parts["ends"]
+    more = 2 * (OPEN_SECONDS + 8 * TRIAL_SECONDS / 2)
+    assert slow["search"] == pytest.approx(parts["search"] + more)
     quick = replace(cost, default_share=0.25, firsts=2).parts(config, 2)["search"]
     assert quick == pytest.approx(parts["search"] - 2 * 0.75 * 5.0 / 2)
     mean = replace(cost, epoch_seconds=1.0, rows_share=0.5)
@@ -147,7 +153,10 @@ def test_the_second_epoch_of_a_few_configurations_is_measured(
     monkeypatch.setattr("outerfold.study.worker.jobs.time.perf_counter", lambda: now[0])
     outcome = run_job(Job(context, "outer-0", None, "cpu", measure=True))
     assert (outcome.state, len(begun)) == ("measured", trained)
-    assert (outcome.seconds, outcome.default_share) == pytest.approx((100.0, 0.2))
+    assert outcome.measured is not None
+    assert outcome.seconds == outcome.measured.epoch_seconds == pytest.approx(100.0)
+    assert outcome.measured.default_share == pytest.approx(0.2)
+    assert outcome.measured.core_seconds == 0.0  # no time goes by but in epochs
 
 
 def test_few_rows_of_every_fold_are_measured_where_blocks_are_trained(

@@ -15,12 +15,11 @@ import torch
 from outerfold.pipelines.encoders._base import Encoder
 from outerfold.pipelines.encoders.registry import build
 from outerfold.pipelines.training.micro_batches import MicroBatches, Moment, whole_batches
-from outerfold.study.driver.driver import Measured
 from outerfold.study.driver.gpu.offer_blocks import offer_blocks
 from outerfold.study.driver.gpu.side_by_side import MOST_BESIDE, place_beside
 from outerfold.study.engines.local import EngineStarter, LocalEngine
 from outerfold.study.setup.plan import Cost
-from outerfold.study.worker.jobs import AGAIN, Job, Outcome, open_session, run_job
+from outerfold.study.worker.jobs import AGAIN, Job, Measured, Outcome, open_session, run_job
 from outerfold.study.worker.session import WorkerContext
 from tests.factories import ArraySource, make_config, make_rows
 from tests.study.driver.test_in_flight import Unruly, begun, drive
@@ -39,7 +38,7 @@ class Card:
 
     def submit(self, job: Job) -> Future[Outcome]:
         future: Future[Outcome] = Future()
-        future.set_result(Outcome(job.study, None, "measured", self.seconds, fits=4))
+        future.set_result(Outcome(job.study, None, "measured", self.seconds, measured=ALONE))
         return future
 
     def end_hung(self, future: Future[Outcome], worker: str) -> bool:
