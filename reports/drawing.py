@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import current_process
-
-from joblib.externals.loky import ProcessPoolExecutor
 
 from outerfold.reports.figures.catalogue import FIGURES
 from outerfold.reports.figures.style import render, render_inline, vectors
 from outerfold.reports.journal_style import JournalStyle, printed_in, printed_style
 from outerfold.reports.results.predictions import Evidence
-from outerfold.storage.processes import open_processes
-from outerfold.storage.registry import anything_added
+from outerfold.storage.processes import Beside
 
-MOST = 3
-"""Processes beside this one; with more, all figures would be drawn before the tables are made."""
 PICTURE, VECTORS = "picture", "vectors"
 Drawn = dict[str, bytes]
 """What was made of a figure: file contents by kind."""
@@ -46,16 +38,22 @@ class Drawer:
     """Draws figures here or in other processes.
 
     Args:
-        processes: the other processes; None to draw all figures here.
-        count: their number.
+        beside: the other processes; None to draw all figures here.
     """
 
-    def __init__(self, processes: ProcessPoolExecutor | None = None, count: int = 0) -> None:
-        self._processes = processes
+    def __init__(self, beside: Beside | None = None) -> None:
+        self._pool = None if beside is None else beside.pool
         # One thread for each of them hands it a figure at a time: what no process has begun can
         # be taken back, and loky, when it is shut down, stumbles over tasks that wait.
-        self._threads = ThreadPoolExecutor(count) if count else None
+        self._threads = None if beside is None else ThreadPoolExecutor(beside.count)
         self._begun: dict[tuple[str, str], Future[Drawn]] = {}
+
+    def __enter__(self) -> Drawer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, what: str, names: tuple[str, ...], evidence: Evidence) -> None:
         """Have other processes draw figures, the last one first; here the first one is asked first.
@@ -78,36 +76,10 @@ class Drawer:
             return draw(name, what, evidence)
         return begun.result()
 
-    def end(self) -> None:
-        """End the other processes, whatever they are doing."""
-        if self._threads is not None and self._processes is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._processes.shutdown(wait=True, kill_workers=True)
-
     def _draw_there(self, name: str, what: str, evidence: Evidence, style: JournalStyle) -> Drawn:
-        assert self._processes is not None
-        drawn: Drawn = self._processes.submit(_draw_in_style, name, what, evidence, style).result()
+        assert self._pool is not None
+        drawn: Drawn = self._pool.submit(_draw_in_style, name, what, evidence, style).result()
         return drawn
-
-
-@contextmanager
-def drawer(cores: int) -> Iterator[Drawer]:
-    """A drawer with other processes, at most one for each further core; they end with the block.
-
-    All figures are drawn here on one core, in a daemonic process, which may start no other, and
-    beside plugins, which other processes have not loaded.
-    """
-    count = min(MOST, cores - 1)
-    if count == 0 or current_process().daemon or anything_added():
-        yield Drawer()
-        return
-    processes = open_processes(count)
-    processes.submit(printed_style)  # they load the packages meanwhile
-    figures = Drawer(processes, count)
-    try:
-        yield figures
-    finally:
-        figures.end()
 
 
 def _draw_in_style(name: str, what: str, evidence: Evidence, style: JournalStyle) -> Drawn:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from outerfold.reports.blocks import Table
 from outerfold.reports.checklists.pages import CHECKLISTS, checklist_blocks, checklist_csv
-from outerfold.reports.drawing import VECTORS, Drawer, drawer
+from outerfold.reports.drawing import VECTORS, Drawer
 from outerfold.reports.figures.catalogue import figures_of
 from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.render.docx import document
@@ -31,6 +31,7 @@ from outerfold.reports.write import (
     table_pictures,
     write_parts,
 )
+from outerfold.storage.processes import Beside
 from outerfold.storage.records import Run
 from outerfold.storage.words.csv_tables import csv_text
 
@@ -41,7 +42,7 @@ def write_whole_report(
     paper: Mapping[str, str],
     step: Step | None = None,
     template: bytes = b"",
-    cores: int = 1,
+    beside: Beside | None = None,
 ) -> list[Path]:
     """Write a report and the files for a submission; return their paths in order of writing.
 
@@ -53,11 +54,11 @@ def write_whole_report(
         paper: contents of ``paper.toml``.
         step: is told of each part before it is made.
         template: Word file in whose styles ``Report.docx`` is set; empty for none.
-        cores: number of processes that draw figures, with this one.
+        beside: other processes that draw figures; None for none.
     """
     if step is not None:
         step(0, 1, "numbers")
-    with drawer(cores) as figures:
+    with Drawer(beside) as figures:
         evidence = gather_evidence(run)
         remove_earlier(evidence.numbers, out)
         (out / SUBMISSION).mkdir(parents=True)

@@ -15,7 +15,7 @@ from outerfold.reports.chapters.decision_curve import decision_csv, decision_tab
 from outerfold.reports.chapters.errors import NAME as ERROR_FILE
 from outerfold.reports.chapters.errors import error_csv
 from outerfold.reports.chapters.tables import OWN_TABLES, own_tables
-from outerfold.reports.drawing import PICTURE, Drawer, drawer
+from outerfold.reports.drawing import PICTURE, Drawer
 from outerfold.reports.figures.catalogue import FIGURES, FigureSpec, figures_of, pictures
 from outerfold.reports.journal_style import PLAIN, printed_in, style_of
 from outerfold.reports.paper.methods import (
@@ -41,6 +41,7 @@ from outerfold.reports.sections.summary import summary, title
 from outerfold.reports.sections.tables import Side, overall_table, per_class_table
 from outerfold.reports.wording import stamps
 from outerfold.storage.cache.files import write_bytes
+from outerfold.storage.processes import Beside
 from outerfold.storage.records import Run
 from outerfold.storage.runs.results import predictions_csv
 
@@ -56,13 +57,18 @@ Step = Callable[[int, int, str], None]
 """Is told how many parts are written, how many there are, and which one is begun."""
 
 
-def write_report(run: Run, out: Path, *, cores: int = 1) -> list[Path]:
+def write_report(run: Run, out: Path, beside: Beside | None = None) -> list[Path]:
     """Write all files of the report into ``out`` and return their paths in order of writing.
 
-    The same run gives the same bytes, on any number of cores. Each file is replaced in one step;
-    ``report.html`` is written last, so the files of a page that opens are complete.
+    The same run gives the same bytes, whatever process draws a figure. Each file is replaced in one
+    step; ``report.html`` is written last, so the files of a page that opens are complete.
+
+    Args:
+        run: the run.
+        out: folder of the report.
+        beside: other processes that draw figures; None for none.
     """
-    with drawer(cores) as figures:
+    with Drawer(beside) as figures:
         evidence = gather_evidence(run)
         remove_earlier(evidence.numbers, out)
         with printed_in(style_of(evidence.numbers["protocol"])):

@@ -11,9 +11,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import current_process
 
 from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
+from outerfold.storage.registry import anything_added
+
+MOST_BESIDE = 3
+"""Processes beside this one that draw figures; with more, all would be drawn before the tables are
+made."""
 WATCH_SECONDS = 0.5
 """Seconds between two checks of a process whether the one that started it still runs."""
 LEAK_SIZE = "_MAX_MEMORY_LEAK_SIZE"
@@ -25,6 +35,42 @@ ENVIRONMENT = {
     "OPENCV_FOR_THREADS_NUM": "1",
 }
 """Environment of a process: there is one for each core, so each gets one thread."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Processes beside this one.
+
+    Attributes:
+        pool: the processes.
+        count: their number.
+    """
+
+    pool: ProcessPoolExecutor
+    count: int
+
+
+@contextmanager
+def processes_beside(cores: int, module: str) -> Iterator[Beside | None]:
+    """Processes that load a module at once and end with the block, at most one a further core.
+
+    There are none on one core, in a daemonic process, which may start no other, and beside
+    plugins, which they would not have loaded.
+
+    Args:
+        cores: number of cores.
+        module: name of the module.
+    """
+    count = min(MOST_BESIDE, cores - 1)
+    if count == 0 or current_process().daemon or anything_added():
+        yield None
+        return
+    pool = open_processes(count)
+    try:
+        pool.submit(import_module, module)
+        yield Beside(pool, count)
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
 
 
 def open_processes(count: int) -> ProcessPoolExecutor:

@@ -18,10 +18,10 @@ def converted_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def drawn_here() -> Iterator[None]:
     """No process is started to draw a report's figures, for each takes 2 s; tests of that ask."""
-    from outerfold.reports import drawing
+    from outerfold.storage import processes
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "MOST", 0)
+        patch.setattr(processes, "MOST_BESIDE", 0)
         yield
 
 

@@ -58,7 +58,7 @@ def hash_trial(study: str, trial: FrozenTrial, number: int) -> str:
         name: value for name, value in trial.system_attrs.items() if not name.startswith(OF_OTHERS)
     }
     content = [
-        study.rsplit("/", 1)[-1].removesuffix(KEPT),
+        study.rpartition("/")[2].removesuffix(KEPT),
         number,
         trial.state.name,
         trial.values,

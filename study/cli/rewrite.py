@@ -11,6 +11,7 @@ from outerfold.reports.submission import write_whole_report
 from outerfold.reports.write import Step
 from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import DataError
+from outerfold.storage.processes import processes_beside
 from outerfold.storage.records import Run
 from outerfold.storage.runs.folder import RunFolder
 
@@ -33,7 +34,8 @@ def rewrite_report(
     """
     if run.ships:
         folder.write_card(model_card(run))
-    write_whole_report(run, folder.report, paper, step, template, count_cores())
+    with processes_beside(count_cores(), "outerfold.reports.drawing") as beside:
+        write_whole_report(run, folder.report, paper, step, template, beside)
 
 
 def kept_style(folder: RunFolder) -> str:

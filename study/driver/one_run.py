@@ -21,6 +21,7 @@ from outerfold.reports.journal_style import with_style
 from outerfold.reports.results.level_entries import refuse_without_effect
 from outerfold.storage.cores import count_cores
 from outerfold.storage.errors import RunFailed
+from outerfold.storage.processes import processes_beside
 from outerfold.storage.records import FINAL, Dataset, Run
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.runs.results import NothingFinished, is_finished
@@ -472,18 +473,19 @@ def _print_resume_command(call: Call, folder: RunFolder) -> None:
 
 def _write_report(prepared: PreparedRun, style: str) -> Run | None:
     """Write the report and the model card; return the run, or None if no fold was finished."""
-    # These imports take time; made only here, they do not delay the first trial.
-    from outerfold.reports.sections.model_card import model_card
-    from outerfold.reports.write import write_report
+    with processes_beside(count_cores(), "outerfold.reports.drawing") as beside:
+        try:
+            run = read_kept_run(prepared.folder)
+        except NothingFinished:
+            return None
+        # These imports take time; made only here, they do not delay the first trial.
+        from outerfold.reports.sections.model_card import model_card
+        from outerfold.reports.write import write_report
 
-    try:
-        run = read_kept_run(prepared.folder)
-    except NothingFinished:
-        return None
-    if run.ships:
-        prepared.folder.write_card(model_card(run))
-    printed = replace(run, protocol=with_style(run.protocol, style))
-    write_report(printed, prepared.folder.report, cores=count_cores())
+        if run.ships:
+            prepared.folder.write_card(model_card(run))
+        printed = replace(run, protocol=with_style(run.protocol, style))
+        write_report(printed, prepared.folder.report, beside)
     return run
 
 

@@ -15,12 +15,15 @@ import pytest
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from outerfold.reports import drawing
-from outerfold.reports.drawing import PICTURE, VECTORS, Drawer, draw, drawer
+from outerfold.reports.drawing import PICTURE, VECTORS, Drawer, draw
 from outerfold.reports.journal_style import LANCET, printed_in
 from outerfold.reports.results.predictions import Evidence
 from outerfold.reports.write import write_report
+from outerfold.storage import processes
+from outerfold.storage.processes import Beside, processes_beside
 from outerfold.storage.registry import Registry, adding_for
 
+DRAWING = "outerfold.reports.drawing"
 NAME = "Figure_Test_Confusion_Matrix"
 
 
@@ -49,7 +52,7 @@ class Processes:
 def test_a_report_drawn_by_two_processes_is_the_same(
     binary: Evidence, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "MOST", 1)
+    monkeypatch.setattr(processes, "MOST_BESIDE", 1)
     drawn_here = list[str]()
 
     def draw_here(name: str, *rest: Any) -> Any:
@@ -57,7 +60,8 @@ def test_a_report_drawn_by_two_processes_is_the_same(
         return draw(name, *rest)
 
     monkeypatch.setattr(drawing, "draw", draw_here)
-    written = write_report(binary.run, tmp_path, cores=2)
+    with processes_beside(2, DRAWING) as beside:
+        written = write_report(binary.run, tmp_path, beside)
     assert {path.name for path in written} == {path.name for path in folder.iterdir()}
     for path in written:
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
@@ -67,8 +71,8 @@ def test_a_report_drawn_by_two_processes_is_the_same(
 def test_another_process_draws_in_the_printed_style(
     binary: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "MOST", 1)
-    with drawer(cores=2) as figures, printed_in(LANCET):
+    monkeypatch.setattr(processes, "MOST_BESIDE", 1)
+    with processes_beside(2, DRAWING) as beside, Drawer(beside) as figures, printed_in(LANCET):
         figures.begin(VECTORS, (NAME,), binary)
         begun = figures._begun[NAME, VECTORS].result()
         assert begun == draw(NAME, VECTORS, binary)
@@ -79,43 +83,40 @@ def test_what_no_process_has_begun_is_drawn_here(
     binary: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "draw", lambda name, what, evidence: {"jpg": b"drawn here"})
-    processes = Processes()
-    figures = Drawer(processes, 1)  # type: ignore[arg-type]
-    figures.begin(PICTURE, ("a", "b", "c"), binary)
-    assert processes.begun.wait(30)
-    assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
-    assert figures.draw(PICTURE, "b", binary) == {"jpg": b"drawn here"}
-    processes.held.set()
-    assert figures.draw(PICTURE, "c", binary) == {"jpg": b"drawn there"}
-    figures.end()
-    assert processes.asked == ["c"]
+    other = Processes()
+    with Drawer(Beside(other, 1)) as figures:  # type: ignore[arg-type]
+        figures.begin(PICTURE, ("a", "b", "c"), binary)
+        assert other.begun.wait(30)
+        assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
+        assert figures.draw(PICTURE, "b", binary) == {"jpg": b"drawn here"}
+        other.held.set()
+        assert figures.draw(PICTURE, "c", binary) == {"jpg": b"drawn there"}
+    assert other.asked == ["c"]
 
 
 def test_a_figure_whose_process_died_is_drawn_here(
     binary: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawing, "draw", lambda name, what, evidence: {"jpg": b"drawn here"})
-    processes = Processes(BrokenProcessPool("died"))
-    figures = Drawer(processes, 1)  # type: ignore[arg-type]
-    figures.begin(PICTURE, ("a",), binary)
-    assert processes.begun.wait(30)
-    processes.held.set()
-    assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
-    figures.end()
+    other = Processes(BrokenProcessPool("died"))
+    with Drawer(Beside(other, 1)) as figures:  # type: ignore[arg-type]
+        figures.begin(PICTURE, ("a",), binary)
+        assert other.begun.wait(30)
+        other.held.set()
+        assert figures.draw(PICTURE, "a", binary) == {"jpg": b"drawn here"}
 
 
 def test_an_interrupted_report_leaves_no_process_and_no_word(tmp_path: Path) -> None:
     """Many figures wait when Ctrl-C comes; loky's thread must not stumble over them."""
     script = (
         "import time\n"
-        "from outerfold.reports.drawing import drawer, PICTURE\n"
-        "import outerfold.reports.drawing as drawing\n"
+        "from outerfold.reports import drawing\n"
+        "from outerfold.storage.processes import processes_beside\n"
         "class Sleeps(drawing.Drawer):\n"
         "    def _draw_there(self, name, what, evidence, style):\n"
-        "        return self._processes.submit(time.sleep, 60).result()\n"
-        "drawing.Drawer = Sleeps\n"
-        "with drawer(cores=3) as figures:\n"
-        "    figures.begin(PICTURE, tuple('abcdefghijklmnop'), None)\n"
+        "        return self._pool.submit(time.sleep, 60).result()\n"
+        "with processes_beside(3, 'json') as beside, Sleeps(beside) as figures:\n"
+        "    figures.begin('picture', tuple('abcdefghijklmnop'), None)\n"
         "    time.sleep(2)\n"
         "    raise KeyboardInterrupt\n"
     )
@@ -129,24 +130,28 @@ def test_an_interrupted_report_leaves_no_process_and_no_word(tmp_path: Path) -> 
     assert "Thread" not in ended.stderr
 
 
-def test_nothing_is_begun_elsewhere_on_one_core_in_a_daemon_or_beside_a_plugin(
+def test_there_is_no_other_process_on_one_core_in_a_daemon_or_beside_a_plugin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drawing, "MOST", 1)
-    monkeypatch.setattr(drawing, "open_processes", lambda count: pytest.fail("a process started"))
-    with drawer(cores=1):
-        pass
-    monkeypatch.setitem(current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    with drawer(cores=2):
-        pass
-    monkeypatch.undo()
-    monkeypatch.setattr(drawing, "MOST", 1)
-    monkeypatch.setattr(drawing, "open_processes", lambda count: pytest.fail("a process started"))
+    def none_beside(cores: int) -> bool:
+        with processes_beside(cores, DRAWING) as beside:
+            return beside is None
+
+    def opened(count: int) -> Any:
+        raise AssertionError(f"{count} processes started")
+
+    monkeypatch.setattr(processes, "MOST_BESIDE", 3)
+    monkeypatch.setattr(processes, "open_processes", opened)
+    assert none_beside(1)
+    for cores, count in ((2, 1), (4, 3), (64, 3)):
+        with pytest.raises(AssertionError, match=f"{count} processes started"):
+            none_beside(cores)
     shapes: Registry[Any] = Registry("shape")
     with adding_for("a plugin"):
         shapes.add(type("Shape", (), {"name": "disk"}))
     try:
-        with drawer(cores=2):
-            pass
+        assert none_beside(2)
     finally:
         shapes.withdraw("a plugin")
+    monkeypatch.setitem(current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    assert none_beside(2)

@@ -14,7 +14,16 @@ from outerfold.storage.records import DataError
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.storage.trials.journal import check_trials, keep_trial, open_trials
 from outerfold.storage.trials.mending import repair_journal
-from outerfold.storage.trials.seals import SEAL, SEALED
+from outerfold.storage.trials.seals import (
+    KEPT,
+    SEAL,
+    SEALED,
+    ChangedTrial,
+    check_seals,
+    hash_trial,
+    seal,
+)
+from tests.storage.trials.test_journal import ended
 
 TRIALS = 4
 DAMAGED = 120
@@ -148,3 +157,32 @@ def test_a_study_that_was_deleted_while_the_run_went_on_is_one_sentence(tmp_path
     optuna.delete_study(study_name="outer-0", storage=study._storage)
     with pytest.raises(DataError, match="outer-0: the study was deleted from the trial storage"):
         keep_trial(study, trial)
+
+
+def test_the_hash_depends_on_the_study_and_not_on_the_order_of_names() -> None:
+    one, other = ended(0), ended(0)
+    one.user_attrs, other.user_attrs = {"a": 1, "b": 2}, {"b": 2, "a": 1}
+    assert hash_trial("outer-0", one, 0) == hash_trial("outer-0", other, 0)
+    for same in ("run/outer-0", "a/run/outer-0", "run/outer-0" + KEPT):
+        assert hash_trial(same, one, 0) == hash_trial("outer-0", one, 0)
+    assert hash_trial("outer-1", one, 0) != hash_trial("outer-0", one, 0)
+    assert hash_trial("outer-0", one, 1) != hash_trial("outer-0", one, 0)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_every_trial_from_the_first_with_a_hash_on_is_checked(at: int) -> None:
+    bare, sealed = ended(0), [seal("outer-0", ended(number)) for number in (1, 2)]
+    trials = [bare, *sealed]
+    assert check_seals("outer-0", trials, sealed=False) == 1
+    trials[at].values = [0.125]
+    if at == 0:  # of an earlier version
+        assert check_seals("outer-0", trials, sealed=False) == 1
+    else:
+        with pytest.raises(ChangedTrial) as found:
+            check_seals("outer-0", trials, sealed=False)
+        assert found.value.number == at
+    with pytest.raises(ChangedTrial) as found:
+        check_seals("outer-0", trials, sealed=True)
+    assert found.value.number == 0
+    whole = [seal("outer-0", ended(number)) for number in (0, 1)]
+    assert check_seals("outer-0", whole, sealed=True) == 0
