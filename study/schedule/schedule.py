@@ -18,9 +18,9 @@ from outerfold.study.schedule.patience import EndedTrial, SearchLimit, count_vis
 class _Study:
     history: list[EndedTrial]  # ended trials, in order of their number
     begun: int
+    ended: bool
     lost: list[int] = field(default_factory=list)  # numbers of trials that must be started again
     ending: bool = False
-    ended: bool = False
 
 
 class Schedule:
