@@ -250,3 +250,12 @@ def test_lost_work_is_done_again_first_of_its_study_and_in_order() -> None:
     assert schedule.take() == ("outer-0", None), "the end of a study is done again as well"
     schedule.done("outer-0", None)
     assert schedule.finished
+
+
+def test_studies_without_an_ended_trial_are_counted() -> None:
+    schedule = fresh({"outer-0": 0, "outer-1": 2, "final": 0})
+    assert schedule.untouched == 2
+    schedule.take()
+    assert schedule.untouched == 2
+    schedule.done("outer-0", BETTER_EVERY_TIME[0])
+    assert schedule.untouched == 1
