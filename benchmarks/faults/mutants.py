@@ -3,11 +3,12 @@
 ``python -m benchmarks.faults.mutants storage/trials/journal.py study/splits.py --each 40 --seed 1``
 prints each fault that no test noticed, and the share that was noticed. It works in a copy of the
 tracked files. The room's tests run once without a fault, and it is recorded which of them execute
-which line of the file. A fault is then shown to the tests that execute its statement, the quick
-ones first. Where none does (a constant of the module, a default of an argument), it is shown to
-all tests that execute the file and to those of its own folder. Each fault gets a process that is
-forked after the large packages were loaded. (mutmut and cosmic-ray load all packages anew for
-each fault, and neither draws a sample of faults by a seed.)
+which line of the file. A fault is then shown to the tests that execute its statement and to those
+of a file of its name (Hypothesis hides lines), the quick ones first. Where none does (a constant
+of the module, a default of an argument), it is shown to all tests that execute the file and to
+those of its own folder. Each fault gets a process that is forked after the large packages were
+loaded. (mutmut and cosmic-ray load all packages anew for each fault, and neither draws a sample
+of faults by a seed.)
 """
 
 from __future__ import annotations
@@ -256,12 +257,16 @@ def try_file(
     text = path.read_text(encoding="utf-8")
     room = f"tests/{path.parent}/"
     every = [test for test in tests if file in test.lines or test.name.startswith(room)]
-    tests = [test for test in tests if file in test.lines]
+    own = {
+        test.name for test in tests if test.name.split("::")[0].endswith(f"/test_{path.stem}.py")
+    }
+    tests = [test for test in tests if file in test.lines or test.name in own]
     faults = list_faults(text)
     chosen = random.Random(f"{seed} {file}").sample(faults, min(each, len(faults)))
     survivors = []
     for fault in sorted(chosen, key=lambda one: one.start):
-        shown = [t for t in tests if not set(fault.statement).isdisjoint(t.lines[file])] or every
+        hit = [t for t in tests if not set(fault.statement).isdisjoint(t.lines.get(file, ()))]
+        shown = [t for t in tests if t in hit or t.name in own] if hit else every
         limit = max(seconds, 3 * sum(test.seconds for test in shown))
         path.write_text(fault.plant(text), encoding="utf-8")
         if not shown or notice([*(test.name for test in shown), *READ_SOURCES], limit) == SURVIVED:

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from outerfold.storage.records import DataError, Dataset, Features, LeakError
+from outerfold.storage.records import DataError, Dataset, Features, IntArray, LeakError, StrArray
 from outerfold.storage.seeds import derive_seed
 from outerfold.study import splits as module
 from outerfold.study.splits import (
     Splits,
+    _may_be_possible,
     group_folds,
     partition,
     patients_by_class,
@@ -25,6 +26,7 @@ from outerfold.study.splits import (
 )
 from tests.factories import make_rows
 
+TRIED = module.SEEDS_TRIED
 FEW = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -393,3 +395,55 @@ def test_a_flat_search_scores_by_the_outer_folds_of_a_nested_one() -> None:
     assert [fold.name for fold in flat.final.inner] == ["outer-0", "outer-1", "outer-2"]
     assert [set(fold.val) for fold in flat.final.inner] == [set(f.test) for f in nested.outer]
     assert flat.attempts == {"repeat-0": nested.attempts["repeat-0"]}
+
+
+@pytest.mark.parametrize(("patients", "attempts"), [(24, 40), (1000, 8), (1001, 8), (8001, 1)])
+def test_few_patients_are_divided_forty_times_and_many_until_eight_thousand(
+    monkeypatch: pytest.MonkeyPatch, patients: int, attempts: int
+) -> None:
+    tried = []
+
+    def divide(labels: IntArray, of: StrArray, folds: int, seed: int) -> list[IntArray]:
+        tried.append(seed)
+        return [np.arange(len(labels))[at::folds] for at in range(folds)]
+
+    monkeypatch.setattr(module, "group_folds", divide)
+    monkeypatch.setattr(module, "SEEDS_TRIED", TRIED)
+    data = table([[0, 1, 1] for _ in range(patients)], 2)
+    partition(data, 3, seed=3, what="outer")
+    assert len(tried) == len(set(tried)) == attempts
+
+
+def test_attempts_go_on_until_one_has_every_class_in_every_fold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+
+    def divide(labels: IntArray, of: StrArray, folds: int, seed: int) -> list[IntArray]:
+        tried.append(seed)
+        rows = np.arange(len(labels))
+        return [rows[labels == at] for at in (0, 1)] if len(tried) < 12 else [rows[::2], rows[1::2]]
+
+    monkeypatch.setattr(module, "group_folds", divide)
+    monkeypatch.setattr(module, "ENOUGH_PATIENTS", 10)
+    monkeypatch.setattr(module, "SEEDS_TRIED", TRIED)
+    data = table([[0, 0, 1, 1] for _ in range(4)], 2)
+    assert partition(data, 2, seed=3, what="outer")[1] == 11
+    assert len(tried) == 12
+
+
+def test_as_many_patients_and_images_of_a_class_as_folds_may_do() -> None:
+    for patients, folds, possible in (
+        ([[0, 1]] * 3, 3, True),
+        ([[0, 1]] * 3, 4, False),
+        ([[0, 0, 1, 1]] * 2, 3, False),  # images enough, but not patients
+        ([[0], [0], [0], [1], [1]], 3, False),
+        ([[0], [0], [0], [1], [1], [1]], 3, True),
+    ):
+        assert _may_be_possible(table(patients, 2), folds) is possible
+
+
+def test_the_last_way_out_is_two_folds_of_two() -> None:
+    data = table([[0]] * 20 + [[1]] * 4, 2)
+    with pytest.raises(DataError, match="--outer-folds 2 --inner-folds 2 would work"):
+        split(data, outer_folds=2, inner_folds=5, repeats=1, seed=0)

@@ -191,7 +191,9 @@ def test_patients_of_several_classes_are_named_and_those_of_one_image_each_told(
     assert text.startswith("each of the 6 images has a different patient")
     (text,) = _patient_warnings(replace(data, labels=labels, patients_known=False))
     assert text.startswith("patients are not known")
-    one = data.select(data.ids[:1].tolist())
+    two, one = (data.select(data.ids[:count].tolist()) for count in (2, 1))
+    (text,) = _patient_warnings(two)
+    assert text.startswith("each of the 2 images has a different patient")
     assert list(_patient_warnings(one)) == []
 
 
