@@ -73,7 +73,8 @@ class Fault:
         before: text that is replaced.
         after: text in its place.
         start: position of the text in the file.
-        statement: lines of the statement it stands in, without the statements inside that one.
+        statement: lines of the statement it stands in, without the statements inside that one;
+            none for a statement of the module itself, which is executed as it is loaded.
     """
 
     line: int
@@ -122,9 +123,12 @@ def list_faults(text: str) -> list[Fault]:
 
 def _list_statements(tree: ast.Module) -> dict[int, range]:
     """The innermost statement of each line, as its lines."""
-    found = {}
+    found: dict[int, range] = {}
     for node in ast.walk(tree):  # from the outside to the inside
-        if isinstance(node, ast.stmt):
+        if isinstance(node, ast.stmt) and node in tree.body and not hasattr(node, "body"):
+            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            found.update(dict.fromkeys(lines, range(0)))
+        elif isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             last = body[0].lineno - 1 if body else node.end_lineno or node.lineno
             lines = range(node.lineno, max(last, node.lineno) + 1)

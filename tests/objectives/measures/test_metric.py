@@ -46,6 +46,10 @@ def test_every_metric_has_its_names() -> None:
     }
     assert said == NAMES
     assert METRICS["roc_auc"].phrase(4) == "macro ROC-AUC"
+    assert [metric.printed(3) for metric in METRICS.values()] == [
+        metric.printed(4) for metric in METRICS.values()
+    ]
+    assert METRICS["sensitivity"].printed(3) == "Macro sensitivity"
 
 
 def test_sensitivity_and_specificity_are_shown_for_two_classes_alone() -> None:
@@ -119,7 +123,7 @@ def test_sums_of_many_groups_are_scored_at_once(name: str, classes: int) -> None
     for shape in ((3,), (1, 3), (3, 1)):
         found = how.value(sums.reshape(*shape, -1), np.full(shape, 20.0))
         alone = [
-            how.score(labels[key == at], probabilities[key == at], decided[key == at])
+            METRICS[name].score(labels[key == at], probabilities[key == at], decided[key == at])
             for at in range(3)
         ]
         np.testing.assert_allclose(found, np.reshape(alone, shape), rtol=1e-12)

@@ -14,6 +14,8 @@ def test_there_are_fifteen_bins_which_are_open_below() -> None:
     bins, gaps = calibration_gaps(np.zeros(31, int), np.stack([1 - sure, sure], axis=1))
     assert bins.tolist() == [0, *range(15), *range(15)]
     np.testing.assert_allclose(gaps, sure)
+    above = np.array([[0.0, np.nextafter(1.0, 2.0)]])  # a sum that was rounded
+    assert calibration_gaps(np.ones(1, int), above)[0].tolist() == [14]
 
 
 def test_the_brier_score_lies_between_0_and_1_and_with_several_classes_2() -> None:
