@@ -141,8 +141,8 @@ def certainty_line(numbers: Results) -> str:
     if slopes:
         low, high = number(min(slopes)), number(max(slopes))
         whole = _whole_slope(numbers)
-        said = "" if whole is None else f"calibration slope {value(whole)}; "
-        parts.append(f"{said}calibration slopes of the folds from {low} to {high} (1 is ideal)")
+        said = "" if whole is None else f"{value(whole)}, "
+        parts.append(f"calibration slope {said}by fold from {low} to {high} (1 is ideal)")
     brier = entries["brier"]
     if brier.get("no_information") is not None:
         parts.append(
