@@ -143,6 +143,19 @@ def test_three_of_the_rows_on_both_sides_are_named() -> None:
         fold(fit=shared, val=shared)
 
 
+def test_three_of_the_patients_on_both_sides_are_named() -> None:
+    data = dataset(patients=np.array(["p1", "p2", "p3", "p4", "p5", "p6"]))
+    ids = tuple(data.ids.tolist())
+    fold = OuterFold("outer-0", 0, ids, (), frozenset(), frozenset(data.patients.tolist()), ())
+    with pytest.raises(LeakError, match=r"patients \['p1', 'p2', 'p3'\] are in both .* \(6 in all"):
+        fold.train_side(data)
+
+
+def test_a_run_is_itself_alone() -> None:
+    run = make_run()
+    assert run != replace(run)
+
+
 def test_an_id_that_occurs_twice_is_refused() -> None:
     with pytest.raises(DataError, match=r"ids must be unique: \['a', 'c'\] occur twice \(2 in all"):
         features(("a", "b", "c", "a", "c", "c"))

@@ -17,7 +17,7 @@ from outerfold.objectives.measures.metric import (
     Scale,
 )
 from outerfold.objectives.measures.ranks import roc_auc, weighted_ap, weighted_auc
-from outerfold.reports.intervals.corrected_t import NO_SPREAD, _refusal
+from outerfold.reports.intervals.corrected_t import NO_LOGARITHM, NO_SPREAD, _refusal
 from outerfold.reports.intervals.overall import (
     corrected_t,
     nadeau_bengio,
@@ -178,6 +178,8 @@ def test_two_folds_are_enough_for_a_corrected_t_and_one_is_not():
     assert found.low is not None
     assert found.low < found.estimate < found.high
     assert "fewer than two folds" in optimism([0.9], [0.8]).reason
+    half = stats.t.ppf(0.975, 1) * np.std([0.1, 0.25], ddof=1) * np.sqrt(1 / 2 + 1)
+    assert (found.low, found.high) == pytest.approx((0.175 - half, 0.175 + half))
 
 
 def test_a_logarithm_needs_a_positive_mean_and_no_other_scale_does():
@@ -186,6 +188,7 @@ def test_a_logarithm_needs_a_positive_mean_and_no_other_scale_does():
     assert refused.low is None
     assert refused.reason
     assert nadeau_bengio([-0.2, 0.1, 0.05], test_share=0.5, scale=REAL).reason is None
+    assert nadeau_bengio([-0.5, 0.5], test_share=0.5, scale=POSITIVE).reason == NO_LOGARITHM
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from outerfold.reports.intervals.jackknife import (
 )
 from outerfold.reports.intervals.leave_out_record import LeaveOut
 from outerfold.reports.intervals.support import Support
+from tests.places import ROOT
 
 PATIENTS = 40
 BASIS = Support(UNIT, PATIENTS, 80, 20, "with 'cancer'")
@@ -133,6 +134,19 @@ def test_inner_models_are_added_with_their_own_freedom(of: Any, probabilities: b
     ahead = total_error(measured(ahead=-0.02), BASIS, tuned=True, unit=1.0, of=of)
     assert ahead.ahead == -0.02
     assert ahead.words.endswith(", lengthened for the gain from more patients")
+
+
+def test_the_factors_are_those_that_the_documents_state() -> None:
+    text = (ROOT / "docs" / "intervals.md").read_text(encoding="utf-8")
+    table = text[text.index("| Interval | Factor of the patients'") :].splitlines()[2:4]
+    stated = [[float(cell) for cell in line.split("|")[2:6]] for line in table]
+    assert [line.split("|")[1] for line in table] == [
+        " of the delivered model ",
+        " of models made this way ",
+    ]
+    for own, of in zip(stated, ("model", "procedure"), strict=True):
+        wide = WIDENINGS[of]
+        assert own == [wide.patients, wide.probabilities, wide.within, wide.between]
 
 
 def test_the_variance_of_models_is_never_negative() -> None:
