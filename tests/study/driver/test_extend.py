@@ -94,7 +94,7 @@ def test_the_first_page_says_how_often_it_was_extended() -> None:
         "overall": {},
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("odd_fold_lines", "_uninformed_lines"):
+        for name in ("odd_fold_lines", "_miscalibrated_lines", "_uninformed_lines"):
             patch.setattr(f"outerfold.reports.sections.page_one.{name}", lambda numbers: ())
         (line,) = caution_lines(numbers)
     assert "extended 2 times after test results were seen" in line
