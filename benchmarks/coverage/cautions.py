@@ -64,26 +64,15 @@ def tell(study: KeptStudy) -> Told:
     for name, model in study.models.items():
         if name == FINAL:
             continue
-        calibrate = model.decision.calibrate
-        models.append(_slope(study, model.calibrated))
+        rows = study.rows(name)
+        models.append(_slope(rows))
         each = np.stack([1 - model.each, model.each], axis=-1).astype(np.float64)
-        networks.append([_slope(study, calibrate(one)) for one in each])
+        alone = [replace(rows, probabilities=model.decision.calibrate(one)) for one in each]
+        networks.append([_slope(one) for one in alone])
     return Told(caution_lines(results(study.run)), np.array(models), np.array(networks))
 
 
-def _slope(study: KeptStudy, probabilities: FloatArray) -> float:
-    n = len(study.labels)
-    names = study.patients.astype(str)
-    rows = Predictions(
-        np.arange(n).astype(str),
-        names,
-        np.full(n, "others"),
-        np.zeros(n, dtype=np.int64),
-        study.labels,
-        probabilities,
-        probabilities.argmax(axis=1),
-        study.run.classes,
-    )
+def _slope(rows: Predictions) -> float:
     found = calibration_slope(rows).estimate
     assert found is not None
     return found

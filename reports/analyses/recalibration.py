@@ -88,10 +88,9 @@ def slope_leave_out(rows: CodedRows, odds: FloatArray) -> LeaveOut:
         odds: (n,) log-odds of their probabilities.
     """
     nothing = LeaveOut(float("nan"), np.full(rows.patients, np.nan), np.zeros(0), True)
-    kept = _mixed_folds(rows)[rows.fold]
-    if not kept.any() or _separated(rows, odds):
+    table = _mixed_table(rows, odds)
+    if table is None:
         return nothing
-    table = _Table.of(rows, odds, kept)
     slope, shift = table.fit()
     if not np.isfinite(slope):
         return nothing
@@ -105,11 +104,16 @@ def common_slope(predictions: Predictions) -> float:
         predictions: outer test rows of two classes.
     """
     rows = code_rows(predictions)
-    odds = logit(np.clip(rows.probabilities[:, 1], TINY, 1 - TINY))
+    table = _mixed_table(rows, logit(np.clip(rows.probabilities[:, 1], TINY, 1 - TINY)))
+    return float("nan") if table is None else table.fit()[0]
+
+
+def _mixed_table(rows: CodedRows, odds: FloatArray) -> _Table | None:
+    """Rows of the folds with both classes; None without any, or where the classes are separated."""
     kept = _mixed_folds(rows)[rows.fold]
     if not kept.any() or _separated(rows, odds):
-        return float("nan")
-    return _Table.of(rows, odds, kept).fit()[0]
+        return None
+    return _Table.of(rows, odds, kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -245,15 +245,11 @@ def _miscalibrated_lines(numbers: Results) -> Iterator[str]:
     slope = _whole_slope(numbers)
     if slope is None or slope["estimate"] is None or slope["low"] is None or slope["high"] is None:
         return
-    if slope["estimate"] > FAR_SLOPE and slope["low"] > 1:
+    moderate = slope["estimate"] > FAR_SLOPE and slope["low"] > 1
+    if moderate or (slope["estimate"] < 1 / FAR_SLOPE and slope["high"] < 1):
         yield (
             f"The calibration slope over all folds is {value(slope)}: the probabilities are too "
-            "moderate throughout."
-        )
-    if slope["estimate"] < 1 / FAR_SLOPE and slope["high"] < 1:
-        yield (
-            f"The calibration slope over all folds is {value(slope)}: the probabilities are too "
-            "extreme throughout."
+            f"{'moderate' if moderate else 'extreme'} throughout."
         )
 
 

@@ -45,9 +45,6 @@ class Processes:
             future.set_exception(self.error)
         return future
 
-    def shutdown(self, **how: Any) -> None:
-        self.held.set()
-
 
 def test_a_report_drawn_by_two_processes_is_the_same(
     binary: Evidence, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -29,15 +29,8 @@ from tests.storage.trials.test_journal import ended, told
 URL = "postgresql://user:secret@host/db"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    (tmp_path / "run").mkdir()
-    return RunFolder(tmp_path / "run")
-
-
 @pytest.fixture(autouse=True)
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     found = RDBStorage(f"sqlite:///{tmp_path}/trials.db")
     monkeypatch.setattr(module, "open_trials", lambda folder, url=None, **_: found)
     return found

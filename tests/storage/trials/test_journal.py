@@ -29,17 +29,6 @@ from outerfold.storage.trials.mending import remove_lock, repair_journal
 EPOCHS = 12
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    (tmp_path / "run").mkdir()
-    return RunFolder(tmp_path / "run")
-
-
 def study(
     folder: RunFolder, name: str = "outer-0", *, number: int = 0, direction: str = "maximize"
 ) -> optuna.Study:

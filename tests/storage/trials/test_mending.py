@@ -25,7 +25,6 @@ from tests.storage.trials.test_journal import ended
 @pytest.fixture
 def lines(tmp_path: Path) -> list[bytes]:
     """A journal of two studies with three trials each, kept in turn."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = RunFolder(tmp_path / "whole")
     folder.path.mkdir()
     studies = [

@@ -25,13 +25,6 @@ from outerfold.storage.trials.ownership import (
 URL = "postgresql://user:secret@host/db"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    (tmp_path / "run").mkdir()
-    return RunFolder(tmp_path / "run")
-
-
 def with_study(name: str, run: str | None) -> InMemoryStorage:
     storage = InMemoryStorage()
     study = optuna.create_study(study_name=name, storage=storage)
