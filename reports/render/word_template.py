@@ -23,6 +23,8 @@ HEADINGS = ("Title", "Heading 1", "Caption")
 """Styles of the paragraphs that a template dresses; one that it lacks is added as plain text."""
 LEAST_WIDTH = 4.0
 """Inches between the margins that tables and figures need."""
+USUAL_GAP = 720
+"""Twentieths of a point between two columns of text that name no gap."""
 TEXT_WIDTH = 6.5
 """Inches between the margins of a report's own page."""
 PAGE = {
@@ -42,7 +44,7 @@ def read_template(path: Path) -> bytes:
     """Contents of a Word file that can be a template.
 
     Raises:
-        DataError: it cannot be read, is no DOCX, or leaves too little room between its margins.
+        DataError: it cannot be read, is no DOCX, or leaves too little room for tables.
     """
     try:
         contents = path.read_bytes()
@@ -56,9 +58,11 @@ def read_template(path: Path) -> bytes:
         ) from None
     width = text_width(sheet)
     if width < LEAST_WIDTH:
+        several = len(column_widths(sheet)) > 1
+        where = "in a column of its text" if several else "between its margins"
         raise DataError(
-            f"--docx-template {path}: leaves {width:.1f} inches between its margins, and tables "
-            f"need {LEAST_WIDTH}; set its last section in one column with smaller margins"
+            f"--docx-template {path}: leaves {width:.1f} inches {where}, and tables need "
+            f"{LEAST_WIDTH}; set its last section in one column with smaller margins"
         )
     return contents
 
@@ -84,10 +88,29 @@ def open_template(contents: bytes) -> Document:
 
 
 def text_width(sheet: Document) -> float:
-    """Inches between the margins of a document's last section, which names its page."""
+    """Inches of the narrowest column of a document's last section, which names its page."""
+    return min(column_widths(sheet))
+
+
+def column_widths(sheet: Document) -> list[float]:
+    """Inches of each column of text of a document's last section; one where it names none."""
     last = sheet.sections[-1]
     room = (last.page_width or 0) - (last.left_margin or 0) - (last.right_margin or 0)
-    return float(Length(room).inches)
+    inches = float(Length(room).inches)
+    columns = last._sectPr.find(qn("w:cols"))
+    if columns is None:
+        return [inches]
+    named = [_twips(column, "w:w", 0) for column in columns.findall(qn("w:col"))]
+    if named and columns.get(qn("w:equalWidth")) in ("0", "false", "off"):
+        return named
+    count = max(int(columns.get(qn("w:num")) or 1), 1)
+    gaps = (count - 1) * _twips(columns, "w:space", USUAL_GAP)
+    return [(inches - gaps) / count] * count
+
+
+def _twips(element: BaseOxmlElement, name: str, usual: int) -> float:
+    """Inches of an attribute that is given in twentieths of a point."""
+    return int(element.get(qn(name)) or usual) / 1440
 
 
 def running_lines(sheet: Document) -> tuple[list[_Header], list[_Footer]]:

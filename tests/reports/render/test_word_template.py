@@ -9,6 +9,7 @@ from pathlib import Path
 import docx
 import pytest
 from docx.oxml import OxmlElement
+from docx.oxml.ns import qn
 from docx.shared import Inches, Pt, RGBColor
 
 from outerfold.reports.blocks import Block, Heading, Paragraph, Table
@@ -113,3 +114,34 @@ def test_a_template_without_a_section_gets_the_usual_page(tmp_path: Path) -> Non
     sheet.save(str(path))
     made = docx.Document(BytesIO(document(BLOCKS, template=read_template(path))))
     assert made.sections[0].page_width.inches == pytest.approx(8.27, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("columns", "each", "found"),
+    [
+        ({"num": "2"}, [], r"leaves 2\.5 inches in a column of its text"),
+        ({"num": "2", "space": "0"}, [], r"leaves 2\.8 inches in a column"),
+        ({"num": "2", "equalWidth": "0"}, [5760, 1440], r"leaves 1\.0 inches in a column"),
+        ({"num": "1"}, [], None),
+        ({}, [], None),
+        ({"num": "1", "equalWidth": "0"}, [7920], None),
+    ],
+)
+def test_a_column_too_narrow_for_tables_is_refused(
+    tmp_path: Path, columns: dict[str, str], each: list[int], found: str | None
+) -> None:
+    path = write_template(tmp_path / "own.docx")
+    sheet = docx.Document(str(path))
+    section = sheet.sections[-1]._sectPr
+    for old in section.findall(qn("w:cols")):
+        section.remove(old)
+    told = OxmlElement("w:cols", {qn(f"w:{name}"): value for name, value in columns.items()})
+    for width in each:
+        told.append(OxmlElement("w:col", {qn("w:w"): str(width)}))
+    section.append(told)
+    sheet.save(str(path))
+    if found is None:
+        assert read_template(path)
+        return
+    with pytest.raises(DataError, match=found):
+        read_template(path)
