@@ -155,6 +155,39 @@ class InnerObjective:
         score = self._choose_epoch(curve)[1]
         return Replay(epochs, fitted, resampled, score, kept, tuple(history), notes)
 
+    def with_folds(self, folds: Sequence[Fold]) -> InnerObjective:
+        """The same objective on other folds of the same training rows."""
+        return InnerObjective(
+            self.train,
+            folds,
+            self.source,
+            self.space,
+            protocol=self.protocol,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def score_out_of_fold(
+        self, trial: BaseTrial, *, epochs: int, networks: int = 1
+    ) -> tuple[FloatArray, ...]:
+        """Train a finished trial's configuration for ``epochs`` epochs; return its scores alone.
+
+        Args:
+            trial: the finished trial.
+            epochs: number of epochs.
+            networks: number of networks of each fold, see ``replay``.
+
+        Returns:
+            One array (val rows, classes) for each fold, the mean of its networks.
+
+        Raises:
+            TrainingDiverged: a loss or a probability is no longer a finite number.
+        """
+        for members in self._start_training(trial, networks):
+            if members.number == epochs:
+                break
+        return average_networks(members, networks).probabilities
+
     def restore(self, trial: BaseTrial, recorded: Recorded) -> Replay:
         """What ``replay`` would return for one network a fold, from a recording of the trial."""
         pipeline = self.space(trial)

@@ -139,6 +139,7 @@ class Choices(TypedDict):
     temperature: float
     shift: float
     threshold: float | None
+    scores_a_row: int
     original_by_class: Counts
     resampled_by_class: Counts
     train_patients_by_class: Counts
@@ -180,6 +181,7 @@ class FinalEntry(TypedDict):
     inner_score: NotRequired[float]
     temperature: NotRequired[float]
     shift: NotRequired[float]
+    scores_a_row: NotRequired[int]
     original_by_class: NotRequired[Counts]
     resampled_by_class: NotRequired[Counts]
     train_patients_by_class: NotRequired[Counts]
@@ -465,6 +467,7 @@ _ADDED_TO_ENTRY: dict[str, Any] = {
     "fold_spread": None,
     "fold_range": None,
 }
+_ADDED_TO_STUDY: dict[str, Any] = {"default": None, "shift": 0.0, "scores_a_row": 1}
 _ADDED_TO_OVERALL: dict[str, Any] = {
     **_ADDED_TO_ENTRY,
     "corrected_t": {
@@ -530,7 +533,7 @@ def _fill(found: dict[str, Any]) -> dict[str, Any]:
     filled = {**_ADDED, **found}
     if isinstance(filled.get("dataset"), dict):
         filled["dataset"] = {"columns": [], **filled["dataset"]}
-    filled["outer"] = [{"default": None, "shift": 0.0, **one} for one in _tables(filled, "outer")]
+    filled["outer"] = [{**_ADDED_TO_STUDY, **one} for one in _tables(filled, "outer")]
     for level in _tables(filled, "levels"):
         level.setdefault("calibrations", {})
     for scored in (filled, *_tables(filled, "levels"), filled.get("validation")):

@@ -414,9 +414,9 @@ class FoldResult:
         params: chosen hyper-parameters.
         epochs: chosen number of epochs.
         inner_score: best value of the search; never a measure of performance.
-        temperature, shift, threshold: fitted on out-of-fold probabilities of the inner folds.
-            The shift of the log-odds is 0 for more than two classes. The threshold is None for
-            more than two classes, which are decided by the largest probability.
+        temperature, shift, threshold: of the model, fitted on out-of-fold probabilities of the
+            training rows. The shift of the log-odds is 0 for more than two classes. The threshold
+            is None for more than two classes, which are decided by the largest probability.
         resampled: (classes,) images of each class after resampling, in one epoch of the model.
         history: epochs of the chosen configuration, averaged over inner folds.
         validation: out-of-fold predictions of the inner folds, every training row once.
@@ -430,6 +430,8 @@ class FoldResult:
             the fold of the row, and by the mean of all others (the name after ``WITHOUT``). It
             moves intervals and enters no estimate. None for the final study, and if an earlier
             version ended the study.
+        scores_a_row: out-of-fold scores of each training row, whose mean the temperature, the shift
+            and the threshold were fitted on: 2 with a second division of the training rows, else 1.
     """
 
     name: str
@@ -453,6 +455,7 @@ class FoldResult:
     shift: float = 0.0
     default: DefaultResult | None = None
     variation: Predictions | None = None
+    scores_a_row: int = 1
 
 
 @dataclass(frozen=True)

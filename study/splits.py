@@ -21,6 +21,7 @@ from outerfold.storage.records import (
     IntArray,
     OuterFold,
     StrArray,
+    TrainSide,
 )
 from outerfold.storage.seeds import derive_seed
 
@@ -114,6 +115,26 @@ def split_flat(data: Dataset, *, folds: int, seed: int) -> Splits:
     everyone = frozenset(data.groups.tolist())
     final = OuterFold(FINAL, 0, _to_ids(data.ids), (), everyone, frozenset(), inner)
     return Splits((), final, {"repeat-0": attempt})
+
+
+def divide_again(side: TrainSide, fold: OuterFold, seed: int) -> tuple[Fold, ...]:
+    """Second division of a study's training rows, into as many folds as its inner folds are.
+
+    Networks that train on it give every training row a second score by a network that has not seen
+    the row. Nothing is searched on it.
+
+    Args:
+        side: training side of ``fold``.
+        fold: the study.
+        seed: seed of the run.
+
+    Raises:
+        DataError: a class has too few patients.
+    """
+    parts, _ = partition(
+        side, len(fold.inner), seed=derive_seed(seed, fold.name, "second"), what="inner"
+    )
+    return tuple(inner_fold(side, f"second-{j}", part) for j, part in enumerate(parts))
 
 
 def partition(data: Dataset, folds: int, *, seed: int, what: str) -> tuple[list[IntArray], int]:

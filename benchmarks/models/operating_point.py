@@ -50,7 +50,7 @@ DEFAULT = replace(
 have something to choose from."""
 BEFORE = Way("refit, Youden", threshold="youden", model="refit", networks=0)
 FINAL = [
-    Way("mean of the folds' networks (`--final folds`)"),
+    Way("mean of the folds' networks, calibrated as one"),
     Way("refit (`--final refit`)", model="refit", networks=0),
     Way("folds, as many networks each", networks=0),
     Way("folds, a calibration each", model="each"),
@@ -252,7 +252,9 @@ def _text(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
         f"Studies of the default space (12 trials, four inner folds): {counts}. Each draws 150 "
         "patients (100 of the demo), and its models score all other patients, for bus-bra those of "
         "the same half. Positive differences of sensitivity and specificity mean that the model "
-        "does better on new patients than its out-of-fold rows promised. Networks of a refit: "
+        "does better on new patients than its out-of-fold rows promised. Decisions are fitted to "
+        "single networks; those of a study are fitted to the mean of two since "
+        "([second_division.md](second_division.md)). Networks of a refit: "
         f"{NETWORKS}. *Slope* is that of a logistic regression of the label on the log-odds; "
         "above 1 the probabilities are not sure enough. A rule is adopted if the 95 % interval "
         f"of the paired Brier difference lies below 0 and ROC-AUC loses at most {MOST_LOST}; "

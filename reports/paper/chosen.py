@@ -46,7 +46,7 @@ def parameters_table(numbers: Results) -> Table:
     shift = ", the shift of the log-odds" if _two_classes(numbers) else ""
     notes = (
         "A dash means that the parameter is not part of that configuration. The temperature"
-        f"{shift} and the threshold were fitted on out-of-fold probabilities of the inner folds.",
+        f"{shift} and the threshold were fitted on out-of-fold probabilities of training rows.",
         *((_APART,) if stability else ()),
         *edge_notes(numbers),
     )

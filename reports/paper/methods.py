@@ -14,6 +14,7 @@ from outerfold.reports.wording import (
     metric_phrase,
     plural,
     sample_size,
+    searched_studies,
 )
 
 PRUNERS = {
@@ -183,17 +184,29 @@ def _drawn(one: Mapping[str, Any]) -> str:
 
 def decision_words(numbers: Results) -> str:
     """Sentence on calibration and threshold."""
-    p = numbers["protocol"]
+    p, scored = numbers["protocol"], _decided_on(numbers)
     if len(numbers["dataset"]["classes"]) > 2:
         return (
             "Calibration and decisions. Probabilities were calibrated by a temperature [guo2017] "
-            "fitted on out-of-fold rows of the inner folds; the largest probability decides."
+            f"fitted on {scored}. The largest probability decides."
         )
     rule = RULES[str(p.get("threshold", "youden"))].format(target=p.get("threshold_target", 0.9))
     return (
         "Calibration and decisions. Probabilities were calibrated by a slope and an intercept of "
-        "the log-odds [platt1999], and the decision threshold was chosen, both on out-of-fold rows "
-        f"of the inner folds alone: {rule}. Test rows had no part in either."
+        f"the log-odds [platt1999], and the decision threshold was chosen ({rule}), both on "
+        f"{scored}.{'' if is_biased(p) else ' Test rows had no part in either.'}"
+    )
+
+
+def _decided_on(numbers: Results) -> str:
+    """Rows and scores that calibration and threshold were fitted on."""
+    if is_biased(numbers["protocol"]):
+        return "the out-of-fold rows that are reported"
+    if any(study["scores_a_row"] == 1 for _, study in searched_studies(numbers)):
+        return "out-of-fold rows of the inner folds alone"
+    return (
+        "training rows alone. Each was scored by two networks that had not seen it, one of the "
+        "inner folds and one of a second division of the training patients, and the mean was taken"
     )
 
 

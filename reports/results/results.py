@@ -173,6 +173,7 @@ def _choices_entry(study: FoldResult) -> Json:
         "temperature": study.temperature,
         "shift": study.shift,
         "threshold": study.threshold,
+        "scores_a_row": study.scores_a_row,
         "original_by_class": images_per_class(study.validation, classes),
         "resampled_by_class": dict(zip(classes, study.resampled, strict=True)),
         "train_patients_by_class": patients_per_class(study.validation, classes),

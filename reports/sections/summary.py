@@ -121,7 +121,7 @@ def _nested_words(numbers: Results) -> str:
 def _made_words(protocol: Mapping[str, Any]) -> str:
     """How the model of an outer fold was made of the chosen configuration."""
     if protocol.get("final") == "folds":
-        return "the mean of its inner folds' networks was calibrated on their out-of-fold rows"
+        return "the mean of its inner folds' networks was calibrated on out-of-fold training rows"
     return "the chosen configuration was refitted on all training rows of the outer fold"
 
 

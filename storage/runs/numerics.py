@@ -10,7 +10,7 @@ from outerfold.storage.cache.files import read_json, write_json
 from outerfold.storage.errors import DataError
 from outerfold.storage.runs.folder import RunFolder
 
-NUMERICS = 3
+NUMERICS = 4
 """Current version; add 1 for each change of the results of the same data, options and seed.
 
 1: the arithmetic before runs kept the version.
@@ -18,6 +18,7 @@ NUMERICS = 3
    within the product. Both round differently: after an epoch a weight differs by at most 2e-6.
 3: running statistics of the heads' batch normalisation are corrected for their start; a model is
    the mean of its inner folds' networks; trial 0 of every study is the default configuration.
+4: the calibration of the mean of the inner folds' networks is fitted to such a mean.
 """
 
 NUMERICS_FILE = "numerics.json"

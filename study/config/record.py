@@ -591,7 +591,7 @@ class StudyConfig:
 
     @property
     def records_trials(self) -> bool:
-        """Whether trials are recorded as they train, so that no study's end trains anything.
+        """Whether trials are recorded as they train, so that a study's end need not repeat them.
 
         The networks of a trial are then the model. Trained blocks are too large to be kept so.
         """

@@ -63,6 +63,7 @@ from outerfold.study.setup.plan import (
     Cost,
     complete_epochs,
     describe_plan,
+    end_trials,
     mean_rows,
 )
 from outerfold.study.setup.provenance import write_devices, write_provenance
@@ -442,12 +443,12 @@ def _make_deadline(
 ) -> Deadline | None:
     if not how.max_time or cost is None:
         return None
-    trained = 0 if prepared.config.records_trials else prepared.config.networks
+    config = prepared.config
     return Deadline(
         at=started + parse_seconds(how.max_time, option="max-time"),
         workers=workers,
-        networks=trained * (2 if cost.defaults else 1),
-        trial_seconds=cost.epoch_seconds * complete_epochs(prepared.config),
+        end_trials=end_trials(config) * config.networks * (2 if cost.defaults else 1),
+        trial_seconds=cost.epoch_seconds * complete_epochs(config),
         report_seconds=cost.report_seconds,
         clock=time.monotonic,
     )

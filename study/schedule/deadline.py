@@ -8,10 +8,6 @@ from math import ceil
 
 from outerfold.study.schedule.patience import EndedTrial
 
-END_TRIALS = 1.5
-"""Duration of a study's end for each network, in trials. The chosen trial is run again (at most 1.1
-of a trial), then its configuration is refitted (0.3)."""
-
 
 @dataclass(frozen=True)
 class Deadline:
@@ -22,8 +18,7 @@ class Deadline:
     Attributes:
         at: the time of the deadline, in seconds of ``clock``.
         workers: number of workers that share the ends.
-        networks: number of networks that an end trains, those of the default configuration
-            included; 0 where recorded trials are the models.
+        end_trials: duration of a study's end, in complete trials.
         trial_seconds: expected duration of a complete trial, used until one has ended.
         report_seconds: time reserved for the report.
         clock: returns seconds since a fixed moment, as ``time.monotonic`` does.
@@ -31,7 +26,7 @@ class Deadline:
 
     at: float
     workers: int
-    networks: int
+    end_trials: float
     trial_seconds: float
     report_seconds: float
     clock: Callable[[], float]
@@ -48,5 +43,5 @@ class Deadline:
         trial = max((t.seconds for t in seen), default=0.0)
         if not any(t.state == "complete" and t.seconds for t in seen):
             trial = max(trial, self.trial_seconds)
-        rounds = 1 + END_TRIALS * self.networks * ceil(ends / self.workers)
+        rounds = 1 + self.end_trials * ceil(ends / self.workers)
         return self.clock() + rounds * trial + self.report_seconds > self.at

@@ -29,8 +29,8 @@ with others in one stack (0.7 to 1.1, by batch size), and a network of the refit
 rows (0.26 to 0.30)."""
 
 SCORED = 0.5
-"""Duration of a study's end that trains nothing, in epochs of all inner folds: its networks score
-the test rows twice (less than 0.1 s where an epoch takes 0.12 s)."""
+"""Duration of a study's end besides training, in epochs of all inner folds: its networks score the
+test rows twice (less than 0.1 s where an epoch takes 0.12 s)."""
 
 TRIAL_SECONDS = 0.025
 """Seconds of a trial besides its epochs: suggestion, journal, preparation. This and the two that
@@ -112,15 +112,21 @@ def complete_epochs(config: StudyConfig) -> int:
 def end_epochs(config: StudyConfig) -> float:
     """Duration of a study's end for one network, in epochs of all inner folds.
 
-    At the end of a study the chosen trial is run again, if it was not recorded; where it is
-    refitted, that follows.
+    At the end of a study the chosen trial is run again, if it was not recorded. Then it is trained
+    to its best epoch on the second division of the training rows, or refitted on all of them.
     """
-    if config.records_trials:
-        return SCORED
-    again = STACKED * complete_epochs(config)
-    if config.final == FOLDS:
-        return again
-    return again + REFIT * min(config.epochs, BEST_EPOCH)
+    again = SCORED if config.records_trials else STACKED * complete_epochs(config)
+    return again + (1.0 if config.final == FOLDS else REFIT) * min(config.epochs, BEST_EPOCH)
+
+
+def end_trials(config: StudyConfig) -> float:
+    """Most that a study's end takes for one network, in complete trials.
+
+    The chosen trial is run again, if it was not recorded. Then it is trained once more to its best
+    epoch, which may be its last, or refitted.
+    """
+    again = 0.0 if config.records_trials else 1.2
+    return again + (1.0 if config.final == FOLDS else REFIT)
 
 
 def epoch_share(config: StudyConfig) -> float:

@@ -13,6 +13,7 @@ import torch
 from optuna.trial import FixedTrial, TrialState
 
 from outerfold.objectives.choice import best_candidate
+from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines._base import TrainingDiverged
 from outerfold.pipelines.augmentation.views import augmentation_key
 from outerfold.pipelines.fitted.calibration import Decision
@@ -20,6 +21,7 @@ from outerfold.pipelines.saved.files import read_encoder_card, write_preprocessi
 from outerfold.pipelines.training.tails import CHANGES
 from outerfold.storage.records import (
     FINAL,
+    DataError,
     Dataset,
     DefaultResult,
     FloatArray,
@@ -31,6 +33,7 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.tasks import TASKS
 from outerfold.storage.trials.ownership import refuse_former_driver
+from outerfold.study.config.record import FOLDS
 from outerfold.study.schedule.patience import build_limit, count_trials, read_history
 from outerfold.study.worker.recordings import load_recording
 from outerfold.study.worker.session import Session
@@ -86,12 +89,29 @@ def end_trial(
     recorded = None
     if session.config.records_trials:
         recorded = load_recording(session.folder, name, trial)
-    made = make_model(objective, trial, session.config, recorded)
+    second, note = _second_objective(session, name, device)
+    made = make_model(objective, trial, session.config, recorded, second)
+    made = replace(made, notes=(*made.notes, *note))
     if name == FINAL:
         return made, None, None
     test = session.data.select(fold.test)
     own = _predict_test(test, fold, made)
     return made, own, score_inner_models(test, fold, objective, made, session.config)
+
+
+def _second_objective(
+    session: Session, name: str, device: str
+) -> tuple[InnerObjective | None, list[str]]:
+    """Objective on the second division of the training rows; None and a note if there is none."""
+    if session.config.final != FOLDS:
+        return None, []
+    try:
+        return session.second_objective(name, device), []
+    except DataError as error:
+        return None, [
+            f"the training rows cannot be divided a second time ({error}), so the calibration is "
+            "that of one network, and the mean of the networks is not sure enough"
+        ]
 
 
 def _end_default(
@@ -198,7 +218,7 @@ def _predict_test(test: Dataset, fold: OuterFold, chosen: TrialModel) -> Predict
 def _predict_validation(train: TrainSide, fold: OuterFold, chosen: TrialModel) -> Predictions:
     rows = train.select([name for inner in fold.inner for name in inner.val])
     names = [inner.name for inner in fold.inner for _ in inner.val]
-    calibrated = chosen.decision.calibrate(np.concatenate(chosen.replay.probabilities))
+    calibrated = chosen.alone.calibrate(np.concatenate(chosen.replay.probabilities))
     return _make_predictions(rows, names, fold.repeat, calibrated, chosen.decision)
 
 
@@ -245,6 +265,7 @@ def _make_result(
         test=test,
         trials=trials,
         notes=(*chosen.notes, *_note_one_class(test)),
+        scores_a_row=2 if chosen.second else 1,
     )
 
 

@@ -32,6 +32,7 @@ from outerfold.study.config.record import StudyConfig
 from outerfold.study.config.search_space import build_ranges, default_of
 from outerfold.study.plugins import load_plugins
 from outerfold.study.schedule.patience import count_visible
+from outerfold.study.splits import divide_again
 
 SHOWN_SECONDS = 30.0
 """Seconds that a network file system may take to show a trial on another machine."""
@@ -85,6 +86,7 @@ class Session:
             self.config.task, ranges, checkpointing=self.config.checkpointing
         )
         self._objectives: dict[tuple[str, str], InnerObjective] = {}
+        self._second: tuple[tuple[str, str], InnerObjective] | None = None
 
     def objective(self, study: str, device: str) -> InnerObjective:
         """Inner objective of one study, made from its training rows and nothing else."""
@@ -106,6 +108,21 @@ class Session:
                 device=device,
             )
         return self._objectives[key]
+
+    def second_objective(self, study: str, device: str) -> InnerObjective:
+        """Inner objective of one study on the second division of its training rows.
+
+        The end of a study alone needs it, so that of the latest study is held alone.
+
+        Raises:
+            DataError: no second division puts every class into every fold.
+        """
+        key = (study, device)
+        if self._second is None or self._second[0] != key:
+            first = self.objective(study, device)
+            folds = divide_again(first.train, self.folds[study], self.config.seed)
+            self._second = key, first.with_folds(folds)
+        return self._second[1]
 
     def study(self, name: str, number: int = 0) -> optuna.Study:
         """One study in the trial storage, with the sampler and the pruner of trial ``number``.

@@ -1,7 +1,16 @@
-"""Model of a trial: the mean of the inner folds' networks, or a refit on all training rows."""
+"""Model of a trial: the mean of the inner folds' networks, or a refit on all training rows.
+
+The mean of several networks is less spread than each of them, so a calibration that is right for
+one is too flat for their mean. Only one of the inner folds' networks has not seen a training row,
+so their mean has no out-of-fold score. The configuration is therefore trained once more on a second
+division of the training rows. Then every row has out-of-fold scores by two networks, and the
+decision is fitted on their mean. The second networks serve for this alone. Nothing was chosen by
+their scores, so these do not flatter the configuration either.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isclose
 
@@ -10,7 +19,7 @@ from optuna.trial import FixedTrial, FrozenTrial
 
 from outerfold.objectives.inner import InnerObjective, repeat_folds
 from outerfold.objectives.replay import Recorded, Replay
-from outerfold.pipelines._base import Fitted, Training
+from outerfold.pipelines._base import Fitted, Training, TrainingDiverged
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.pipelines.rows.training_rows import TrainingRows
 from outerfold.pipelines.training.tails import CHANGES
@@ -25,18 +34,24 @@ class TrialModel:
 
     Attributes:
         replay: networks of the trial, with their out-of-fold probabilities.
-        decision: calibration and decision rule, fitted on these probabilities.
+        alone: calibration and decision rule of one inner fold's model, fitted on these
+            probabilities; the out-of-fold rows are calibrated by it.
+        decision: calibration and decision rule of ``fitted``; its threshold decides on all rows.
         fitted: networks of the inner folds, or networks refitted on all training rows.
         resampled: (classes,) images of each class in one epoch; with ``--final folds`` the mean
             over the inner folds.
         notes: sentences for the report.
+        second: one array (val rows, classes) for each inner fold, the scores of its rows by the
+            networks of the second division; empty where there are none.
     """
 
     replay: Replay
+    alone: Decision
     decision: Decision
     fitted: Fitted
     resampled: FloatArray
     notes: tuple[str, ...]
+    second: tuple[FloatArray, ...] = ()
 
 
 def make_model(
@@ -44,41 +59,125 @@ def make_model(
     trial: FrozenTrial,
     config: StudyConfig,
     recorded: Recorded | None = None,
+    second: InnerObjective | None = None,
 ) -> TrialModel:
     """Make the model of a trial; only training rows are available here.
 
-    With ``--final folds`` it is the mean of the inner folds' networks. Else the configuration is
-    refitted on all training rows. Without a recording the trial is trained once more.
+    With ``--final folds`` it is the mean of the inner folds' networks, with a calibration that is
+    fitted to such a mean. Else the configuration is refitted on all training rows. Without a
+    recording the trial is trained once more.
 
     Args:
         objective: inner objective of the study.
         trial: a complete trial.
         config: options of the run.
         recorded: recording of the trial, with one network a fold; None if there is none.
+        second: objective on the second division of the training rows; None calibrates as for one
+            network. A refit does not read it.
     """
-    fixed = _fix_trial(trial)
-    count, epochs = config.networks, trial.user_attrs["epochs"]
+    fixed, count = _fix_trial(trial), config.networks
+    epochs = trial.user_attrs["epochs"]
     if recorded is not None:
         replay = objective.restore(fixed, recorded)
     else:
         length = trial.user_attrs["length"]
         replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
-    labels = np.concatenate([objective.train.select(fold.val).labels for fold in objective.folds])
-    decision = Decision.fit(
-        labels,
-        np.concatenate(replay.probabilities),
+    notes = [_note_replay(trial, replay)]
+    everyone = range(len(objective.folds))
+    alone = decide_by(everyone, objective, replay, (), config, members=1)
+    if config.final != FOLDS:
+        return _refitted(objective, fixed, replay, alone, notes, config)
+    decision, again = alone, tuple[FloatArray, ...]()
+    if second is not None:
+        again, note = _score_again(objective, second, fixed, epochs, count)
+        decision = decide_by(everyone, objective, replay, again, config, members=len(everyone))
+        notes = [note, *notes]
+    notes = [*replay.notes, decision.note, *notes]
+    return TrialModel(
+        replay, alone, decision, replay.fitted, replay.resampled, tuple(filter(None, notes)), again
+    )
+
+
+def _refitted(
+    objective: InnerObjective,
+    trial: FixedTrial,
+    replay: Replay,
+    alone: Decision,
+    notes: list[str],
+    config: StudyConfig,
+) -> TrialModel:
+    """Model of a trial whose configuration is refitted on all training rows."""
+    training = refit(objective, trial, replay.epochs, config.networks)
+    rows = training.delivered(0)
+    every = [rows.note, alone.note, *notes, _note_parts(training)]
+    return TrialModel(
+        replay,
+        alone,
+        alone,
+        training.fitted(*range(config.networks)),
+        rows.seen(len(objective.train.classes)),
+        tuple(filter(None, every)),
+    )
+
+
+def decide_by(
+    folds: Sequence[int],
+    objective: InnerObjective,
+    replay: Replay,
+    second: Sequence[FloatArray],
+    config: StudyConfig,
+    *,
+    members: int,
+) -> Decision:
+    """Decision for the mean of some inner folds' models, fitted on the rows of inner folds.
+
+    For more than one model it is fitted on the mean of two. It is not extended to more of them: in
+    studies of a hundred patients the choice of the epoch makes out-of-fold slopes too steep by
+    about as much (``benchmarks/models/second_division.py``).
+
+    Args:
+        folds: positions of the inner folds whose out-of-fold rows are read.
+        objective: inner objective of the study.
+        replay: networks of the trial, with their out-of-fold probabilities.
+        second: ``TrialModel.second``.
+        config: options of the run.
+        members: number of inner folds' models whose mean is decided on.
+    """
+    labels = [objective.train.select(objective.folds[at].val).labels for at in folds]
+    scores = np.concatenate([replay.probabilities[at] for at in folds])
+    if second and members > 1:
+        scores = (scores + np.concatenate([second[at] for at in folds])) / 2
+    return Decision.fit(
+        np.concatenate(labels),
+        scores,
         rule=config.threshold,  # type: ignore[arg-type]
         target=config.threshold_target,
     )
-    notes = [*replay.notes, decision.note, _note_replay(trial, replay)]
-    fitted, resampled = replay.fitted, replay.resampled
-    if config.final != FOLDS:
-        training = refit(objective, fixed, epochs, count)
-        rows = training.delivered(0)
-        notes = [rows.note, *notes[len(replay.notes) :], _note_parts(training)]
-        fitted = training.fitted(*range(count))
-        resampled = rows.seen(len(objective.train.classes))
-    return TrialModel(replay, decision, fitted, resampled, tuple(filter(None, notes)))
+
+
+def _score_again(
+    objective: InnerObjective,
+    second: InnerObjective,
+    trial: FixedTrial,
+    epochs: int,
+    networks: int,
+) -> tuple[tuple[FloatArray, ...], str]:
+    """Scores of each inner fold's rows by networks of the second division, and a note.
+
+    Where that training diverges there are no such scores, and the note says so.
+    """
+    try:
+        scores = second.score_out_of_fold(trial, epochs=epochs, networks=networks)
+    except TrainingDiverged as error:
+        return (), (
+            f"the networks of the second division of the training rows failed ({error}), so the "
+            "calibration is that of one network, and the mean of the networks is not sure enough"
+        )
+    rows = objective.train.features
+    table = np.empty((len(rows), scores[0].shape[1]))
+    for fold, own in zip(second.folds, scores, strict=True):
+        table[rows.positions(fold.val)] = own
+    return tuple(table[rows.positions(fold.val)] for fold in objective.folds), ""
 
 
 def _fix_trial(trial: FrozenTrial) -> FixedTrial:

@@ -12,7 +12,7 @@ from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines.fitted.calibration import Decision
 from outerfold.storage.records import WITHOUT, Dataset, FloatArray, OuterFold, Predictions
 from outerfold.study.config.record import StudyConfig
-from outerfold.study.worker.trial_model import TrialModel
+from outerfold.study.worker.trial_model import TrialModel, decide_by
 
 
 def score_inner_models(
@@ -21,9 +21,8 @@ def score_inner_models(
     """Score the test rows by each inner fold's model, and by the mean of all others.
 
     The model of an inner fold is the mean of its networks. Calibration and threshold of both are
-    fitted on the out-of-fold rows of the other inner folds. So they carry over to the model of the
-    fold as the study's own decision carries over to the model that is scored, and the mean of all
-    others with its decision is the study's model without one inner fold.
+    fitted on the out-of-fold rows of the other inner folds, for as many models as are averaged. So
+    the mean of all others with its decision is the study's model without one inner fold.
 
     Args:
         test: rows of the outer test fold.
@@ -42,9 +41,11 @@ def score_inner_models(
     parts: list[tuple[str, FloatArray, Decision]] = []
     for at, name in enumerate(names):
         others = [other for other in range(len(names)) if other != at]
-        decision = _decide_by(others, objective, made, config)
-        parts.append((name, models[at], decision))
-        parts.append((WITHOUT + name, models[others].mean(0), decision))
+        for key, who in ((name, [at]), (WITHOUT + name, others)):
+            decision = decide_by(
+                others, objective, made.replay, made.second, config, members=len(who)
+            )
+            parts.append((key, models[who].mean(0), decision))
     calibrated = [decision.calibrate(scores) for _, scores, decision in parts]
     decided = [one[2].decide(p) for one, p in zip(parts, calibrated, strict=True)]
     n, times = len(test), len(parts)
@@ -58,17 +59,4 @@ def score_inner_models(
         np.concatenate(decided),
         test.classes,
         np.tile(test.groups, times),
-    )
-
-
-def _decide_by(
-    folds: list[int], objective: InnerObjective, made: TrialModel, config: StudyConfig
-) -> Decision:
-    """Decision fitted on the out-of-fold rows of some inner folds, given by their positions."""
-    labels = [objective.train.select(objective.folds[at].val).labels for at in folds]
-    return Decision.fit(
-        np.concatenate(labels),
-        np.concatenate([made.replay.probabilities[at] for at in folds]),
-        rule=config.threshold,  # type: ignore[arg-type]
-        target=config.threshold_target,
     )

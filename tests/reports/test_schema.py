@@ -28,12 +28,15 @@ def test_an_earlier_file_is_read_with_what_it_lacks_empty(binary, tmp_path: Path
     for part in ("questions", "folds", "search", "worth", "levels", "cut_by_time"):
         del old[part]
     del old["dataset"]["columns"]
+    for fold in old["outer"]:
+        del fold["scores_a_row"]
     for entry in old["overall"].values():
         for key in ("procedure", "of", "fold_range", "corrected_t", "no_information"):
             del entry[key]
     (tmp_path / "results.json").write_text(json.dumps(old))
     found = read_results(tmp_path / "results.json")
     assert found["questions"] is None
+    assert {fold["scores_a_row"] for fold in found["outer"]} == {1}
     assert found["overall"]["roc_auc"]["procedure"] is None
     assert "earlier version" in str(found["worth"]["reason"])
     assert found["overall"]["roc_auc"]["low"] == binary.numbers["overall"]["roc_auc"]["low"]

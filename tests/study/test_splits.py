@@ -19,6 +19,7 @@ from outerfold.study.splits import (
     Splits,
     _imbalance,
     _may_be_possible,
+    divide_again,
     group_folds,
     partition,
     patients_by_class,
@@ -123,6 +124,31 @@ def test_inner_folds_come_from_the_outer_training_side_alone(data: Dataset, seed
     side = data.select(fold.train)
     parts, _ = partition(side, 2, seed=derive_seed(seed, fold.name, "inner"), what="inner")
     assert [set(side.ids[part].tolist()) for part in parts] == [set(p.val) for p in fold.inner]
+
+
+@FEW
+@given(tables(), st.integers(0, 1000))
+def test_the_second_division_holds_each_training_row_once_and_every_class_in_every_fold(
+    data: Dataset, seed: int
+) -> None:
+    fold = cut(data, outer=2, seed=seed).outer[0]
+    again = divide_again(fold.train_side(data), fold, seed)
+    assert len(again) == len(fold.inner)
+    assert sorted(row for part in again for row in part.val) == sorted(fold.train)
+    for part in again:
+        assert {*part.fit, *part.val} == set(fold.train)
+        assert not part.fit_patients & part.val_patients
+        assert classes_of(data, part.val) == set(range(len(data.classes)))
+    assert not {part.name for part in again} & {part.name for part in fold.inner}
+    assert again == divide_again(fold.train_side(data), fold, seed)
+
+
+def test_the_second_division_depends_on_the_study_and_the_seed() -> None:
+    data = make_rows(patients=60, images=1)[0]
+    one = cut(data, inner=3, seed=1).outer[0]
+    second = {part.val for part in divide_again(one.train_side(data), one, 1)}
+    assert second != {part.val for part in one.inner}
+    assert second != {part.val for part in divide_again(one.train_side(data), one, 2)}
 
 
 def test_labels_are_all_that_balances_the_folds_and_features_have_no_part() -> None:

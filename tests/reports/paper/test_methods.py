@@ -42,6 +42,22 @@ def test_the_methods_name_what_the_run_did():
         assert said in text, said
 
 
+def test_the_methods_say_which_scores_the_decision_was_fitted_on():
+    run = make_run()
+    once = methods_text(told(run, threshold="prevalence"))
+    assert "both on out-of-fold rows of the inner folds alone. Test rows had no part" in once
+    said = "a second division of the training patients, and the mean was taken."
+    assert said in methods_text(told(twice(run)))
+    assert said not in methods_text(told(replace(twice(run), final=run.final)))
+    assert "the mean was taken. The largest" in methods_text(told(twice(make_run(FOUR))))
+
+
+def twice(run):
+    """The same run with two out-of-fold scores of each row, in every study."""
+    outer = tuple(replace(study, scores_a_row=2) for study in run.outer)
+    return replace(run, outer=outer, final=replace(run.final, scores_a_row=2))
+
+
 def test_every_pruner_and_rule_has_words():
     assert set(RULES) == set(RULE_NAMES)
     assert "halving" in PRUNERS

@@ -236,7 +236,8 @@ def test_the_shipped_model_scores_new_images_as_the_refit_did(
     assert set(decided.tolist()) <= {0, 1}
     session = Session(context)
     best = session.study(FINAL).best_trial
-    chosen = make_model(session.objective(FINAL, "cpu"), best, session.config)
+    second = session.second_objective(FINAL, "cpu")
+    chosen = make_model(session.objective(FINAL, "cpu"), best, session.config, second=second)
     row = prepared.data.features.select(prepared.data.ids[:1].tolist())
     expected = chosen.decision.calibrate(chosen.fitted.predict(row))
     np.testing.assert_allclose(scores[0], expected[0], atol=1e-6)

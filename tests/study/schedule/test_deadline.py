@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from outerfold.storage.errors import DataError
 from outerfold.study.config.durations import parse_seconds
 from outerfold.study.config.execution import Execution
-from outerfold.study.schedule.deadline import END_TRIALS, Deadline
+from outerfold.study.schedule.deadline import Deadline
 from outerfold.study.schedule.patience import EndedTrial, SearchLimit
 from outerfold.study.schedule.schedule import Schedule
 
 STUDIES = ("outer-0", "outer-1", "outer-2", "final")
 STATES = ("complete", "pruned", "failed")
 REPORT = 7.0
+END_TRIALS = 1.5
+"""Duration of a study's end, in trials."""
 TRIALS = 100
 
 
@@ -71,7 +73,7 @@ class Works:
             {name: [] for name in STUDIES},
             ended=frozenset(),
             limit=SearchLimit(TRIALS),
-            deadline=Deadline(budget, workers, 1, promise, REPORT, lambda: self.now),
+            deadline=Deadline(budget, workers, END_TRIALS, promise, REPORT, lambda: self.now),
         )
 
     def run(self) -> float:
@@ -131,7 +133,7 @@ def test_a_run_that_takes_less_than_its_time_is_not_cut() -> None:
 
 
 def test_the_expected_trial_counts_until_a_complete_one_was_seen() -> None:
-    deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
+    deadline = Deadline(100.0, 1, END_TRIALS, 40.0, 5.0, lambda: 10.0)
     assert deadline.near([], ends=1), "10 + 40 + 1.5 x 40 + 5 is 115"
     assert deadline.near([EndedTrial("pruned", None, 1.0)], ends=1)
     assert not deadline.near([EndedTrial("complete", 0.5, 20.0)], ends=1)
@@ -141,5 +143,5 @@ def test_the_expected_trial_counts_until_a_complete_one_was_seen() -> None:
 
 
 def test_trials_of_an_earlier_call_do_not_say_how_long_one_takes() -> None:
-    deadline = Deadline(100.0, 1, 1, 40.0, 5.0, lambda: 10.0)
+    deadline = Deadline(100.0, 1, END_TRIALS, 40.0, 5.0, lambda: 10.0)
     assert deadline.near([EndedTrial("complete", 0.5)], ends=1)

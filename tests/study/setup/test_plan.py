@@ -19,12 +19,16 @@ from outerfold.storage.cores import CORE_SECONDS
 from outerfold.storage.runs.folder import RunFolder
 from outerfold.study.driver.driver import open_studies
 from outerfold.study.setup.plan import (
+    BEST_EPOCH,
     OPEN_SECONDS,
+    REFIT,
     SCORED,
+    STACKED,
     TRIAL_SECONDS,
     Cost,
     complete_epochs,
     end_epochs,
+    end_trials,
     epoch_share,
     mean_rows,
 )
@@ -96,12 +100,16 @@ def test_patience_shortens_what_is_expected_of_trials_and_ends() -> None:
     assert end_epochs(short) < end_epochs(long)
 
 
-def test_an_end_that_trains_nothing_takes_an_epoch_however_long_a_trial_is() -> None:
+def test_an_end_trains_to_the_best_epoch_and_the_whole_trial_where_it_was_not_recorded() -> None:
     for epochs in (20, 100):
         recorded = make_config(networks=1, epochs=epochs)
-        assert end_epochs(recorded) == SCORED
-        trained = [replace(recorded, final="refit"), replace(recorded, trainable_blocks=1)]
-        assert all(end_epochs(config) > 10 * SCORED for config in trained)
+        assert end_epochs(recorded) == SCORED + BEST_EPOCH
+        refit, trained = replace(recorded, final="refit"), replace(recorded, trainable_blocks=1)
+        again = STACKED * complete_epochs(recorded)
+        assert end_epochs(refit) == again + REFIT * BEST_EPOCH
+        assert end_epochs(trained) == again + BEST_EPOCH
+        assert end_trials(recorded) == 1.0
+        assert end_trials(recorded) < end_trials(refit) < end_trials(trained)
 
 
 def test_times_of_calls_add_up_and_the_first_plan_stands(tmp_path: Path) -> None:

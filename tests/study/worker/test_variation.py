@@ -36,7 +36,8 @@ def session(tmp_path: Path, request: pytest.FixtureRequest) -> Session:
 def test_each_inner_model_decides_by_the_rows_of_the_others(session: Session) -> None:
     config, fold = session.config, session.folds[FOLD]
     objective = session.objective(FOLD, "cpu")
-    made = make_model(objective, best_trial(session.study(FOLD), FOLD), config)
+    second = session.second_objective(FOLD, "cpu")
+    made = make_model(objective, best_trial(session.study(FOLD), FOLD), config, second=second)
     test = session.data.select(fold.test)
     rows = score_inner_models(test, fold, objective, made, config)
     each = made.replay.fitted.predict_each(test.features)
@@ -46,11 +47,12 @@ def test_each_inner_model_decides_by_the_rows_of_the_others(session: Session) ->
     assert set(rows.fold.tolist()) == {*names, *(WITHOUT + name for name in names)}
     for at, name in enumerate(names):
         rest = [other for other in range(len(names)) if other != at]
-        decision = Decision.fit(
-            np.concatenate([labels[other] for other in rest]),
-            np.concatenate([made.replay.probabilities[other] for other in rest]),
-        )
-        for key, mean in ((name, means[at]), (WITHOUT + name, means[rest].mean(0))):
+        for key, who in ((name, [at]), (WITHOUT + name, rest)):
+            mean = means[who].mean(0)
+            once = np.concatenate([made.replay.probabilities[other] for other in rest])
+            again = np.concatenate([made.second[other] for other in rest])
+            scores = once if len(who) == 1 else (once + again) / 2
+            decision = Decision.fit(np.concatenate([labels[other] for other in rest]), scores)
             own = rows.take(rows.fold == key)
             assert own.ids.tolist() == list(fold.test)
             np.testing.assert_array_equal(own.labels, test.labels)
