@@ -134,7 +134,8 @@ def _text() -> str:
         f"({CONFIG.outer_folds} x {CONFIG.inner_folds} folds, {CONFIG.trials} trials of up to "
         f"{CONFIG.epochs} epochs). The models of its outer folds then score all other patients. A "
         f"model counts as calibrated where its slope there lies between 1/{FAR_SLOPE:g} and "
-        f"{FAR_SLOPE:g}; a study is healthy where all of its models are."
+        f"{FAR_SLOPE:g}; a study is healthy where all of its models are. The level at which a "
+        "slope is odd was set after the first 23 studies, none of which has a caution with it."
     )
 
 
@@ -146,8 +147,10 @@ def _slopes(told: list[Told]) -> str:
         f"On the other patients a fold's model has a slope of {middle:.2f} in the median "
         f"(5 to 95 %: {low:.2f} to {high:.2f}), and its single networks, with the same "
         "temperature, have "
-        f"{np.median(networks):.2f}. The temperature is fitted to single networks on rows that "
-        "they did not see, and their mean is less spread than each."
+        f"{np.median(networks):.2f}. The temperature is fitted to the mean of two networks on rows "
+        "that neither has seen ([second_division.md](../models/second_division.md)). Fitted to "
+        "single networks, as before, the models had a median slope of 1.51 in 22 studies, and 7 "
+        "of these studies were healthy."
     )
 
 

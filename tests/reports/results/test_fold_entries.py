@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from outerfold.reports.analyses.calibration_slope import SEPARATED, calibration_slope
+from outerfold.reports.analyses.calibration_slope import SEPARATED, Slope, calibration_slope
 from outerfold.reports.intervals.overall import fixed_models, overall
 from outerfold.reports.results.fold_entries import odd_decisions, odd_slope
 from outerfold.reports.results.results import results
@@ -68,9 +68,9 @@ def test_a_class_that_one_fold_hardly_finds_is_odd():
     }
 
 
-@pytest.mark.parametrize(("slope", "word"), [(6.0, "moderate"), (-0.2, "extreme")])
+@pytest.mark.parametrize(("slope", "word"), [(6.0, "moderate"), (-0.5, "extreme")])
 def test_a_calibration_slope_far_off_is_odd(slope, word):
-    (said,) = odd_slope(calibration_slope(calibrated(80, slope=slope)), 1.0)
+    (said,) = odd_slope(calibration_slope(calibrated(80, slope=slope)), 1.0, folds=5)
     assert "calibration slope of" in said
     assert "where 1.00 is usual in this run" in said
     assert said.endswith(f"probabilities are too {word}")
@@ -80,8 +80,15 @@ def test_a_calibration_slope_far_off_is_odd(slope, word):
 def test_few_folds_are_odd_that_are_as_the_others(usual):
     folds = [calibrated(40, slope=usual, seed=seed) for seed in range(500)]
     slopes = [calibration_slope(rows, usual) for rows in folds]
-    assert sum(bool(odd_slope(slope, usual)) for slope in slopes) <= 2
+    assert sum(bool(odd_slope(slope, usual, folds=1)) for slope in slopes) <= 2
     assert sum(bool(odd_decisions(rows)) for rows in folds) <= 5
+
+
+def test_one_of_many_folds_has_to_be_further_off_to_be_odd():
+    slope = Slope(2.5, 1.4, 3.6, chi2=8.0)  # p = 0.0047
+    assert odd_slope(slope, 1.0, folds=2)
+    assert not odd_slope(slope, 1.0, folds=3)
+    assert not odd_slope(slope, 1.3, folds=1), "less than twice the usual one"
 
 
 def run_of_slopes(*slopes: float, patients: int = 80) -> Run:
@@ -106,7 +113,7 @@ def test_a_fold_is_odd_where_it_is_unlike_the_others_and_all_folds_are_a_caution
     count = len(make_run().outer)
     assert cautions(run_of_slopes(*[1.0] * count)) == []
     assert cautions(run_of_slopes(*[1.6] * count)) == []  # as the mean of networks often is
-    (one,) = cautions(run_of_slopes(*[1.0] * (count - 1), 5.0))
+    (one,) = cautions(run_of_slopes(*[1.0] * (count - 1), 5.0, patients=120))
     assert one.startswith(f"Odd fold, by image: outer-{count - 1} has a calibration slope of")
     assert "is usual in this run: its probabilities are too moderate" in one
     (whole,) = cautions(run_of_slopes(*[4.0] * count))
