@@ -151,6 +151,15 @@ def test_without_studies_of_half_b_the_page_says_that_nothing_is_proved(
     assert "Against one constant" not in text
 
 
+def test_a_count_without_tuning_tells_the_same_cells(studies: list[dict[str, Facts]]) -> None:
+    text = real_coverage.page_again({"6 epochs": studies})
+    held = cell(studies, "specificity", shipped_way("model"), "model").held.sum()
+    row = next(line for line in text.splitlines() if line.startswith("| specificity"))
+    assert f"| {held:.0f} of 4 |" in row
+    assert "How the intervals were chosen" not in text
+    assert "--tuning 0 --replicates 4" in text
+
+
 def test_taking_out_the_truths_own_error_leaves_the_rest_of_the_spread() -> None:
     rng = np.random.default_rng(0)
     error, noise = rng.normal(0.1, 0.3, 20_000), rng.normal(0, 0.4, 20_000)
