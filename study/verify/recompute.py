@@ -134,6 +134,8 @@ def compare_points(rows: Predictions, section: Scored, where: str) -> Iterator[s
         where: name of the section.
     """
     for name, points in points_of(rows).items():
+        if not METRICS[name].shown(len(rows.classes)):
+            continue
         kept, by_fold = section["overall"][name], points.by_fold
         ranks = isinstance(METRICS[name].how, Ranks)
         pooled = any(note.startswith(POOLED) for note in kept["notes"])

@@ -37,13 +37,19 @@ STUDIES = ("outer-0", "outer-1", "final")
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished(tmp_path_factory.mktemp("verify") / "run")
+
+
+def finished(
+    where: Path, task: str = "multimodal", classes: tuple[str, ...] = ("other", "cancer")
+) -> Path:
     """A finished run of two outer folds, with its report."""
     open_session.cache_clear()
     quiet_optuna()
-    data, source = make_rows(patients=32, signal=0.5)
+    data, source = make_rows(patients=32, signal=0.5, classes=classes)
     data = replace(data, facts={"site": np.array(["north", "south"])[np.arange(len(data)) % 2]})
-    config = make_config(trials=2, outer_folds=2, inner_folds=2, networks=1, epochs=2)
-    prepared, context = begin_run(tmp_path_factory.mktemp("verify") / "run", data, source, config)
+    config = make_config(task, trials=2, outer_folds=2, inner_folds=2, networks=1, epochs=2)
+    prepared, context = begin_run(where, data, source, config)
     for name in STUDIES:
         for number in (0, 1, None):
             run_and_keep_job(Job(context, name, number, "cpu"))
@@ -70,6 +76,10 @@ def test_an_honest_run_holds_wherever_its_folder_lies(
     assert {name for name in broken(moved)} <= {"documents"}, "they print the folder's name"
     assert main(["verify", str(honest)]) == 0
     assert "8 of 8 checks hold" in capsys.readouterr().out
+
+
+def test_an_honest_run_of_several_classes_holds(tmp_path: Path) -> None:
+    assert broken(finished(tmp_path / "run", "dbt", ("a", "b", "c", "d"))) == {}
 
 
 def test_a_report_in_a_journals_style_holds_and_a_later_report_keeps_the_style(
