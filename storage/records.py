@@ -419,7 +419,8 @@ class FoldResult:
             is None for more than two classes, which are decided by the largest probability.
         resampled: (classes,) images of each class after resampling, in one epoch of the model.
         history: epochs of the chosen configuration, averaged over inner folds.
-        validation: out-of-fold predictions of the inner folds, every training row once.
+        validation: out-of-fold predictions of the training rows, each once, in the order of the
+            inner folds; the mean of its scores, calibrated and decided as a test row is.
         test: predictions of the test fold, scored once; None for the final study.
         trials: numbers of trials under ``complete``, ``pruned``, ``failed``.
         notes: sentences for the report, for example that a sampler fell back to another.

@@ -202,11 +202,15 @@ def _decided_on(numbers: Results) -> str:
     """Rows and scores that calibration and threshold were fitted on."""
     if is_biased(numbers["protocol"]):
         return "the out-of-fold rows that are reported"
-    if any(study["scores_a_row"] == 1 for _, study in searched_studies(numbers)):
+    studies = searched_studies(numbers)
+    once = [name for name, study in studies if study["scores_a_row"] == 1]
+    if len(once) == len(studies):
         return "out-of-fold rows of the inner folds alone"
+    but = f" (in {', '.join(once)} in the inner folds alone)" if once else ""
     return (
-        "training rows alone. Each was scored by two networks that had not seen it, one of the "
-        "inner folds and one of a second division of the training patients, and the mean was taken"
+        "out-of-fold scores of training rows alone. Each training row was scored twice by networks "
+        "that had not seen it, once in the inner folds and once in a second division of the "
+        f"training patients, and the mean of both scores was taken{but}"
     )
 
 

@@ -12,6 +12,7 @@ from docx.enum.style import WD_STYLE_TYPE
 from docx.opc.exceptions import PackageNotFoundError
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
+from docx.oxml.simpletypes import ST_TwipsMeasure
 from docx.oxml.xmlchemy import BaseOxmlElement
 from docx.section import _Footer, _Header
 from docx.shared import Inches, Length
@@ -23,7 +24,7 @@ HEADINGS = ("Title", "Heading 1", "Caption")
 """Styles of the paragraphs that a template dresses; one that it lacks is added as plain text."""
 LEAST_WIDTH = 4.0
 """Inches between the margins that tables and figures need."""
-USUAL_GAP = 720
+USUAL_GAP = "720"
 """Twentieths of a point between two columns of text that name no gap."""
 TEXT_WIDTH = 6.5
 """Inches between the margins of a report's own page."""
@@ -49,6 +50,7 @@ def read_template(path: Path) -> bytes:
     try:
         contents = path.read_bytes()
         sheet = open_template(contents)
+        width, several = text_width(sheet), len(column_widths(sheet)) > 1
     except OSError as error:
         raise DataError(f"--docx-template {path}: cannot be read ({error.strerror})") from None
     except _READ_ERRORS as error:
@@ -56,9 +58,7 @@ def read_template(path: Path) -> bytes:
             f"--docx-template {path}: is no Word document ({first_line(error)}); save the template "
             "as .docx"
         ) from None
-    width = text_width(sheet)
     if width < LEAST_WIDTH:
-        several = len(column_widths(sheet)) > 1
         where = "in a column of its text" if several else "between its margins"
         raise DataError(
             f"--docx-template {path}: leaves {width:.1f} inches {where}, and tables need "
@@ -95,22 +95,23 @@ def text_width(sheet: Document) -> float:
 def column_widths(sheet: Document) -> list[float]:
     """Inches of each column of text of a document's last section; one where it names none."""
     last = sheet.sections[-1]
-    room = (last.page_width or 0) - (last.left_margin or 0) - (last.right_margin or 0)
-    inches = float(Length(room).inches)
+    margins = (last.left_margin or 0) + (last.right_margin or 0) + (last.gutter or 0)
+    inches = float(Length((last.page_width or 0) - margins).inches)
     columns = last._sectPr.find(qn("w:cols"))
     if columns is None:
         return [inches]
-    named = [_twips(column, "w:w", 0) for column in columns.findall(qn("w:col"))]
+    named = [_inches(column, "w:w", "0") for column in columns.findall(qn("w:col"))]
     if named and columns.get(qn("w:equalWidth")) in ("0", "false", "off"):
         return named
     count = max(int(columns.get(qn("w:num")) or 1), 1)
-    gaps = (count - 1) * _twips(columns, "w:space", USUAL_GAP)
+    gaps = (count - 1) * _inches(columns, "w:space", USUAL_GAP)
     return [(inches - gaps) / count] * count
 
 
-def _twips(element: BaseOxmlElement, name: str, usual: int) -> float:
-    """Inches of an attribute that is given in twentieths of a point."""
-    return int(element.get(qn(name)) or usual) / 1440
+def _inches(element: BaseOxmlElement, name: str, usual: str) -> float:
+    """Inches of an attribute: a number of twentieths of a point, or a length with a unit."""
+    found = ST_TwipsMeasure.convert_from_xml(element.get(qn(name)) or usual)
+    return float(Length(found).inches)
 
 
 def running_lines(sheet: Document) -> tuple[list[_Header], list[_Footer]]:

@@ -68,14 +68,14 @@ def _level_folds(
     ]
 
 
-def _usual_slope(rows: Predictions) -> float:
-    """Slope of all folds together; 1 where that is not positive.
+def _usual_slope(rows: Predictions) -> float | None:
+    """Slope of all folds together; None where that is not positive.
 
     What makes the probabilities too sure or not sure enough does so in every fold of a run. A fold
     is odd where it is unlike the others; what is off in all of them is a caution of its own.
     """
     found = common_slope(rows) if len(rows.classes) == 2 else float("nan")
-    return found if found > 0 else 1.0
+    return found if found > 0 else None
 
 
 def _fold_entry(
@@ -83,13 +83,13 @@ def _fold_entry(
     study: FoldResult,
     rows: Predictions,
     decision: Decision,
-    usual: float,
+    usual: float | None,
     folds: int,
 ) -> Json:
     classes = rows.classes
     two = len(classes) == 2
     several = Slope(None, reason="there are several classes")
-    slope = calibration_slope(rows, usual) if two else several
+    slope = calibration_slope(rows, usual or 1.0) if two else several
     called = np.bincount(rows.predicted, minlength=len(classes)).tolist()
     return {
         "fold": study.name,
@@ -131,22 +131,23 @@ def odd_decisions(rows: Predictions, level: str = "image") -> list[str]:
     return found
 
 
-def odd_slope(slope: Slope, usual: float, folds: int) -> list[str]:
+def odd_slope(slope: Slope, usual: float | None, folds: int) -> list[str]:
     """What is odd of a fold's calibration: a slope far off the usual one, by more than chance.
 
     Args:
         slope: of the fold, with the statistic of the usual slope.
-        usual: that of all folds together.
+        usual: that of all folds together; None compares with the ideal 1.
         folds: number of folds that are compared in this way.
     """
     if slope.estimate is None or slope.chi2 is None:
         return []
     if slope.chi2 < chdtri(1, ODD_LEVEL / folds):
         return []
-    if 1 / FAR_SLOPE <= slope.estimate / usual <= FAR_SLOPE:
+    if 1 / FAR_SLOPE <= slope.estimate / (usual or 1.0) <= FAR_SLOPE:
         return []
-    way = "extreme" if slope.estimate < usual else "moderate"
+    way = "extreme" if slope.estimate < (usual or 1.0) else "moderate"
+    than = "1 is ideal" if usual is None else f"{number(usual)} is usual in this run"
     return [
-        f"has a calibration slope of {number(slope.estimate)}, where {number(usual)} is usual in "
-        f"this run: its probabilities are too {way}"
+        f"has a calibration slope of {number(slope.estimate)}, where {than}: its probabilities are "
+        f"too {way}"
     ]

@@ -19,7 +19,7 @@ VERDICTS = {
 }
 WHAT_DEFAULT_MEANS = (
     "The default configuration was fixed beforehand. It is the first trial of every search and is "
-    "never pruned. Where the search did not choose it, it was refitted on the same "
+    "never pruned. Where the search did not choose it, its model was made on the same "
     "rows as the chosen one, with as many networks and a threshold of its own, after everything "
     "was chosen; its test score chose nothing. The difference is paired: the same patient is left "
     "out of both."

@@ -25,7 +25,7 @@ DEMO = "demo"
 """Value of --data for the demo, whose images are made here and need no download."""
 DEMO_ENCODER = "bundled:efficientnet_lite0"
 PRUNER_NAMES = ("halving", "hyperband", "median", "none", "paired")
-PROTOCOLS = ("nested", "non-nested")
+NESTED, NON_NESTED = PROTOCOLS = ("nested", "non-nested")
 RULES = ("prevalence", "youden", "sensitivity", "specificity")
 TARGETED = ("sensitivity", "specificity")
 """Rules of the threshold that reach ``--threshold-target``."""

@@ -33,11 +33,11 @@ from outerfold.storage.records import (
 from outerfold.storage.runs.results import write_result
 from outerfold.storage.tasks import TASKS
 from outerfold.storage.trials.ownership import refuse_former_driver
-from outerfold.study.config.record import FOLDS
+from outerfold.study.config.record import FOLDS, NESTED
 from outerfold.study.schedule.patience import build_limit, count_trials, read_history
 from outerfold.study.worker.recordings import load_recording
 from outerfold.study.worker.session import Session
-from outerfold.study.worker.trial_model import TrialModel, make_model
+from outerfold.study.worker.trial_model import OF_ONE, TrialModel, make_model
 from outerfold.study.worker.variation import score_inner_models
 
 FAILURE, BY_MACHINE = "failure", "failed_by_machine"
@@ -70,7 +70,7 @@ def finish(session: Session, name: str, device: str) -> FoldResult:
     cut = not build_limit(session.config, study).reached(read_history(study))
     counts = count_trials(study.get_trials(deepcopy=False))
     result = _make_result(session, session.folds[name], best, chosen, test, counts)
-    default = _end_default(session, study, best, name, device)
+    default = _end_default(session, study, best, name, device, twice=bool(chosen.second))
     result = replace(result, variation=variation, cut_by_time=cut, default=default)
     _write_study(session, result, chosen)
     return result
@@ -102,24 +102,37 @@ def end_trial(
 def _second_objective(
     session: Session, name: str, device: str
 ) -> tuple[InnerObjective | None, list[str]]:
-    """Objective on the second division of the training rows; None and a note if there is none."""
-    if session.config.final != FOLDS:
+    """Objective on the second division of the training rows; None and a note if there is none.
+
+    A search that is not nested reports its out-of-fold rows, so there the decision is theirs.
+    """
+    if session.config.final != FOLDS or session.config.protocol != NESTED:
         return None, []
     try:
         return session.second_objective(name, device), []
-    except DataError as error:
+    except DataError:
         return None, [
-            f"the training rows cannot be divided a second time ({error}), so the calibration is "
-            "that of one network, and the mean of the networks is not sure enough"
+            "no second division of the training rows was found that puts every class into every "
+            f"fold, so the calibration {OF_ONE}"
         ]
 
 
 def _end_default(
-    session: Session, study: optuna.Study, best: optuna.trial.FrozenTrial, name: str, device: str
+    session: Session,
+    study: optuna.Study,
+    best: optuna.trial.FrozenTrial,
+    name: str,
+    device: str,
+    *,
+    twice: bool,
 ) -> DefaultResult:
     """End the default configuration, trial 0, as the best trial was ended; it chooses nothing.
 
     Nothing is trained if the search chose it, or for the final study, which has no test rows.
+
+    Args:
+        twice: whether the best trial's decision was fitted on two scores of each row. The default
+            has no result where its own was not fitted in the same way.
     """
     if not session.default.params:
         return DefaultResult(reason=session.default.reason)
@@ -132,10 +145,22 @@ def _end_default(
         return DefaultResult(trial.params, reason=reason)
     if name == FINAL:
         return DefaultResult(trial.params)
+    return _score_default(session, trial, name, device, twice=twice)
+
+
+def _score_default(
+    session: Session, trial: optuna.trial.FrozenTrial, name: str, device: str, *, twice: bool
+) -> DefaultResult:
     try:
         made, test, variation = end_trial(session, name, trial, device)
     except TrainingDiverged as error:
         reason = f"the default configuration's model of {name} failed: {error}"
+        return DefaultResult(trial.params, reason=reason)
+    if bool(made.second) != twice:
+        reason = (
+            f"in {name} the second networks of one of the two configurations failed, so their "
+            "decisions cannot be compared"
+        )
         return DefaultResult(trial.params, reason=reason)
     return DefaultResult(trial.params, epochs=made.replay.epochs, test=test, variation=variation)
 
@@ -218,7 +243,7 @@ def _predict_test(test: Dataset, fold: OuterFold, chosen: TrialModel) -> Predict
 def _predict_validation(train: TrainSide, fold: OuterFold, chosen: TrialModel) -> Predictions:
     rows = train.select([name for inner in fold.inner for name in inner.val])
     names = [inner.name for inner in fold.inner for _ in inner.val]
-    calibrated = chosen.alone.calibrate(np.concatenate(chosen.replay.probabilities))
+    calibrated = chosen.decision.calibrate(np.concatenate(chosen.out_of_fold))
     return _make_predictions(rows, names, fold.repeat, calibrated, chosen.decision)
 
 

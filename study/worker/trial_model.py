@@ -1,11 +1,11 @@
 """Model of a trial: the mean of the inner folds' networks, or a refit on all training rows.
 
 The mean of several networks is less spread than each of them, so a calibration that is right for
-one is too flat for their mean. Only one of the inner folds' networks has not seen a training row,
-so their mean has no out-of-fold score. The configuration is therefore trained once more on a second
-division of the training rows. Then every row has out-of-fold scores by two networks, and the
-decision is fitted on their mean. The second networks serve for this alone. Nothing was chosen by
-their scores, so these do not flatter the configuration either.
+one is too flat for their mean. Each training row has been seen by all of the inner folds' networks
+but one, so their mean has no out-of-fold score. The configuration is therefore trained once more on
+a second division of the training rows. Then every row has out-of-fold scores by two networks, and
+the decision is fitted on their mean. The second networks serve for this alone. Nothing was chosen
+by their scores, so these do not flatter the configuration either.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from outerfold.storage.records import FloatArray, Fold
 from outerfold.storage.seeds import derive_seed
 from outerfold.study.config.record import FOLDS, StudyConfig
 
+OF_ONE = "is that of one network, and the mean of the networks may be less sure than it could be"
+"""End of a note on a calibration without a second division."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrialModel:
@@ -34,9 +37,7 @@ class TrialModel:
 
     Attributes:
         replay: networks of the trial, with their out-of-fold probabilities.
-        alone: calibration and decision rule of one inner fold's model, fitted on these
-            probabilities; the out-of-fold rows are calibrated by it.
-        decision: calibration and decision rule of ``fitted``; its threshold decides on all rows.
+        decision: calibration and decision rule, fitted on the ``out_of_fold`` scores.
         fitted: networks of the inner folds, or networks refitted on all training rows.
         resampled: (classes,) images of each class in one epoch; with ``--final folds`` the mean
             over the inner folds.
@@ -46,12 +47,19 @@ class TrialModel:
     """
 
     replay: Replay
-    alone: Decision
     decision: Decision
     fitted: Fitted
     resampled: FloatArray
     notes: tuple[str, ...]
     second: tuple[FloatArray, ...] = ()
+
+    @property
+    def out_of_fold(self) -> tuple[FloatArray, ...]:
+        """One array (val rows, classes) for each inner fold: the mean of each row's scores."""
+        if not self.second:
+            return self.replay.probabilities
+        pairs = zip(self.replay.probabilities, self.second, strict=True)
+        return tuple((one + other) / 2 for one, other in pairs)
 
 
 def make_model(
@@ -84,17 +92,17 @@ def make_model(
         replay = objective.replay(fixed, epochs=epochs, length=length, networks=count)
     notes = [_note_replay(trial, replay)]
     everyone = range(len(objective.folds))
-    alone = decide_by(everyone, objective, replay, (), config, members=1)
     if config.final != FOLDS:
-        return _refitted(objective, fixed, replay, alone, notes, config)
-    decision, again = alone, tuple[FloatArray, ...]()
+        decision = decide_by(everyone, objective, replay, (), config, members=1)
+        return _refitted(objective, fixed, replay, decision, notes, config)
+    again: tuple[FloatArray, ...] = ()
     if second is not None:
         again, note = _score_again(objective, second, fixed, epochs, count)
-        decision = decide_by(everyone, objective, replay, again, config, members=len(everyone))
         notes = [note, *notes]
+    decision = decide_by(everyone, objective, replay, again, config, members=len(everyone))
     notes = [*replay.notes, decision.note, *notes]
     return TrialModel(
-        replay, alone, decision, replay.fitted, replay.resampled, tuple(filter(None, notes)), again
+        replay, decision, replay.fitted, replay.resampled, tuple(filter(None, notes)), again
     )
 
 
@@ -102,18 +110,17 @@ def _refitted(
     objective: InnerObjective,
     trial: FixedTrial,
     replay: Replay,
-    alone: Decision,
+    decision: Decision,
     notes: list[str],
     config: StudyConfig,
 ) -> TrialModel:
     """Model of a trial whose configuration is refitted on all training rows."""
     training = refit(objective, trial, replay.epochs, config.networks)
     rows = training.delivered(0)
-    every = [rows.note, alone.note, *notes, _note_parts(training)]
+    every = [rows.note, decision.note, *notes, _note_parts(training)]
     return TrialModel(
         replay,
-        alone,
-        alone,
+        decision,
         training.fitted(*range(config.networks)),
         rows.seen(len(objective.train.classes)),
         tuple(filter(None, every)),
@@ -131,9 +138,10 @@ def decide_by(
 ) -> Decision:
     """Decision for the mean of some inner folds' models, fitted on the rows of inner folds.
 
-    For more than one model it is fitted on the mean of two. It is not extended to more of them: in
-    studies of a hundred patients the choice of the epoch makes out-of-fold slopes too steep by
-    about as much (``benchmarks/models/second_division.py``).
+    For more than one model it is fitted on the mean of two. The mean of more would need a steeper
+    slope still. It is not made so: the search chose by the scores of the first division, which
+    makes the slope too steep by about as much in studies of a hundred patients
+    (``benchmarks/models/second_division.py``).
 
     Args:
         folds: positions of the inner folds whose out-of-fold rows are read.
@@ -171,7 +179,7 @@ def _score_again(
     except TrainingDiverged as error:
         return (), (
             f"the networks of the second division of the training rows failed ({error}), so the "
-            "calibration is that of one network, and the mean of the networks is not sure enough"
+            f"calibration {OF_ONE}"
         )
     rows = objective.train.features
     table = np.empty((len(rows), scores[0].shape[1]))

@@ -46,10 +46,12 @@ def test_the_methods_say_which_scores_the_decision_was_fitted_on():
     run = make_run()
     once = methods_text(told(run, threshold="prevalence"))
     assert "both on out-of-fold rows of the inner folds alone. Test rows had no part" in once
-    said = "a second division of the training patients, and the mean was taken."
-    assert said in methods_text(told(twice(run)))
-    assert said not in methods_text(told(replace(twice(run), final=run.final)))
-    assert "the mean was taken. The largest" in methods_text(told(twice(make_run(FOUR))))
+    assert "the mean of both scores was taken. Test rows" in methods_text(told(twice(run)))
+    mixed = methods_text(told(replace(twice(run), final=run.final)))
+    assert "was taken (in final in the inner folds alone)." in mixed
+    assert "was taken. The largest" in methods_text(told(twice(make_run(FOUR))))
+    biased = methods_text(told(run, protocol="non-nested"))
+    assert "both on the out-of-fold rows that are reported." in biased
 
 
 def twice(run):

@@ -122,6 +122,8 @@ def test_a_template_without_a_section_gets_the_usual_page(tmp_path: Path) -> Non
         ({"num": "2"}, [], r"leaves 2\.5 inches in a column of its text"),
         ({"num": "2", "space": "0"}, [], r"leaves 2\.8 inches in a column"),
         ({"num": "2", "equalWidth": "0"}, [5760, 1440], r"leaves 1\.0 inches in a column"),
+        ({"num": "2", "space": "0.5in"}, [], r"leaves 2\.5 inches in a column"),
+        ({"num": "2", "space": "wide"}, [], "is no Word document"),
         ({"num": "1"}, [], None),
         ({}, [], None),
         ({"num": "1", "equalWidth": "0"}, [7920], None),
@@ -144,4 +146,13 @@ def test_a_column_too_narrow_for_tables_is_refused(
         assert read_template(path)
         return
     with pytest.raises(DataError, match=found):
+        read_template(path)
+
+
+def test_a_gutter_takes_room_as_a_margin_does(tmp_path: Path) -> None:
+    path = write_template(tmp_path / "own.docx")
+    sheet = docx.Document(str(path))
+    sheet.sections[-1].gutter = Inches(3)
+    sheet.save(str(path))
+    with pytest.raises(DataError, match=r"leaves 2\.5 inches between its margins"):
         read_template(path)

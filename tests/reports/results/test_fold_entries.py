@@ -89,6 +89,7 @@ def test_one_of_many_folds_has_to_be_further_off_to_be_odd():
     assert odd_slope(slope, 1.0, folds=2)
     assert not odd_slope(slope, 1.0, folds=3)
     assert not odd_slope(slope, 1.3, folds=1), "less than twice the usual one"
+    assert "where 1 is ideal" in odd_slope(slope, None, folds=1)[0]
 
 
 def run_of_slopes(*slopes: float, patients: int = 80) -> Run:

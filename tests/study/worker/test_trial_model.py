@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from outerfold.objectives.inner import InnerObjective
 from outerfold.pipelines._base import TrainingDiverged
 from outerfold.pipelines.fitted.calibration import Decision
-from outerfold.storage.records import DataError, FloatArray, FoldResult
+from outerfold.storage.records import FINAL, DataError, FloatArray, FoldResult
 from outerfold.study.engines.local import quiet_optuna
+from outerfold.study.worker import finish as finishing
 from outerfold.study.worker import session as sessions
 from outerfold.study.worker.finish import best_trial, finish
 from outerfold.study.worker.jobs import Job, run_and_keep_job
@@ -23,15 +25,15 @@ FOLD = "outer-0"
 TASKS = {"multimodal": ("other", "cancer"), "dbt": ("a", "b", "c", "d")}
 
 
-def searched(where: Path, task: str = "multimodal", **options: object) -> Session:
-    """Session of a run whose first study has searched two trials."""
+def searched(where: Path, study: str = FOLD, task: str = "multimodal", **options: Any) -> Session:
+    """Session of a run one of whose studies has searched two trials."""
     open_session.cache_clear()
     quiet_optuna()
     data, source = make_rows(patients=48, images=2, signal=0.5, classes=TASKS[task])
     config = make_config(task, trials=2, **options)
     _, context = begin_run(where / "run", data, source, config)
     for number in range(config.trials):
-        assert not run_and_keep_job(Job(context, FOLD, number, "cpu")).trace
+        assert not run_and_keep_job(Job(context, study, number, "cpu")).trace
     return open_session(context)
 
 
@@ -49,7 +51,7 @@ def ended(session: Session) -> FoldResult:
 def test_it_is_fitted_on_the_mean_of_each_rows_two_scores(
     tmp_path: Path, task: str, networks: int
 ) -> None:
-    session = searched(tmp_path, task, networks=networks)
+    session = searched(tmp_path, task=task, networks=networks)
     second = session.second_objective(FOLD, "cpu")
     made = model(session, second)
     trial = best_trial(session.study(FOLD), FOLD)
@@ -76,14 +78,16 @@ def test_it_is_fitted_on_the_mean_of_each_rows_two_scores(
     assert made.decision.temperature == pytest.approx(expected.temperature)
     assert made.decision.shift == pytest.approx(expected.shift)
     assert made.decision.threshold == pytest.approx(expected.threshold)
-    assert made.decision.temperature != pytest.approx(made.alone.temperature, rel=1e-3)
+    alone = model(session, None).decision
+    assert made.decision.temperature != pytest.approx(alone.temperature, rel=1e-3)
 
 
 def test_a_second_division_that_is_the_first_changes_nothing(tmp_path: Path) -> None:
     session = searched(tmp_path)
     first = session.objective(FOLD, "cpu")
     made = model(session, first.with_folds(first.folds))
-    assert made.decision == made.alone
+    alone = model(session, None).decision
+    assert made.decision.temperature == pytest.approx(alone.temperature, rel=1e-5)
     for own, again in zip(made.replay.probabilities, made.second, strict=True):
         np.testing.assert_allclose(own, again, atol=1e-6)
 
@@ -92,22 +96,24 @@ def test_the_second_networks_change_the_decision_and_no_network(tmp_path: Path) 
     session = searched(tmp_path)
     with_second = model(session, session.second_objective(FOLD, "cpu"))
     without = model(session, None)
-    assert without.decision == without.alone == with_second.alone
+    assert without.decision != with_second.decision
     assert not without.second
+    assert without.out_of_fold is without.replay.probabilities
     test = session.data.select(session.folds[FOLD].test).features
     np.testing.assert_array_equal(
         with_second.replay.fitted.predict_each(test), without.replay.fitted.predict_each(test)
     )
 
 
-def test_validation_rows_are_those_of_one_network_with_its_own_calibration(tmp_path: Path) -> None:
+def test_validation_rows_are_the_scores_that_the_decision_was_fitted_on(tmp_path: Path) -> None:
     session = searched(tmp_path, networks=1)
     result, made = ended(session), model(session, session.second_objective(FOLD, "cpu"))
     np.testing.assert_allclose(
         result.validation.probabilities,
-        made.alone.calibrate(np.concatenate(made.replay.probabilities)),
+        made.decision.calibrate(np.concatenate(made.out_of_fold)),
         atol=1e-6,
     )
+    assert result.scores_a_row == 2
     assert result.temperature == pytest.approx(made.decision.temperature)
     assert result.test is not None
     test = session.data.select(session.folds[FOLD].test).features
@@ -124,7 +130,7 @@ def test_a_refit_trains_no_second_networks(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(sessions, "divide_again", trained)
     result = ended(session)
-    assert result.temperature == pytest.approx(model(session, None).alone.temperature)
+    assert result.temperature == pytest.approx(model(session, None).decision.temperature)
 
 
 def test_networks_that_diverge_leave_the_calibration_of_one_and_a_note(
@@ -137,10 +143,11 @@ def test_networks_that_diverge_leave_the_calibration_of_one_and_a_note(
 
     monkeypatch.setattr(InnerObjective, "score_out_of_fold", diverges)
     result = ended(session)
-    assert result.temperature == pytest.approx(model(session, None).alone.temperature)
+    assert result.temperature == pytest.approx(model(session, None).decision.temperature)
     note = next(note for note in result.notes if "second division" in note)
     assert "nan in epoch 1" in note
-    assert "not sure enough" in note
+    assert "less sure than it could be" in note
+    assert result.scores_a_row == 1
 
 
 def test_rows_that_cannot_be_divided_again_leave_the_calibration_of_one_and_a_note(
@@ -153,5 +160,40 @@ def test_rows_that_cannot_be_divided_again_leave_the_calibration_of_one_and_a_no
 
     monkeypatch.setattr(sessions, "divide_again", refuse)
     result = ended(session)
-    assert result.temperature == pytest.approx(model(session, None).alone.temperature)
-    assert any("cannot be divided a second time (inner folds: no" in note for note in result.notes)
+    assert result.temperature == pytest.approx(model(session, None).decision.temperature)
+    assert any("no second division of the training rows was found" in n for n in result.notes)
+
+
+def test_a_search_that_is_not_nested_decides_by_the_rows_that_it_reports(tmp_path: Path) -> None:
+    session = searched(
+        tmp_path, FINAL, protocol="non-nested", inner_folds=4, networks=1, threshold="youden"
+    )
+    result = finish(session, FINAL, "cpu")
+    assert result.scores_a_row == 1
+    rows = result.validation
+    score, positive = rows.probabilities[:, 1], rows.labels == 1
+    gains = [
+        (score[positive] >= cut).mean() + (score[~positive] < cut).mean()
+        for cut in (*np.unique(score), result.threshold)
+    ]
+    assert gains[-1] == pytest.approx(max(gains))
+    np.testing.assert_array_equal(rows.predicted, score >= result.threshold)
+
+
+def test_a_default_whose_decision_was_fitted_in_another_way_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = searched(tmp_path, pruner="none")
+    monkeypatch.setattr(finishing, "best_trial", lambda study, _: study.get_trials()[1])
+    trained = InnerObjective.score_out_of_fold
+
+    def only_the_default_diverges(self: InnerObjective, trial: Any, **given: Any) -> Any:
+        if trial.number == 0:
+            raise TrainingDiverged("nan")
+        return trained(self, trial, **given)
+
+    monkeypatch.setattr(InnerObjective, "score_out_of_fold", only_the_default_diverges)
+    default = finish(session, FOLD, "cpu").default
+    assert default is not None
+    assert default.test is None
+    assert "cannot be compared" in default.reason
