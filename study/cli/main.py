@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -105,7 +106,7 @@ def _dispatch(argv: list[str]) -> int:
     if rest and verb == "predict":
         options.columns, rest = _parse_columns(rest)
     if rest:
-        raise _refuse_word(rest[0], verb, chosen)
+        raise _refuse_word(rest[0], verb, chosen, argv)
     if verb == "run" and options.encoder == "list":
         from rich.console import Console
 
@@ -118,12 +119,22 @@ def _dispatch(argv: list[str]) -> int:
     return action(options)
 
 
-def _refuse_word(word: str, verb: str, parser: Parser) -> DataError:
-    """Refusal of a word that is no option and no argument of a verb."""
+def _refuse_word(word: str, verb: str, parser: Parser, argv: list[str]) -> DataError:
+    """Refusal of a word that is no option and no argument of a verb.
+
+    Args:
+        argv: the words after the verb.
+    """
     if not word.startswith("-"):
         return DataError(f"unexpected argument {word!r} (see {parser.prog} --help)")
     name, known = word.split("=")[0], parser.options()
     if verb == "predict" and name.startswith("--") and not suggest_name(name, known):
+        after = [value for one, value in pairwise(argv) if one == name and value[:1] != "-"]
+        if after:  # argparse took the value for an image
+            return DataError(
+                f"{name} {after[0]} stands where an image is expected; images come before columns, "
+                f"as in: outerfold predict RUN IMAGE {name} {after[0]}"
+            )
         return DataError(f"{name} needs a value, as --age 61 has one; give it, or leave {name} out")
     return DataError(unknown_name("option", name, known))
 

@@ -220,6 +220,7 @@ def test_bad_options_are_refused_before_data_are_sought(
         (("audit",), "the following arguments are required: --data (see outerfold audit --help)"),
         (("audit", "--data", "x", "--trials", "3"), "unknown option '--trials'; "),
         (("data", "demo"), "the following arguments are required: --task"),
+        (("predict", "run", "--age", "61"), "--age 61 stands where an image is "),
         (("predict", "run", "a.png", "--age"), "--age needs a value"),
         (("predict", "run", "a.png", "--age", "--density", "2"), "--age needs a value"),
         (
