@@ -57,8 +57,8 @@ OF_PROCEDURE = (
 )
 COVERAGE = (
     "The intervals allow for patient sampling and, approximately, for training variation: in 100 "
-    "studies of real images, those of specificity held the truth in 92 and those of the other "
-    "metrics in 95 or more. They do not cover other hospitals, scanners or populations, label "
+    "studies of real images, those of specificity held the truth in 93 and those of the other "
+    "metrics in 94 or more. They do not cover other hospitals, scanners or populations, label "
     "errors, or choices made after seeing the results."
 )
 NO_COVERAGE = (
