@@ -10,7 +10,8 @@ from outerfold.storage.errors import DataError
 
 _SPELT = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
 # A limit before its number (`<50`), letters and digits, and signs at the end of a word (`er+`).
-_WORD = re.compile(r"(?:[<>]=?+(?=\d))?+[^ +%<>=-]++(?:[+%-]++(?![^ +%<>=-]))?+")
+# Without possessive quantifiers, which Python 3.11.2 matches wrongly.
+_WORD = re.compile(r"(?:[<>]=?(?=\d))?[^ +%<>=-]+(?:[+%-]+(?![^ <>=]))?")
 
 
 def normalise(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -126,3 +127,26 @@ def test_all_is_imported_under_one_name() -> None:
 )
 def test_every_promised_package_is_used(package: str) -> None:
     assert any(name.split(".")[0] == package for path in FILES for name in imported(path))
+
+
+def possessive(pattern: str) -> bool:
+    """Whether a pattern has a possessive quantifier or an atomic group."""
+    parts = re._parser.parse(pattern)  # type: ignore[attr-defined]
+    return any(name in repr(parts.data) for name in ("POSSESSIVE_REPEAT", "ATOMIC_GROUP"))
+
+
+def test_no_pattern_is_possessive() -> None:
+    """Python 3.11.2, which Debian 12 has, matches such patterns wrongly."""
+    found = []
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            named = isinstance(node.func.value, ast.Name) and node.func.value.id == "re"
+            texts = [one.value for one in node.args[:1] if isinstance(one, ast.Constant)]
+            if named and any(possessive(text) for text in texts if isinstance(text, str)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert possessive("a++b")
+    assert possessive("(?>a|b)")
+    assert not possessive(r"[a++]+b")
+    assert found == []
