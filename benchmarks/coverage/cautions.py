@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 
 from benchmarks.shared.kept_studies import KeptStudy, kept_study, sources
 from benchmarks.shared.markdown import markdown
-from benchmarks.shared.small_studies import Pool, Setting, pathology_pool, small_config
+from benchmarks.shared.small_studies import SEARCHED, Pool, Setting, pathology_pool
 from benchmarks.shared.study_pages import TOLD, options, write_page
 from outerfold.reports.analyses.calibration_slope import calibration_slope
 from outerfold.reports.results.fold_entries import FAR_SLOPE
@@ -35,7 +35,7 @@ from outerfold.study.setup.provenance import versions
 
 NAME = "cautions"
 PATIENTS = 400
-CONFIG = replace(small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0)
+CONFIG = SEARCHED
 
 
 @dataclass(frozen=True, eq=False)

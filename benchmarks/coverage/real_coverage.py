@@ -44,7 +44,7 @@ from benchmarks.shared.kept_searches import half
 from benchmarks.shared.kept_studies import kept_study, sources
 from benchmarks.shared.markdown import markdown
 from benchmarks.shared.places import BENCHMARKS
-from benchmarks.shared.small_studies import Pool, Setting, pathology_pool, small_config
+from benchmarks.shared.small_studies import SEARCHED, Pool, Setting, pathology_pool, small_config
 from outerfold.reports.intervals.jackknife import Of
 from outerfold.storage.records import FloatArray
 from outerfold.study.config.gather import cache_folder
@@ -57,9 +57,7 @@ SHORT = small_config("multimodal")
 CONFIGS = {
     "6 epochs": SHORT,
     "12 epochs": replace(SHORT, epochs=12, batch_size=32),
-    "default space": replace(
-        small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0
-    ),
+    "default space": SEARCHED,
 }
 """Configuration by name of the setting."""
 WORDS: dict[Of, str] = {"model": "the delivered model", "procedure": "models made this way"}

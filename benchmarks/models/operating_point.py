@@ -24,9 +24,10 @@ from joblib import Parallel, delayed
 from benchmarks.models.batch_statistics import STATISTICS
 from benchmarks.models.operating_rules import CALIBRATIONS, EPOCHS, MEASURES, Way, measure
 from benchmarks.shared.kept_searches import KeptSearch, half, kept_search
-from benchmarks.shared.markdown import markdown
+from benchmarks.shared.markdown import bounds, interval, markdown
 from benchmarks.shared.places import real_data
 from benchmarks.shared.small_studies import (
+    SEARCHED,
     Pool,
     Setting,
     demo_pool,
@@ -43,9 +44,7 @@ OWN = "corrected for the start"
 MOST_LOST = 0.005
 """ROC-AUC that a rule may lose."""
 SHORT = replace(small_config("multimodal"), pruner="none")
-DEFAULT = replace(
-    small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0, pruner="none"
-)
+DEFAULT = replace(SEARCHED, pruner="none")
 """The default space without views and attention. No trial is pruned, so that the rules for trials
 have something to choose from."""
 BEFORE = Way("refit, Youden", threshold="youden", model="refit", networks=0)
@@ -178,7 +177,7 @@ def _compare(whole: Mapping[str, Sequence[KeptSearch]], ways: Sequence[Way]) -> 
     searches = [search for each in whole.values() for search in each]
     rows = [[ways[0].name, *_columns(searches, ways[0]), "", ""]]
     for way, apart in _differences(whole, ways).items():
-        rows.append([way.name, *_columns(searches, way), *(_interval(one) for one in apart)])
+        rows.append([way.name, *_columns(searches, way), *(interval(one) for one in apart)])
     return markdown(["way", *HEADER, "Brier minus the first (95 %)", "ROC-AUC likewise"], rows)
 
 
@@ -208,7 +207,7 @@ def _together(whole: Mapping[str, Sequence[KeptSearch]]) -> str:
     for (way, (brier, auc)), own, corrected in zip(
         apart.items(), p, holm(np.array(p)), strict=True
     ):
-        if _bounds(brier)[1] < 0 and auc.mean() > -MOST_LOST:
+        if bounds(brier)[1] < 0 and auc.mean() > -MOST_LOST:
             passed.append(f"{way.name} (p = {own:.3f})")
         if corrected < 0.05 and brier.mean() < 0:
             left.append(way.name)
@@ -232,17 +231,6 @@ def holm(p: FloatArray) -> FloatArray:
     corrected = np.empty_like(p)
     corrected[order] = steps
     return corrected
-
-
-def _bounds(apart: FloatArray) -> tuple[float, float]:
-    """95 % interval of a mean difference."""
-    mean, half_width = apart.mean(), 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
-    return float(mean - half_width), float(mean + half_width)
-
-
-def _interval(apart: FloatArray) -> str:
-    low, high = _bounds(apart)
-    return f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def _text(whole: Mapping[str, Sequence[KeptSearch]]) -> str:

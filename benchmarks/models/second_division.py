@@ -26,16 +26,16 @@ from scipy.special import expit, logit
 
 from benchmarks.shared.kept_searches import keep_file
 from benchmarks.shared.kept_studies import sources
-from benchmarks.shared.markdown import markdown
+from benchmarks.shared.markdown import interval, markdown
 from benchmarks.shared.places import real_data
 from benchmarks.shared.small_studies import (
+    SEARCHED,
     Pool,
     Setting,
     demo_pool,
     draw_patients,
     pathology_pool,
     run_all_studies,
-    small_config,
     ultrasound_pool,
 )
 from benchmarks.shared.study_pages import TOLD, write_page
@@ -51,7 +51,7 @@ from outerfold.study.worker.finish import best_trial, end_trial
 from outerfold.study.worker.session import Session, WorkerContext
 
 HERE = Path(__file__).parent
-CONFIG = replace(small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0)
+CONFIG = SEARCHED
 PATIENTS = {"bus-bra": 400, "breast-usg": 150, "demo": 100}
 FAR = 2.0
 
@@ -258,7 +258,7 @@ def _rows(studies: list[list[KeptFold]]) -> list[list[str]]:
                 name,
                 f"{middle:.2f} ({low:.2f} to {high:.2f})",
                 f"{far} of {len(slopes)}",
-                *(_interval(apart[:, at]) if apart.any() else "" for at in (1, 2)),
+                *(interval(apart[:, at]) if apart.any() else "" for at in (1, 2)),
             ]
         )
     return rows
@@ -293,11 +293,6 @@ def _optimism(folds: list[KeptFold]) -> str:
         f"division. The slope of its log-odds out of fold is {first:.2f} and {second:.2f} times "
         "that on other patients (median)."
     )
-
-
-def _interval(apart: FloatArray) -> str:
-    half = 1.96 * apart.std(ddof=1) / np.sqrt(len(apart))
-    return f"{apart.mean():+.4f} ({apart.mean() - half:+.4f} to {apart.mean() + half:+.4f})"
 
 
 def _options() -> argparse.Namespace:

@@ -125,6 +125,10 @@ def small_config(task: Task, *, trials: int = 8, epochs: int = 6) -> StudyConfig
     )
 
 
+SEARCHED = replace(small_config("multimodal", trials=12, epochs=100), inner_folds=4, batch_size=0)
+"""Configuration of a study of the default space, without views and attention."""
+
+
 def demo_pool(task: Task, cache: Path) -> Pool:
     """Pool of the synthetic phantoms of a task."""
     root = cache / f"demo-{task}"

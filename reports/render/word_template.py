@@ -50,7 +50,7 @@ def read_template(path: Path) -> bytes:
     try:
         contents = path.read_bytes()
         sheet = open_template(contents)
-        width, several = text_width(sheet), len(column_widths(sheet)) > 1
+        widths = column_widths(sheet)
     except OSError as error:
         raise DataError(f"--docx-template {path}: cannot be read ({error.strerror})") from None
     except _READ_ERRORS as error:
@@ -58,10 +58,10 @@ def read_template(path: Path) -> bytes:
             f"--docx-template {path}: is no Word document ({first_line(error)}); save the template "
             "as .docx"
         ) from None
-    if width < LEAST_WIDTH:
-        where = "in a column of its text" if several else "between its margins"
+    if min(widths) < LEAST_WIDTH:
+        where = "in a column of its text" if len(widths) > 1 else "between its margins"
         raise DataError(
-            f"--docx-template {path}: leaves {width:.1f} inches {where}, and tables need "
+            f"--docx-template {path}: leaves {min(widths):.1f} inches {where}, and tables need "
             f"{LEAST_WIDTH}; set its last section in one column with smaller margins"
         )
     return contents

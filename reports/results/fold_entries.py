@@ -143,9 +143,10 @@ def odd_slope(slope: Slope, usual: float | None, folds: int) -> list[str]:
         return []
     if slope.chi2 < chdtri(1, ODD_LEVEL / folds):
         return []
-    if 1 / FAR_SLOPE <= slope.estimate / (usual or 1.0) <= FAR_SLOPE:
+    expected = usual or 1.0
+    if 1 / FAR_SLOPE <= slope.estimate / expected <= FAR_SLOPE:
         return []
-    way = "extreme" if slope.estimate < (usual or 1.0) else "moderate"
+    way = "extreme" if slope.estimate < expected else "moderate"
     than = "1 is ideal" if usual is None else f"{number(usual)} is usual in this run"
     return [
         f"has a calibration slope of {number(slope.estimate)}, where {than}: its probabilities are "

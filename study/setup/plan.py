@@ -116,7 +116,7 @@ def end_epochs(config: StudyConfig) -> float:
     to its best epoch on the second division of the training rows, or refitted on all of them.
     """
     again = SCORED if config.records_trials else STACKED * complete_epochs(config)
-    return again + (1.0 if config.final == FOLDS else REFIT) * min(config.epochs, BEST_EPOCH)
+    return again + _last_training(config) * min(config.epochs, BEST_EPOCH)
 
 
 def end_trials(config: StudyConfig) -> float:
@@ -126,7 +126,12 @@ def end_trials(config: StudyConfig) -> float:
     epoch, which may be its last, or refitted.
     """
     again = 0.0 if config.records_trials else 1.2
-    return again + (1.0 if config.final == FOLDS else REFIT)
+    return again + _last_training(config)
+
+
+def _last_training(config: StudyConfig) -> float:
+    """Duration of an epoch of an end's last training, in epochs of all inner folds."""
+    return 1.0 if config.final == FOLDS else REFIT
 
 
 def epoch_share(config: StudyConfig) -> float:

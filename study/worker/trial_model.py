@@ -56,10 +56,7 @@ class TrialModel:
     @property
     def out_of_fold(self) -> tuple[FloatArray, ...]:
         """One array (val rows, classes) for each inner fold: the mean of each row's scores."""
-        if not self.second:
-            return self.replay.probabilities
-        pairs = zip(self.replay.probabilities, self.second, strict=True)
-        return tuple((one + other) / 2 for one, other in pairs)
+        return _mean_scores(self.replay.probabilities, self.second)
 
 
 def make_model(
@@ -93,13 +90,14 @@ def make_model(
     notes = [_note_replay(trial, replay)]
     everyone = range(len(objective.folds))
     if config.final != FOLDS:
-        decision = decide_by(everyone, objective, replay, (), config, members=1)
+        decision = decide_by(everyone, objective, replay.probabilities, config)
         return _refitted(objective, fixed, replay, decision, notes, config)
     again: tuple[FloatArray, ...] = ()
     if second is not None:
         again, note = _score_again(objective, second, fixed, epochs, count)
         notes = [note, *notes]
-    decision = decide_by(everyone, objective, replay, again, config, members=len(everyone))
+    scores = _mean_scores(replay.probabilities, again)
+    decision = decide_by(everyone, objective, scores, config)
     notes = [*replay.notes, decision.note, *notes]
     return TrialModel(
         replay, decision, replay.fitted, replay.resampled, tuple(filter(None, notes)), again
@@ -130,37 +128,39 @@ def _refitted(
 def decide_by(
     folds: Sequence[int],
     objective: InnerObjective,
-    replay: Replay,
-    second: Sequence[FloatArray],
+    scores: Sequence[FloatArray],
     config: StudyConfig,
-    *,
-    members: int,
 ) -> Decision:
-    """Decision for the mean of some inner folds' models, fitted on the rows of inner folds.
-
-    For more than one model it is fitted on the mean of two. The mean of more would need a steeper
-    slope still. It is not made so: the search chose by the scores of the first division, which
-    makes the slope too steep by about as much in studies of a hundred patients
-    (``benchmarks/models/second_division.py``).
+    """Decision fitted on the out-of-fold rows of some inner folds.
 
     Args:
-        folds: positions of the inner folds whose out-of-fold rows are read.
+        folds: positions of these inner folds.
         objective: inner objective of the study.
-        replay: networks of the trial, with their out-of-fold probabilities.
-        second: ``TrialModel.second``.
+        scores: one array (val rows, classes) for each inner fold: those of single networks for a
+            decision on one, and ``TrialModel.out_of_fold`` for one on the mean of several.
         config: options of the run.
-        members: number of inner folds' models whose mean is decided on.
     """
     labels = [objective.train.select(objective.folds[at].val).labels for at in folds]
-    scores = np.concatenate([replay.probabilities[at] for at in folds])
-    if second and members > 1:
-        scores = (scores + np.concatenate([second[at] for at in folds])) / 2
     return Decision.fit(
         np.concatenate(labels),
-        scores,
+        np.concatenate([scores[at] for at in folds]),
         rule=config.threshold,  # type: ignore[arg-type]
         target=config.threshold_target,
     )
+
+
+def _mean_scores(
+    first: tuple[FloatArray, ...], second: tuple[FloatArray, ...]
+) -> tuple[FloatArray, ...]:
+    """Mean of the scores by both divisions, by inner fold; the first alone if there is no second.
+
+    The mean of more than two networks would need a steeper slope still. It is not made so: the
+    search chose by the first scores, which makes the slope too steep by about as much in studies of
+    a hundred patients (``benchmarks/models/second_division.py``).
+    """
+    if not second:
+        return first
+    return tuple((one + other) / 2 for one, other in zip(first, second, strict=True))
 
 
 def _score_again(

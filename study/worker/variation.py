@@ -42,9 +42,8 @@ def score_inner_models(
     for at, name in enumerate(names):
         others = [other for other in range(len(names)) if other != at]
         for key, who in ((name, [at]), (WITHOUT + name, others)):
-            decision = decide_by(
-                others, objective, made.replay, made.second, config, members=len(who)
-            )
+            scores = made.out_of_fold if len(who) > 1 else made.replay.probabilities
+            decision = decide_by(others, objective, scores, config)
             parts.append((key, models[who].mean(0), decision))
     calibrated = [decision.calibrate(scores) for _, scores, decision in parts]
     decided = [one[2].decide(p) for one, p in zip(parts, calibrated, strict=True)]
